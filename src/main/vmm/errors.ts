@@ -1,0 +1,32 @@
+/** Codes a caller can act on; the message is for people. */
+export type VmmErrorCode =
+  | 'bad-config'
+  | 'bad-kernel'
+  | 'bad-state'
+  | 'device-broken'
+  | 'disk-io'
+  | 'no-memory'
+  | 'triple-fault'
+  | 'unsupported'
+
+/** A failure outside the guest's architecture: host trouble, bad configuration or a file that cannot be used. */
+export class VmmError extends Error {
+  constructor(
+    readonly code: VmmErrorCode,
+    message: string,
+    readonly details: Readonly<Record<string, unknown>> = {},
+    options?: { cause?: unknown },
+  ) {
+    super(message)
+    this.name = 'VmmError'
+    if (options?.cause !== undefined) (this as { cause?: unknown }).cause = options.cause
+  }
+}
+
+/** A broken invariant of ours. It stops this machine only, and is reported as a defect. */
+export class BugError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'BugError'
+  }
+}

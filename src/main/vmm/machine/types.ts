@@ -1,0 +1,102 @@
+/** The face the machine shows to `vm-host`: configuration in, events and figures out. */
+import type { BlockBackend, CharBackend, EntropySource, HostClock, Logger, WasmEngine } from '../ports'
+import type { DeviceState } from '../bus/types'
+
+export interface DiskConfig {
+  /** Stable name, e.g. `disk0`; also the virtio-blk serial number unless `serial` is given. */
+  readonly id: string
+  readonly backend: BlockBackend
+  /** At most 20 ASCII characters (virtio-blk VIRTIO_BLK_ID_BYTES). */
+  readonly serial?: string
+}
+
+export interface KernelConfig {
+  /** A bzImage (Linux/x86 boot protocol 2.06 or later). */
+  readonly image: Uint8Array
+  readonly initrd?: Uint8Array
+  readonly commandLine: string
+}
+
+export interface MachineConfig {
+  readonly name: string
+  /** RFC 4122 text form; reported through SMBIOS-like tables and VMGENID. */
+  readonly uuid: string
+  /** Guest RAM in MiB, 16 … 3072. */
+  readonly memoryMiB: number
+  /** Name of a CPU model in `vmm/cpu/cpuid/profiles`, e.g. `nestbox64`. */
+  readonly cpuProfile: string
+  readonly kernel: KernelConfig
+  readonly disks: readonly DiskConfig[]
+  /** Highest tier the CPU engine may use. */
+  readonly maxTier: 0 | 1 | 2
+  /** Virtual time advances with executed instructions instead of the host's clock: runs repeat exactly. */
+  readonly deterministic?: { readonly nsPerInstruction: number }
+  /** What a guest-requested reset does. */
+  readonly onReset: 'reboot' | 'stop'
+}
+
+export interface MachinePorts {
+  readonly clock: HostClock
+  readonly entropy: EntropySource
+  readonly wasm: WasmEngine
+  readonly log: Logger
+  /** COM1, the guest's ttyS0. */
+  readonly serial: CharBackend
+  /** virtio-console port 0, the guest's hvc0. */
+  readonly console: CharBackend
+}
+
+export type StopReason =
+  | { readonly kind: 'power-off' }
+  | { readonly kind: 'reset' }
+  | { readonly kind: 'triple-fault'; readonly detail: string }
+  | { readonly kind: 'error'; readonly code: string; readonly message: string }
+
+/** Why `runSlice` came back. */
+export type SliceResult =
+  /** More to do at once. */
+  | { readonly kind: 'busy' }
+  /** Halted: nothing to do before `wakeNs` nanoseconds from now (Infinity: until an input arrives). */
+  | { readonly kind: 'idle'; readonly wakeNs: number }
+  | { readonly kind: 'stopped'; readonly reason: StopReason }
+
+/** Counters since power-on; all monotonic except `residentGuestBytes`. */
+export interface MachineFigures {
+  readonly instructions: number
+  readonly guestRunNs: number
+  readonly idleNs: number
+  readonly tierNs: Readonly<Record<'t0' | 't1' | 't2' | 'host', number>>
+  readonly exits: Readonly<Record<string, number>>
+  readonly interrupts: number
+  readonly exceptions: number
+  readonly tlbMisses: number
+  readonly blocksDecoded: number
+  readonly codeInvalidations: number
+  readonly disk: Readonly<{ readBytes: number; writtenBytes: number; requests: number }>
+  readonly serialBytes: number
+  readonly residentGuestBytes: number
+  /** Mnemonics of opcodes that raised #UD because they are not implemented, with counts. */
+  readonly unimplemented: Readonly<Record<string, number>>
+}
+
+export interface MachineSnapshotState {
+  readonly version: number
+  readonly devices: Readonly<Record<string, { readonly version: number; readonly state: DeviceState }>>
+}
+
+export interface Machine {
+  /** Runs the guest for about `budgetNs` of host time. Never throws for guest misbehaviour. */
+  runSlice(budgetNs: number): SliceResult
+  /** Freezes or continues the guest's clock; call around time not spent in `runSlice`. */
+  pauseClock(): void
+  resumeClock(): void
+  /** Called (at any time between slices) when an input woke the machine from idle. */
+  onWake(wake: () => void): void
+  /** Presses the ACPI power button. */
+  pressPowerButton(): void
+  /** Hard reset, as the reset button. */
+  reset(): void
+  figures(): MachineFigures
+  /** Readable one-page state for crash reports: registers, mode, last exits. */
+  describe(): string
+}
