@@ -1,0 +1,90 @@
+/** What instruction helpers written in TypeScript see of the machine. Engines (T0 and up, the oracle) implement it. */
+import type { CpuState } from '../state/access'
+
+/** Exception vectors, Intel SDM vol. 3, 6.3.1. */
+export const Vector = {
+  DE: 0, DB: 1, NMI: 2, BP: 3, OF: 4, BR: 5, UD: 6, NM: 7, DF: 8, TS: 10, NP: 11, SS: 12, GP: 13, PF: 14,
+  MF: 16, AC: 17, MC: 18, XM: 19,
+} as const
+
+/**
+ * A guest exception raised inside a helper. Engines catch it at the helper's boundary, before it meets generated code,
+ * and deliver it with RIP at the faulting instruction. `cr2` is set by whoever finds the page fault, before throwing.
+ */
+export class CpuFault extends Error {
+  constructor(readonly vector: number, readonly errorCode?: number) {
+    super(`#${vector}${errorCode === undefined ? '' : ` (${errorCode.toString(16)})`}`)
+  }
+}
+
+/** Rights a linear access is checked with. `current`: by CPL; `system`: supervisor whatever the CPL (descriptor tables, TSS). */
+export type Privilege = 'current' | 'system' | 'user'
+
+/** Linear addresses are unsigned 64-bit; in legacy modes callers truncate to 32 bits first. Accesses may cross pages. */
+export interface LinearMemory {
+  /** Little-endian load of 1, 2 or 4 bytes. Throws CpuFault #PF (CR2 set), #GP/#SS for non-canonical addresses. */
+  read(linear: bigint, size: 1 | 2 | 4, privilege?: Privilege): number
+  read64(linear: bigint, privilege?: Privilege): bigint
+  write(linear: bigint, size: 1 | 2 | 4, value: number, privilege?: Privilege): void
+  write64(linear: bigint, value: bigint, privilege?: Privilege): void
+  /** Checks [linear, linear+length) for the access without making it; throws as the access would. */
+  probe(linear: bigint, length: number, write: boolean, privilege?: Privilege): void
+  readBytes(linear: bigint, target: Uint8Array, privilege?: Privilege): void
+  writeBytes(linear: bigint, source: Uint8Array, privilege?: Privilege): void
+}
+
+/** Guest-physical memory as page walks see it (RAM only; elsewhere reads give all ones). `gpa` in bytes, below 2^52. */
+export interface PhysicalMemory {
+  readU32(gpa: number): number
+  writeU32(gpa: number, value: number): void
+}
+
+/** The outside of the CPU. */
+export interface CpuPlatform {
+  portIn(port: number, size: 1 | 2 | 4): number
+  portOut(port: number, size: 1 | 2 | 4, value: number): void
+  /** Time-stamp counter as the guest sees it. */
+  readTsc(): bigint
+  writeTsc(value: bigint): void
+  /** MSRs kept by the local APIC and the clock: APIC base, x2APIC range 0x800–0x8ff, TSC deadline, kvmclock. undefined: no such MSR. */
+  readMsr(index: number): bigint | undefined
+  /** False: no such MSR or a reserved bit set; the instruction raises #GP(0). */
+  writeMsr(index: number, value: bigint): boolean
+  /** CR8 = task priority bits 7:4 of the local APIC. */
+  readTpr(): number
+  writeTpr(value: number): void
+  /** 64 random bits. */
+  random64(): bigint
+}
+
+export interface CpuidResult { readonly eax: number; readonly ebx: number; readonly ecx: number; readonly edx: number }
+
+/** The CPU model: CPUID leaves and what they promise. Instructions absent from the model raise #UD. */
+export interface CpuModel {
+  cpuid(leaf: number, subleaf: number, state: CpuState): CpuidResult
+  /** True where the model has the feature; names as in the instruction table's `cpuid` column. */
+  has(feature: string): boolean
+  /** Bits of CR4 a guest may set; others raise #GP. */
+  readonly cr4Allowed: bigint
+  readonly eferAllowed: bigint
+  readonly xcr0Allowed: bigint
+  readonly physicalAddressBits: number
+}
+
+export interface CpuContext {
+  readonly state: CpuState
+  readonly memory: LinearMemory
+  readonly platform: CpuPlatform
+  readonly model: CpuModel
+  /** Drops cached translations: all, or all but global ones. */
+  flushTlb(keepGlobal: boolean): void
+  /** Drops cached translations of one linear page in every address space. */
+  invalidatePage(linear: bigint): void
+  /**
+   * Must follow every change of segments, CR0/CR3/CR4/EFER, CPL, RFLAGS.TF/VM/IF/AC or debug registers made by a helper:
+   * recomputes derived cells, picks the TLB, and lets pending interrupts be looked at before the next block.
+   */
+  modeChanged(): void
+  /** Counts an opcode that raised #UD because it is not implemented. */
+  noteUnimplemented(name: string): void
+}
