@@ -49,6 +49,7 @@ export const FIELDS = {
   segLimit: f('i32', 'cached limit in bytes (u32), granularity applied', 8),
   segSelector: f('i32', 'visible selector', 8),
   segAttr: f('i32', 'access rights as in VMX: 0–3 type, 4 S, 5–6 DPL, 7 P, 12 AVL, 13 L, 14 D/B, 15 G, 16 unusable', 8),
+  segFlat: f('i32', '1 where a data segment is expand-up, 4 GiB, readable and writable: no check needed', 8),
   gdtrBase: f('i64', 'GDTR base'),
   idtrBase: f('i64', 'IDTR base'),
   gdtrLimit: f('i32', 'GDTR limit'),
@@ -97,7 +98,8 @@ export const FIELDS = {
   faultHasError: f('i32', '1 where the exception pushes an error code'),
   exitReason: f('i32', 'why generated code came back; see `cpu/core/exits.ts`'),
   sliceLeft: f('i32', 'instructions left before generated code must come back; below 0 = now'),
-  tlbBase: f('i32', 'host address of the TLB in force (by privilege and SMAP override)'),
+  tlbBase: f('i32', 'address of the TLB in force (by privilege and SMAP override)'),
+  codeTlbBase: f('i32', 'address of the code lookup table in force (by mode key)'),
   scratch: f('i64', 'values handed between generated code and TypeScript', 8),
 } as const satisfies Record<string, FieldSpec>
 

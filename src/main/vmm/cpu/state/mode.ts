@@ -18,7 +18,7 @@ export const Mode = {
   USER: 1 << 5,
   /** TF or enabled debug registers: blocks of one instruction. */
   SINGLE_STEP: 1 << 6,
-  /** CR0.EM or CR0.TS set: x87/SSE instructions take their checks. */
+  /** CR0.EM or CR0.TS set, or CR4.OSFXSR clear: x87/MMX/SSE instructions take their checks. */
   FPU_TRAP: 1 << 7,
   /** EFER.LMA: long mode active (64-bit or compatibility). */
   LONG: 1 << 8,
@@ -53,7 +53,7 @@ export function computeModeKey(state: CpuState): number {
   if (flat) key |= Mode.FLAT
   if (state.get('cpl') === 3) key |= Mode.USER
   if (rflags & 0x100 || state.lo('dr', 7) & 0xff) key |= Mode.SINGLE_STEP
-  if (cr0 & 0xc) key |= Mode.FPU_TRAP
+  if (cr0 & 0xc || (state.lo('cr4') & 0x200) === 0) key |= Mode.FPU_TRAP
   return key
 }
 
@@ -64,6 +64,7 @@ export function computeModeKey(state: CpuState): number {
 export function updateDerivedState(state: CpuState): void {
   const key = computeModeKey(state)
   state.set('modeKey', key)
+  for (let seg = Seg.ES as number; seg <= Seg.GS; seg++) state.set('segFlat', isFlatData(state, seg) ? 1 : 0, seg)
   const is64 = (key & Mode.CODE64) !== 0
   const ss32 = (state.get('segAttr', Seg.SS) & ATTR_DB) !== 0
   state.set64('stackMask', is64 ? 0xffff_ffff_ffff_ffffn : ss32 ? 0xffff_ffffn : 0xffffn)

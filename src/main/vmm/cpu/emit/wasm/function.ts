@@ -1,0 +1,332 @@
+/**
+ * Builds one wasm function as a list of statements over expression nodes, then encodes it.
+ * Pure nodes used once are written where they are used; nodes used more often, and results of effects, go through a local.
+ */
+import { BugError } from '../../../errors'
+import { ByteWriter } from './module'
+import { MEMORY_OPS, Op, SHUFFLE, V128_CONST, VALTYPE_CODE, VEC_MEMORY_OPS, encodeName, type ValType } from './opcodes'
+
+/** An expression. `type` undefined: no result (store, void call). */
+export interface Node {
+  readonly op: string
+  readonly type: ValType | undefined
+  readonly args: readonly Node[]
+  /** Constant value, memory offset, function index, lane or local number, by `op`. */
+  readonly imm: number | bigint
+  readonly bytes?: readonly number[]
+  readonly pure: boolean
+  uses: number
+  local: number
+}
+
+export interface LoopLabel { readonly loop: true }
+
+type Statement =
+  | { readonly k: 'node'; readonly node: Node }
+  | { readonly k: 'if'; readonly cond: Node; readonly then: Statement[]; readonly otherwise: Statement[] }
+  | { readonly k: 'loop'; readonly label: LoopLabel; readonly body: Statement[] }
+  | { readonly k: 'jump'; readonly label: LoopLabel; readonly to: 'break' | 'continue' }
+  | { readonly k: 'set'; readonly local: number; readonly value: Node }
+  | { readonly k: 'return'; readonly value: Node }
+  | { readonly k: 'tail-call'; readonly func: number; readonly args: readonly Node[] }
+  | { readonly k: 'tail-call-indirect'; readonly type: number; readonly args: readonly Node[]; readonly index: Node }
+
+export class FunctionBuilder {
+  private readonly localTypes: ValType[] = []
+  private statements: Statement[] = []
+
+  /** @param params types of the parameters: locals 0 … n-1, never written */
+  constructor(readonly params: readonly ValType[]) {}
+
+  // ── nodes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private node(op: string, type: ValType | undefined, args: readonly Node[], imm: number | bigint, pure: boolean, bytes?: readonly number[]): Node {
+    for (const arg of args) arg.uses++
+    const node: Node = { op, type, args, imm, pure, uses: 0, local: -1, ...(bytes ? { bytes } : {}) }
+    if (op !== 'const' && op !== 'param') this.statements.push({ k: 'node', node })
+    return node
+  }
+
+  param(index: number): Node {
+    return this.node('param', this.params[index], [], index, true)
+  }
+
+  i32(value: number): Node {
+    return this.node('const', 'i32', [], value | 0, true)
+  }
+
+  i64(value: bigint): Node {
+    return this.node('const', 'i64', [], BigInt.asIntN(64, value), true)
+  }
+
+  v128(bytes: readonly number[]): Node {
+    return this.node('v128.const', 'v128', [], 0, true, bytes)
+  }
+
+  /** A side-effect free instruction by its wasm name; `imm` is the lane where it takes one. */
+  pure(op: string, type: ValType, args: readonly Node[], imm = 0): Node {
+    return foldConstants(this, op, type, args) ?? this.node(op, type, args, imm, true)
+  }
+
+  /** Division may trap, so it stays where it is. */
+  ordered(op: string, type: ValType, args: readonly Node[]): Node {
+    return this.node(op, type, args, 0, false)
+  }
+
+  shuffle(lanes: readonly number[], a: Node, b: Node): Node {
+    return this.node('i8x16.shuffle', 'v128', [a, b], 0, true, lanes)
+  }
+
+  load(op: string, type: ValType, address: Node, offset = 0): Node {
+    return this.node(op, type, [address], offset, false)
+  }
+
+  /** A load of memory that nothing in this function writes: free to move and to drop. */
+  loadConstant(op: string, type: ValType, address: Node, offset = 0): Node {
+    return this.node(op, type, [address], offset, true)
+  }
+
+  store(op: string, address: Node, value: Node, offset = 0): void {
+    this.node(op, undefined, [address, value], offset, false)
+  }
+
+  call(func: number, result: ValType | undefined, args: readonly Node[]): Node {
+    return this.node('call', result, args, func, false)
+  }
+
+  // ── statements ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  newLocal(type: ValType): number {
+    this.localTypes.push(type)
+    return this.params.length + this.localTypes.length - 1
+  }
+
+  /** Value of a mutable local now; later `setLocal`s do not change it. */
+  getLocal(local: number): Node {
+    return this.node('local', this.localTypes[local - this.params.length], [], local, false)
+  }
+
+  setLocal(local: number, value: Node): void {
+    value.uses++
+    this.statements.push({ k: 'set', local, value })
+  }
+
+  if(cond: Node, then: () => void, otherwise?: () => void): void {
+    cond.uses++
+    const thenList = this.collect(then)
+    const otherList = otherwise ? this.collect(otherwise) : []
+    this.statements.push({ k: 'if', cond, then: thenList, otherwise: otherList })
+  }
+
+  loop(body: (label: LoopLabel) => void): void {
+    const label: LoopLabel = { loop: true }
+    this.statements.push({ k: 'loop', label, body: this.collect(() => body(label)) })
+  }
+
+  jump(label: LoopLabel, to: 'break' | 'continue'): void {
+    this.statements.push({ k: 'jump', label, to })
+  }
+
+  return(value: Node): void {
+    value.uses++
+    this.statements.push({ k: 'return', value })
+  }
+
+  tailCall(func: number, args: readonly Node[]): void {
+    for (const arg of args) arg.uses++
+    this.statements.push({ k: 'tail-call', func, args })
+  }
+
+  tailCallIndirect(type: number, args: readonly Node[], index: Node): void {
+    for (const arg of args) arg.uses++
+    index.uses++
+    this.statements.push({ k: 'tail-call-indirect', type, args, index })
+  }
+
+  private collect(build: () => void): Statement[] {
+    const outer = this.statements
+    this.statements = []
+    build()
+    const inner = this.statements
+    this.statements = outer
+    return inner
+  }
+
+  // ── encoding ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Bytes of the function body: local declarations and code. The caller made sure every path returns. */
+  encode(): Uint8Array {
+    const code = new ByteWriter(256)
+    const encoder = new BodyEncoder(code, (type) => this.newLocal(type))
+    encoder.list(this.statements)
+    code.u8(Op.unreachable)
+    code.u8(Op.end)
+    const out = new ByteWriter(code.length + 16)
+    const runs: { type: ValType; count: number }[] = []
+    for (const type of this.localTypes) {
+      const last = runs[runs.length - 1]
+      if (last?.type === type) last.count++
+      else runs.push({ type, count: 1 })
+    }
+    out.u32(runs.length)
+    for (const { type, count } of runs) {
+      out.u32(count)
+      out.u8(VALTYPE_CODE[type])
+    }
+    out.raw(code.take())
+    return out.take()
+  }
+}
+
+/** Folds what meanings produce all the time: constants of masks and address parts. */
+function foldConstants(f: FunctionBuilder, op: string, type: ValType, args: readonly Node[]): Node | undefined {
+  const [a, b] = args
+  const constant = (n: Node | undefined): boolean => n?.op === 'const'
+  if (op === 'i32.and' && constant(a) && constant(b)) return f.i32(Number(a.imm) & Number(b.imm))
+  if (op === 'i64.and' && constant(a) && constant(b)) return f.i64(BigInt(a.imm) & BigInt(b.imm))
+  if ((op === 'i32.add' || op === 'i32.or' || op === 'i32.xor') && constant(b) && b.imm === 0) return a
+  if ((op === 'i64.add' || op === 'i64.or' || op === 'i64.xor') && constant(b) && b.imm === 0n) return a
+  if (op === 'i64.extend_i32_u' && constant(a)) return f.i64(BigInt(Number(a.imm) >>> 0))
+  if (op === 'i64.extend_i32_s' && constant(a)) return f.i64(BigInt(Number(a.imm)))
+  if (op === 'i32.wrap_i64' && constant(a)) return f.i32(Number(BigInt.asIntN(32, BigInt(a.imm))))
+  if (type === 'i32' && op === 'i32.add' && constant(a) && constant(b)) return f.i32(Number(a.imm) + Number(b.imm))
+  return undefined
+}
+
+class BodyEncoder {
+  /** Innermost last; an `if` is a frame without label. */
+  private readonly frames: { label?: LoopLabel; part: 'break' | 'continue' | 'if' }[] = []
+
+  constructor(private readonly out: ByteWriter, private readonly newLocal: (type: ValType) => number) {}
+
+  list(statements: readonly Statement[]): void {
+    for (const s of statements) this.statement(s)
+  }
+
+  private statement(s: Statement): void {
+    const { out } = this
+    switch (s.k) {
+      case 'node': return this.definition(s.node)
+      case 'set':
+        this.expression(s.value)
+        out.u8(Op.localSet)
+        return out.u32(s.local)
+      case 'if': return this.ifStatement(s)
+      case 'loop': return this.loopStatement(s)
+      case 'jump': return this.jump(s.label, s.to)
+      case 'return':
+        this.expression(s.value)
+        return out.u8(Op.return)
+      case 'tail-call':
+        for (const a of s.args) this.expression(a)
+        out.u8(Op.returnCall)
+        return out.u32(s.func)
+      case 'tail-call-indirect':
+        for (const a of s.args) this.expression(a)
+        this.expression(s.index)
+        out.u8(Op.returnCallIndirect)
+        out.u32(s.type)
+        return out.u32(0)
+    }
+  }
+
+  private definition(node: Node): void {
+    if (node.pure && node.uses < 2) return
+    this.compute(node)
+    if (node.type === undefined) return
+    if (node.uses === 0) return this.out.u8(Op.drop)
+    node.local = this.newLocal(node.type)
+    this.out.u8(Op.localSet)
+    this.out.u32(node.local)
+  }
+
+  private ifStatement(s: Extract<Statement, { k: 'if' }>): void {
+    const { out } = this
+    this.expression(s.cond)
+    out.u8(Op.if)
+    out.u8(Op.void)
+    this.frames.push({ part: 'if' })
+    this.list(s.then)
+    if (s.otherwise.length > 0) {
+      out.u8(Op.else)
+      this.list(s.otherwise)
+    }
+    this.frames.pop()
+    out.u8(Op.end)
+  }
+
+  private loopStatement(s: Extract<Statement, { k: 'loop' }>): void {
+    const { out } = this
+    out.u8(Op.block)
+    out.u8(Op.void)
+    this.frames.push({ label: s.label, part: 'break' })
+    out.u8(Op.loop)
+    out.u8(Op.void)
+    this.frames.push({ label: s.label, part: 'continue' })
+    this.list(s.body)
+    out.u8(Op.br)
+    out.u32(0)
+    this.frames.pop()
+    out.u8(Op.end)
+    this.frames.pop()
+    out.u8(Op.end)
+  }
+
+  private jump(label: LoopLabel, to: 'break' | 'continue'): void {
+    const at = this.frames.findIndex((frame) => frame.label === label && frame.part === to)
+    if (at < 0) throw new BugError('jump out of a loop that does not enclose it')
+    this.out.u8(Op.br)
+    this.out.u32(this.frames.length - 1 - at)
+  }
+
+  private expression(node: Node): void {
+    if (node.local >= 0) {
+      this.out.u8(Op.localGet)
+      return this.out.u32(node.local)
+    }
+    if (!node.pure) throw new BugError(`the result of ${node.op} is used where it does not exist`)
+    this.compute(node)
+  }
+
+  private compute(node: Node): void {
+    const { out } = this
+    for (const arg of node.args) this.expression(arg)
+    switch (node.op) {
+      case 'const':
+        out.u8(node.type === 'i32' ? Op.i32Const : Op.i64Const)
+        return node.type === 'i32' ? out.s32(Number(node.imm)) : out.s64(BigInt(node.imm))
+      case 'param': case 'local':
+        out.u8(Op.localGet)
+        return out.u32(Number(node.imm))
+      case 'call':
+        out.u8(Op.call)
+        return out.u32(Number(node.imm))
+      case 'select': return out.u8(Op.select)
+      case 'v128.const': case 'i8x16.shuffle':
+        out.u8(Op.prefixFD)
+        out.u32(node.op === 'v128.const' ? V128_CONST : SHUFFLE)
+        for (const b of node.bytes ?? []) out.u8(b)
+        return
+      default: return this.named(node)
+    }
+  }
+
+  private named(node: Node): void {
+    const { out } = this
+    const plain = MEMORY_OPS[node.op] as readonly [number, number] | undefined
+    const vector = VEC_MEMORY_OPS[node.op] as readonly [number, number] | undefined
+    if (plain ?? vector) {
+      if (vector) out.u8(Op.prefixFD)
+      const [code] = (plain ?? vector) as readonly [number, number]
+      if (vector) out.u32(code)
+      else out.u8(code)
+      out.u32(0) // alignment is a hint; guest addresses have none
+      return out.u32(Number(node.imm))
+    }
+    const { prefix, code, lane } = encodeName(node.op)
+    if (prefix === undefined) return out.u8(code)
+    out.u8(prefix)
+    out.u32(code)
+    if (lane) out.u8(Number(node.imm))
+  }
+}

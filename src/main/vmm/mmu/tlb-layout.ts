@@ -1,0 +1,35 @@
+/**
+ * The software TLB in linear memory, as generated code probes it. One set per privilege view (see `TLB_VIEWS`).
+ * A data entry matches when its tag equals (linear + size - 1) & ~0xfff: one compare covers hit, right and page crossing.
+ */
+export const TLB_ENTRIES = 1024
+export const TLB_ENTRY_SIZE = 32
+/** Byte offsets in an entry. */
+export const TlbEntry = {
+  /** i64: page address readable without further checks, or TLB_EMPTY. */
+  readTag: 0,
+  /** i64: page address writable without further checks. */
+  writeTag: 8,
+  /** i32: host offset = low 32 bits of the linear address + addend. */
+  addend: 16,
+} as const
+/** Never equal to a page address. */
+export const TLB_EMPTY = 1n
+export const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_SIZE
+
+/** Views: supervisor, user, supervisor with RFLAGS.AC set (SMAP override). */
+export const TLB_VIEWS = 3
+export const TlbView = { SUPERVISOR: 0, USER: 1, SUPERVISOR_AC: 2 } as const
+
+/** Code lookup: direct-mapped by page, one set per mode key. */
+export const CODE_TLB_ENTRIES = 512
+export const CODE_TLB_ENTRY_SIZE = 16
+export const CodeTlbEntry = {
+  /** i64: linear page address, or TLB_EMPTY. */
+  tag: 0,
+  /** u32: address of the page's record map: 4096 u32, by byte offset. */
+  map: 8,
+} as const
+export const CODE_TLB_BYTES = CODE_TLB_ENTRIES * CODE_TLB_ENTRY_SIZE
+/** Mode keys whose code lookups are kept at the same time. */
+export const CODE_TLB_SETS = 8
