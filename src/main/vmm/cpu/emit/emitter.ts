@@ -112,12 +112,16 @@ export interface Emitter {
    * Reads operand `n` at the width its code says (immediates: sign-extended to the operand size where the code says so).
    * Reading a memory operand whose access is `rw` also checks that it can be written, as the CPU does.
    * For V/W/P/Q operands: the low `width` bits (default 64).
+   * S, C and D operands give the register's number (width 32): a helper makes the access. A far pointer (ptr16:16/32)
+   * gives its offset; `farSelector` gives the rest.
    */
   operand(n: number, width?: Width): Val
   /** 32-bit general register writes clear bits 63:32; 8- and 16-bit ones keep the rest. XMM: low bits written, rest kept; MMX: whole register. */
   setOperand(n: number, value: Val): void
   operandVec(n: number): Vec
   setOperandVec(n: number, value: Vec): void
+  /** Selector of an immediate far pointer operand (code A), width 16. */
+  farSelector(n: number): Val
   /** True (when the meaning is built) where operand `n` is memory in this form. */
   isMemory(n: number): boolean
   /** Effective address of memory operand `n` after address-size wrap, without segment base. Width 64. */
