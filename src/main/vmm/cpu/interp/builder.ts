@@ -1,0 +1,132 @@
+/** Builds tier 0: one wasm module with a handler for every form of the instruction table. */
+import { FunctionBuilder } from '../emit/wasm/function'
+import { ModuleBuilder, type FuncType } from '../emit/wasm/module'
+import { Exit } from '../core/exits'
+import type { Helper } from '../emit/emitter'
+import { formsOf } from '../isa/forms'
+import type { Form, InsnRow } from '../isa/types'
+import { buildContinue, buildEnter, buildGoto, buildLink, buildLookup, buildRaise, buildStopHere, buildUnitCheck } from './glue'
+import { HandlerEmitter, type HandlerLinks } from './handler-emitter'
+import type { SlowPaths } from './memory-emitter'
+import { placesOf, type OperandPlace } from './places'
+import { RECORD_SIZE } from './record'
+
+/** First table slots: pseudo-instructions, in this order. */
+export const PSEUDO_SLOTS = { resync: 1, next: 2, unitCheck: 3, raise: 4 } as const
+const FIRST_HANDLER_SLOT = 8
+
+const i32s = (count: number): FuncType => ({ params: new Array(count).fill('i32') as 'i32'[], results: ['i32'] })
+
+/** The handlers' order is the table's order: slot numbers follow from the rows alone. */
+export interface HandlerTable {
+  readonly size: number
+  of(form: Form): { readonly slot: number; readonly places: readonly OperandPlace[] }
+}
+
+/** Numbers every form. Cheap: no code is built. */
+export function numberHandlers(rows: readonly InsnRow[]): HandlerTable {
+  const handlers = new Map<Form, { slot: number; places: readonly OperandPlace[] }>()
+  let slot = FIRST_HANDLER_SLOT
+  for (const row of rows) for (const form of formsOf(row)) handlers.set(form, { slot: slot++, places: placesOf(form) })
+  const of = (form: Form): { slot: number; places: readonly OperandPlace[] } => {
+    const found = handlers.get(form)
+    if (!found) throw new RangeError(`no handler for a form of ${form.row.mnemonic} ${form.row.encoding}`)
+    return found
+  }
+  return { size: slot, of }
+}
+
+/** Helpers in use, with their import indices, found by building every meaning once. */
+class HelperImports {
+  readonly list: Helper[] = []
+  private readonly indices = new Map<string, number>()
+
+  constructor(private readonly first: number) {}
+
+  index(helper: Helper): number {
+    const known = this.indices.get(helper.name)
+    if (known !== undefined) {
+      const other = this.list[known - this.first]
+      if (other !== helper) throw new RangeError(`two helpers are named ${helper.name}`)
+      return known
+    }
+    const index = this.first + this.list.length
+    this.indices.set(helper.name, index)
+    this.list.push(helper)
+    return index
+  }
+}
+
+export interface InterpreterModule {
+  readonly bytes: Uint8Array
+  /** Helpers the module imports from `helper`, by name. */
+  readonly helpers: readonly Helper[]
+}
+
+const SLOW_IMPORTS = 5
+
+/**
+ * Builds the module. Imports: `env.memory`, `env.table`, `slow.*`, `helper.*`. Exports: `enter(cpu, rec) → exit`.
+ * The handlers are placed in the imported table by an element segment starting at slot 1.
+ */
+export function buildInterpreter(rows: readonly InsnRow[]): InterpreterModule {
+  const handlers = numberHandlers(rows)
+  // The number of helper imports shifts every later index, so meanings are built twice: first to learn the helpers.
+  const dryImports = new HelperImports(SLOW_IMPORTS)
+  const dry = fixedLinks(0, 0, dryImports)
+  for (const row of rows) for (const form of formsOf(row)) buildHandler(form, handlers.of(form).places, dry)
+  return assemble(rows, handlers, dryImports.list)
+}
+
+function fixedLinks(handlerType: number, firstGlue: number, imports: HelperImports): HandlerLinks & { check: number } {
+  const slow: SlowPaths = { load: 0, store: 1, probe: 2, segment: 3 }
+  return { slow, check: 4, handlerType, fault: firstGlue, goto: firstGlue + 2, link: firstGlue + 3, helper: (h) => imports.index(h) }
+}
+
+function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: readonly Helper[]): InterpreterModule {
+  const m = new ModuleBuilder()
+  for (const name of ['load', 'store', 'probe', 'segment']) m.importFunction('slow', name, i32s(5))
+  m.importFunction('slow', 'unit', i32s(2))
+  for (const h of helpers) {
+    m.importFunction('helper', h.name, { params: ['i32', ...h.args], results: h.returns ? [h.returns] : [] })
+  }
+  const imports = new HelperImports(SLOW_IMPORTS)
+  for (const h of helpers) imports.index(h)
+  const handlerFunc: FuncType = { params: ['i32', 'i32'], results: ['i32'] }
+  const moveFunc: FuncType = { params: ['i32', 'i64', 'i32'], results: ['i32'] }
+  const handlerType = m.typeIndex(handlerFunc)
+  const firstGlue = SLOW_IMPORTS + helpers.length
+  const links = fixedLinks(handlerType, firstGlue, imports)
+
+  const define = (type: FuncType, body: Uint8Array, exportName?: string): number => {
+    const index = m.defineFunction(type, exportName)
+    m.setBody(index, body)
+    return index
+  }
+  const lookup = firstGlue + 4
+  define(handlerFunc, buildStopHere(Exit.FAULT))
+  const resync = define(handlerFunc, buildStopHere(Exit.RESYNC))
+  define(moveFunc, buildGoto(lookup))
+  define(moveFunc, buildLink(lookup))
+  define(moveFunc, buildLookup(handlerType))
+  const next = define(handlerFunc, buildContinue(links.link, handlerType))
+  const unitCheck = define(handlerFunc, buildUnitCheck(handlerType, links.check, links.fault, RECORD_SIZE))
+  const raise = define(handlerFunc, buildRaise(links.fault))
+  define(handlerFunc, buildEnter(handlerType), 'enter')
+
+  const elements = [resync, next, unitCheck, raise, resync, resync, resync]
+  for (const row of rows) {
+    for (const form of formsOf(row)) elements.push(define(handlerFunc, buildHandler(form, handlers.of(form).places, links)))
+  }
+  m.setElements(elements)
+  return { bytes: m.finish(65536, 1), helpers }
+}
+
+function buildHandler(form: Form, places: readonly OperandPlace[], links: HandlerLinks): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  const e = new HandlerEmitter(f, links, form, places)
+  e.begin()
+  form.row.meaning(e, form)
+  e.finish()
+  return f.encode()
+}

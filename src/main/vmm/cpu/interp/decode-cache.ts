@@ -1,0 +1,286 @@
+/**
+ * Decoded code in linear memory: per (frame, mode key) a map from byte offset to record, and records in blocks.
+ * A write to decoded bytes turns every record of that page into a resynchronisation point, so running code notices
+ * by itself; memory is only reused when the whole cache is emptied between two entries.
+ */
+import { PAGE_SIZE } from '../../memory/frame-table'
+import type { DecodedInsn, DecodedOperand, MemoryOperand, Decode, DecodeFailure } from '../decode/types'
+import type { Form } from '../isa/types'
+import { offsetOf, Seg } from '../state/layout'
+import { Mode } from '../state/mode'
+import { Vector } from '../core/context'
+import type { OperandPlace } from './places'
+import { Rec, RECORD_SIZE } from './record'
+
+/** Table slots of the pseudo-instructions and handlers. */
+export interface HandlerSlots {
+  readonly resync: number
+  readonly next: number
+  readonly unitCheck: number
+  readonly raise: number
+  /** Slot and operand places of a form's handler. */
+  of(form: Form): { readonly slot: number; readonly places: readonly OperandPlace[] }
+}
+
+export const UNIT_CODE = { x87: 0, mmx: 1, sse: 2 } as const
+
+/** Longest block, in instructions: bounds the work between two looks at the slice. */
+const MAX_BLOCK = 48
+const MAP_BYTES = PAGE_SIZE * 4
+const LINE_SHIFT = 6
+
+export class CodePage {
+  /** Bitmap of 64-byte lines that hold decoded bytes. */
+  linesLow = 0
+  linesHigh = 0
+  /** [first record, end) address pairs. */
+  readonly blocks: number[] = []
+
+  constructor(readonly page: number, readonly modeKey: number, readonly map: number) {}
+
+  markLines(first: number, last: number): void {
+    for (let line = first >> LINE_SHIFT; line <= last >> LINE_SHIFT; line++) {
+      if (line < 32) this.linesLow |= 1 << line
+      else this.linesHigh |= 1 << (line - 32)
+    }
+  }
+
+  touches(offset: number, length: number): boolean {
+    for (let line = offset >> LINE_SHIFT; line <= (offset + length - 1) >> LINE_SHIFT; line++) {
+      if (((line < 32 ? this.linesLow >>> line : this.linesHigh >>> (line - 32)) & 1) !== 0) return true
+    }
+    return false
+  }
+}
+
+export interface DecodeCacheOptions {
+  readonly buffer: ArrayBufferLike
+  /** The cache's part of linear memory. */
+  readonly base: number
+  readonly bytes: number
+  readonly decode: Decode
+  readonly slots: HandlerSlots
+  /** Called with the name of an opcode that has no row. */
+  readonly onUndefined: (name: string) => void
+}
+
+interface DecodeSource { readonly bytes: Uint8Array; readonly at: number; readonly limit: number }
+
+export class DecodeCache {
+  private readonly view: DataView
+  private readonly words: Uint32Array
+  private readonly pages = new Map<number, CodePage[]>()
+  private top: number
+  private readonly end: number
+  /** Two records for instructions that cross a page: decoded anew each time. */
+  private readonly oneShot: number
+  blocksDecoded = 0
+  invalidations = 0
+
+  constructor(private readonly options: DecodeCacheOptions) {
+    this.view = new DataView(options.buffer)
+    this.words = new Uint32Array(options.buffer)
+    this.oneShot = options.base
+    this.top = options.base + 4 * RECORD_SIZE
+    this.end = options.base + options.bytes
+  }
+
+  /** True when a page map and a few blocks still fit; otherwise the caller empties the cache first. */
+  hasRoom(): boolean {
+    return this.top + MAP_BYTES + 8 * MAX_BLOCK * RECORD_SIZE < this.end
+  }
+
+  /** Forgets everything. Code lookups and links must have been dropped, and no generated code may be running. */
+  clear(): void {
+    this.pages.clear()
+    this.top = this.options.base + 4 * RECORD_SIZE
+  }
+
+  page(page: number, modeKey: number): CodePage {
+    const list = this.pages.get(page)
+    const found = list?.find((p) => p.modeKey === modeKey)
+    if (found) return found
+    this.top = Math.ceil(this.top / 64) * 64
+    const made = new CodePage(page, modeKey, this.top)
+    this.words.fill(0, this.top >> 2, (this.top + MAP_BYTES) >> 2)
+    this.top += MAP_BYTES
+    if (list) list.push(made)
+    else this.pages.set(page, [made])
+    return made
+  }
+
+  recordAt(page: CodePage, offset: number): number {
+    return this.words[(page.map >> 2) + offset]
+  }
+
+  hasCode(page: number): boolean {
+    return this.pages.get(page)?.some((p) => p.linesLow !== 0 || p.linesHigh !== 0) ?? false
+  }
+
+  /** Drops code decoded from [offset, offset+length) of a page. Returns false where no decoded byte was touched. */
+  invalidate(page: number, offset: number, length: number): boolean {
+    let dropped = false
+    for (const code of this.pages.get(page) ?? []) {
+      if (!code.touches(offset, length)) continue
+      dropped = true
+      this.invalidations++
+      for (let i = 0; i < code.blocks.length; i += 2) {
+        for (let rec = code.blocks[i]; rec < code.blocks[i + 1]; rec += RECORD_SIZE) {
+          this.words[(rec + Rec.handler) >> 2] = this.options.slots.resync
+        }
+      }
+      code.blocks.length = 0
+      code.linesLow = code.linesHigh = 0
+      this.words.fill(0, code.map >> 2, (code.map + MAP_BYTES) >> 2)
+    }
+    return dropped
+  }
+
+  /**
+   * Decodes a block starting at `offset` of a page whose bytes begin at `host` in linear memory.
+   * Returns the first record, or 'crosses' where the first instruction runs into the next page.
+   */
+  decodeBlock(code: CodePage, host: number, offset: number, bytes: Uint8Array, checked: boolean): number | 'crosses' {
+    const first = this.top
+    let at = offset
+    let rec = first
+    let count = 0
+    const maximum = (code.modeKey & Mode.SINGLE_STEP) !== 0 ? 1 : MAX_BLOCK
+    for (;;) {
+      const limit = PAGE_SIZE - at
+      const result = limit === 0 ? undefined : this.options.decode(bytes, host + at, limit, code.modeKey)
+      if (!result || (!result.ok && result.kind === 'truncated')) {
+        if (count === 0) return 'crosses'
+        break
+      }
+      if (!result.ok) {
+        rec = this.writeFailure(rec, result, at - offset, count + 1)
+        at += 1
+        count++
+        return this.finishBlock(code, first, rec, offset, at)
+      }
+      const { insn } = result
+      rec = this.writeInsn(rec, insn, { delta: at - offset, count: ++count, page: code.map, modeKey: code.modeKey, checked })
+      at += insn.length
+      const { ends } = insn.row
+      if (ends && !(ends === 'branch' && isConditional(insn))) return this.finishBlock(code, first, rec, offset, at)
+      if (count >= maximum || this.recordAt(code, at & 0xfff) !== 0) break
+    }
+    this.writePseudo(rec, this.options.slots.next, at - offset, count, code.map)
+    return this.finishBlock(code, first, rec + RECORD_SIZE, offset, at)
+  }
+
+  /** Decodes one instruction that lies in two pages, into a place that is overwritten by the next such instruction. */
+  decodeCrossing(source: DecodeSource, modeKey: number, checked: boolean): number {
+    const result = this.options.decode(source.bytes, source.at, source.limit, modeKey)
+    const rec = this.oneShot
+    if (!result.ok) {
+      this.writeFailure(rec, result, 0, 1)
+      return rec
+    }
+    const next = this.writeInsn(rec, result.insn, { delta: 0, count: 1, page: 0, modeKey, checked })
+    this.writePseudo(next, this.options.slots.next, result.insn.length, 1, 0)
+    return rec
+  }
+
+  private finishBlock(code: CodePage, first: number, end: number, offset: number, at: number): number {
+    this.top = end
+    this.blocksDecoded++
+    code.blocks.push(first, end)
+    code.markLines(offset, Math.max(offset, at - 1))
+    this.words[(code.map >> 2) + offset] = first
+    return first
+  }
+
+  private writePseudo(rec: number, slot: number, delta: number, count: number, page: number): void {
+    this.words.fill(0, rec >> 2, (rec + RECORD_SIZE) >> 2)
+    this.words[(rec + Rec.handler) >> 2] = slot
+    this.view.setUint16(rec + Rec.delta, delta, true)
+    this.view.setUint16(rec + Rec.count, count, true)
+    this.words[(rec + Rec.page) >> 2] = page
+  }
+
+  private writeFailure(rec: number, failure: DecodeFailure, delta: number, count: number): number {
+    this.writePseudo(rec, this.options.slots.raise, delta, count, 0)
+    const generalProtection = failure.kind === 'too-long' || failure.kind === 'truncated'
+    this.view.setInt32(rec + Rec.imm, generalProtection ? Vector.GP : Vector.UD, true)
+    this.view.setInt32(rec + Rec.displacement, generalProtection ? 0 : -1, true)
+    if (failure.kind === 'undefined') this.options.onUndefined(failure.name)
+    return rec + RECORD_SIZE
+  }
+
+  private writeInsn(
+    rec: number, insn: DecodedInsn,
+    at: { delta: number; count: number; page: number; modeKey: number; checked: boolean },
+  ): number {
+    let here = rec
+    if (insn.row.unit && (at.modeKey & Mode.FPU_TRAP) !== 0) {
+      this.writePseudo(here, this.options.slots.unitCheck, at.delta, at.count, at.page)
+      this.view.setInt32(here + Rec.imm, UNIT_CODE[insn.row.unit], true)
+      here += RECORD_SIZE
+    }
+    const { slot, places } = this.options.slots.of(insn.form)
+    this.writePseudo(here, slot, at.delta, at.count, at.page)
+    const { view } = this
+    view.setUint8(here + Rec.length, insn.length)
+    view.setUint8(here + Rec.checked, at.checked ? 1 : 0)
+    view.setUint32(here + Rec.row, insn.rowIndex, true)
+    this.writeSegment(here, insn.dataSegment, at.modeKey)
+    view.setUint16(here + Rec.addressMask, offsetOf(ADDRESS_MASK[insn.form.addressSize]), true)
+    insn.operands.forEach((operand, i) => this.writeOperand(here, operand, places[i], insn.length, at))
+    return here + RECORD_SIZE
+  }
+
+  private writeSegment(rec: number, segment: number, modeKey: number): void {
+    const flat = (modeKey & Mode.CODE64) !== 0 && segment < Seg.FS
+    this.view.setUint16(rec + Rec.segBase, flat ? offsetOf('zero') : offsetOf('segBase', segment), true)
+    this.view.setUint8(rec + Rec.segment, segment)
+  }
+
+  private writeOperand(
+    rec: number, operand: DecodedOperand, place: OperandPlace, length: number, at: { delta: number; modeKey: number },
+  ): void {
+    const { view } = this
+    switch (operand.kind) {
+      case 'gpr':
+        if (place.kind === 'gpr') view.setUint16(rec + place.slot, offsetOf('gpr', operand.index) + (operand.high8 ? 1 : 0), true)
+        break
+      case 'xmm': case 'mmx':
+        if (place.kind === 'vector') view.setUint16(rec + place.slot, offsetOf(operand.kind === 'xmm' ? 'xmm' : 'fpr', operand.index), true)
+        break
+      case 'segment': case 'control': case 'debug':
+        if (place.kind === 'number') view.setUint16(rec + place.slot, operand.index, true)
+        break
+      case 'imm':
+        if (place.kind === 'imm') view.setBigInt64(rec + place.slot, BigInt.asIntN(64, operand.value), true)
+        break
+      case 'rel': view.setBigInt64(rec + Rec.imm, operand.displacement, true); break
+      case 'far':
+        view.setBigInt64(rec + Rec.imm, operand.offset, true)
+        view.setBigInt64(rec + Rec.displacement, BigInt(operand.selector), true)
+        break
+      case 'mem': this.writeMemory(rec, operand, length, at)
+    }
+  }
+
+  private writeMemory(rec: number, mem: MemoryOperand, length: number, at: { delta: number; modeKey: number }): void {
+    const { view } = this
+    const register = (index: number): number => (index < 0 ? offsetOf('zero') : offsetOf('gpr', index))
+    let { displacement } = mem
+    if (mem.ripRelative) displacement += BigInt(at.delta + length)
+    view.setBigInt64(rec + Rec.displacement, BigInt.asIntN(64, displacement), true)
+    view.setUint16(rec + Rec.base, mem.ripRelative ? offsetOf('blockRip') : register(mem.base), true)
+    view.setUint16(rec + Rec.index, register(mem.index), true)
+    view.setUint8(rec + Rec.scale, mem.index < 0 ? 0 : mem.scale)
+    view.setUint16(rec + Rec.addressMask, offsetOf(ADDRESS_MASK[mem.addressSize]), true)
+    this.writeSegment(rec, mem.segment, at.modeKey)
+  }
+}
+
+const ADDRESS_MASK = { 16: 'mask16', 32: 'mask32', 64: 'mask64' } as const
+
+/** A branch that may fall through: decoding goes on behind it. */
+function isConditional(insn: DecodedInsn): boolean {
+  return CONDITIONAL.test(insn.row.mnemonic)
+}
+const CONDITIONAL = /^(J(?!MP)|LOOP)/

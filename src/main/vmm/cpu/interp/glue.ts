@@ -1,0 +1,131 @@
+/** The hand-built functions of the interpreter module: faults, block transitions, code lookup, resynchronisation. */
+import { Exit } from '../core/exits'
+import { FunctionBuilder, type Node } from '../emit/wasm/function'
+import { offsetOf } from '../state/layout'
+import { CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CodeTlbEntry } from '../../mmu/tlb-layout'
+import { Rec } from './record'
+
+const blockRip = (f: FunctionBuilder): Node => f.load('i64.load', 'i64', f.param(0), offsetOf('blockRip'))
+
+/** sliceLeft -= (record's count + bias); returns what is left. */
+function charge(f: FunctionBuilder, rec: Node, bias: number): Node {
+  const count = f.pure('i32.add', 'i32', [f.load('i32.load16_u', 'i32', rec, Rec.count), f.i32(bias)])
+  const left = f.pure('i32.sub', 'i32', [f.load('i32.load', 'i32', f.param(0), offsetOf('sliceLeft')), count])
+  f.store('i32.store', f.param(0), left, offsetOf('sliceLeft'))
+  return left
+}
+
+function setRipToRecord(f: FunctionBuilder, rec: Node): void {
+  const delta = f.pure('i64.extend_i32_u', 'i64', [f.load('i32.load16_u', 'i32', rec, Rec.delta)])
+  f.store('i64.store', f.param(0), f.pure('i64.add', 'i64', [blockRip(f), delta]), offsetOf('rip'))
+}
+
+/** (cpu, rec): leave with RIP at this record's instruction, which has not been executed. */
+export function buildStopHere(exit: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  setRipToRecord(f, f.param(1))
+  charge(f, f.param(1), -1)
+  f.return(f.i32(exit))
+  return f.encode()
+}
+
+/** (cpu, rip, rec): charge the slice for the block so far; leave when it is over, else continue by `lookup`. */
+export function buildGoto(lookup: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i64', 'i32'])
+  const left = charge(f, f.param(2), 0)
+  f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
+    f.store('i64.store', f.param(0), f.param(1), offsetOf('rip'))
+    f.return(f.i32(Exit.SLICE))
+  })
+  f.tailCall(lookup, [f.param(0), f.param(1), f.i32(0)])
+  return f.encode()
+}
+
+/** (cpu, rip, rec): as goto, and remembers the target in the record when both are in one page. */
+export function buildLink(lookup: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i64', 'i32'])
+  const left = charge(f, f.param(2), 0)
+  f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
+    f.store('i64.store', f.param(0), f.param(1), offsetOf('rip'))
+    f.return(f.i32(Exit.SLICE))
+  })
+  const changed = f.pure('i64.xor', 'i64', [blockRip(f), f.param(1)])
+  const samePage = f.pure('i64.eqz', 'i32', [f.pure('i64.and', 'i64', [changed, f.i64(-4096n)])])
+  const linkable = f.pure('i32.and', 'i32', [samePage, f.pure('i32.ne', 'i32', [f.load('i32.load', 'i32', f.param(2), Rec.page), f.i32(0)])])
+  f.tailCall(lookup, [f.param(0), f.param(1), f.pure('select', 'i32', [f.param(2), f.i32(0), linkable])])
+  return f.encode()
+}
+
+/** (cpu, rip, rec): finds decoded code for `rip` and runs it; links `rec` to it unless 0. */
+export function buildLookup(handlerType: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i64', 'i32'])
+  const cpu = f.param(0)
+  const linear = f.pure('i64.add', 'i64', [f.param(1), f.load('i64.load', 'i64', cpu, offsetOf('codeBase'))])
+  const page = f.pure('i64.and', 'i64', [linear, f.i64(-4096n)])
+  const number = f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(12n)])])
+  const slot = f.pure('i32.mul', 'i32', [f.pure('i32.and', 'i32', [number, f.i32(CODE_TLB_ENTRIES - 1)]), f.i32(CODE_TLB_ENTRY_SIZE)])
+  const entry = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', cpu, offsetOf('codeTlbBase')), slot])
+  const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, CodeTlbEntry.tag), page])
+  f.if(hit, () => {
+    const within = f.pure('i32.and', 'i32', [f.pure('i32.wrap_i64', 'i32', [linear]), f.i32(4095)])
+    const mapAt = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', entry, CodeTlbEntry.map), f.pure('i32.shl', 'i32', [within, f.i32(2)])])
+    const target = f.load('i32.load', 'i32', mapAt)
+    f.if(target, () => {
+      f.if(f.param(2), () => f.store('i32.store', f.param(2), target, Rec.link))
+      f.store('i64.store', cpu, f.param(1), offsetOf('blockRip'))
+      f.tailCallIndirect(handlerType, [cpu, target], f.load('i32.load', 'i32', target, Rec.handler))
+    })
+  })
+  f.store('i64.store', cpu, f.param(1), offsetOf('rip'))
+  f.return(f.i32(Exit.LOOKUP))
+  return f.encode()
+}
+
+/** (cpu, rec): pseudo-instruction at the end of a block that was cut: go on at this record's address, linked if known. */
+export function buildContinue(link: number, handlerType: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  const delta = f.pure('i64.extend_i32_u', 'i64', [f.load('i32.load16_u', 'i32', f.param(1), Rec.delta)])
+  const rip = f.pure('i64.add', 'i64', [blockRip(f), delta])
+  const target = f.load('i32.load', 'i32', f.param(1), Rec.link)
+  f.if(target, () => {
+    const left = charge(f, f.param(1), 0)
+    f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
+      f.store('i64.store', f.param(0), rip, offsetOf('rip'))
+      f.return(f.i32(Exit.SLICE))
+    })
+    f.store('i64.store', f.param(0), rip, offsetOf('blockRip'))
+    f.tailCallIndirect(handlerType, [f.param(0), target], f.load('i32.load', 'i32', target, Rec.handler))
+  })
+  f.tailCall(link, [f.param(0), rip, f.param(1)])
+  return f.encode()
+}
+
+/** (cpu, rec): entry from TypeScript: runs one record by its handler. */
+export function buildEnter(handlerType: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  const handler = f.load('i32.load', 'i32', f.param(1), Rec.handler)
+  f.tailCallIndirect(handlerType, [f.param(0), f.param(1)], handler)
+  return f.encode()
+}
+
+/** (cpu, rec): asks TypeScript whether the x87/MMX/SSE unit is available; faults or goes on with the next record. */
+export function buildUnitCheck(handlerType: number, check: number, fault: number, recordSize: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  const unit = f.pure('i32.wrap_i64', 'i32', [f.load('i64.load', 'i64', f.param(1), Rec.imm)])
+  f.if(f.call(check, 'i32', [f.param(0), unit]), () => f.tailCall(fault, [f.param(0), f.param(1)]))
+  const next = f.pure('i32.add', 'i32', [f.param(1), f.i32(recordSize)])
+  f.tailCallIndirect(handlerType, [f.param(0), next], f.load('i32.load', 'i32', next, Rec.handler))
+  return f.encode()
+}
+
+/** (cpu, rec): exception known at decode time: vector in `imm`, error code in `displacement` (-1 none). */
+export function buildRaise(fault: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  const low = (offset: number): Node => f.load('i32.load', 'i32', f.param(1), offset)
+  f.store('i32.store', f.param(0), low(Rec.imm), offsetOf('faultVector'))
+  const code = low(Rec.displacement)
+  f.store('i32.store', f.param(0), code, offsetOf('faultError'))
+  f.store('i32.store', f.param(0), f.pure('i32.ge_s', 'i32', [code, f.i32(0)]), offsetOf('faultHasError'))
+  f.tailCall(fault, [f.param(0), f.param(1)])
+  return f.encode()
+}

@@ -1,0 +1,171 @@
+/**
+ * Memory accesses of generated code: segment, TLB probe, slow path. Shared by every tier; where the effective address and
+ * the segment come from is the subclass's matter.
+ */
+import type { MemRef, Val, Vec, Width } from '../emit/emitter'
+import type { FunctionBuilder, Node } from '../emit/wasm/function'
+import { VecEmitter } from '../emit/wasm/vec-emitter'
+import type { ValType } from '../emit/wasm/opcodes'
+import { offsetOf } from '../state/layout'
+import { TlbEntry } from '../../mmu/tlb-layout'
+
+/** A memory reference of generated code. Linear = effective address + segment base, after checks where `checked`. */
+export interface WMem extends MemRef {
+  readonly address: Node
+  readonly segmentBase: Node
+  /** Seg index, i32. */
+  readonly segment: Node
+  /** i32: nonzero where limit and rights must be checked; undefined: never. */
+  readonly checked: Node | undefined
+}
+
+/** Functions the accesses call, by index in the module under construction. */
+export interface SlowPaths {
+  /** (cpu, lo, hi, bytes, slot) → Slow status; the value comes in scratch[slot]. */
+  readonly load: number
+  /** (cpu, lo, hi, bytes, slot) → Slow status; the value waits in scratch[slot]. */
+  readonly store: number
+  /** As load, but the access must also be writable. */
+  readonly probe: number
+  /** (cpu, segment, lo, hi, bytes | write << 8) → Slow status; linear address in scratch[7]. */
+  readonly segment: number
+}
+
+/** Byte count of an access: 1 to 16. */
+type Bytes = 1 | 2 | 4 | 8 | 16
+
+const LOAD: Readonly<Record<Bytes, readonly [string, ValType]>> = {
+  1: ['i32.load8_u', 'i32'], 2: ['i32.load16_u', 'i32'], 4: ['i32.load', 'i32'], 8: ['i64.load', 'i64'], 16: ['v128.load', 'v128'],
+}
+const STORE: Readonly<Record<Bytes, string>> = { 1: 'i32.store8', 2: 'i32.store16', 4: 'i32.store', 8: 'i64.store', 16: 'v128.store' }
+
+/** Scratch slots: plain accesses use 0–1, read-modify-write keeps its value in 4–5, segment checks answer in 7. */
+const PLAIN_SLOT = 0
+const UPDATE_SLOT = 4
+const SEGMENT_SLOT = 7
+
+export const bytesOf = (width: Width): Bytes => (width === 1 ? 1 : (width / 8)) as Bytes
+
+export abstract class MemoryEmitter extends VecEmitter {
+  constructor(protected readonly f: FunctionBuilder, protected readonly cpu: Node, protected readonly slow: SlowPaths) {
+    super()
+  }
+
+  /** Ends the function with the pending exception. */
+  protected abstract exitFault(): void
+
+  protected stateLoad(op: string, type: ValType, name: Parameters<typeof offsetOf>[0], index = 0): Node {
+    return this.f.load(op, type, this.cpu, offsetOf(name, index))
+  }
+
+  private failIf(status: Node): void {
+    this.f.if(status, () => this.exitFault())
+  }
+
+  /** Linear address of an access; i64, in a local. */
+  protected linear(mem: WMem, bytes: Bytes, write: boolean): Node {
+    const { f } = this
+    const sum = f.pure('i64.add', 'i64', [mem.address, mem.segmentBase])
+    if (!mem.checked) return sum
+    const local = f.newLocal('i64')
+    f.setLocal(local, sum)
+    f.if(mem.checked, () => {
+      const flatAt = f.pure('i32.add', 'i32', [this.cpu, f.pure('i32.shl', 'i32', [mem.segment, f.i32(2)])])
+      const flat = f.load('i32.load', 'i32', flatAt, offsetOf('segFlat'))
+      f.if(f.pure('i32.eqz', 'i32', [flat]), () => {
+        const args = [this.cpu, mem.segment, ...this.halves(mem.address), f.i32(bytes | (write ? 0x100 : 0))]
+        this.failIf(f.call(this.slow.segment, 'i32', args))
+        f.setLocal(local, this.stateLoad('i64.load', 'i64', 'scratch', SEGMENT_SLOT))
+      })
+    })
+    return f.getLocal(local)
+  }
+
+  private halves(address: Node): [Node, Node] {
+    const { f } = this
+    const high = f.pure('i64.shr_u', 'i64', [address, f.i64(32n)])
+    return [f.pure('i32.wrap_i64', 'i32', [address]), f.pure('i32.wrap_i64', 'i32', [high])]
+  }
+
+  /** TLB probe: entry address, whether it serves the access, and the host address if so. */
+  private probe(linear: Node, bytes: Bytes, tagOffset: number): { hit: Node; host: () => Node } {
+    const { f } = this
+    const slot = f.pure('i32.and', 'i32', [f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(7n)])]), f.i32(0x7fe0)])
+    const entry = f.pure('i32.add', 'i32', [this.stateLoad('i32.load', 'i32', 'tlbBase'), slot])
+    const last = bytes === 1 ? linear : f.pure('i64.add', 'i64', [linear, f.i64(BigInt(bytes - 1))])
+    const page = f.pure('i64.and', 'i64', [last, f.i64(-4096n)])
+    const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, tagOffset), page])
+    const host = (): Node => f.pure('i32.add', 'i32', [f.pure('i32.wrap_i64', 'i32', [linear]), f.load('i32.load', 'i32', entry, TlbEntry.addend)])
+    return { hit, host }
+  }
+
+  private slowArgs(linear: Node, bytes: Bytes, slot: number): Node[] {
+    return [this.cpu, ...this.halves(linear), this.f.i32(bytes), this.f.i32(slot)]
+  }
+
+  private read(mem: WMem, bytes: Bytes): Node {
+    const { f } = this
+    const [op, type] = LOAD[bytes]
+    const linear = this.linear(mem, bytes, false)
+    const result = f.newLocal(type)
+    const { hit, host } = this.probe(linear, bytes, TlbEntry.readTag)
+    f.if(hit, () => f.setLocal(result, f.load(op, type, host())), () => {
+      this.failIf(f.call(this.slow.load, 'i32', this.slowArgs(linear, bytes, PLAIN_SLOT)))
+      f.setLocal(result, this.stateLoad(op, type, 'scratch', PLAIN_SLOT))
+    })
+    return f.getLocal(result)
+  }
+
+  private write(mem: WMem, bytes: Bytes, value: Node): void {
+    const { f } = this
+    const linear = this.linear(mem, bytes, true)
+    const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
+    f.if(hit, () => f.store(STORE[bytes], host(), value), () => {
+      f.store(STORE[bytes], this.cpu, value, offsetOf('scratch', PLAIN_SLOT))
+      this.failIf(f.call(this.slow.store, 'i32', this.slowArgs(linear, bytes, PLAIN_SLOT)))
+    })
+  }
+
+  /** Checks both rights, reads, and returns how to write back; nothing can fault in between. */
+  protected beginUpdate(mem: WMem, bytes: Bytes): { old: Node; finish: (value: Node) => void } {
+    const { f } = this
+    const [op, type] = LOAD[bytes]
+    const linear = this.linear(mem, bytes, true)
+    const place = f.newLocal('i32')
+    const isSlow = f.newLocal('i32')
+    f.setLocal(isSlow, f.i32(0))
+    const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
+    f.if(hit, () => f.setLocal(place, host()), () => {
+      this.failIf(f.call(this.slow.probe, 'i32', this.slowArgs(linear, bytes, UPDATE_SLOT)))
+      f.setLocal(place, f.pure('i32.add', 'i32', [this.cpu, f.i32(offsetOf('scratch', UPDATE_SLOT))]))
+      f.setLocal(isSlow, f.i32(1))
+    })
+    const old = f.load(op, type, f.getLocal(place))
+    const finish = (value: Node): void => {
+      f.store(STORE[bytes], f.getLocal(place), value)
+      f.if(f.getLocal(isSlow), () => this.failIf(f.call(this.slow.store, 'i32', this.slowArgs(linear, bytes, UPDATE_SLOT))))
+    }
+    return { old, finish }
+  }
+
+  load(width: Width, at: MemRef): Val {
+    return this.wrap(width, this.read(at as WMem, bytesOf(width)), true)
+  }
+
+  store(at: MemRef, value: Val): void {
+    this.write(at as WMem, bytesOf(value.width), this.raw(value))
+  }
+
+  update(width: Width, at: MemRef, change: (old: Val) => Val): void {
+    const { old, finish } = this.beginUpdate(at as WMem, bytesOf(width))
+    finish(this.raw(change(this.wrap(width, old, true))))
+  }
+
+  loadVec(at: MemRef): Vec {
+    return this.vecOf(this.read(at as WMem, 16))
+  }
+
+  storeVec(at: MemRef, value: Vec): void {
+    this.write(at as WMem, 16, this.nodeOf(value))
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * The frame table: the only way from a guest-physical page to bytes. One u32 a page in the machine's linear memory:
+ * the host offset of the frame (page aligned) in the upper 20 bits, flags in the lower 12.
+ */
+
+export const PAGE_SIZE = 4096
+export const PAGE_SHIFT = 12
+
+/** Frame flags. A write needs the slow path while any of READ_ONLY_MASK is set. */
+export const Frame = {
+  /** The page is RAM (or ROM) and has a frame here. Without it the page is MMIO or nothing. */
+  PRESENT: 1 << 0,
+  /** Contents are on disk still (lazy snapshot loading): fault in before use. */
+  ABSENT: 1 << 1,
+  /** Shared with a clone or a snapshot in the making: copy before writing. */
+  SHARED: 1 << 2,
+  ROM: 1 << 3,
+  /** Decoded or translated code lives in the page: writes must invalidate. */
+  CODE: 1 << 4,
+  /** Written since the flag was last cleared (snapshots, migration). */
+  DIRTY: 1 << 5,
+  /** Never written since power-on: all zero. */
+  ZERO: 1 << 6,
+} as const
+
+/** With any of these a page gets no write tag in a TLB. */
+export const WRITE_SLOW_MASK = Frame.ABSENT | Frame.SHARED | Frame.ROM | Frame.CODE
+const OFFSET_MASK = 0xffff_f000
+
+export interface FrameTableLayout {
+  /** Byte offset of the table itself in linear memory. */
+  readonly tableBase: number
+  /** Byte offset of the first guest frame, page aligned. */
+  readonly framesBase: number
+  readonly ramBytes: number
+}
+
+export class FrameTable {
+  private readonly entries: Uint32Array
+  readonly pageCount: number
+
+  constructor(buffer: ArrayBufferLike, readonly layout: FrameTableLayout) {
+    this.pageCount = layout.ramBytes / PAGE_SIZE
+    this.entries = new Uint32Array(buffer, layout.tableBase, this.pageCount)
+    for (let page = 0; page < this.pageCount; page++) {
+      this.entries[page] = (layout.framesBase + page * PAGE_SIZE) | Frame.PRESENT | Frame.ZERO
+    }
+  }
+
+  /** Entry of a page number; 0 where there is no RAM. */
+  entry(page: number): number {
+    return page < this.pageCount ? this.entries[page] : 0
+  }
+
+  /** Host offset of a page's frame. Only valid where the entry has PRESENT. */
+  hostOffset(page: number): number {
+    return (this.entries[page] & OFFSET_MASK) >>> 0
+  }
+
+  setFlags(page: number, flags: number): void {
+    this.entries[page] |= flags
+  }
+
+  clearFlags(page: number, flags: number): void {
+    this.entries[page] &= ~flags
+  }
+
+  /** Notes a write: the page is dirty and no longer known to be zero. */
+  markWritten(page: number): void {
+    this.entries[page] = (this.entries[page] | Frame.DIRTY) & ~Frame.ZERO
+  }
+
+  /** Pages that were ever written, in bytes: what the machine really needs of the host. */
+  touchedBytes(): number {
+    let touched = 0
+    for (let page = 0; page < this.pageCount; page++) if ((this.entries[page] & Frame.ZERO) === 0) touched++
+    return touched * PAGE_SIZE
+  }
+}

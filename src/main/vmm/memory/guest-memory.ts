@@ -1,0 +1,112 @@
+/**
+ * Guest-physical memory for everything but the CPU's fast path: DMA, boot loader, page walks, slow accesses. RAM only:
+ * a device must not reach another device's registers (or its own) by DMA.
+ */
+import type { AccessSize, GuestMemory } from '../bus/types'
+import { Frame, FrameTable, PAGE_SHIFT, PAGE_SIZE } from './frame-table'
+
+/** What must happen before bytes of a code page change: `offset` within the page, `length` within the page. */
+export type CodeWriteListener = (page: number, offset: number, length: number) => void
+
+export class PhysicalRam implements GuestMemory {
+  private readonly bytes: Uint8Array
+  private readonly view: DataView
+  private onCodeWrite: CodeWriteListener = () => undefined
+
+  constructor(buffer: ArrayBufferLike, readonly frames: FrameTable) {
+    this.bytes = new Uint8Array(buffer)
+    this.view = new DataView(buffer)
+  }
+
+  setCodeWriteListener(listener: CodeWriteListener): void {
+    this.onCodeWrite = listener
+  }
+
+  isRam(gpa: number, length: number): boolean {
+    if (gpa < 0 || length < 0 || gpa + length > this.frames.layout.ramBytes) return false
+    for (let page = gpa >>> PAGE_SHIFT; page * PAGE_SIZE < gpa + length; page++) {
+      if ((this.frames.entry(page) & Frame.PRESENT) === 0) return false
+    }
+    return true
+  }
+
+  /** Host offset for reading at `gpa`, or -1 where there is no RAM. The bytes up to the page's end are contiguous. */
+  hostForRead(gpa: number): number {
+    const page = Math.floor(gpa / PAGE_SIZE)
+    if ((this.frames.entry(page) & Frame.PRESENT) === 0) return -1
+    return this.frames.hostOffset(page) + (gpa % PAGE_SIZE)
+  }
+
+  /** As hostForRead, for a write of `length` bytes within the page: marks it dirty, drops code decoded from those bytes. -1: not writable RAM. */
+  hostForWrite(gpa: number, length: number): number {
+    const page = Math.floor(gpa / PAGE_SIZE)
+    const entry = this.frames.entry(page)
+    if ((entry & Frame.PRESENT) === 0 || (entry & Frame.ROM) !== 0) return -1
+    this.frames.markWritten(page)
+    const offset = gpa % PAGE_SIZE
+    if ((entry & Frame.CODE) !== 0) this.onCodeWrite(page, offset, length)
+    return this.frames.hostOffset(page) + offset
+  }
+
+  read(gpa: number, target: Uint8Array): boolean {
+    let done = 0
+    let complete = true
+    while (done < target.length) {
+      const chunk = Math.min(target.length - done, PAGE_SIZE - ((gpa + done) % PAGE_SIZE))
+      const host = this.hostForRead(gpa + done)
+      if (host >= 0) target.set(this.bytes.subarray(host, host + chunk), done)
+      else {
+        target.fill(0xff, done, done + chunk)
+        complete = false
+      }
+      done += chunk
+    }
+    return complete
+  }
+
+  write(gpa: number, source: Uint8Array): boolean {
+    let done = 0
+    let complete = true
+    while (done < source.length) {
+      const chunk = Math.min(source.length - done, PAGE_SIZE - ((gpa + done) % PAGE_SIZE))
+      const host = this.hostForWrite(gpa + done, chunk)
+      if (host >= 0) this.bytes.set(source.subarray(done, done + chunk), host)
+      else complete = false
+      done += chunk
+    }
+    return complete
+  }
+
+  private load(gpa: number, size: AccessSize): number {
+    if ((gpa % PAGE_SIZE) + size > PAGE_SIZE) {
+      const low = this.load(gpa, 1)
+      const rest = size - 1
+      let value = low
+      for (let i = 1; i <= rest; i++) value += this.load(gpa + i, 1) * 2 ** (8 * i)
+      return value
+    }
+    const host = this.hostForRead(gpa)
+    if (host < 0) return 2 ** (8 * size) - 1
+    if (size === 4) return this.view.getUint32(host, true)
+    return size === 2 ? this.view.getUint16(host, true) : this.bytes[host]
+  }
+
+  private store(gpa: number, size: AccessSize, value: number): void {
+    if ((gpa % PAGE_SIZE) + size > PAGE_SIZE) {
+      for (let i = 0; i < size; i++) this.store(gpa + i, 1, (value >>> (8 * i)) & 0xff)
+      return
+    }
+    const host = this.hostForWrite(gpa, size)
+    if (host < 0) return
+    if (size === 4) this.view.setUint32(host, value, true)
+    else if (size === 2) this.view.setUint16(host, value, true)
+    else this.bytes[host] = value
+  }
+
+  readU8(gpa: number): number { return this.load(gpa, 1) }
+  readU16(gpa: number): number { return this.load(gpa, 2) }
+  readU32(gpa: number): number { return this.load(gpa, 4) }
+  writeU8(gpa: number, value: number): void { this.store(gpa, 1, value) }
+  writeU16(gpa: number, value: number): void { this.store(gpa, 2, value) }
+  writeU32(gpa: number, value: number): void { this.store(gpa, 4, value) }
+}
