@@ -5,14 +5,14 @@ import { Exit } from '../core/exits'
 import type { Helper } from '../emit/emitter'
 import { formsOf } from '../isa/forms'
 import type { Form, InsnRow } from '../isa/types'
-import { buildContinue, buildEnter, buildGoto, buildLink, buildLookup, buildRaise, buildStopHere, buildUnitCheck } from './glue'
+import { buildContinue, buildCrossingGuard, buildEnter, buildGoto, buildLink, buildLookup, buildRaise, buildStopHere, buildUnitCheck } from './glue'
 import { HandlerEmitter, type HandlerLinks } from './handler-emitter'
 import type { SlowPaths } from './memory-emitter'
 import { placesOf, type OperandPlace } from './places'
 import { RECORD_SIZE } from './record'
 
 /** First table slots: pseudo-instructions, in this order. */
-export const PSEUDO_SLOTS = { resync: 1, next: 2, unitCheck: 3, raise: 4 } as const
+export const PSEUDO_SLOTS = { resync: 1, next: 2, unitCheck: 3, raise: 4, crossing: 5 } as const
 const FIRST_HANDLER_SLOT = 8
 
 const i32s = (count: number): FuncType => ({ params: new Array(count).fill('i32') as 'i32'[], results: ['i32'] })
@@ -63,7 +63,7 @@ export interface InterpreterModule {
   readonly helpers: readonly Helper[]
 }
 
-const SLOW_IMPORTS = 5
+const SLOW_IMPORTS = 6
 
 /**
  * Builds the module. Imports: `env.memory`, `env.table`, `slow.*`, `helper.*`. Exports: `enter(cpu, rec) → exit`.
@@ -78,15 +78,16 @@ export function buildInterpreter(rows: readonly InsnRow[]): InterpreterModule {
   return assemble(rows, handlers, dryImports.list)
 }
 
-function fixedLinks(handlerType: number, firstGlue: number, imports: HelperImports): HandlerLinks & { check: number } {
+function fixedLinks(handlerType: number, firstGlue: number, imports: HelperImports): HandlerLinks & { check: number; crossing: number } {
   const slow: SlowPaths = { load: 0, store: 1, probe: 2, segment: 3 }
-  return { slow, check: 4, handlerType, fault: firstGlue, goto: firstGlue + 2, link: firstGlue + 3, helper: (h) => imports.index(h) }
+  return { slow, check: 4, crossing: 5, handlerType, fault: firstGlue, goto: firstGlue + 2, link: firstGlue + 3, helper: (h) => imports.index(h) }
 }
 
 function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: readonly Helper[]): InterpreterModule {
   const m = new ModuleBuilder()
   for (const name of ['load', 'store', 'probe', 'segment']) m.importFunction('slow', name, i32s(5))
   m.importFunction('slow', 'unit', i32s(2))
+  m.importFunction('slow', 'crossing', i32s(2))
   for (const h of helpers) {
     m.importFunction('helper', h.name, { params: ['i32', ...h.args], results: h.returns ? [h.returns] : [] })
   }
@@ -112,9 +113,10 @@ function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: rea
   const next = define(handlerFunc, buildContinue(links.link, handlerType))
   const unitCheck = define(handlerFunc, buildUnitCheck(handlerType, links.check, links.fault, RECORD_SIZE))
   const raise = define(handlerFunc, buildRaise(links.fault))
+  const crossing = define(handlerFunc, buildCrossingGuard(handlerType, links.crossing, links.fault, resync, RECORD_SIZE))
   define(handlerFunc, buildEnter(handlerType), 'enter')
 
-  const elements = [resync, next, unitCheck, raise, resync, resync, resync]
+  const elements = [resync, next, unitCheck, raise, crossing, resync, resync]
   for (const row of rows) {
     for (const form of formsOf(row)) elements.push(define(handlerFunc, buildHandler(form, handlers.of(form).places, links)))
   }

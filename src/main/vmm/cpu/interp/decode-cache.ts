@@ -18,6 +18,7 @@ export interface HandlerSlots {
   readonly next: number
   readonly unitCheck: number
   readonly raise: number
+  readonly crossing: number
   /** Slot and operand places of a form's handler. */
   of(form: Form): { readonly slot: number; readonly places: readonly OperandPlace[] }
 }
@@ -35,6 +36,8 @@ export class CodePage {
   linesHigh = 0
   /** [first record, end) address pairs. */
   readonly blocks: number[] = []
+  /** Word indices, in other pages' maps, of instructions that end in this page. */
+  readonly crossingMaps: number[] = []
 
   constructor(readonly page: number, readonly modeKey: number, readonly map: number) {}
 
@@ -63,8 +66,6 @@ export interface DecodeCacheOptions {
   /** Called with the name of an opcode that has no row. */
   readonly onUndefined: (name: string) => void
 }
-
-interface DecodeSource { readonly bytes: Uint8Array; readonly at: number; readonly limit: number }
 
 export class DecodeCache {
   private readonly view: DataView
@@ -129,6 +130,8 @@ export class DecodeCache {
           this.words[(rec + Rec.handler) >> 2] = this.options.slots.resync
         }
       }
+      for (const word of code.crossingMaps) this.words[word] = 0
+      code.crossingMaps.length = 0
       code.blocks.length = 0
       code.linesLow = code.linesHigh = 0
       this.words.fill(0, code.map >> 2, (code.map + MAP_BYTES) >> 2)
@@ -170,17 +173,52 @@ export class DecodeCache {
     return this.finishBlock(code, first, rec + RECORD_SIZE, offset, at)
   }
 
-  /** Decodes one instruction that lies in two pages, into a place that is overwritten by the next such instruction. */
-  decodeCrossing(source: DecodeSource, modeKey: number, checked: boolean): number {
-    const result = this.options.decode(source.bytes, source.at, source.limit, modeKey)
-    const rec = this.oneShot
-    if (!result.ok) {
-      this.writeFailure(rec, result, 0, 1)
-      return rec
-    }
-    const next = this.writeInsn(rec, result.insn, { delta: 0, count: 1, page: 0, modeKey, checked })
-    this.writePseudo(next, this.options.slots.next, result.insn.length, 1, 0)
-    return rec
+  /** Decodes one instruction that is not worth or not safe keeping, into a place that the next such one overwrites. */
+  decodeOnce(bytes: Uint8Array, limit: number, modeKey: number, checked: boolean): number {
+    this.writeSingle(this.oneShot, bytes, limit, { modeKey, page: 0, checked })
+    return this.oneShot
+  }
+
+  /**
+   * Keeps an instruction that starts at `offset` and ends in frame `page2`, behind a guard record. Writes to either
+   * page drop it. `bytes` begins with the instruction and holds at least 15 bytes of it.
+   */
+  decodeCrossing(code: CodePage, offset: number, bytes: Uint8Array, page2: number, checked: boolean): number {
+    const guard = this.top
+    const second = this.page(page2, code.modeKey)
+    if (this.top !== guard) return this.decodeCrossing(code, offset, bytes, page2, checked)
+    this.writePseudo(guard, this.options.slots.crossing, 0, 1, code.map)
+    this.view.setFloat64(guard + Rec.imm, page2, true)
+    this.words[(guard + Rec.row) >> 2] = (code.map >> 2) + offset
+    const end = this.writeSingle(guard + RECORD_SIZE, bytes, PAGE_SIZE - offset + 15, { modeKey: code.modeKey, page: code.map, checked })
+    second.blocks.push(guard, end)
+    second.markLines(0, 14)
+    second.crossingMaps.push((code.map >> 2) + offset)
+    return this.finishBlock(code, guard, end, offset, PAGE_SIZE)
+  }
+
+  delta(rec: number): number {
+    return this.view.getUint16(rec + Rec.delta, true)
+  }
+
+  /** Frame the guarded instruction ended in when it was decoded. */
+  secondPage(guard: number): number {
+    return this.view.getFloat64(guard + Rec.imm, true)
+  }
+
+  /** The guard found another second page: decode anew next time. */
+  dropCrossing(guard: number): void {
+    this.words[this.words[(guard + Rec.row) >> 2]] = 0
+    this.words[(guard + Rec.handler) >> 2] = this.options.slots.resync
+  }
+
+  /** One instruction and the pseudo-record behind it. Returns the end. */
+  private writeSingle(rec: number, bytes: Uint8Array, limit: number, at: { modeKey: number; page: number; checked: boolean }): number {
+    const result = this.options.decode(bytes, 0, limit, at.modeKey)
+    if (!result.ok) return this.writeFailure(rec, result, 0, 1)
+    const next = this.writeInsn(rec, result.insn, { ...at, delta: 0, count: 1 })
+    this.writePseudo(next, this.options.slots.next, result.insn.length, 1, at.page)
+    return next + RECORD_SIZE
   }
 
   private finishBlock(code: CodePage, first: number, end: number, offset: number, at: number): number {

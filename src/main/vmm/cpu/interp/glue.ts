@@ -129,3 +129,16 @@ export function buildRaise(fault: number): Uint8Array {
   f.tailCall(fault, [f.param(0), f.param(1)])
   return f.encode()
 }
+
+/** (cpu, rec): before an instruction that ends in the next page: is that page still the one it was decoded from? */
+export function buildCrossingGuard(handlerType: number, check: number, fault: number, resync: number, recordSize: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  const status = f.call(check, 'i32', [f.param(0), f.param(1)])
+  f.if(status, () => {
+    f.if(f.pure('i32.eq', 'i32', [status, f.i32(1)]), () => f.tailCall(fault, [f.param(0), f.param(1)]))
+    f.tailCall(resync, [f.param(0), f.param(1)])
+  })
+  const next = f.pure('i32.add', 'i32', [f.param(1), f.i32(recordSize)])
+  f.tailCallIndirect(handlerType, [f.param(0), next], f.load('i32.load', 'i32', next, Rec.handler))
+  return f.encode()
+}

@@ -87,6 +87,7 @@ export const FIELDS = {
   cpl: f('i32', 'current privilege level'),
   stackMask: f('i64', 'mask of the stack pointer: 16, 32 or 64 bits, from SS.B and long mode'),
   stackBase: f('i64', 'SS base as used: 0 in 64-bit mode'),
+  dataBase: f('i64', 'segment bases as used, by SegIndex: 0 for ES, CS, SS and DS in 64-bit mode', 8),
   codeBase: f('i64', 'CS base as used: 0 in 64-bit mode'),
   modeKey: f('i32', 'key of everything decoding depends on; see `cpu/state/mode.ts`'),
   intShadow: f('i32', '1: interrupts held off for one instruction (STI), 2: also debug traps (MOV SS)'),

@@ -68,6 +68,9 @@ export function updateDerivedState(state: CpuState): void {
   const is64 = (key & Mode.CODE64) !== 0
   const ss32 = (state.get('segAttr', Seg.SS) & ATTR_DB) !== 0
   state.set64('stackMask', is64 ? 0xffff_ffff_ffff_ffffn : ss32 ? 0xffff_ffffn : 0xffffn)
+  for (let seg = Seg.ES as number; seg <= Seg.GS; seg++) {
+    state.set64('dataBase', is64 && seg < Seg.FS ? 0n : state.get64('segBase', seg), seg)
+  }
   state.set64('stackBase', is64 ? 0n : state.get64('segBase', Seg.SS))
   state.set64('codeBase', is64 ? 0n : state.get64('segBase', Seg.CS))
 }

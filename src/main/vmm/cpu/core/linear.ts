@@ -1,0 +1,171 @@
+/** Linear memory as TypeScript sees it: helpers, event delivery and the slow paths of generated code. */
+import type { IoHandler, AccessSize } from '../../bus/types'
+import { PAGE_SIZE } from '../../memory/frame-table'
+import type { PhysicalRam } from '../../memory/guest-memory'
+import { SoftTlb, Translation } from '../../mmu/soft-tlb'
+import { TlbView } from '../../mmu/tlb-layout'
+import type { CpuState } from '../state/access'
+import { CpuFault, Vector, type LinearMemory, type Privilege } from './context'
+
+const EFER_LMA = 0x400
+const CR4_SMAP = 1 << 21
+const RFLAGS_AC = 1 << 18
+
+export class CpuLinearMemory implements LinearMemory {
+  private readonly bytes: Uint8Array
+  private readonly view: DataView
+
+  constructor(
+    buffer: ArrayBufferLike,
+    private readonly tlb: SoftTlb,
+    private readonly ram: PhysicalRam,
+    private readonly mmio: IoHandler,
+    private readonly state: CpuState,
+  ) {
+    this.bytes = new Uint8Array(buffer)
+    this.view = new DataView(buffer)
+  }
+
+  /** TLB view of the running code. */
+  currentView(): number {
+    const { state } = this
+    if (state.get('cpl') === 3) return TlbView.USER
+    return (state.lo('cr4') & CR4_SMAP) !== 0 && (state.lo('rflags') & RFLAGS_AC) !== 0 ? TlbView.SUPERVISOR_AC : TlbView.SUPERVISOR
+  }
+
+  private viewOf(privilege: Privilege): number {
+    if (privilege === 'current') return this.currentView()
+    return privilege === 'user' ? TlbView.USER : TlbView.SUPERVISOR
+  }
+
+  /** True where the address is canonical (or the mode has no such notion). */
+  isCanonical(hi: number): boolean {
+    if ((this.state.lo('efer') & EFER_LMA) === 0) return true
+    const top = (hi << 0) >> 15
+    return top === 0 || top === -1
+  }
+
+  /** Upper half as used: legacy modes have 32-bit linear addresses. */
+  private wrapHi(hi: number): number {
+    return (this.state.lo('efer') & EFER_LMA) === 0 ? 0 : hi
+  }
+
+  /** Host offset for an access within one page, or -1 with `tlb.gpa` set for MMIO. Throws CpuFault. */
+  private locate(lo: number, hi: number, write: boolean, view: number): number {
+    if (!this.isCanonical(hi)) throw new CpuFault(Vector.GP, 0)
+    const host = this.tlb.translate(lo, hi, write, view)
+    if (host === Translation.FAULT) throw new CpuFault(Vector.PF, this.tlb.errorCode)
+    return host
+  }
+
+  readAt(lo: number, hiRaw: number, size: AccessSize, view: number): number {
+    const hi = this.wrapHi(hiRaw)
+    if ((lo & 0xfff) + size > PAGE_SIZE) return this.readSplit(lo, hi, size, view)
+    const host = this.locate(lo, hi, false, view)
+    if (host === Translation.MMIO) return this.mmio.read(this.tlb.gpa, size) >>> 0
+    if (size === 4) return this.view.getUint32(host, true)
+    return size === 2 ? this.view.getUint16(host, true) : this.bytes[host]
+  }
+
+  private readSplit(lo: number, hi: number, size: AccessSize, view: number): number {
+    let value = 0
+    for (let i = 0; i < size; i++) {
+      const at = (lo >>> 0) + i
+      value += this.readAt(at >>> 0, at > 0xffff_ffff ? hi + 1 : hi, 1, view) * 2 ** (8 * i)
+    }
+    return value
+  }
+
+  writeAt(lo: number, hiRaw: number, size: AccessSize, value: number, view: number): void {
+    const hi = this.wrapHi(hiRaw)
+    if ((lo & 0xfff) + size > PAGE_SIZE) return this.writeSplit(lo, hi, size, value, view)
+    const host = this.locate(lo, hi, true, view)
+    if (host === Translation.MMIO) return this.mmio.write(this.tlb.gpa, size, value >>> 0)
+    if (this.tlb.gpa >= 0) this.ram.hostForWrite(this.tlb.gpa, size)
+    if (size === 4) this.view.setUint32(host, value, true)
+    else if (size === 2) this.view.setUint16(host, value, true)
+    else this.bytes[host] = value
+  }
+
+  private writeSplit(lo: number, hi: number, size: AccessSize, value: number, view: number): void {
+    this.probeAt(lo, hi, size, true, view)
+    for (let i = 0; i < size; i++) {
+      const at = (lo >>> 0) + i
+      this.writeAt(at >>> 0, at > 0xffff_ffff ? hi + 1 : hi, 1, (value >>> (8 * i)) & 0xff, view)
+    }
+  }
+
+  /** Translates every page of a range for the access, before any byte moves. */
+  probeAt(lo: number, hiRaw: number, length: number, write: boolean, view: number): void {
+    const hi = this.wrapHi(hiRaw)
+    let done = 0
+    while (done < length) {
+      const at = (lo >>> 0) + done
+      this.locate(at >>> 0, at > 0xffff_ffff ? this.wrapHi(hi + 1) : hi, write, view)
+      done += PAGE_SIZE - (at % PAGE_SIZE)
+    }
+  }
+
+  private static halves(linear: bigint): [number, number] {
+    return [Number(linear & 0xffff_ffffn), Number((linear >> 32n) & 0xffff_ffffn)]
+  }
+
+  read(linear: bigint, size: AccessSize, privilege: Privilege = 'current'): number {
+    const [lo, hi] = CpuLinearMemory.halves(linear)
+    return this.readAt(lo, hi, size, this.viewOf(privilege))
+  }
+
+  read64(linear: bigint, privilege: Privilege = 'current'): bigint {
+    const low = this.read(linear, 4, privilege)
+    return BigInt(low) | (BigInt(this.read(linear + 4n, 4, privilege)) << 32n)
+  }
+
+  write(linear: bigint, size: AccessSize, value: number, privilege: Privilege = 'current'): void {
+    const [lo, hi] = CpuLinearMemory.halves(linear)
+    this.writeAt(lo, hi, size, value, this.viewOf(privilege))
+  }
+
+  write64(linear: bigint, value: bigint, privilege: Privilege = 'current'): void {
+    this.probe(linear, 8, true, privilege)
+    this.write(linear, 4, Number(value & 0xffff_ffffn), privilege)
+    this.write(linear + 4n, 4, Number((value >> 32n) & 0xffff_ffffn), privilege)
+  }
+
+  probe(linear: bigint, length: number, write: boolean, privilege: Privilege = 'current'): void {
+    const [lo, hi] = CpuLinearMemory.halves(linear)
+    this.probeAt(lo, hi, length, write, this.viewOf(privilege))
+  }
+
+  readBytes(linear: bigint, target: Uint8Array, privilege: Privilege = 'current'): void {
+    this.eachChunk(linear, target.length, false, privilege, (host, at, length) => {
+      if (host >= 0) target.set(this.bytes.subarray(host, host + length), at)
+      else for (let i = 0; i < length; i++) target[at + i] = this.mmio.read(this.tlb.gpa + i, 1)
+    })
+  }
+
+  writeBytes(linear: bigint, source: Uint8Array, privilege: Privilege = 'current'): void {
+    this.probe(linear, source.length, true, privilege)
+    this.eachChunk(linear, source.length, true, privilege, (host, at, length) => {
+      const gpa = this.tlb.gpa
+      if (host >= 0) {
+        if (gpa >= 0) this.ram.hostForWrite(gpa, length)
+        this.bytes.set(source.subarray(at, at + length), host)
+      } else for (let i = 0; i < length; i++) this.mmio.write(gpa + i, 1, source[at + i])
+    })
+  }
+
+  private eachChunk(
+    linear: bigint, length: number, write: boolean, privilege: Privilege,
+    use: (host: number, at: number, length: number) => void,
+  ): void {
+    const view = this.viewOf(privilege)
+    let done = 0
+    while (done < length) {
+      const [lo, hiRaw] = CpuLinearMemory.halves(linear + BigInt(done))
+      const chunk = Math.min(length - done, PAGE_SIZE - (lo & 0xfff))
+      const host = this.locate(lo, this.wrapHi(hiRaw), write, view)
+      use(host, done, chunk)
+      done += chunk
+    }
+  }
+}

@@ -1,0 +1,448 @@
+/** One virtual CPU: state block, TLB, decoded code, and the loop that runs blocks and delivers events. */
+import { BugError } from '../../errors'
+import type { IoHandler } from '../../bus/types'
+import { Frame, PAGE_SIZE } from '../../memory/frame-table'
+import type { PhysicalRam } from '../../memory/guest-memory'
+import { checkSegment } from '../../mmu/segment'
+import { SoftTlb, Translation } from '../../mmu/soft-tlb'
+import { CODE_TLB_BYTES, CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_SETS, CodeTlbEntry, TlbView } from '../../mmu/tlb-layout'
+import { Access, PageWalker } from '../../mmu/walk'
+import type { WasmEngine, WasmMemory } from '../../ports'
+import { deliverEvent, type EventKind } from '../events/deliver'
+import type { Decode } from '../decode/types'
+import type { Helper } from '../emit/emitter'
+import { DecodeCache, type CodePage, type HandlerSlots } from '../interp/decode-cache'
+import { createSlowPaths, notePendingFault } from '../interp/slow-paths'
+import { CpuState } from '../state/access'
+import { STATE_SIZE, Seg } from '../state/layout'
+import { Mode, updateDerivedState } from '../state/mode'
+import { CpuFault, Vector, type CpuContext, type CpuModel, type CpuPlatform } from './context'
+import { Exit } from './exits'
+import { CpuLinearMemory } from './linear'
+
+/** What the interrupt controllers show to one CPU. */
+export interface InterruptSource {
+  /** Vector that would be taken now if interrupts were enabled, -1 none. */
+  pendingVector(): number
+  /** Takes it: the controller moves it from requested to in service. */
+  acknowledge(): number
+  /** True once for each NMI that came. */
+  takeNmi(): boolean
+}
+
+/** Places in linear memory given to one vCPU, byte offsets. */
+export interface VcpuLayout {
+  readonly state: number
+  readonly tlb: number
+  readonly codeTlb: number
+  readonly decodeCache: number
+  readonly decodeCacheBytes: number
+}
+
+export interface VcpuOptions {
+  readonly memory: WasmMemory
+  readonly layout: VcpuLayout
+  readonly ram: PhysicalRam
+  readonly mmio: IoHandler
+  readonly platform: CpuPlatform
+  readonly model: CpuModel
+  readonly interrupts: InterruptSource
+  readonly decode: Decode
+  readonly slots: HandlerSlots
+  readonly tableSize: number
+  readonly wasm: WasmEngine
+  /** Compiled tier 0 module and the helpers it imports. */
+  readonly interpreter: { readonly module: unknown; readonly helpers: readonly Helper[] }
+}
+
+export interface VcpuCounters {
+  instructions: number
+  exceptions: number
+  interrupts: number
+  exits: Record<keyof typeof Exit, number>
+  unimplemented: Map<string, number>
+}
+
+type EnterFunction = (cpu: number, rec: number) => number
+
+/** Intel SDM vol. 2, 2.3.11. */
+const LONGEST_INSN = 15
+
+export type RunResult = 'slice' | 'halted'
+
+export class Vcpu implements CpuContext {
+  readonly state: CpuState
+  readonly memory: CpuLinearMemory
+  readonly platform: CpuPlatform
+  readonly model: CpuModel
+  readonly tlb: SoftTlb
+  readonly counters: VcpuCounters = {
+    instructions: 0, exceptions: 0, interrupts: 0, exits: { SLICE: 0, LOOKUP: 0, FAULT: 0, RESYNC: 0 }, unimplemented: new Map(),
+  }
+  readonly cache: DecodeCache
+  private readonly walker: PageWalker
+  private readonly enter: EnterFunction
+  private readonly words: Int32Array
+  private readonly bytes: Uint8Array
+  /** Mode keys that own a code lookup set, by set number; 0 = free. */
+  private readonly codeSets: number[] = new Array<number>(CODE_TLB_SETS).fill(-1)
+  private nextCodeSet = 0
+  private readonly crossing = new Uint8Array(2 * LONGEST_INSN)
+  /** Instructions granted but put aside by `requestExit`. */
+  private stash = 0
+  private granted = 0
+  private hostError: { readonly error: unknown } | undefined
+
+  constructor(private readonly options: VcpuOptions) {
+    const { buffer } = options.memory
+    this.state = new CpuState(buffer, options.layout.state)
+    this.words = new Int32Array(buffer)
+    this.bytes = new Uint8Array(buffer)
+    this.platform = options.platform
+    this.model = options.model
+    this.walker = new PageWalker(options.ram, this.state, options.model.physicalAddressBits)
+    this.tlb = new SoftTlb(buffer, options.layout.tlb, this.walker, options.ram, this.state)
+    this.memory = new CpuLinearMemory(buffer, this.tlb, options.ram, options.mmio, this.state)
+    this.cache = new DecodeCache({
+      buffer, base: options.layout.decodeCache, bytes: options.layout.decodeCacheBytes, decode: options.decode,
+      slots: options.slots, onUndefined: (name) => this.noteUnimplemented(name),
+    })
+    this.enter = this.instantiate()
+    this.clearCodeLookups()
+  }
+
+  /** Links tier 0 with this machine's memory, a table of its own, the slow paths and the helpers. */
+  private instantiate(): EnterFunction {
+    const { wasm, memory, interpreter, tableSize } = this.options
+    const slow = createSlowPaths({
+      state: this.state, memory: this.memory, mmio: this.options.mmio,
+      checkSegment: (segment, ea, bytes, write) => checkSegment(this, segment, ea, bytes, write),
+      checkUnit: (unit) => this.checkUnit(unit),
+      checkCrossing: (rec) => this.checkCrossing(rec),
+      onError: (error) => this.noteHostError(error),
+    })
+    const helper: Record<string, unknown> = {}
+    for (const h of interpreter.helpers) helper[h.name] = this.wrapHelper(h)
+    const table = wasm.createTable(tableSize)
+    const instance = wasm.instantiate(interpreter.module, { env: { memory, table }, slow: slow as unknown as Record<string, unknown>, helper })
+    return instance.exports.enter as EnterFunction
+  }
+
+  /** Gives a helper its context and unsigned arguments; turns its faults into a pending exception. */
+  private wrapHelper(h: Helper): (cpu: number, ...args: (number | bigint)[]) => number | bigint | void {
+    const run = h.run as (cpu: CpuContext, ...args: (number | bigint)[]) => number | bigint | void
+    const none = h.returns === 'i64' ? 0n : 0
+    return (_cpu, ...args) => {
+      for (let i = 0; i < args.length; i++) {
+        const arg = args[i]
+        args[i] = typeof arg === 'bigint' ? BigInt.asUintN(64, arg) : arg >>> 0
+      }
+      try {
+        return run(this, ...args)
+      } catch (error) {
+        if (error instanceof CpuFault) notePendingFault(this.state, error)
+        else this.noteHostError(error)
+        return none
+      }
+    }
+  }
+
+  /** Keeps an error of ours or of the host, and makes generated code come back at once. */
+  private noteHostError(error: unknown): void {
+    this.hostError ??= { error }
+    this.state.set('faultVector', Vector.GP)
+    this.requestExit()
+  }
+
+  // ── CpuContext ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  flushTlb(keepGlobal: boolean): void {
+    this.tlb.flush(keepGlobal)
+    this.clearCodeLookups()
+  }
+
+  invalidatePage(linear: bigint): void {
+    this.tlb.invalidatePage(Number(linear & 0xffff_ffffn), Number((linear >> 32n) & 0xffff_ffffn))
+    this.clearCodeLookups()
+  }
+
+  modeChanged(): void {
+    updateDerivedState(this.state)
+    this.state.set('tlbBase', this.tlb.viewBase(this.memory.currentView()))
+    this.state.set('codeTlbBase', this.codeSetFor(this.state.get('modeKey')))
+    if (this.mayTakeInterrupt() && this.options.interrupts.pendingVector() >= 0) this.requestExit()
+    if ((this.state.get('modeKey') & Mode.SINGLE_STEP) !== 0) this.requestExit()
+  }
+
+  noteUnimplemented(name: string): void {
+    this.counters.unimplemented.set(name, (this.counters.unimplemented.get(name) ?? 0) + 1)
+  }
+
+  /** Power-on or reset is the caller's work on `state`; this drops everything derived from it. */
+  afterReset(): void {
+    this.flushTlb(false)
+    this.cache.clear()
+    this.codeSets.fill(-1)
+    this.state.set('faultVector', -1)
+    this.modeChanged()
+  }
+
+  // ── code lookup ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  private codeSetFor(modeKey: number): number {
+    let set = this.codeSets.indexOf(modeKey)
+    if (set < 0) {
+      set = this.nextCodeSet
+      this.nextCodeSet = (set + 1) % CODE_TLB_SETS
+      this.codeSets[set] = modeKey
+      this.clearCodeSet(set)
+    }
+    return this.options.layout.codeTlb + set * CODE_TLB_BYTES
+  }
+
+  private clearCodeSet(set: number): void {
+    const first = (this.options.layout.codeTlb + set * CODE_TLB_BYTES) >> 2
+    this.words.fill(1, first, first + CODE_TLB_BYTES / 4)
+  }
+
+  private clearCodeLookups(): void {
+    for (let set = 0; set < CODE_TLB_SETS; set++) if (this.codeSets[set] >= 0) this.clearCodeSet(set)
+  }
+
+  /** Code of the running machine changed: called for every write into a frame that holds decoded code. */
+  codeWritten(page: number, offset: number, length: number): void {
+    if (this.cache.invalidate(page, offset, length) && !this.cache.hasCode(page)) this.options.ram.frames.clearFlags(page, Frame.CODE)
+  }
+
+  /** Linear address of `rip` in the running mode, as halves. */
+  private linearRip(offset: number): [number, number] {
+    const linear = BigInt.asUintN(64, this.state.get64('rip') + this.state.get64('codeBase') + BigInt(offset))
+    const hi = (this.state.get('modeKey') & Mode.LONG) !== 0 ? Number(linear >> 32n) : 0
+    return [Number(linear & 0xffff_ffffn), hi]
+  }
+
+  /** Guest-physical address an instruction fetch reads. Throws CpuFault. */
+  private fetchGpa(lo: number, hi: number): number {
+    if (!this.memory.isCanonical(hi)) throw new CpuFault(Vector.GP, 0)
+    const user = this.memory.currentView() === TlbView.USER ? Access.USER : 0
+    if (!this.walker.walk(lo, hi, Access.FETCH | user)) {
+      this.state.setLoHi('cr2', lo, hi)
+      throw new CpuFault(Vector.PF, this.walker.errorCode)
+    }
+    return this.walker.gpaPage + (lo & 0xfff)
+  }
+
+  /** Record for the current RIP, decoding if needed. `single`: a block of one instruction. Throws CpuFault. */
+  private resolve(single: boolean): number {
+    const { state, cache } = this
+    if (!cache.hasRoom()) {
+      cache.clear()
+      this.clearCodeLookups()
+    }
+    const modeKey = state.get('modeKey') | (single ? Mode.SINGLE_STEP : 0)
+    if ((modeKey & Mode.CODE64) === 0 && state.get64('rip') > BigInt(state.get('segLimit', Seg.CS))) throw new CpuFault(Vector.GP, 0)
+    const [lo, hi] = this.linearRip(0)
+    const gpa = this.fetchGpa(lo, hi)
+    state.set64('blockRip', state.get64('rip'))
+    const checked = (modeKey & Mode.CODE64) === 0
+    const host = this.options.ram.hostForRead(gpa)
+    if (host < 0) return this.resolveOutsideRam(gpa, modeKey, checked)
+    const offset = gpa % PAGE_SIZE
+    const code = cache.page((gpa - offset) / PAGE_SIZE, modeKey)
+    if (modeKey === state.get('modeKey')) this.enterCodeLookup(lo, hi, code.map)
+    const known = cache.recordAt(code, offset)
+    if (known !== 0) return known
+    this.protectCode(code.page, host - offset)
+    const record = cache.decodeBlock(code, host - offset, offset, this.bytes, checked)
+    return record === 'crosses' ? this.resolveCrossing(lo, hi, code, host, checked) : record
+  }
+
+  /** From now on writes to the frame are noticed. */
+  private protectCode(page: number, host: number): void {
+    const { frames } = this.options.ram
+    if ((frames.entry(page) & Frame.CODE) !== 0) return
+    frames.setFlags(page, Frame.CODE)
+    this.tlb.dropWriteTags(host)
+  }
+
+  private enterCodeLookup(lo: number, hi: number, map: number): void {
+    const word = (this.state.get('codeTlbBase') + ((lo >>> 12) & (CODE_TLB_ENTRIES - 1)) * CODE_TLB_ENTRY_SIZE) >> 2
+    this.words[word + CodeTlbEntry.tag / 4] = lo & ~0xfff
+    this.words[word + CodeTlbEntry.tag / 4 + 1] = hi | 0
+    this.words[word + CodeTlbEntry.map / 4] = map
+  }
+
+  /** An instruction that runs over its page's end: cached with a guard that the second page is still the same. */
+  private resolveCrossing(lo: number, hi: number, code: CodePage, host: number, checked: boolean): number {
+    const { crossing } = this
+    const offset = lo & 0xfff
+    const first = PAGE_SIZE - offset
+    const page2 = this.secondPage(lo, hi)
+    crossing.set(this.bytes.subarray(host, host + first))
+    const host2 = this.options.ram.hostForRead(page2 * PAGE_SIZE)
+    if (host2 < 0) crossing.fill(0xff, first)
+    else crossing.set(this.bytes.subarray(host2, host2 + LONGEST_INSN), first)
+    if (host2 < 0) return this.cache.decodeOnce(crossing, first + LONGEST_INSN, code.modeKey, checked)
+    this.protectCode(page2, host2)
+    return this.cache.decodeCrossing(code, offset, crossing, page2, checked)
+  }
+
+  /** Page number of the code behind the page that holds linear `lo`. Throws CpuFault. */
+  private secondPage(lo: number, hi: number): number {
+    const next = ((lo >>> 0) & ~0xfff) + (lo < 0 ? 2 ** 32 : 0) + PAGE_SIZE
+    const long = (this.state.get('modeKey') & Mode.LONG) !== 0
+    return this.fetchGpa(next >>> 0, long && next > 0xffff_ffff ? (hi + 1) >>> 0 : hi) / PAGE_SIZE
+  }
+
+  /** Called by the guard of a page-crossing instruction. 0: go on, 1: fault pending, 2: the second page changed. */
+  private checkCrossing(rec: number): number {
+    try {
+      const delta = BigInt(this.cache.delta(rec))
+      this.state.set64('rip', this.state.get64('blockRip') + delta)
+      const [lo, hi] = this.linearRip(0)
+      if (this.secondPage(lo, hi) === this.cache.secondPage(rec)) return 0
+      this.cache.dropCrossing(rec)
+      return 2
+    } catch (error) {
+      if (error instanceof CpuFault) notePendingFault(this.state, error)
+      else this.noteHostError(error)
+      return 1
+    }
+  }
+
+  /** Code outside RAM: fetched from the bus byte by byte, decoded for this once. */
+  private resolveOutsideRam(gpa: number, modeKey: number, checked: boolean): number {
+    for (let i = 0; i < LONGEST_INSN; i++) this.crossing[i] = this.options.mmio.read(gpa + i, 1)
+    return this.cache.decodeOnce(this.crossing, LONGEST_INSN, modeKey, checked)
+  }
+
+  private checkUnit(unit: number): void {
+    const cr0 = this.state.lo('cr0')
+    const em = (cr0 & 4) !== 0
+    const ts = (cr0 & 8) !== 0
+    if (unit === 0) {
+      if (em || ts) throw new CpuFault(Vector.NM)
+      return
+    }
+    if (em || (unit === 2 && (this.state.lo('cr4') & 0x200) === 0)) throw new CpuFault(Vector.UD)
+    if (ts) throw new CpuFault(Vector.NM)
+  }
+
+  // ── running ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Makes generated code return at the next block head; what is left of the slice is kept. */
+  requestExit(): void {
+    const left = this.state.getI32('sliceLeft')
+    if (left < 0) return
+    this.stash += left + 1
+    this.state.set('sliceLeft', -1)
+  }
+
+  private mayTakeInterrupt(): boolean {
+    return (this.state.lo('rflags') & 0x200) !== 0 && this.state.get('intShadow') === 0
+  }
+
+  /** Instructions executed since `run` was called, counting the part of the slice in progress. */
+  executedInSlice(): number {
+    return this.granted - this.stash - this.state.getI32('sliceLeft')
+  }
+
+  /** Runs up to about `instructions` instructions; comes back early when the CPU halts. */
+  run(instructions: number): RunResult {
+    const { state } = this
+    this.granted = instructions
+    this.stash = instructions
+    state.set('sliceLeft', 0)
+    let result: RunResult = 'slice'
+    while (this.stash + state.getI32('sliceLeft') > 0) {
+      state.set('sliceLeft', this.stash + state.getI32('sliceLeft'))
+      this.stash = 0
+      if (!this.step()) {
+        result = 'halted'
+        break
+      }
+      if (this.hostError) throw this.hostError.error
+    }
+    this.counters.instructions += this.executedInSlice()
+    this.granted = this.stash + state.getI32('sliceLeft')
+    return result
+  }
+
+  /** Delivers what is due and enters generated code once. False: halted. */
+  private step(): boolean {
+    const { state } = this
+    this.takeEvents()
+    if (state.get('halted') !== 0) return false
+    const shadow = state.get('intShadow') !== 0
+    const trap = (state.lo('rflags') & 0x100) !== 0
+    const single = shadow || (state.get('modeKey') & Mode.SINGLE_STEP) !== 0
+    try {
+      const rec = this.resolve(single)
+      if (single) {
+        this.stash += state.getI32('sliceLeft')
+        state.set('sliceLeft', 0)
+      }
+      if (shadow) state.set('intShadow', 0)
+      this.handleExit(this.enter(state.base, rec), trap)
+    } catch (error) {
+      if (!(error instanceof CpuFault)) throw error
+      this.raise(error.vector, error.errorCode)
+    }
+    return true
+  }
+
+  private handleExit(exit: number, trap: boolean): void {
+    const { exits } = this.counters
+    switch (exit) {
+      case Exit.SLICE: exits.SLICE++; break
+      case Exit.LOOKUP: exits.LOOKUP++; break
+      case Exit.RESYNC: exits.RESYNC++; break
+      case Exit.FAULT: {
+        exits.FAULT++
+        const { state } = this
+        const vector = state.getI32('faultVector')
+        state.set('faultVector', -1)
+        if (this.hostError) return
+        return this.raise(vector, state.get('faultHasError') !== 0 ? state.get('faultError') : undefined)
+      }
+      default: throw new BugError(`generated code returned ${exit}`)
+    }
+    if (trap) this.singleStepTrap()
+  }
+
+  private singleStepTrap(): void {
+    this.state.set64('dr', this.state.get64('dr', 6) | 0x4000n, 6)
+    this.deliver(Vector.DB, 'trap')
+  }
+
+  private raise(vector: number, errorCode?: number): void {
+    this.counters.exceptions++
+    this.deliver(vector, 'fault', errorCode)
+  }
+
+  private deliver(vector: number, kind: EventKind, errorCode?: number): void {
+    this.state.set('halted', 0)
+    deliverEvent(this, vector, kind, errorCode)
+  }
+
+  private takeEvents(): void {
+    const { state, options } = this
+    if (state.get('intShadow') !== 0) return
+    if (state.get('nmiBlocked') === 0 && options.interrupts.takeNmi()) {
+      state.set('nmiBlocked', 1)
+      return this.deliver(Vector.NMI, 'nmi')
+    }
+    if ((state.lo('rflags') & 0x200) === 0 || options.interrupts.pendingVector() < 0) return
+    this.counters.interrupts++
+    this.deliver(options.interrupts.acknowledge(), 'interrupt')
+  }
+
+  /** Bytes of linear memory a vCPU block takes. */
+  static readonly stateBytes = STATE_SIZE
+
+  /** Translates without side effects on the TLB, for describing the machine. */
+  peekTranslation(lo: number, hi: number): number {
+    const host = this.tlb.translate(lo, hi, false, TlbView.SUPERVISOR)
+    return host === Translation.FAULT ? -1 : host
+  }
+}

@@ -1,0 +1,98 @@
+/** What generated code calls when the fast path does not do: TLB misses, MMIO, page-crossing and checked accesses. */
+import type { IoHandler } from '../../bus/types'
+import { CpuFault } from '../core/context'
+import { Slow } from '../core/exits'
+import type { CpuLinearMemory } from '../core/linear'
+import type { CpuState } from '../state/access'
+import { offsetOf } from '../state/layout'
+
+/** Writes a fault where generated code and the run loop find it. */
+export function notePendingFault(state: CpuState, fault: CpuFault): void {
+  state.set('faultVector', fault.vector)
+  state.set('faultError', fault.errorCode ?? 0)
+  state.set('faultHasError', fault.errorCode === undefined ? 0 : 1)
+}
+
+export interface SegmentChecker {
+  /** Linear address of seg:ea after limit and right checks. Throws CpuFault. */
+  (segment: number, ea: bigint, bytes: number, write: boolean): bigint
+}
+
+export interface SlowImports {
+  load(cpu: number, lo: number, hi: number, bytes: number, slot: number): number
+  store(cpu: number, lo: number, hi: number, bytes: number, slot: number): number
+  probe(cpu: number, lo: number, hi: number, bytes: number, slot: number): number
+  segment(cpu: number, segment: number, lo: number, hi: number, access: number): number
+  unit(cpu: number, unit: number): number
+  crossing(cpu: number, rec: number): number
+}
+
+export interface SlowPathOptions {
+  readonly state: CpuState
+  readonly memory: CpuLinearMemory
+  readonly mmio: IoHandler
+  readonly checkSegment: SegmentChecker
+  /** Throws CpuFault where the unit (UNIT_CODE) is not available. */
+  readonly checkUnit: (unit: number) => void
+  /** 0: the second page is as decoded, 1: fault pending, 2: it changed. Does not throw. */
+  readonly checkCrossing: (rec: number) => number
+  /** Errors that are not the guest's: kept, and rethrown when the run loop is back. */
+  readonly onError: (error: unknown) => void
+}
+
+export function createSlowPaths(options: SlowPathOptions): SlowImports {
+  const { state, memory } = options
+  const scratch = new DataView(state.view.buffer, state.base + offsetOf('scratch'), 64)
+
+  /** Runs an access; a fault becomes a status, anything else stops the machine. */
+  const guarded = (access: () => void): number => {
+    try {
+      access()
+      return Slow.OK
+    } catch (error) {
+      if (error instanceof CpuFault) notePendingFault(state, error)
+      else options.onError(error)
+      return Slow.FAULT
+    }
+  }
+
+  const readInto = (lo: number, hi: number, bytes: number, slot: number): void => {
+    const view = memory.currentView()
+    const at = slot * 8
+    if (bytes <= 2) scratch.setUint32(at, memory.readAt(lo, hi, bytes as 1 | 2, view), true)
+    else {
+      for (let i = 0; i < bytes; i += 4) {
+        const address = (lo >>> 0) + i
+        scratch.setUint32(at + i, memory.readAt(address >>> 0, address > 0xffff_ffff ? hi + 1 : hi, 4, view), true)
+      }
+    }
+  }
+
+  const writeFrom = (lo: number, hi: number, bytes: number, slot: number): void => {
+    const view = memory.currentView()
+    const at = slot * 8
+    if (bytes > 4) memory.probeAt(lo, hi, bytes, true, view)
+    if (bytes === 1) return memory.writeAt(lo, hi, 1, scratch.getUint8(at), view)
+    if (bytes === 2) return memory.writeAt(lo, hi, 2, scratch.getUint16(at, true), view)
+    for (let i = 0; i < bytes; i += 4) {
+      const address = (lo >>> 0) + i
+      memory.writeAt(address >>> 0, address > 0xffff_ffff ? hi + 1 : hi, 4, scratch.getUint32(at + i, true), view)
+    }
+  }
+
+  return {
+    load: (_cpu, lo, hi, bytes, slot) => guarded(() => readInto(lo, hi, bytes, slot)),
+    store: (_cpu, lo, hi, bytes, slot) => guarded(() => writeFrom(lo, hi, bytes, slot)),
+    probe: (_cpu, lo, hi, bytes, slot) => guarded(() => {
+      memory.probeAt(lo, hi, bytes, true, memory.currentView())
+      readInto(lo, hi, bytes, slot)
+    }),
+    segment: (_cpu, segment, lo, hi, access) => guarded(() => {
+      const ea = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
+      const linear = options.checkSegment(segment, ea, access & 0xff, (access & 0x100) !== 0)
+      scratch.setBigUint64(7 * 8, BigInt.asUintN(64, linear), true)
+    }),
+    unit: (_cpu, unit) => guarded(() => options.checkUnit(unit)),
+    crossing: (_cpu, rec) => options.checkCrossing(rec),
+  }
+}

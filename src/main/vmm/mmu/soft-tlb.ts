@@ -1,0 +1,179 @@
+/**
+ * Fills and flushes the TLB that generated code probes (see `tlb-layout.ts`), from the page walker and the frame table.
+ * An entry folds both translations into one: guest-linear to guest-physical, and guest-physical to host offset.
+ */
+import type { CpuState } from '../cpu/state/access'
+import { Frame, PAGE_SIZE, WRITE_SLOW_MASK } from '../memory/frame-table'
+import type { PhysicalRam } from '../memory/guest-memory'
+import { TLB_BYTES, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_VIEWS, TlbEntry, TlbView } from './tlb-layout'
+import { Access, type PageWalker } from './walk'
+
+/** Negative results of `translate`. */
+export const Translation = {
+  /** Not RAM: a register window or nothing; `gpa` says where. */
+  MMIO: -1,
+  /** `errorCode` for #PF; CR2 has been set. */
+  FAULT: -2,
+} as const
+
+const EMPTY_LO = 1
+const FLAG_USED = 1
+const FLAG_GLOBAL = 2
+/** Byte offset of the entry's bookkeeping word, unused by generated code. */
+const FLAGS_AT = 20
+
+export class SoftTlb {
+  private readonly words: Int32Array
+  /** Slots in use, per view. */
+  private readonly used: Int32Array[] = []
+  private readonly usedCount = new Int32Array(TLB_VIEWS)
+  /** Range of linear page numbers served by large pages: INVLPG inside it flushes everything. */
+  private largeFirst = Infinity
+  private largeLast = -1
+  misses = 0
+  /** Valid after `translate`. */
+  gpa = 0
+  errorCode = 0
+
+  constructor(
+    buffer: ArrayBufferLike,
+    private readonly base: number,
+    private readonly walker: PageWalker,
+    private readonly ram: PhysicalRam,
+    private readonly state: CpuState,
+  ) {
+    this.words = new Int32Array(buffer)
+    for (let view = 0; view < TLB_VIEWS; view++) {
+      this.used.push(new Int32Array(TLB_ENTRIES))
+      for (let slot = 0; slot < TLB_ENTRIES; slot++) this.emptySlot((this.viewBase(view) + slot * TLB_ENTRY_SIZE) >> 2)
+    }
+  }
+
+  viewBase(view: number): number {
+    return this.base + view * TLB_BYTES
+  }
+
+  private emptySlot(word: number): void {
+    const { words } = this
+    words[word + TlbEntry.readTag / 4] = EMPTY_LO
+    words[word + TlbEntry.readTag / 4 + 1] = 0
+    words[word + TlbEntry.writeTag / 4] = EMPTY_LO
+    words[word + TlbEntry.writeTag / 4 + 1] = 0
+    words[word + FLAGS_AT / 4] = 0
+  }
+
+  /** Empties every view, or all but entries of global pages. */
+  flush(keepGlobal: boolean): void {
+    for (let view = 0; view < TLB_VIEWS; view++) {
+      const list = this.used[view]
+      const count = this.usedCount[view]
+      let kept = 0
+      for (let i = 0; i < count; i++) {
+        const slot = list[i]
+        const word = (this.viewBase(view) + slot * TLB_ENTRY_SIZE) >> 2
+        if (keepGlobal && (this.words[word + FLAGS_AT / 4] & FLAG_GLOBAL) !== 0) list[kept++] = slot
+        else this.emptySlot(word)
+      }
+      this.usedCount[view] = kept
+    }
+    if (!keepGlobal) {
+      this.largeFirst = Infinity
+      this.largeLast = -1
+    }
+  }
+
+  /** Drops one linear page in every view. */
+  invalidatePage(lo: number, hi: number): void {
+    const vpn = (hi >>> 0) * 2 ** 20 + (lo >>> 12)
+    if (vpn >= this.largeFirst && vpn <= this.largeLast) return this.flush(false)
+    for (let view = 0; view < TLB_VIEWS; view++) {
+      const word = this.slotWord(view, lo)
+      // The slot stays in the used list; an empty entry there is harmless.
+      const flags = this.words[word + FLAGS_AT / 4]
+      this.emptySlot(word)
+      this.words[word + FLAGS_AT / 4] = flags & FLAG_USED
+    }
+  }
+
+  /** Takes write permission from every entry of a frame: it now holds code, or is shared. */
+  dropWriteTags(hostPage: number): void {
+    for (let view = 0; view < TLB_VIEWS; view++) {
+      const list = this.used[view]
+      for (let i = 0; i < this.usedCount[view]; i++) {
+        const word = (this.viewBase(view) + list[i] * TLB_ENTRY_SIZE) >> 2
+        const tag = this.words[word + TlbEntry.writeTag / 4]
+        if (tag !== EMPTY_LO && ((tag + this.words[word + TlbEntry.addend / 4]) | 0) === (hostPage | 0)) {
+          this.words[word + TlbEntry.writeTag / 4] = EMPTY_LO
+          this.words[word + TlbEntry.writeTag / 4 + 1] = 0
+        }
+      }
+    }
+  }
+
+  private slotWord(view: number, lo: number): number {
+    return (this.viewBase(view) + (((lo >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_SIZE)) >> 2
+  }
+
+  /** Host offset if the entry for a page serves the access, else -1. The access must not cross the page. */
+  probe(lo: number, hi: number, write: boolean, view: number): number {
+    const word = this.slotWord(view, lo)
+    const tag = word + (write ? TlbEntry.writeTag : TlbEntry.readTag) / 4
+    if (this.words[tag] !== ((lo & ~0xfff) | 0) || this.words[tag + 1] !== (hi | 0)) return -1
+    return (lo + this.words[word + TlbEntry.addend / 4]) >>> 0
+  }
+
+  /**
+   * Host offset of a linear address for an access that stays within its page, filling the entry; or a Translation code.
+   * Code pages and clean pages get no write tag: `host` is then valid for this one write, which the caller must make
+   * through `PhysicalRam` so that code is dropped and the page is marked.
+   */
+  translate(lo: number, hi: number, write: boolean, view: number): number {
+    const cached = this.probe(lo, hi, write, view)
+    if (cached >= 0) {
+      this.gpa = -1
+      return cached
+    }
+    this.misses++
+    const { walker } = this
+    const access = (write ? Access.WRITE : 0) | (view === TlbView.USER ? Access.USER : 0) |
+      (view === TlbView.SUPERVISOR_AC ? Access.SMAP_OVERRIDE : 0)
+    if (!walker.walk(lo, hi, access)) {
+      this.errorCode = walker.errorCode
+      this.state.setLoHi('cr2', lo, hi)
+      return Translation.FAULT
+    }
+    this.gpa = walker.gpaPage + (lo & 0xfff)
+    const page = walker.gpaPage / PAGE_SIZE
+    const entry = this.ram.frames.entry(page)
+    if ((entry & Frame.PRESENT) === 0) return Translation.MMIO
+    if (write && (entry & Frame.ROM) !== 0) return Translation.MMIO
+    if (write && (entry & WRITE_SLOW_MASK) === 0) this.ram.frames.markWritten(page)
+    this.fill(lo, hi, view, page)
+    return this.ram.frames.hostOffset(page) + (lo & 0xfff)
+  }
+
+  private fill(lo: number, hi: number, view: number, page: number): void {
+    const { walker, words } = this
+    const word = this.slotWord(view, lo)
+    const slot = (lo >>> 12) & (TLB_ENTRIES - 1)
+    if ((words[word + FLAGS_AT / 4] & FLAG_USED) === 0) this.used[view][this.usedCount[view]++] = slot
+    const pageLo = (lo & ~0xfff) | 0
+    const entry = this.ram.frames.entry(page)
+    const writable = walker.writable && (entry & WRITE_SLOW_MASK) === 0 && (entry & Frame.DIRTY) !== 0
+    words[word + TlbEntry.readTag / 4] = pageLo
+    words[word + TlbEntry.readTag / 4 + 1] = hi | 0
+    words[word + TlbEntry.writeTag / 4] = writable ? pageLo : EMPTY_LO
+    words[word + TlbEntry.writeTag / 4 + 1] = writable ? hi | 0 : 0
+    words[word + TlbEntry.addend / 4] = (this.ram.frames.hostOffset(page) - pageLo) | 0
+    words[word + FLAGS_AT / 4] = FLAG_USED | (walker.global ? FLAG_GLOBAL : 0)
+    if (walker.pageShift > 12) this.noteLarge(lo, hi, walker.pageShift)
+  }
+
+  private noteLarge(lo: number, hi: number, shift: number): void {
+    const vpn = (hi >>> 0) * 2 ** 20 + (lo >>> 12)
+    const pages = 2 ** (shift - 12)
+    const first = Math.floor(vpn / pages) * pages
+    this.largeFirst = Math.min(this.largeFirst, first)
+    this.largeLast = Math.max(this.largeLast, first + pages - 1)
+  }
+}
