@@ -1,0 +1,506 @@
+/** The emitter that evaluates at once: the reference every engine is compared with. */
+import { BugError } from '../../errors'
+import { CpuFault, Vector, type CpuContext } from '../core/context'
+import type { DecodedInsn, DecodedOperand, MemoryOperand } from '../decode/types'
+import type {
+  ArithFlag, BinaryOp, CompareOp, Condition, Emitter, FlagsKind, Flt, Helper, LoopControl, MemRef, UnaryOp, Val, Var, Vec, Width,
+} from '../emit/emitter'
+import { shapeOf } from '../isa/forms'
+import { packRflags, unpackRflags, Flag } from '../state/flags'
+import { FIELDS, Seg, type FieldName } from '../state/layout'
+import { convertShape, floatCompare, floatOp, fromInteger, truncateSaturated, type FloatShape } from './floats'
+import { linearAddress } from './segments'
+import {
+  binary, bool, bytesOfVec, compare, divide, maskOf, signed, unary, unsigned, val, vecOf, type OFlt, type OMem, type OVal, type OVec,
+} from './values'
+import { fromLanes, readLanes, vecOp, vecShift, vecTestOp } from './vectors'
+
+/** Ends the meaning: execution goes on at `rip` of the state. */
+export const INSTRUCTION_END = { end: true } as const
+
+const FLAG_BITS: Readonly<Record<ArithFlag, bigint>> = { cf: Flag.CF, pf: Flag.PF, af: Flag.AF, zf: Flag.ZF, sf: Flag.SF, of: Flag.OF }
+
+class LoopSignal {
+  constructor(readonly loop: symbol, readonly kind: 'break' | 'continue') {}
+}
+
+const ADDRESS_MASKS = { 16: 0xffffn, 32: 0xffff_ffffn, 64: maskOf(64) } as const
+
+export class OracleEmitter implements Emitter {
+  /** RIP of the instruction and of the next. */
+  private readonly here: bigint
+  private readonly following: bigint
+
+  constructor(private readonly cpu: CpuContext, private readonly insn: DecodedInsn, here: bigint, following: bigint) {
+    this.here = here
+    this.following = following
+  }
+
+  // ── integers ──────────────────────────────────────────────────────────────────────────────────────────────────
+  const(width: Width, value: number | bigint): Val { return val(width, value) }
+  binary(op: BinaryOp, a: Val, b: Val): OVal { return binary(op, a, b) }
+  compare(op: CompareOp, a: Val, b: Val): OVal { return compare(op, a, b) }
+  unary(op: UnaryOp, a: Val): OVal { return unary(op, a) }
+  add(a: Val, b: Val): Val { return binary('add', a, b) }
+  sub(a: Val, b: Val): Val { return binary('sub', a, b) }
+  mul(a: Val, b: Val): Val { return binary('mul', a, b) }
+  and(a: Val, b: Val): Val { return binary('and', a, b) }
+  or(a: Val, b: Val): Val { return binary('or', a, b) }
+  xor(a: Val, b: Val): Val { return binary('xor', a, b) }
+  shl(a: Val, count: Val): Val { return binary('shl', a, count) }
+  shr(a: Val, count: Val): Val { return binary('shr', a, count) }
+  sar(a: Val, count: Val): Val { return binary('sar', a, count) }
+  not(a: Val): Val { return unary('not', a) }
+  neg(a: Val): Val { return unary('neg', a) }
+  eq(a: Val, b: Val): Val { return compare('eq', a, b) }
+  ne(a: Val, b: Val): Val { return compare('ne', a, b) }
+  ltu(a: Val, b: Val): Val { return compare('ltu', a, b) }
+  lts(a: Val, b: Val): Val { return compare('lts', a, b) }
+  isZero(a: Val): Val { return bool(unsigned(a) === 0n) }
+  divu(a: Val, b: Val): Val { return divide('divu', a, b) }
+  divs(a: Val, b: Val): Val { return divide('divs', a, b) }
+  remu(a: Val, b: Val): Val { return divide('remu', a, b) }
+  rems(a: Val, b: Val): Val { return divide('rems', a, b) }
+  mulHiU(a: Val, b: Val): Val { return val(64, (unsigned(a) * unsigned(b)) >> 64n) }
+  mulHiS(a: Val, b: Val): Val { return val(64, (signed(a) * signed(b)) >> 64n) }
+  select(cond: Val, a: Val, b: Val): Val {
+    if (a.width !== b.width || cond.width !== 1) throw new TypeError(`select of widths ${cond.width}, ${a.width}, ${b.width}`)
+    return unsigned(cond) !== 0n ? a : b
+  }
+  zext(a: Val, width: Width): Val {
+    if (width < a.width) throw new TypeError(`zext from ${a.width} to ${width}`)
+    return val(width, unsigned(a))
+  }
+  sext(a: Val, width: Width): Val {
+    if (width < a.width) throw new TypeError(`sext from ${a.width} to ${width}`)
+    return val(width, signed(a))
+  }
+  trunc(a: Val, width: Width): Val {
+    if (width > a.width) throw new TypeError(`trunc from ${a.width} to ${width}`)
+    return val(width, unsigned(a))
+  }
+  bit(a: Val, index: number): Val { return val(1, unsigned(a) >> BigInt(index)) }
+
+  // ── operands ──────────────────────────────────────────────────────────────────────────────────────────────────
+  private decoded(n: number): DecodedOperand {
+    const operand = this.insn.operands[n] as DecodedOperand | undefined
+    if (!operand) throw new BugError(`${this.insn.row.mnemonic} has no operand ${n}`)
+    return operand
+  }
+
+  private memoryWidth(operand: MemoryOperand): Width {
+    switch (operand.bytes) {
+      case 1: case 2: case 4: case 8: return (operand.bytes * 8) as Width
+      case 16: return 64
+      default: return this.insn.form.size
+    }
+  }
+
+  operand(n: number, width?: Width): Val {
+    const operand = this.decoded(n)
+    switch (operand.kind) {
+      case 'gpr': return operand.high8 ? this.regHigh8(operand.index) : this.reg(operand.index, width ?? operand.width)
+      case 'mem': return this.readMemory(n, width ?? this.memoryWidth(operand))
+      case 'imm': return val(width ?? operand.width, operand.value)
+      case 'rel': return val(width ?? 64, operand.displacement)
+      case 'far': return val(width ?? this.insn.form.size, operand.offset)
+      case 'xmm': return val(width ?? 64, readLanes(this.cpu.state.vec('xmm', operand.index), 64)[0])
+      case 'mmx': return val(width ?? 64, readLanes(this.cpu.state.vec('fpr', operand.index), 64)[0])
+      default: return val(width ?? 32, operand.index)
+    }
+  }
+
+  private readMemory(n: number, width: Width): Val {
+    const at = this.memOperand(n)
+    if (shapeOf(this.insn.row).operands[n].access === 'rw') return val(width, this.read(at as OMem, width, true))
+    return this.load(width, at)
+  }
+
+  setOperand(n: number, value: Val): void {
+    const operand = this.decoded(n)
+    switch (operand.kind) {
+      case 'gpr':
+        if (operand.high8) this.setRegHigh8(operand.index, value)
+        else this.setReg(operand.index, value)
+        return
+      case 'mem': return this.store(this.memOperand(n), value)
+      case 'xmm': return this.setLow(this.cpu.state.vec('xmm', operand.index), value)
+      case 'mmx': return this.setLow(this.cpu.state.vec('fpr', operand.index), value)
+      default: throw new BugError(`operand ${n} of ${this.insn.row.mnemonic} cannot be written`)
+    }
+  }
+
+  private setLow(register: Uint8Array, value: Val): void {
+    for (let i = 0; i < value.width / 8; i++) register[i] = Number((unsigned(value) >> BigInt(8 * i)) & 0xffn)
+  }
+
+  operandVec(n: number): Vec {
+    const operand = this.decoded(n)
+    if (operand.kind === 'mem') return this.loadVec(this.memOperand(n))
+    if (operand.kind === 'xmm') return this.xmm(operand.index)
+    if (operand.kind !== 'mmx') throw new BugError(`operand ${n} of ${this.insn.row.mnemonic} is no vector`)
+    return vecOf(this.cpu.state.vec('fpr', operand.index).slice())
+  }
+
+  setOperandVec(n: number, value: Vec): void {
+    const operand = this.decoded(n)
+    if (operand.kind === 'mem') return this.storeVec(this.memOperand(n), value)
+    if (operand.kind === 'xmm') return this.setXmm(operand.index, value)
+    if (operand.kind !== 'mmx') throw new BugError(`operand ${n} of ${this.insn.row.mnemonic} is no vector`)
+    this.cpu.state.vec('fpr', operand.index).set(bytesOfVec(value))
+  }
+
+  farSelector(n: number): Val {
+    const operand = this.decoded(n)
+    if (operand.kind !== 'far') throw new BugError(`operand ${n} of ${this.insn.row.mnemonic} is no far pointer`)
+    return val(16, operand.selector)
+  }
+
+  isMemory(n: number): boolean { return this.decoded(n).kind === 'mem' }
+
+  private memory(n: number): MemoryOperand {
+    const operand = this.decoded(n)
+    if (operand.kind !== 'mem') throw new BugError(`operand ${n} of ${this.insn.row.mnemonic} has no address`)
+    return operand
+  }
+
+  effectiveAddress(n: number): Val {
+    const { base, index, scale, displacement, ripRelative, addressSize } = this.memory(n)
+    const start = ripRelative ? this.following : base < 0 ? 0n : this.cpu.state.gpr(base)
+    const scaled = index < 0 ? 0n : this.cpu.state.gpr(index) << BigInt(scale)
+    return val(64, (start + scaled + displacement) & ADDRESS_MASKS[addressSize])
+  }
+
+  memOperand(n: number, byteOffset?: Val): MemRef {
+    const { segment, addressSize } = this.memory(n)
+    const address = unsigned(this.effectiveAddress(n)) + (byteOffset ? unsigned(byteOffset) : 0n)
+    return this.place(segment, address & ADDRESS_MASKS[addressSize])
+  }
+
+  requireAligned(n: number, bytes: number): void {
+    if (!this.isMemory(n)) return
+    const { segment, address } = this.memOperand(n) as OMem
+    const base = this.cpu.state.get64('dataBase', segment)
+    if (((base + address) & BigInt(bytes - 1)) !== 0n) throw new CpuFault(Vector.GP, 0)
+  }
+
+  // ── registers and state ───────────────────────────────────────────────────────────────────────────────────────
+  reg(index: number, width: Width): Val { return val(width, this.cpu.state.gpr(index)) }
+
+  setReg(index: number, value: Val): void {
+    const { state } = this.cpu
+    const mask = value.width === 32 ? maskOf(64) : maskOf(value.width)
+    state.setGpr(index, (state.gpr(index) & ~mask) | unsigned(value))
+  }
+
+  regHigh8(index: number): Val { return val(8, this.cpu.state.gpr(index) >> 8n) }
+
+  setRegHigh8(index: number, value: Val): void {
+    if (value.width !== 8) throw new TypeError(`${value.width} bits into a high byte`)
+    const { state } = this.cpu
+    state.setGpr(index, (state.gpr(index) & ~0xff00n) | (unsigned(value) << 8n))
+  }
+
+  field(name: FieldName, index = 0): Val {
+    const { type } = FIELDS[name]
+    if (type === 'v128') throw new BugError(`${name} is a vector`)
+    const { state } = this.cpu
+    if (type === 'i64') return val(64, state.get64(name as 'rip', index))
+    return val(32, state.get(name as 'cpl', index))
+  }
+
+  setField(name: FieldName, value: Val, index = 0): void {
+    const { state } = this.cpu
+    if (FIELDS[name].type === 'i64') state.set64(name as 'rip', unsigned(value), index)
+    else state.set(name as 'cpl', Number(unsigned(value) & 0xffff_ffffn), index)
+  }
+
+  xmm(index: number): Vec { return vecOf(this.cpu.state.vec('xmm', index).slice()) }
+  setXmm(index: number, value: Vec): void { this.cpu.state.vec('xmm', index).set(bytesOfVec(value)) }
+
+  // ── flags ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  setFlags(kind: FlagsKind, a: Val, b: Val, result: Val): void {
+    if (kind === 'logic') return this.setFlagsExplicit(result, { cf: bool(false), of: bool(false) })
+    const isStep = kind === 'inc' || kind === 'dec'
+    const other = isStep ? 1n : unsigned(b)
+    const [x, r] = [unsigned(a), unsigned(result)]
+    const isAdd = kind === 'add' || kind === 'inc'
+    const carries = isAdd ? (x & other) | ((x | other) & ~r) : (~x & other) | (~(x ^ other) & r)
+    const overflow = isAdd ? (x ^ r) & (other ^ r) : (x ^ other) & (x ^ r)
+    const top = result.width - 1
+    const bitOf = (v: bigint, at: number): Val => val(1, v >> BigInt(at))
+    const cf = isStep ? this.flag('cf') : bitOf(carries, top)
+    this.setFlagsExplicit(result, { cf, of: bitOf(overflow, top), af: bitOf(carries, 3) })
+  }
+
+  setFlagsExplicit(result: Val, { cf, of, af }: { cf: Val; of: Val; af?: Val }): void {
+    const r = unsigned(result)
+    let flags = 0n
+    if (unsigned(cf)) flags |= Flag.CF
+    if (unsigned(of)) flags |= Flag.OF
+    if (af && unsigned(af)) flags |= Flag.AF
+    if (r === 0n) flags |= Flag.ZF
+    if (signed(result) < 0n) flags |= Flag.SF
+    if (unsigned(unary('popcnt', val(8, r))) % 2n === 0n) flags |= Flag.PF
+    this.replaceArithFlags(flags)
+  }
+
+  private replaceArithFlags(flags: bigint): void {
+    const { state } = this.cpu
+    unpackRflags(state, (packRflags(state) & ~0x8d5n) | (flags & 0x8d5n))
+  }
+
+  setFlag(flag: ArithFlag, value: Val): void {
+    if (value.width !== 1) throw new TypeError(`flag ${flag} from ${value.width} bits`)
+    const old = packRflags(this.cpu.state)
+    this.replaceArithFlags(unsigned(value) ? old | FLAG_BITS[flag] : old & ~FLAG_BITS[flag])
+  }
+
+  flag(flag: ArithFlag): Val { return bool((packRflags(this.cpu.state) & FLAG_BITS[flag]) !== 0n) }
+
+  condition(cc: Condition): Val {
+    const is = (flag: ArithFlag): boolean => unsigned(this.flag(flag)) !== 0n
+    switch (cc) {
+      case 'o': return bool(is('of'))
+      case 'no': return bool(!is('of'))
+      case 'b': return bool(is('cf'))
+      case 'ae': return bool(!is('cf'))
+      case 'e': return bool(is('zf'))
+      case 'ne': return bool(!is('zf'))
+      case 'be': return bool(is('cf') || is('zf'))
+      case 'a': return bool(!is('cf') && !is('zf'))
+      case 's': return bool(is('sf'))
+      case 'ns': return bool(!is('sf'))
+      case 'p': return bool(is('pf'))
+      case 'np': return bool(!is('pf'))
+      case 'l': return bool(is('sf') !== is('of'))
+      case 'ge': return bool(is('sf') === is('of'))
+      case 'le': return bool(is('zf') || is('sf') !== is('of'))
+      case 'g': return bool(!is('zf') && is('sf') === is('of'))
+    }
+  }
+
+  rflags(): Val { return val(64, packRflags(this.cpu.state)) }
+  setArithFlags(rflags: Val): void { this.replaceArithFlags(unsigned(rflags)) }
+
+  // ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────
+  private place(segment: number, address: bigint): OMem { return { mem: true, segment, address } }
+
+  memData(ea: Val): MemRef {
+    const memory = this.insn.operands.find((operand) => operand.kind === 'mem')
+    return this.place(memory ? memory.segment : this.insn.dataSegment, unsigned(ea))
+  }
+
+  memSeg(seg: number, ea: Val): MemRef { return this.place(seg, unsigned(ea)) }
+
+  private linear({ segment, address }: OMem, bytes: number, write: boolean): bigint {
+    return linearAddress(this.cpu.state, segment, address, bytes, write)
+  }
+
+  private read(at: OMem, width: Width, forUpdate: boolean): bigint {
+    const bytes = Math.max(1, width / 8)
+    const linear = this.linear(at, bytes, forUpdate)
+    const { memory } = this.cpu
+    if (forUpdate) memory.probe(linear, bytes, true)
+    return bytes === 8 ? memory.read64(linear) : BigInt(memory.read(linear, bytes as 1 | 2 | 4))
+  }
+
+  load(width: Width, at: MemRef): Val { return val(width, this.read(at as OMem, width, false)) }
+
+  store(at: MemRef, value: Val): void {
+    const bytes = Math.max(1, value.width / 8)
+    const linear = this.linear(at as OMem, bytes, true)
+    if (bytes === 8) this.cpu.memory.write64(linear, unsigned(value))
+    else this.cpu.memory.write(linear, bytes as 1 | 2 | 4, Number(unsigned(value)))
+  }
+
+  update(width: Width, at: MemRef, change: (old: Val) => Val): void {
+    this.store(at, change(val(width, this.read(at as OMem, width, true))))
+  }
+
+  loadVec(at: MemRef): Vec {
+    const bytes = new Uint8Array(16)
+    this.cpu.memory.readBytes(this.linear(at as OMem, 16, false), bytes)
+    return vecOf(bytes)
+  }
+
+  storeVec(at: MemRef, value: Vec): void {
+    const linear = this.linear(at as OMem, 16, true)
+    this.cpu.memory.probe(linear, 16, true)
+    this.cpu.memory.writeBytes(linear, bytesOfVec(value))
+  }
+
+  private stack(by: number): { top: bigint; moved: bigint; mask: bigint } {
+    const { state } = this.cpu
+    const mask = state.get64('stackMask')
+    const rsp = state.gpr(4)
+    return { top: rsp & mask, moved: (rsp + BigInt(by)) & mask, mask }
+  }
+
+  private setStackPointer(moved: bigint, mask: bigint): void {
+    const { state } = this.cpu
+    state.setGpr(4, (state.gpr(4) & ~mask) | moved)
+  }
+
+  push(value: Val): void {
+    const { moved, mask } = this.stack(-value.width / 8)
+    this.store(this.place(Seg.SS, moved), value)
+    this.setStackPointer(moved, mask)
+  }
+
+  pop(width: Width): Val {
+    const { top, moved, mask } = this.stack(width / 8)
+    const value = this.load(width, this.place(Seg.SS, top))
+    this.setStackPointer(moved, mask)
+    return value
+  }
+
+  // ── control ───────────────────────────────────────────────────────────────────────────────────────────────────
+  if(cond: Val, then: () => void, otherwise?: () => void): void {
+    if (cond.width !== 1) throw new TypeError(`condition of ${cond.width} bits`)
+    if (unsigned(cond)) then()
+    else otherwise?.()
+  }
+
+  loop(body: (control: LoopControl) => void): void {
+    const loop = Symbol('loop')
+    const control: LoopControl = {
+      break: () => { throw new LoopSignal(loop, 'break') },
+      continue: () => { throw new LoopSignal(loop, 'continue') },
+    }
+    for (;;) {
+      try {
+        body(control)
+      } catch (signal) {
+        if (!(signal instanceof LoopSignal) || signal.loop !== loop) throw signal
+        if (signal.kind === 'break') return
+      }
+    }
+  }
+
+  variable(width: Width, init: Val): Var {
+    let current = init
+    const check = (value: Val): void => { if (value.width !== width) throw new TypeError(`${value.width} bits into a variable of ${width}`) }
+    check(init)
+    return { width, get: () => current, set: (value) => { check(value); current = value } }
+  }
+
+  choose(cond: Val, then: () => Val, otherwise: () => Val): Val { return unsigned(cond) ? then() : otherwise() }
+
+  call(helper: Helper, ...args: Val[]): Val {
+    const { state } = this.cpu
+    state.set64('rip', this.here)
+    state.set64('nextRip', this.following)
+    const values = helper.args.map((type, i) => (type === 'i64' ? unsigned(args[i]) : Number(unsigned(args[i]) & 0xffff_ffffn)))
+    const result = (helper.run as (cpu: CpuContext, ...values: (number | bigint)[]) => number | bigint | void)(this.cpu, ...values)
+    if (helper.returns === undefined) return val(32, 0)
+    return val(helper.returns === 'i64' ? 64 : 32, result as number | bigint)
+  }
+
+  raise(vector: number, errorCode?: Val | number): void {
+    throw new CpuFault(vector, errorCode === undefined || typeof errorCode === 'number' ? errorCode : Number(unsigned(errorCode)))
+  }
+
+  currentRip(): Val { return val(64, this.here) }
+  nextRip(): Val { return val(64, this.following) }
+
+  private goTo(target: bigint): never {
+    this.cpu.state.set64('rip', target)
+    throw INSTRUCTION_END
+  }
+
+  private relativeTarget(): bigint {
+    const rel = this.insn.operands.find((operand) => operand.kind === 'rel')
+    if (!rel) throw new BugError(`${this.insn.row.mnemonic} has no relative operand`)
+    return (this.following + rel.displacement) & maskOf(this.insn.form.size)
+  }
+
+  branchRelative(cond: Val): void {
+    if (unsigned(cond)) this.goTo(this.relativeTarget())
+  }
+
+  jumpRelative(): void { this.goTo(this.relativeTarget()) }
+
+  jumpTo(target: Val): void {
+    const to = unsigned(target)
+    if (this.insn.form.size === 64 && BigInt.asUintN(64, BigInt.asIntN(48, to)) !== to) throw new CpuFault(Vector.GP, 0)
+    this.goTo(to)
+  }
+
+  leave(): void { throw INSTRUCTION_END }
+  /** Nothing waits for the oracle between turns of a REP. */
+  checkpoint(): void {}
+
+  // ── vectors and floats ────────────────────────────────────────────────────────────────────────────────────────
+  vecConst(bytes: readonly number[]): Vec { return vecOf(Uint8Array.from(bytes)) }
+
+  vec(op: string, ...args: (Vec | Val)[]): Vec {
+    const [first, second] = args
+    const isVec = (a: Vec | Val): a is OVec => a.width === 128
+    if (args.every(isVec)) return vecOf(vecOp(op, args.map(bytesOfVec)))
+    if (isVec(first) && second) return vecOf(vecShift(op, bytesOfVec(first), unsigned(second as Val)))
+    const splat = /^i(8|16|32|64)x\d+\.splat$/.exec(op)
+    if (splat) return this.vecSplat(Number(splat[1]) as 8 | 16 | 32 | 64, first as Val)
+    throw new RangeError(`no vector instruction named ${op} with these operands`)
+  }
+
+  vecShuffle(lanes: readonly number[], a: Vec, b: Vec): Vec {
+    const source = [...bytesOfVec(a), ...bytesOfVec(b)]
+    return vecOf(Uint8Array.from(lanes, (lane) => source[lane]))
+  }
+
+  vecSplat(lanes: 8 | 16 | 32 | 64, value: Val): Vec {
+    return vecOf(fromLanes(lanes, new Array<bigint>(128 / lanes).fill(BigInt.asUintN(lanes, unsigned(value)))))
+  }
+
+  vecExtract(laneWidth: 8 | 16 | 32 | 64, lane: number, v: Vec): Val {
+    return val(laneWidth, readLanes(bytesOfVec(v), laneWidth)[lane])
+  }
+
+  vecReplace(laneWidth: 8 | 16 | 32 | 64, lane: number, v: Vec, value: Val): Vec {
+    const lanes = readLanes(bytesOfVec(v), laneWidth)
+    lanes[lane] = BigInt.asUintN(laneWidth, unsigned(value))
+    return vecOf(fromLanes(laneWidth, lanes))
+  }
+
+  vecTest(op: string, v: Vec): Val { return val(32, vecTestOp(op, bytesOfVec(v))) }
+
+  private float(shape: FloatShape, bits: bigint): OFlt { return { width: shape === 64 ? 'f64' : 'f32', bits } }
+
+  vecExtractFlt(laneWidth: 32 | 64, lane: number, v: Vec): Flt { return this.float(laneWidth, readLanes(bytesOfVec(v), laneWidth)[lane]) }
+
+  vecReplaceFlt(laneWidth: 32 | 64, lane: number, v: Vec, value: Flt): Vec {
+    return this.vecReplace(laneWidth, lane, v, this.fltToBits(value))
+  }
+
+  bitsToFlt(value: Val): Flt { return this.float(value.width === 64 ? 64 : 32, unsigned(value)) }
+  fltToBits(value: Flt): Val { return val(value.width === 'f64' ? 64 : 32, (value as OFlt).bits) }
+
+  flt(op: string, ...args: (Flt | Val)[]): Flt {
+    const [type, name] = op.split('.') as ['f32' | 'f64', string]
+    const shape: FloatShape = type === 'f64' ? 64 : 32
+    const [a, b] = args
+    if (name === 'promote_f32' || name === 'demote_f64') return this.float(shape, convertShape(shape === 64 ? 32 : 64, (a as OFlt).bits))
+    const convert = /^convert_i(32|64)_([su])$/.exec(name)
+    if (convert) return this.float(shape, fromInteger(shape, convert[2] === 's' ? signed(a as Val) : unsigned(a as Val)))
+    if (name.startsWith('reinterpret')) return this.bitsToFlt(a as Val)
+    const result = floatOp(shape, name, (a as OFlt).bits, (b as OFlt | undefined)?.bits)
+    if (result === undefined) throw new RangeError(`no float instruction named ${op}`)
+    return this.float(shape, result)
+  }
+
+  fltToInt(op: string, ...args: Flt[]): Val {
+    const [type, name] = op.split('.') as [string, string]
+    const [a, b] = args as OFlt[]
+    const shape: FloatShape = a.width === 'f64' ? 64 : 32
+    const truncate = /^trunc(_sat)?_f(32|64)_([su])$/.exec(name)
+    if (truncate) {
+      const width = type === 'i64' ? 64 : 32
+      return val(width, truncateSaturated(shape, a.bits, width, truncate[3] === 's'))
+    }
+    if (name.startsWith('reinterpret')) return this.fltToBits(a)
+    const result = floatCompare(shape, name, a.bits, b.bits)
+    if (result === undefined) throw new RangeError(`no comparison or conversion named ${op}`)
+    return bool(result)
+  }
+}
