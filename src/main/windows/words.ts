@@ -1,0 +1,110 @@
+/** The few texts the main process shows itself (menus and native dialogs); everything else is in the renderer's locales. */
+export interface Words {
+  readonly file: string
+  readonly edit: string
+  readonly view: string
+  readonly machine: string
+  readonly window: string
+  readonly help: string
+  readonly newMachine: string
+  readonly preferences: string
+  readonly trash: string
+  readonly quit: string
+  readonly find: string
+  readonly start: string
+  readonly pause: string
+  readonly powerOff: string
+  readonly reset: string
+  readonly settings: string
+  readonly rename: string
+  readonly delete: string
+  readonly log: string
+  readonly tasks: string
+  readonly shortcuts: string
+  readonly show: string
+  readonly openLinkTitle: string
+  readonly openLink: string
+  readonly cancel: string
+  readonly closeTitle: (running: number) => string
+  readonly closeDetail: string
+  readonly keepRunning: string
+  readonly stopAll: string
+  readonly runningCount: (running: number) => string
+  readonly libraryBusyTitle: string
+  readonly startFailedTitle: string
+}
+
+const en: Words = {
+  file: '&File',
+  edit: '&Edit',
+  view: '&View',
+  machine: '&Machine',
+  window: '&Window',
+  help: '&Help',
+  newMachine: 'New Machine…',
+  preferences: 'Preferences…',
+  trash: 'Trash',
+  quit: 'Quit',
+  find: 'Search Machines',
+  start: 'Start',
+  pause: 'Pause or Resume',
+  powerOff: 'Power Off',
+  reset: 'Reset',
+  settings: 'Settings…',
+  rename: 'Rename…',
+  delete: 'Move to Trash',
+  log: 'Show Log',
+  tasks: 'Tasks',
+  shortcuts: 'Shortcuts and Commands',
+  show: 'Show Nestbox',
+  openLinkTitle: 'Open this address in your browser? It was written by a guest.',
+  openLink: 'Open',
+  cancel: 'Cancel',
+  closeTitle: (running) => (running === 1 ? 'A machine is still running' : `${running} machines are still running`),
+  closeDetail: 'They can go on without the window; open Nestbox again to see them.',
+  keepRunning: 'Keep Running',
+  stopAll: 'Stop Them',
+  runningCount: (running) => (running === 1 ? '1 machine running' : `${running} machines running`),
+  libraryBusyTitle: 'Another Nestbox uses this library',
+  startFailedTitle: 'Nestbox could not start',
+}
+
+const fr: Words = {
+  file: '&Fichier',
+  edit: 'É&dition',
+  view: '&Affichage',
+  machine: '&Machine',
+  window: 'Fe&nêtre',
+  help: 'Aid&e',
+  newMachine: 'Nouvelle machine…',
+  preferences: 'Préférences…',
+  trash: 'Corbeille',
+  quit: 'Quitter',
+  find: 'Rechercher une machine',
+  start: 'Démarrer',
+  pause: 'Suspendre ou reprendre',
+  powerOff: 'Éteindre',
+  reset: 'Redémarrer',
+  settings: 'Paramètres…',
+  rename: 'Renommer…',
+  delete: 'Mettre à la corbeille',
+  log: 'Afficher le journal',
+  tasks: 'Tâches',
+  shortcuts: 'Raccourcis et commandes',
+  show: 'Afficher Nestbox',
+  openLinkTitle: 'Ouvrir cette adresse dans votre navigateur ? Elle vient d’un système invité.',
+  openLink: 'Ouvrir',
+  cancel: 'Annuler',
+  closeTitle: (running) => (running === 1 ? 'Une machine fonctionne encore' : `${running} machines fonctionnent encore`),
+  closeDetail: 'Elles peuvent continuer sans la fenêtre ; rouvrez Nestbox pour les retrouver.',
+  keepRunning: 'Laisser tourner',
+  stopAll: 'Les arrêter',
+  runningCount: (running) => (running === 1 ? '1 machine en marche' : `${running} machines en marche`),
+  libraryBusyTitle: 'Un autre Nestbox utilise cette bibliothèque',
+  startFailedTitle: 'Nestbox n’a pas pu démarrer',
+}
+
+/** @param locale a BCP 47 tag such as `fr-CA` */
+export function wordsFor(locale: string): Words {
+  return locale.toLowerCase().startsWith('fr') ? fr : en
+}
