@@ -29,6 +29,11 @@ export interface LinearMemory {
   write64(linear: bigint, value: bigint, privilege?: Privilege): void
   /** Checks [linear, linear+length) for the access without making it; throws as the access would. */
   probe(linear: bigint, length: number, write: boolean, privilege?: Privilege): void
+  /**
+   * The bytes themselves where [linear, linear+length) lies in one page of RAM and the access is allowed; undefined
+   * otherwise, with nothing changed. For writes the page is marked and code in the range dropped already.
+   */
+  directBytes(linear: bigint, length: number, write: boolean): Uint8Array | undefined
   readBytes(linear: bigint, target: Uint8Array, privilege?: Privilege): void
   writeBytes(linear: bigint, source: Uint8Array, privilege?: Privilege): void
 }

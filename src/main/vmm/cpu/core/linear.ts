@@ -154,6 +154,20 @@ export class CpuLinearMemory implements LinearMemory {
     })
   }
 
+  directBytes(linear: bigint, length: number, write: boolean): Uint8Array | undefined {
+    const [lo, hiRaw] = CpuLinearMemory.halves(linear)
+    const hi = this.wrapHi(hiRaw)
+    if ((lo & 0xfff) + length > PAGE_SIZE || !this.isCanonical(hi)) return undefined
+    const cr2 = this.state.get64('cr2')
+    const host = this.tlb.translate(lo, hi, write, this.currentView())
+    if (host < 0) {
+      this.state.set64('cr2', cr2)
+      return undefined
+    }
+    if (write && this.tlb.gpa >= 0) this.ram.hostForWrite(this.tlb.gpa, length)
+    return this.bytes.subarray(host, host + length)
+  }
+
   private eachChunk(
     linear: bigint, length: number, write: boolean, privilege: Privilege,
     use: (host: number, at: number, length: number) => void,

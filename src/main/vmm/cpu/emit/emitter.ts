@@ -162,6 +162,8 @@ export interface Emitter {
   memData(ea: Val): MemRef
   /** Explicit segment (Seg index). */
   memSeg(seg: number, ea: Val): MemRef
+  /** Linear address of a reference, without any check. Width 64. */
+  linearAddress(at: MemRef): Val
   load(width: Width, at: MemRef): Val
   store(at: MemRef, value: Val): void
   /** Read, then write back: permissions for both are checked first. `change` returns the new value. */

@@ -148,6 +148,11 @@ export abstract class MemoryEmitter extends VecEmitter {
     return { old, finish }
   }
 
+  linearAddress(at: MemRef): Val {
+    const mem = at as unknown as WMem
+    return this.wrap(64, this.f.pure('i64.add', 'i64', [mem.address, mem.segmentBase]), true)
+  }
+
   load(width: Width, at: MemRef): Val {
     return this.wrap(width, this.read(at as WMem, bytesOf(width)), true)
   }

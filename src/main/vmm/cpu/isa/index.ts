@@ -1,7 +1,27 @@
 /** The instruction table: every family's rows, in one array. Each family adds an import and a spread line. */
 import { aluRows } from './alu'
+import { atomicRows } from './atomic'
+import { bitRows } from './bits'
+import { branchRows } from './branch'
+import { flagRows } from './flagops'
+import { miscRows } from './misc'
+import { movRows } from './mov'
+import { muldivRows } from './muldiv'
+import { shiftRows } from './shift'
+import { stackRows } from './stack'
+import { stringRows } from './string'
 import type { InsnRow } from './types'
 
 export const isaRows: readonly InsnRow[] = [
   ...aluRows,
+  ...atomicRows,
+  ...bitRows,
+  ...branchRows,
+  ...flagRows,
+  ...miscRows,
+  ...movRows,
+  ...muldivRows,
+  ...shiftRows,
+  ...stackRows,
+  ...stringRows,
 ]

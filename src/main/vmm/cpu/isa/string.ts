@@ -1,0 +1,164 @@
+/** MOVS, CMPS, SCAS, LODS, STOS with REP. SDM vol. 2. Registers move after every element, so faults and interrupts are exact. */
+import type { CpuContext } from '../core/context'
+import type { Emitter, Helper, Val } from '../emit/emitter'
+import { Gpr, Seg } from '../state/layout'
+import { row, type Form, type InsnRow, type Meaning } from './types'
+
+type Element = 8 | 16 | 32 | 64
+type Turn = (e: Emitter, form: Form, width: Element) => void
+
+const elementWidth = (form: Form): Element => form.size as Element
+
+/** Register as an address: low `addressSize` bits, width 64. */
+const pointer = (e: Emitter, form: Form, register: number): Val => e.zext(e.reg(register, form.addressSize), 64)
+
+/** Moves an index register by one element, in the direction DF says. */
+function advance(e: Emitter, form: Form, register: number, width: Element): void {
+  const a = form.addressSize
+  const backwards = e.bit(e.field('rflags'), 10)
+  const by = e.select(backwards, e.const(a, -(width / 8)), e.const(a, width / 8))
+  e.setReg(register, e.add(e.reg(register, a), by))
+}
+
+const source = (e: Emitter, form: Form, width: Element): Val => e.load(width, e.memData(pointer(e, form, Gpr.RSI)))
+const destination = (e: Emitter, form: Form): ReturnType<Emitter['memSeg']> => e.memSeg(Seg.ES, pointer(e, form, Gpr.RDI))
+
+const movs: Turn = (e, form, width) => {
+  e.store(destination(e, form), source(e, form, width))
+  advance(e, form, Gpr.RSI, width)
+  advance(e, form, Gpr.RDI, width)
+}
+const stos: Turn = (e, form, width) => {
+  e.store(destination(e, form), e.reg(Gpr.RAX, width))
+  advance(e, form, Gpr.RDI, width)
+}
+const lods: Turn = (e, form, width) => {
+  e.setReg(Gpr.RAX, source(e, form, width))
+  advance(e, form, Gpr.RSI, width)
+}
+const cmps: Turn = (e, form, width) => {
+  const a = source(e, form, width)
+  const b = e.load(width, destination(e, form))
+  e.setFlags('sub', a, b, e.sub(a, b))
+  advance(e, form, Gpr.RSI, width)
+  advance(e, form, Gpr.RDI, width)
+}
+const scas: Turn = (e, form, width) => {
+  const a = e.reg(Gpr.RAX, width)
+  const b = e.load(width, destination(e, form))
+  e.setFlags('sub', a, b, e.sub(a, b))
+  advance(e, form, Gpr.RDI, width)
+}
+
+/**
+ * Bulk part of REP MOVS and REP STOS: as many elements as lie in RAM within one page of each operand, forward only.
+ * Does nothing (the plain loop then does one element) where that is not so, or where the operands overlap in the way
+ * that makes MOVS a pattern fill.
+ */
+const bulkString: Helper = {
+  name: 'bulkString', args: ['i64', 'i64', 'i32', 'i32'], faults: false,
+  /** @param source linear address, or the fill pattern where `kind` has bit 8 @param kind element bytes, bit 8 fill */
+  run(cpu: CpuContext, source64: bigint, destination64: bigint, kind: number, addressSize: number): void {
+    const { state } = cpu
+    const bytes = kind & 0xff
+    const fill = (kind & 0x100) !== 0
+    const mask = (1n << BigInt(addressSize)) - 1n
+    const count = state.gpr(Gpr.RCX) & mask
+    const room = (linear: bigint): number => Math.floor((4096 - Number(linear & 0xfffn)) / bytes)
+    let elements = Number(count < 4096n ? count : 4096n)
+    elements = Math.min(elements, room(destination64))
+    if (!fill) elements = Math.min(elements, room(source64))
+    if (elements < 2 || !copyWithinRam(cpu, source64, destination64, elements * bytes, fill ? bytes : 0)) return
+    const moved = BigInt(elements * bytes)
+    const bump = (register: number, by: bigint): void => {
+      const old = state.gpr(register)
+      const next = (old + by) & mask
+      state.setGpr(register, addressSize === 32 ? next : (old & ~mask) | next)
+    }
+    if (!fill) bump(Gpr.RSI, moved)
+    bump(Gpr.RDI, moved)
+    bump(Gpr.RCX, -BigInt(elements))
+  },
+}
+
+function copyWithinRam(cpu: CpuContext, from: bigint, to: bigint, length: number, patternBytes: number): boolean {
+  const target = cpu.memory.directBytes(to, length, true)
+  if (!target) return false
+  if (patternBytes > 0) {
+    for (let i = 0; i < patternBytes; i++) target[i] = Number((from >> BigInt(8 * i)) & 0xffn)
+    for (let done = patternBytes; done < length; done *= 2) target.copyWithin(done, 0, Math.min(done, length - done))
+    return true
+  }
+  const distance = to - from
+  if (distance > 0n && distance < BigInt(length)) return false
+  const origin = cpu.memory.directBytes(from, length, false)
+  if (!origin) return false
+  target.set(origin)
+  return true
+}
+
+/** REP: the count is looked at first; one element a turn, then a chance to be interrupted. */
+function repeat(e: Emitter, form: Form, turn: () => void, stop?: () => Val): void {
+  const a = form.addressSize
+  e.loop((control) => {
+    const count = e.reg(Gpr.RCX, a)
+    e.if(e.isZero(count), () => control.break())
+    turn()
+    e.setReg(Gpr.RCX, e.sub(e.reg(Gpr.RCX, a), e.const(a, 1)))
+    if (stop) e.if(stop(), () => control.break())
+    e.checkpoint()
+  })
+}
+
+/** Tries the bulk helper before each plain turn where it can apply: flat addresses known, forward, many elements. */
+function bulk(e: Emitter, form: Form, fill: boolean): void {
+  const a = form.addressSize
+  const width = elementWidth(form)
+  const many = e.ltu(e.const(a, 15), e.reg(Gpr.RCX, a))
+  const forward = e.isZero(e.bit(e.field('rflags'), 10))
+  e.if(e.and(many, forward), () => {
+    const to = e.linearAddress(destination(e, form))
+    const from = fill ? e.reg(Gpr.RAX, 64) : e.linearAddress(e.memData(pointer(e, form, Gpr.RSI)))
+    e.call(bulkString, from, to, e.const(32, width / 8 | (fill ? 0x100 : 0)), e.const(32, a))
+  })
+}
+
+const moving = (turn: Turn, bulkKind?: 'copy' | 'fill'): Meaning => (e, form) => {
+  const width = elementWidth(form)
+  if (form.rep === 'none') return turn(e, form, width)
+  repeat(e, form, () => {
+    if (!bulkKind) return turn(e, form, width)
+    bulk(e, form, bulkKind === 'fill')
+    // The bulk part may have taken everything: then this turn must not run.
+    const left = e.ne(e.reg(Gpr.RCX, form.addressSize), e.const(form.addressSize, 0))
+    const again = e.variable(1, left)
+    e.if(again.get(), () => turn(e, form, width), () => e.setReg(Gpr.RCX, e.const(form.addressSize, 1)))
+  })
+}
+
+const comparing = (turn: Turn): Meaning => (e, form) => {
+  const width = elementWidth(form)
+  if (form.rep === 'none') return turn(e, form, width)
+  const wanted = form.rep === 'rep'
+  repeat(e, form, () => turn(e, form, width), () => (wanted ? e.isZero(e.flag('zf')) : e.flag('zf')))
+}
+
+const COMPARE = { writes: 'oszapc', reads: 'd' }
+const DIRECTION = { reads: 'd' }
+
+function rows(name: string, opcode: number, meaning: Meaning, rep: 'rep' | 'repz', flags: InsnRow['flags']): InsnRow[] {
+  const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0')
+  const common = { rep, addressSized: true, flags } as const
+  return [
+    row(`${name}B`, hex(opcode), '', '', meaning, { ...common, size: 8 }),
+    row(name, hex(opcode + 1), '', '', meaning, common),
+  ]
+}
+
+export const stringRows: readonly InsnRow[] = [
+  ...rows('MOVS', 0xa4, moving(movs, 'copy'), 'rep', DIRECTION),
+  ...rows('CMPS', 0xa6, comparing(cmps), 'repz', COMPARE),
+  ...rows('STOS', 0xaa, moving(stos, 'fill'), 'rep', DIRECTION),
+  ...rows('LODS', 0xac, moving(lods), 'rep', DIRECTION),
+  ...rows('SCAS', 0xae, comparing(scas), 'repz', COMPARE),
+]
