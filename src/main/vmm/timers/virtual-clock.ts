@@ -1,0 +1,84 @@
+/** The machine's time: host monotonic time less the pauses, or executed instructions in deterministic mode. */
+import type { Timer, VirtualClock } from '../bus/types'
+import type { HostClock } from '../ports'
+
+class ClockTimer implements Timer {
+  deadlineNs = Infinity
+
+  constructor(readonly fire: () => void, private readonly changed: () => void) {}
+
+  arm(deadlineNs: number): void {
+    this.deadlineNs = deadlineNs
+    this.changed()
+  }
+
+  cancel(): void {
+    this.deadlineNs = Infinity
+    this.changed()
+  }
+}
+
+export interface ClockState { readonly nowNs: number; readonly wallOffsetMs: number }
+
+export class MachineClock implements VirtualClock {
+  private readonly timers: ClockTimer[] = []
+  /** Host time that corresponds to machine time 0. */
+  private origin: number
+  /** Machine time while paused. */
+  private pausedAt: number | undefined = 0
+  private readonly bootWallMs: number
+  private nextCached: number | undefined
+
+  /** @param counted time source of deterministic mode: nanoseconds made of executed instructions */
+  constructor(private readonly host: HostClock, private readonly counted?: () => number) {
+    this.origin = host.monotonicNs()
+    this.bootWallMs = host.wallMs()
+  }
+
+  nowNs(): number {
+    if (this.counted) return this.counted()
+    return this.pausedAt ?? this.host.monotonicNs() - this.origin
+  }
+
+  wallMs(): number {
+    // In deterministic mode wall time follows machine time, so that two runs see the same.
+    return this.counted ? this.bootWallMs + this.nowNs() / 1e6 : this.host.wallMs()
+  }
+
+  pause(): void {
+    this.pausedAt ??= this.nowNs()
+  }
+
+  resume(): void {
+    if (this.pausedAt === undefined) return
+    this.origin = this.host.monotonicNs() - this.pausedAt
+    this.pausedAt = undefined
+  }
+
+  createTimer(fire: () => void): Timer {
+    const timer = new ClockTimer(fire, () => (this.nextCached = undefined))
+    this.timers.push(timer)
+    return timer
+  }
+
+  /** Earliest deadline in machine time, Infinity when nothing is armed. */
+  nextDeadlineNs(): number {
+    if (this.nextCached === undefined) {
+      let next = Infinity
+      for (const timer of this.timers) if (timer.deadlineNs < next) next = timer.deadlineNs
+      this.nextCached = next
+    }
+    return this.nextCached
+  }
+
+  /** Fires what is due. A timer that rearms itself into the past fires again at the next call. */
+  runDue(): void {
+    const now = this.nowNs()
+    if (this.nextDeadlineNs() > now) return
+    for (const timer of this.timers) {
+      if (timer.deadlineNs > now) continue
+      timer.cancel()
+      timer.fire()
+    }
+  }
+}
