@@ -1,6 +1,7 @@
 /** Near branches: Jcc, JMP, CALL, RET, LOOPcc, JCXZ. SDM vol. 2. */
+import { Vector } from '../core/context'
 import { CONDITIONS, type Condition, type Emitter, type Val } from '../emit/emitter'
-import { Gpr } from '../state/layout'
+import { Gpr, Seg } from '../state/layout'
 import { CONDITION_READS } from './mov'
 import { row, type Form, type InsnRow, type Meaning } from './types'
 
@@ -15,18 +16,45 @@ const callRelative: Meaning = (e, { size }) => {
   e.push(returnAddress(e, size))
   e.jumpRelative('call')
 }
-const jmpIndirect: Meaning = (e) => e.jumpTo(e.zext(e.operand(0), 64), 'jump')
+/** #GP(0) for a target outside the code segment, or non-canonical, before anything has changed. */
+function checkTarget(e: Emitter, size: Form['size'], target: Val): void {
+  const bad = size === 64
+    ? e.ne(e.sar(e.shl(target, e.const(64, 16)), e.const(64, 16)), target)
+    : e.ltu(e.zext(e.field('segLimit', Seg.CS), 64), target)
+  e.if(bad, () => e.raise(Vector.GP, 0))
+}
+
+const jmpIndirect: Meaning = (e, { size }) => {
+  const target = e.zext(e.operand(0), 64)
+  if (size !== 64) checkTarget(e, size, target)
+  e.jumpTo(target, 'jump')
+}
 const callIndirect: Meaning = (e, { size }) => {
   const target = e.zext(e.operand(0), 64)
+  checkTarget(e, size, target)
   e.push(returnAddress(e, size))
   e.jumpTo(target, 'call')
 }
-const ret: Meaning = (e, { size }) => e.jumpTo(e.zext(e.pop(size as Wide), 64), 'return')
-const retImmediate: Meaning = (e, { size }) => {
-  const target = e.zext(e.pop(size as Wide), 64)
+/** Return address on top of the stack, checked. */
+function returnTarget(e: Emitter, size: Form['size']): Val {
+  const top = e.and(e.reg(Gpr.RSP, 64), e.field('stackMask'))
+  const target = e.zext(e.load(size as Wide, e.memSeg(Seg.SS, top)), 64)
+  checkTarget(e, size, target)
+  return target
+}
+
+const ret: Meaning = (e, { size }) => {
+  const target = returnTarget(e, size)
   const mask = e.field('stackMask')
   const rsp = e.reg(Gpr.RSP, 64)
-  const moved = e.add(rsp, e.zext(e.operand(0), 64))
+  e.setReg(Gpr.RSP, e.or(e.and(rsp, e.not(mask)), e.and(e.add(rsp, e.const(64, size / 8)), mask)))
+  e.jumpTo(target, 'return')
+}
+const retImmediate: Meaning = (e, { size }) => {
+  const target = returnTarget(e, size)
+  const mask = e.field('stackMask')
+  const rsp = e.reg(Gpr.RSP, 64)
+  const moved = e.add(e.add(rsp, e.const(64, size / 8)), e.zext(e.operand(0), 64))
   e.setReg(Gpr.RSP, e.or(e.and(rsp, e.not(mask)), e.and(moved, mask)))
   e.jumpTo(target, 'return')
 }

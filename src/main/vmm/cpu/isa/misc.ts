@@ -3,6 +3,8 @@ import { Vector } from '../core/context'
 import { row, type InsnRow, type Meaning } from './types'
 
 const nothing: Meaning = () => undefined
+/** A cache line is flushed only if the byte can be read. */
+const touch: Meaning = (e) => { e.load(8, e.memOperand(0)) }
 const undefinedOpcode: Meaning = (e) => e.raise(Vector.UD)
 const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0')
 
@@ -14,12 +16,12 @@ export const miscRows: readonly InsnRow[] = [
   row('PAUSE', 'F3 90', '', '', nothing),
   row('NOP', 'NP 90', '', '', nothing),
   ...hintRows,
-  row('PREFETCHW', '0F 0D /r', 'Ev,Gv', 'n,n', nothing),
+  row('PREFETCHW', '0F 0D /r mod=m', 'Ev,Gv', 'n,n', nothing),
   row('LFENCE', 'NP 0F AE /5 mod=3', 'Rd', 'n', nothing, { cpuid: 'sse2' }),
   row('MFENCE', 'NP 0F AE /6 mod=3', 'Rd', 'n', nothing, { cpuid: 'sse2' }),
   row('SFENCE', 'NP 0F AE /7 mod=3', 'Rd', 'n', nothing, { cpuid: 'sse' }),
-  row('CLFLUSH', 'NP 0F AE /7 mod=m', 'M', 'n', nothing, { cpuid: 'clflush' }),
-  row('CLFLUSHOPT', '66 0F AE /7 mod=m', 'M', 'n', nothing, { cpuid: 'clflushopt' }),
+  row('CLFLUSH', 'NP 0F AE /7 mod=m', 'M', 'n', touch, { cpuid: 'clflush' }),
+  row('CLFLUSHOPT', '66 0F AE /7 mod=m', 'M', 'n', touch, { cpuid: 'clflushopt' }),
   row('UD2', '0F 0B', '', '', undefinedOpcode),
   row('UD1', '0F B9 /r', 'Gv,Ev', 'n,n', undefinedOpcode),
   row('UD0', '0F FF /r', 'Gv,Ev', 'n,n', undefinedOpcode),

@@ -49,7 +49,8 @@ const pusha: Meaning = (e, { size }) => {
 const popa: Meaning = (e, { size }) => {
   const width = size as Wide
   const base = e.reg(Gpr.RSP, 64)
-  const values = ALL.map((_, i) => e.load(width, e.memSeg(Seg.SS, stackAt(e, base, (7 - i) * (size / 8)))))
+  // From the lowest address up: that is where a page fault is reported.
+  const values = ALL.map((_, i) => e.load(width, e.memSeg(Seg.SS, stackAt(e, base, i * (size / 8))))).reverse()
   ALL.forEach((r, i) => {
     if (r !== Gpr.RSP) e.setReg(r, values[i])
   })
@@ -92,7 +93,10 @@ const enter: Meaning = (e, { size }) => {
     at.set(stackAt(e, at.get(), -bytes))
     e.store(e.memSeg(Seg.SS, at.get()), e.trunc(frame, width))
   })
-  setStack(e, e.sub(at.get(), e.zext(e.operand(0), 64)))
+  const end = e.and(e.sub(at.get(), e.zext(e.operand(0), 64)), e.field('stackMask'))
+  // The final stack pointer must be writable, or the instruction faults.
+  e.update(width, e.memSeg(Seg.SS, end), (old) => old)
+  setStack(e, end)
   e.setReg(Gpr.RBP, e.trunc(frame, width))
 }
 

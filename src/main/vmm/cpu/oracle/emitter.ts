@@ -30,6 +30,8 @@ export class OracleEmitter implements Emitter {
   /** RIP of the instruction and of the next. */
   private readonly here: bigint
   private readonly following: bigint
+  /** Memory operands read for update: written back to the same place, whatever registers change in between. */
+  private readonly updated = new Map<number, MemRef>()
 
   constructor(private readonly cpu: CpuContext, private readonly insn: DecodedInsn, here: bigint, following: bigint) {
     this.here = here
@@ -112,7 +114,10 @@ export class OracleEmitter implements Emitter {
 
   private readMemory(n: number, width: Width): Val {
     const at = this.memOperand(n)
-    if (shapeOf(this.insn.row).operands[n].access === 'rw') return val(width, this.read(at as OMem, width, true))
+    if (shapeOf(this.insn.row).operands[n].access === 'rw') {
+      this.updated.set(n, at)
+      return val(width, this.read(at as OMem, width, true))
+    }
     return this.load(width, at)
   }
 
@@ -123,7 +128,7 @@ export class OracleEmitter implements Emitter {
         if (operand.high8) this.setRegHigh8(operand.index, value)
         else this.setReg(operand.index, value)
         return
-      case 'mem': return this.store(this.memOperand(n), value)
+      case 'mem': return this.store(this.updated.get(n) ?? this.memOperand(n), value)
       case 'xmm': return this.setLow(this.cpu.state.vec('xmm', operand.index), value)
       case 'mmx': return this.setLow(this.cpu.state.vec('fpr', operand.index), value)
       default: throw new BugError(`operand ${n} of ${this.insn.row.mnemonic} cannot be written`)
@@ -292,6 +297,11 @@ export class OracleEmitter implements Emitter {
   }
 
   memSeg(seg: number, ea: Val): MemRef { return this.place(seg, unsigned(ea)) }
+
+  linearAddress(at: MemRef): Val {
+    const { segment, address } = at as OMem
+    return val(64, this.cpu.state.get64('dataBase', segment) + address)
+  }
 
   private linear({ segment, address }: OMem, bytes: number, write: boolean): bigint {
     return linearAddress(this.cpu.state, segment, address, bytes, write)

@@ -1,0 +1,112 @@
+/** Differences between two results of one case, and how they are told. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { formKey } from '../../src/main/vmm/cpu/isa/forms'
+import type { IsaCase } from './engine'
+import { NOTHING_UNDEFINED, undefinedResults } from './undefined'
+import { IsaRecord, NO_VECTOR, WINDOW, WINDOW_BYTES, type CpuMode } from './records'
+
+/** CF PF AF ZF SF DF OF, and the others an instruction may change; RF comes and goes with the trap that brings us back. */
+const COMPARED_FLAGS = 0x24_4ed5n
+
+const NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15']
+/** Exceptions that push an error code. */
+const WITH_ERROR = new Set([8, 10, 11, 12, 13, 14, 17])
+
+const hex = (value: bigint | number): string => `0x${value.toString(16)}`
+const bytesHex = (bytes: Uint8Array): string => [...bytes].map((b) => b.toString(16).padStart(2, '0')).join(' ')
+const littleHex = (bytes: Uint8Array): string => [...bytes].reverse().map((b) => b.toString(16).padStart(2, '0')).join('')
+
+export interface Difference { readonly field: string; readonly expected: string; readonly actual: string }
+
+/** #PF in the upper half: Linux hides from user mode whether a kernel page is present. */
+const visibleError = (record: IsaRecord): number => (record.vector === 14 && record.cr2 >> 63n ? record.error | 1 : record.error)
+
+/** Fields where `actual` departs from `expected` in anything the architecture defines. */
+export function differences(one: IsaCase, expected: IsaRecord, actual: IsaRecord): Difference[] {
+  const found: Difference[] = []
+  const check = (field: string, x: bigint | number, y: bigint | number): void => {
+    if (x !== y) found.push({ field, expected: hex(x), actual: hex(y) })
+  }
+  const registerMask = one.mode === 64 ? 0xffff_ffff_ffff_ffffn : 0xffff_ffffn
+  check('vector', expected.vector, actual.vector)
+  check('rip', expected.rip & registerMask, actual.rip & registerMask)
+  if (expected.vector !== NO_VECTOR && expected.vector === actual.vector) {
+    if (WITH_ERROR.has(expected.vector)) check('error', visibleError(expected), visibleError(actual))
+    check('cr2', expected.cr2, actual.cr2)
+  }
+  // A faulting instruction leaves everything alone, whatever it would have left undefined.
+  const open = expected.vector === NO_VECTOR ? undefinedResults(one) : NOTHING_UNDEFINED
+  for (let n = 0; n < (one.mode === 64 ? 16 : 8); n++) {
+    const mask = registerMask & ~(open.registers.get(n) ?? 0n)
+    check(NAMES[n], expected.gpr(n) & mask, actual.gpr(n) & mask)
+  }
+  const flags = COMPARED_FLAGS & ~open.flags
+  check('rflags', expected.rflags & flags, actual.rflags & flags)
+  checkFloats(one.mode, expected, actual, check, found)
+  for (let at = 0; at < WINDOW_BYTES; at++) {
+    if (expected.window[at] !== actual.window[at] && !open.memory) check(`[${hex(WINDOW + at)}]`, expected.window[at], actual.window[at])
+  }
+  return found
+}
+
+function checkFloats(
+  mode: CpuMode, expected: IsaRecord, actual: IsaRecord, check: (field: string, x: number, y: number) => void, found: Difference[],
+): void {
+  const vector = (field: string, x: Uint8Array, y: Uint8Array): void => {
+    if (x.some((byte, i) => byte !== y[i])) found.push({ field, expected: littleHex(x), actual: littleHex(y) })
+  }
+  for (let n = 0; n < (mode === 64 ? 16 : 8); n++) vector(`xmm${n}`, expected.xmm(n), actual.xmm(n))
+  check('mxcsr', expected.mxcsr, actual.mxcsr)
+  check('fcw', expected.fcw, actual.fcw)
+  check('fsw', expected.fsw, actual.fsw)
+  check('ftw', expected.ftw, actual.ftw)
+  for (let n = 0; n < 8; n++) vector(`st${n}`, expected.st(n), actual.st(n))
+}
+
+function disassemble(bytes: Uint8Array, mode: CpuMode): string {
+  const folder = mkdtempSync(join(tmpdir(), 'nestbox-dis-'))
+  try {
+    const file = join(folder, 'code')
+    writeFileSync(file, bytes)
+    const machine = mode === 64 ? 'i386:x86-64' : mode === 32 ? 'i386' : 'i8086'
+    const text = execFileSync('objdump', ['-D', '-b', 'binary', '-m', machine, '-M', 'intel', file], { encoding: 'utf8' })
+    return text.split('\n').filter((line) => /^\s+[0-9a-f]+:/.test(line)).map((line) => line.split('\t').slice(2).join(' ').trim()).join(' ; ')
+  } catch {
+    return '(no objdump)'
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+/** Everything needed to repeat and understand one failing case. */
+export function report(one: IsaCase, engines: readonly [string, string], found: readonly Difference[]): string {
+  const { input, form, mode, length } = one
+  const code = input.code.subarray(0, length)
+  const registers = NAMES.slice(0, mode === 64 ? 16 : 8).map((name, n) => `${name}=${hex(input.gpr(n))}`).join(' ')
+  const lines = [
+    `${formKey(form)} (${mode} bit)  ${bytesHex(code)}  ${disassemble(code, mode)}`,
+    `  in: rip=${hex(input.rip)} rflags=${hex(input.rflags)} mxcsr=${hex(input.mxcsr)} fcw=${hex(input.fcw)} fsw=${hex(input.fsw)} ftw=${hex(input.ftw)}`,
+    `      ${registers}`,
+    ...operandLines(one),
+    `  ${'field'.padEnd(14)} ${engines[0].padEnd(34)} ${engines[1]}`,
+    ...found.slice(0, 24).map(({ field, expected, actual }) => `  ${field.padEnd(14)} ${expected.padEnd(34)} ${actual}`),
+  ]
+  return lines.join('\n')
+}
+
+function operandLines({ input, insn }: IsaCase): string[] {
+  return (insn?.operands ?? []).flatMap((operand, n) => {
+    if (operand.kind === 'xmm') return [`      operand ${n}: xmm${operand.index}=${littleHex(input.xmm(operand.index))}`]
+    if (operand.kind === 'mmx') return [`      operand ${n}: mm${operand.index} (st in: ${[0, 1, 2, 3, 4, 5, 6, 7].map((i) => littleHex(input.st(i))).join(' ')})`]
+    if (operand.kind === 'imm') return [`      operand ${n}: ${hex(operand.value)}`]
+    if (operand.kind !== 'mem') return []
+    const sum = (operand.base < 0 ? 0n : input.gpr(operand.base)) + (operand.index < 0 ? 0n : input.gpr(operand.index) << BigInt(operand.scale)) +
+      operand.displacement + (operand.ripRelative ? input.rip + BigInt(insn?.length ?? 0) : 0n)
+    const at = Number(BigInt.asUintN(operand.addressSize, sum)) % 0x1000_0000 - (WINDOW % 0x1000_0000)
+    const shown = at >= 0 && at < WINDOW_BYTES ? littleHex(input.window.subarray(at, at + 16)) : 'outside the window'
+    return [`      operand ${n}: memory ${hex(BigInt.asUintN(operand.addressSize, sum))}: ${shown}`]
+  })
+}

@@ -1,0 +1,137 @@
+/**
+ * One test case and one result share a layout (the runner's `struct record`), so that nothing is converted on the way:
+ * 0 gpr[16] u64 · 128 rflags u64 · 136 rip u64 · 144 code[16] (case) or vector u32, error u32, cr2 u64 (result)
+ * · 160 fxsave image[512] · 672 data window[512].
+ */
+import type { CpuState } from '../../src/main/vmm/cpu/state/access'
+import { packRflags, unpackRflags } from '../../src/main/vmm/cpu/state/flags'
+import { Seg } from '../../src/main/vmm/cpu/state/layout'
+import { updateDerivedState } from '../../src/main/vmm/cpu/state/mode'
+
+export const RECORD_BYTES = 1184
+export const FX = 160
+export const WINDOW_AT = 672
+export const WINDOW_BYTES = 512
+
+/** The same linear addresses in every engine and in the native runner. */
+export const CODE_BASE = 0x1000_0000
+export const CODE_BYTES = 0x2000
+export const DATA_BASE = 0x1000_8000
+export const DATA_BYTES = 0x1000
+export const WINDOW = DATA_BASE + DATA_BYTES - WINDOW_BYTES
+/** Base of GS in 64-bit mode. */
+export const GS_BASE = 0x40n
+export const NO_VECTOR = 0xffff_ffff
+export const TIMED_OUT = 0xfe
+
+export type CpuMode = 16 | 32 | 64
+
+/** Typed view of one record. */
+export class IsaRecord {
+  readonly view: DataView
+  constructor(readonly bytes: Uint8Array = new Uint8Array(RECORD_BYTES)) {
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, RECORD_BYTES)
+  }
+
+  gpr(n: number): bigint { return this.view.getBigUint64(n * 8, true) }
+  setGpr(n: number, value: bigint): void { this.view.setBigUint64(n * 8, BigInt.asUintN(64, value), true) }
+  get rflags(): bigint { return this.view.getBigUint64(128, true) }
+  set rflags(value: bigint) { this.view.setBigUint64(128, value, true) }
+  get rip(): bigint { return this.view.getBigUint64(136, true) }
+  set rip(value: bigint) { this.view.setBigUint64(136, BigInt.asUintN(64, value), true) }
+  get code(): Uint8Array { return this.bytes.subarray(144, 160) }
+  get vector(): number { return this.view.getUint32(144, true) }
+  set vector(value: number) { this.view.setUint32(144, value, true) }
+  get error(): number { return this.view.getUint32(148, true) }
+  set error(value: number) { this.view.setUint32(148, value, true) }
+  get cr2(): bigint { return this.view.getBigUint64(152, true) }
+  set cr2(value: bigint) { this.view.setBigUint64(152, value, true) }
+  get fx(): Uint8Array { return this.bytes.subarray(FX, FX + 512) }
+  get window(): Uint8Array { return this.bytes.subarray(WINDOW_AT, WINDOW_AT + WINDOW_BYTES) }
+  xmm(n: number): Uint8Array { return this.bytes.subarray(FX + 160 + n * 16, FX + 176 + n * 16) }
+  /** ST(n), 80 bits. */
+  st(n: number): Uint8Array { return this.bytes.subarray(FX + 32 + n * 16, FX + 42 + n * 16) }
+  get fcw(): number { return this.view.getUint16(FX, true) }
+  set fcw(value: number) { this.view.setUint16(FX, value, true) }
+  get fsw(): number { return this.view.getUint16(FX + 2, true) }
+  set fsw(value: number) { this.view.setUint16(FX + 2, value, true) }
+  get ftw(): number { return this.view.getUint8(FX + 4) }
+  set ftw(value: number) { this.view.setUint8(FX + 4, value) }
+  get mxcsr(): number { return this.view.getUint32(FX + 24, true) }
+  set mxcsr(value: number) { this.view.setUint32(FX + 24, value, true) }
+}
+
+const ATTR_UNUSABLE = 0x1_0000
+
+function setSegment(state: CpuState, seg: number, selector: number, attr: number, base: bigint, limit: number): void {
+  state.set('segSelector', selector, seg)
+  state.set('segAttr', attr, seg)
+  state.set64('segBase', base, seg)
+  state.set('segLimit', limit, seg)
+}
+
+/** The process a user-mode instruction of this mode runs in, as the native runner sets it up. */
+function loadEnvironment(state: CpuState, mode: CpuMode): void {
+  const base = mode === 16 ? BigInt(CODE_BASE) : 0n
+  const limit = mode === 16 ? 0xffff : 0xffff_ffff
+  const code = { 64: [0x33, 0xa0fb], 32: [0x23, 0xc0fb], 16: [0x07, 0x00fb] }[mode] as [number, number]
+  const [dataSelector, dataAttr] = mode === 16 ? [0x0f, 0x00f3] : [0x2b, 0xc0f3]
+  setSegment(state, Seg.CS, code[0], code[1], base, limit)
+  for (const seg of [Seg.ES, Seg.SS, Seg.DS]) setSegment(state, seg, dataSelector, dataAttr, base, limit)
+  setSegment(state, Seg.FS, 0, ATTR_UNUSABLE, 0n, 0)
+  if (mode === 32) setSegment(state, Seg.GS, 0x2b, 0xc0f3, 0n, 0xffff_ffff)
+  else setSegment(state, Seg.GS, 0, ATTR_UNUSABLE, mode === 64 ? GS_BASE : 0n, 0)
+  setSegment(state, Seg.LDTR, 0, ATTR_UNUSABLE, 0n, 0)
+  // A TSS without an I/O bitmap.
+  setSegment(state, Seg.TR, 0x40, 0x008b, 0n, 0x67)
+  state.set64('cr0', 0x8005_0033n)
+  state.set64('cr4', 0x6f8n)
+  state.set64('efer', 0xd01n)
+  state.set('cpl', 3)
+}
+
+/** Constants and engine cells a fresh state block must hold. */
+export function initState(state: CpuState): void {
+  state.set64('mask16', 0xffffn)
+  state.set64('mask32', 0xffff_ffffn)
+  state.set64('mask64', 0xffff_ffff_ffff_ffffn)
+  state.set('faultVector', -1)
+  state.set64('xcr0', 7n)
+  state.set64('dr', 0x400n, 7)
+}
+
+/** Puts a case's registers into a vCPU block. Memory is the engine's own matter. */
+export function loadState(state: CpuState, record: IsaRecord, mode: CpuMode): void {
+  initState(state)
+  for (let n = 0; n < 16; n++) state.setGpr(n, record.gpr(n))
+  unpackRflags(state, record.rflags)
+  state.set64('rip', record.rip)
+  state.set64('cr2', 0n)
+  for (let n = 0; n < 16; n++) state.vec('xmm', n).set(record.xmm(n))
+  const top = (record.fsw >> 11) & 7
+  for (let n = 0; n < 8; n++) {
+    const physical = state.vec('fpr', (top + n) & 7)
+    physical.fill(0)
+    physical.set(record.st(n))
+  }
+  state.set('fcw', record.fcw)
+  state.set('fsw', record.fsw)
+  state.set('ftw', record.ftw)
+  state.set('mxcsr', record.mxcsr)
+  loadEnvironment(state, mode)
+  updateDerivedState(state)
+}
+
+/** Reads a vCPU block back into a result. */
+export function storeState(state: CpuState, record: IsaRecord): void {
+  for (let n = 0; n < 16; n++) record.setGpr(n, state.gpr(n))
+  record.rflags = packRflags(state)
+  record.rip = state.get64('rip')
+  for (let n = 0; n < 16; n++) record.xmm(n).set(state.vec('xmm', n))
+  record.fcw = state.get('fcw')
+  record.fsw = state.get('fsw')
+  record.ftw = state.get('ftw')
+  record.mxcsr = state.get('mxcsr')
+  const top = (record.fsw >> 11) & 7
+  for (let n = 0; n < 8; n++) record.st(n).set(state.vec('fpr', (top + n) & 7).subarray(0, 10))
+}

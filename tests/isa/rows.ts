@@ -1,0 +1,98 @@
+/** Runs the instruction tests over rows of the table: cases for every form, each engine against the CPU or the oracle. */
+import type { Decode } from '../../src/main/vmm/cpu/decode/types'
+import { formsOf } from '../../src/main/vmm/cpu/isa/forms'
+import type { InsnRow } from '../../src/main/vmm/cpu/isa/types'
+import { differences, report, type Difference } from './compare'
+import type { IsaCase, IsaEngine } from './engine'
+import { makeCase, modesOf } from './generate'
+import { Random } from './random'
+import { nativeExclusion } from './exclusions'
+import { NO_VECTOR, TIMED_OUT, type IsaRecord } from './records'
+import { makersDiffer } from './undefined'
+
+export interface RowResult {
+  readonly row: InsnRow
+  readonly cases: number
+  /** Cases compared with the real CPU; 0 for rows compared with the oracle only. */
+  readonly native: number
+  readonly failures: number
+  /** A few failing cases in full. */
+  readonly reports: readonly string[]
+}
+
+export interface RowRun {
+  readonly decode: Decode
+  /** Cases per row and form. */
+  readonly perForm: number
+  readonly seed: number
+  /** Undefined where this computer cannot run them. */
+  readonly native: IsaEngine | undefined
+  /** Reference for what the CPU cannot show; also compared with the CPU itself. */
+  readonly oracle: IsaEngine
+  /** Compared with the CPU, or with the oracle where the CPU cannot say. */
+  readonly engines: readonly IsaEngine[]
+}
+
+const MAX_REPORTS = 2
+
+export function casesOf(row: InsnRow, decode: Decode, perForm: number, random: Random): IsaCase[] {
+  const cases: IsaCase[] = []
+  for (const form of formsOf(row)) {
+    const modes = modesOf(form)
+    if (modes.length === 0) continue
+    for (let made = 0, tries = 0; made < perForm && tries < perForm * 6; tries++) {
+      // 64-bit mode half of the time where it is possible.
+      const mode = random.chance(50) ? modes[0] : random.pick(modes)
+      const one = makeCase(form, mode, random, decode)
+      if (!one || makersDiffer(one)) continue
+      cases.push(one)
+      made++
+    }
+  }
+  return cases
+}
+
+function hash(text: string): number {
+  let h = 0x811c_9dc5
+  for (const char of text) h = Math.imul(h ^ char.charCodeAt(0), 0x0100_0193)
+  return h >>> 0
+}
+
+class RowTally {
+  failures = 0
+  native = 0
+  readonly reports: string[] = []
+  note(one: IsaCase, engines: readonly [string, string], found: readonly Difference[], seed: number): void {
+    this.failures++
+    if (this.reports.length < MAX_REPORTS) this.reports.push(`${report(one, engines, found)}\n  (NB_ISA_SEED=${seed})`)
+  }
+}
+
+/** True where a branch goes into the instruction's own bytes: it would run again, or run its tail, before INT3 stops it. */
+function runsItself({ input, length }: IsaCase, { vector, rip }: IsaRecord): boolean {
+  return vector === NO_VECTOR && rip >= input.rip && rip < input.rip + BigInt(length)
+}
+
+/** One row on every engine. */
+export function runRow(row: InsnRow, run: RowRun): RowResult {
+  const random = new Random(run.seed ^ hash(row.mnemonic + row.encoding + row.operands))
+  const made = casesOf(row, run.decode, run.perForm, random)
+  const known = run.oracle.run(made)
+  const cases = made.filter((one, i) => !runsItself(one, known[i]))
+  const oracleResults = known.filter((result, i) => !runsItself(made[i], result))
+  const tally = new RowTally()
+  const useNative = run.native !== undefined && nativeExclusion(row) === undefined
+  const expected = useNative ? (run.native as IsaEngine).run(cases) : oracleResults
+  const reference = useNative ? 'cpu' : 'oracle'
+  const tested = useNative ? [run.oracle, ...run.engines] : run.engines
+  if (useNative) tally.native = cases.length
+  for (const engine of tested) {
+    const actual = engine === run.oracle ? oracleResults : engine.run(cases)
+    cases.forEach((one, i) => {
+      if (expected[i].vector === TIMED_OUT) return
+      const found = differences(one, expected[i], actual[i])
+      if (found.length > 0) tally.note(one, [reference, engine.name], found, run.seed)
+    })
+  }
+  return { row, cases: cases.length, native: tally.native, failures: tally.failures, reports: tally.reports }
+}

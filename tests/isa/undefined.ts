@@ -1,0 +1,84 @@
+/**
+ * What the manual leaves undefined for a particular case. The table's `flags.undefined` says what may be undefined for some
+ * operands; shifts and rotates are narrowed here to the counts for which it really is (SDM vol. 2, each instruction).
+ */
+import type { DecodedOperand } from '../../src/main/vmm/cpu/decode/types'
+import type { IsaCase } from './engine'
+import { CODE_BASE, WINDOW, WINDOW_BYTES } from './records'
+
+export interface UndefinedResults {
+  readonly flags: bigint
+  /** Bits by general register. */
+  readonly registers: ReadonlyMap<number, bigint>
+  readonly memory: boolean
+}
+
+const FLAG_BITS: Readonly<Record<string, bigint>> = { o: 0x800n, s: 0x80n, z: 0x40n, a: 0x10n, p: 4n, c: 1n, d: 0x400n, i: 0x200n }
+const NONE: ReadonlyMap<number, bigint> = new Map()
+export const NOTHING_UNDEFINED: UndefinedResults = { flags: 0n, registers: NONE, memory: false }
+
+export const flagMask = (letters: string): bigint => [...letters].reduce((mask, letter) => mask | (FLAG_BITS[letter] ?? 0n), 0n)
+
+function shiftCount({ insn, input, form }: IsaCase): number {
+  const last: DecodedOperand | undefined = insn?.operands.at(-1)
+  const raw = last?.kind === 'imm' ? Number(last.value & 0xffn) : Number(input.gpr(1) & 0xffn)
+  return raw & (shiftWidth({ insn, form }) === 64 ? 63 : 31)
+}
+
+function shiftWidth({ insn, form }: Pick<IsaCase, 'insn' | 'form'>): number {
+  const first = insn?.operands[0]
+  return first?.kind === 'gpr' ? first.width : first?.kind === 'mem' ? first.bytes * 8 : form.size
+}
+
+const onlyFlags = (letters: string): UndefinedResults => ({ flags: flagMask(letters), registers: NONE, memory: false })
+
+/** The whole destination: a register, or memory. */
+function destination({ insn }: IsaCase, mask: bigint): Pick<UndefinedResults, 'registers' | 'memory'> {
+  const first = insn?.operands[0]
+  return first?.kind === 'gpr' ? { registers: new Map([[first.index, mask]]), memory: false } : { registers: NONE, memory: first?.kind === 'mem' }
+}
+
+function shift(one: IsaCase): UndefinedResults {
+  const count = shiftCount(one)
+  if (count === 0) return NOTHING_UNDEFINED
+  const overflow = count === 1 ? '' : 'o'
+  const carry = count >= shiftWidth(one) && one.form.row.mnemonic !== 'SAR' ? 'c' : ''
+  return onlyFlags(`a${overflow}${carry}`)
+}
+
+function rotate(one: IsaCase): UndefinedResults {
+  return onlyFlags(shiftCount(one) > 1 ? 'o' : '')
+}
+
+function shiftDouble(one: IsaCase): UndefinedResults {
+  const count = shiftCount(one)
+  if (count === 0) return NOTHING_UNDEFINED
+  if (count > shiftWidth(one)) return { flags: flagMask('oszapc'), ...destination(one, 0xffffn) }
+  return onlyFlags(count === 1 ? 'a' : 'ao')
+}
+
+/** A failing CMPXCHG of 32 bits writes the old value back (Intel) or nothing (AMD): bits 63:32 differ between makers. */
+function compareExchange(one: IsaCase): UndefinedResults {
+  return one.form.size === 32 ? { flags: 0n, registers: destination(one, 0xffff_ffff_0000_0000n).registers, memory: false } : NOTHING_UNDEFINED
+}
+
+const SPECIAL: Readonly<Record<string, (one: IsaCase) => UndefinedResults>> = {
+  SHL: shift, SAL: shift, SHR: shift, SAR: shift, ROL: rotate, ROR: rotate, RCL: rotate, RCR: rotate, SHLD: shiftDouble, SHRD: shiftDouble,
+  CMPXCHG: compareExchange,
+}
+
+export function undefinedResults(one: IsaCase): UndefinedResults {
+  const { row } = one.form
+  return SPECIAL[row.mnemonic]?.(one) ?? onlyFlags(row.flags?.undefined ?? '')
+}
+
+/** Cases in which CPUs differ from one another although nothing is undefined: the reason, or undefined. */
+export function makersDiffer({ form, insn, input, mode }: IsaCase): string | undefined {
+  const stackAt = Number(input.gpr(4) & 0xffff_ffffn) + (mode === 16 ? CODE_BASE : 0)
+  const stackLeft = WINDOW + WINDOW_BYTES - stackAt
+  if (form.row.mnemonic === 'POPA' && stackLeft < 32) return 'registers popped before the fault stay changed on some CPUs'
+  if (form.row.mnemonic === 'CALL' && stackLeft < 0) return 'the order of a bad target and a bad stack is not laid down'
+  const readsMemory = insn?.operands.some((operand) => operand.kind === 'mem')
+  if (form.row.mnemonic === 'MOVSXD' && form.size === 16 && readsMemory) return 'AMD reads 4 bytes where Intel reads 2'
+  return undefined
+}
