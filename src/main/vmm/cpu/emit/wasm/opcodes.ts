@@ -106,3 +106,6 @@ export function encodeName(name: string): Encoded {
   if (lane !== undefined) return { prefix: Op.prefixFD, code: lane, lane: true }
   throw new RangeError(`no wasm instruction named ${name}`)
 }
+
+/** Names of the vector instructions without immediates, for tests that run them all. */
+export const simdNames: readonly string[] = [...SIMD.keys()]
