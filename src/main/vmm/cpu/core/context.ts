@@ -90,6 +90,12 @@ export interface CpuContext {
    * recomputes derived cells, picks the TLB, and lets pending interrupts be looked at before the next block.
    */
   modeChanged(): void
+  /** Makes generated code return at the next block head: HLT. Contexts that run one instruction at a time need none of these three. */
+  requestExit?(): void
+  /** RFLAGS.IF went from 0 to 1: cheaper than `modeChanged`, lets pending interrupts be looked at after the shadow. */
+  interruptsEnabled?(): void
+  /** PAE paging: loads the PDPTE registers for this CR3 (low half). False: a reserved bit is set, nothing changed. */
+  loadPdptes?(cr3: number): boolean
   /** Counts an opcode that raised #UD because it is not implemented. */
   noteUnimplemented(name: string): void
 }

@@ -170,8 +170,17 @@ export class Vcpu implements CpuContext {
     updateDerivedState(this.state)
     this.state.set('tlbBase', this.tlb.viewBase(this.memory.currentView()))
     this.state.set('codeTlbBase', this.codeSetFor(this.state.get('modeKey')))
-    if (this.mayTakeInterrupt() && this.options.interrupts.pendingVector() >= 0) this.requestExit()
+    this.interruptsEnabled()
     if ((this.state.get('modeKey') & Mode.SINGLE_STEP) !== 0) this.requestExit()
+  }
+
+  /** A pending interrupt held off by the shadow of STI or MOV SS must be looked at too: right after the next instruction. */
+  interruptsEnabled(): void {
+    if ((this.state.lo('rflags') & 0x200) !== 0 && this.options.interrupts.pendingVector() >= 0) this.requestExit()
+  }
+
+  loadPdptes(cr3: number): boolean {
+    return this.walker.loadPdptes(cr3)
   }
 
   noteUnimplemented(name: string): void {
@@ -183,6 +192,7 @@ export class Vcpu implements CpuContext {
     this.flushTlb(false)
     this.cache.clear()
     this.codeSets.fill(-1)
+    this.walker.forgetPdptes()
     this.state.set('faultVector', -1)
     this.modeChanged()
   }
@@ -336,10 +346,6 @@ export class Vcpu implements CpuContext {
     if (left < 0) return
     this.stash += left + 1
     this.state.set('sliceLeft', -1)
-  }
-
-  private mayTakeInterrupt(): boolean {
-    return (this.state.lo('rflags') & 0x200) !== 0 && this.state.get('intShadow') === 0
   }
 
   /** Instructions executed since `run` was called, counting the part of the slice in progress. */

@@ -1,0 +1,195 @@
+/** Segment descriptors: reading, checking and loading them. Intel SDM vol. 3, 3.4 and 5.6 ff. */
+import { CpuFault, Vector, type CpuContext } from '../core/context'
+import type { CpuState } from '../state/access'
+import { Seg } from '../state/layout'
+import { Flag } from '../state/flags'
+
+/** Bits of `segAttr`. */
+export const Attr = { S: 0x10, P: 0x80, L: 0x2000, DB: 0x4000, G: 0x8000, UNUSABLE: 0x1_0000 } as const
+
+/** System descriptor types (S = 0), SDM vol. 3, table 3-2. */
+export const SystemType = {
+  TSS16: 1, LDT: 2, TSS16_BUSY: 3, CALL16: 4, TASK: 5, INT16: 6, TRAP16: 7, TSS32: 9, TSS32_BUSY: 11, CALL32: 12, INT32: 14, TRAP32: 15,
+} as const
+
+export interface Descriptor {
+  readonly selector: number
+  /** Linear address of the descriptor. */
+  readonly at: bigint
+  readonly lo: number
+  readonly hi: number
+  /** As `segAttr`. */
+  readonly attr: number
+  readonly type: number
+  readonly dpl: number
+  readonly present: boolean
+  /** Code or data segment (S = 1). */
+  readonly isSegment: boolean
+  readonly isCode: boolean
+  /** Code that runs at the caller's privilege. */
+  readonly conforming: boolean
+  readonly long: boolean
+}
+
+export const isNull = (selector: number): boolean => (selector & 0xfffc) === 0
+export const rplOf = (selector: number): number => selector & 3
+/** Error code naming a selector. `ext`: the event came from outside the program. */
+export const selectorError = (selector: number, ext = 0): number => (selector & 0xfffc) | ext
+
+const EFER_LMA = 0x400
+const CR0_PE = 1
+
+export const isLongMode = (state: CpuState): boolean => (state.lo('efer') & EFER_LMA) !== 0
+export const is64Bit = (state: CpuState): boolean => isLongMode(state) && (state.get('segAttr', Seg.CS) & Attr.L) !== 0
+export const isV86 = (state: CpuState): boolean => (state.lo('rflags') & Number(Flag.VM)) !== 0
+export const isProtected = (state: CpuState): boolean => (state.lo('cr0') & CR0_PE) !== 0
+/** Protected mode proper: segment registers hold selectors. */
+export const usesSelectors = (state: CpuState): boolean => isProtected(state) && !isV86(state)
+
+/** Linear address of a selector's descriptor, or undefined where it is outside its table. */
+export function descriptorAddress(state: CpuState, selector: number, bytes = 8): bigint | undefined {
+  const last = (selector & 0xfff8) + bytes - 1
+  if ((selector & 4) === 0) {
+    return last > state.get('gdtrLimit') ? undefined : wrapLinear(state, state.get64('gdtrBase') + BigInt(selector & 0xfff8))
+  }
+  if ((state.get('segAttr', Seg.LDTR) & Attr.UNUSABLE) !== 0 || last > state.get('segLimit', Seg.LDTR)) return undefined
+  return wrapLinear(state, state.get64('segBase', Seg.LDTR) + BigInt(selector & 0xfff8))
+}
+
+/** Linear addresses have 32 bits outside long mode. */
+export function wrapLinear(state: CpuState, linear: bigint): bigint {
+  return BigInt.asUintN(isLongMode(state) ? 64 : 32, linear)
+}
+
+export function makeDescriptor(selector: number, at: bigint, lo: number, hi: number): Descriptor {
+  const attr = (hi >>> 8) & 0xf0ff
+  const type = attr & 15
+  const isSegment = (attr & Attr.S) !== 0
+  const isCode = isSegment && (type & 8) !== 0
+  return {
+    selector, at, lo, hi, attr, type, dpl: (attr >> 5) & 3, present: (attr & Attr.P) !== 0,
+    isSegment, isCode, conforming: isCode && (type & 4) !== 0, long: (attr & Attr.L) !== 0,
+  }
+}
+
+/** Reads a descriptor; undefined where the selector is outside its table. */
+export function tryReadDescriptor(cpu: CpuContext, selector: number): Descriptor | undefined {
+  const at = descriptorAddress(cpu.state, selector)
+  if (at === undefined) return undefined
+  const lo = cpu.memory.read(at, 4, 'system')
+  return makeDescriptor(selector, at, lo, cpu.memory.read(at + 4n, 4, 'system'))
+}
+
+/** @throws CpuFault `vector` (selector) where the selector is null or outside its table (null: error code `ext` alone) */
+export function readDescriptor(cpu: CpuContext, selector: number, vector: number = Vector.GP, ext = 0): Descriptor {
+  if (isNull(selector)) throw new CpuFault(vector, ext)
+  const found = tryReadDescriptor(cpu, selector)
+  if (!found) throw new CpuFault(vector, selectorError(selector, ext))
+  return found
+}
+
+export const descriptorBase = ({ lo, hi }: Descriptor): number => ((hi & 0xff00_0000) | ((hi & 0xff) << 16) | (lo >>> 16)) >>> 0
+
+export function descriptorLimit({ lo, hi, attr }: Descriptor): number {
+  const raw = (hi & 0xf_0000) | (lo & 0xffff)
+  return (attr & Attr.G) !== 0 ? ((raw << 12) | 0xfff) >>> 0 : raw
+}
+
+/** 64-bit base of a system descriptor in long mode: it takes 16 bytes. @throws CpuFault #GP/#TS/… where the table is too short */
+export function longBase(cpu: CpuContext, d: Descriptor, vector: number = Vector.GP, ext = 0): bigint {
+  if (descriptorAddress(cpu.state, d.selector, 16) === undefined) throw new CpuFault(vector, selectorError(d.selector, ext))
+  const top = cpu.memory.read(d.at + 8n, 4, 'system')
+  if ((cpu.memory.read(d.at + 12n, 4, 'system') & 0x1f00) !== 0) throw new CpuFault(vector, selectorError(d.selector, ext))
+  return (BigInt(top) << 32n) | BigInt(descriptorBase(d))
+}
+
+/** Marks the descriptor accessed in its table, if it is not. */
+export function markAccessed(cpu: CpuContext, d: Descriptor): void {
+  if ((d.type & 1) === 0) cpu.memory.write(d.at + 5n, 1, ((d.hi >>> 8) & 0xff) | 1, 'system')
+}
+
+/** Sets or clears the busy bit of a TSS descriptor. */
+export function setBusy(cpu: CpuContext, d: Descriptor, busy: boolean): void {
+  const byte = (d.hi >>> 8) & 0xff
+  cpu.memory.write(d.at + 5n, 1, busy ? byte | 2 : byte & ~2, 'system')
+}
+
+/** Loads a segment register's hidden part from a checked code or data descriptor. */
+export function setSegment(state: CpuState, seg: number, selector: number, d: Descriptor): void {
+  state.set('segSelector', selector, seg)
+  state.setLoHi('segBase', descriptorBase(d), 0, seg)
+  state.set('segLimit', descriptorLimit(d), seg)
+  state.set('segAttr', d.attr | 1, seg)
+}
+
+/** Loads a null selector. `dpl` is kept for SS, whose privilege is the CPL. */
+export function setNullSegment(state: CpuState, seg: number, selector: number, dpl = 0): void {
+  state.set('segSelector', selector, seg)
+  // FS and GS keep their base in 64-bit mode on some processors; AMD keeps it, Intel clears it.
+  state.setLoHi('segBase', 0, 0, seg)
+  state.set('segLimit', 0, seg)
+  state.set('segAttr', Attr.UNUSABLE | (dpl << 5), seg)
+}
+
+const REAL_MODE_DATA = 0x93
+
+/** Real-mode load: base from the selector, limit and rights as they are, unless a null selector had taken them away. */
+export function setRealSegment(state: CpuState, seg: number, selector: number): void {
+  state.set('segSelector', selector, seg)
+  state.setLoHi('segBase', selector << 4, 0, seg)
+  if ((state.get('segAttr', seg) & Attr.UNUSABLE) === 0) return
+  state.set('segAttr', REAL_MODE_DATA, seg)
+  state.set('segLimit', 0xffff, seg)
+}
+
+/** Virtual-8086 load: base from the selector, 64 KiB, DPL 3 read-write data. */
+export function setV86Segment(state: CpuState, seg: number, selector: number): void {
+  setRealSegment(state, seg, selector)
+  state.set('segLimit', 0xffff, seg)
+  state.set('segAttr', 0xf3, seg)
+}
+
+const isWritableData = (d: Descriptor): boolean => d.isSegment && !d.isCode && (d.type & 2) !== 0
+const isReadable = (d: Descriptor): boolean => d.isSegment && (!d.isCode || (d.type & 2) !== 0)
+
+/**
+ * Checks for a stack segment at privilege `cpl`. SDM vol. 2, MOV; for stack switches `vector` is #TS.
+ * @throws CpuFault `vector` for rights, #SS for not present
+ */
+export function checkStackDescriptor(d: Descriptor, selector: number, cpl: number, vector: number, ext = 0): void {
+  if (rplOf(selector) !== cpl || !isWritableData(d) || d.dpl !== cpl) throw new CpuFault(vector, selectorError(selector, ext))
+  if (!d.present) throw new CpuFault(Vector.SS, selectorError(selector, ext))
+}
+
+/** Checks for ES, DS, FS, GS. @throws CpuFault `vector` for rights, #NP for not present */
+export function checkDataDescriptor(d: Descriptor, selector: number, cpl: number, vector: number = Vector.GP): void {
+  const private_ = !d.conforming && (rplOf(selector) > d.dpl || cpl > d.dpl)
+  if (!isReadable(d) || private_) throw new CpuFault(vector, selectorError(selector))
+  if (!d.present) throw new CpuFault(Vector.NP, selectorError(selector))
+}
+
+/** MOV, POP and LxS to ES, SS, DS, FS, GS with every check; the caller calls `modeChanged`. @throws CpuFault */
+export function loadSegment(cpu: CpuContext, seg: number, selector: number): void {
+  const { state } = cpu
+  if (!isProtected(state)) return setRealSegment(state, seg, selector)
+  if (isV86(state)) return setV86Segment(state, seg, selector)
+  const cpl = state.get('cpl')
+  if (seg === Seg.SS) return loadStackSegment(cpu, selector, cpl)
+  if (isNull(selector)) return setNullSegment(state, seg, selector)
+  const d = readDescriptor(cpu, selector)
+  checkDataDescriptor(d, selector, cpl)
+  markAccessed(cpu, d)
+  setSegment(state, seg, selector, d)
+}
+
+function loadStackSegment(cpu: CpuContext, selector: number, cpl: number): void {
+  const { state } = cpu
+  if (isNull(selector)) {
+    if (!is64Bit(state) || cpl === 3 || rplOf(selector) !== cpl) throw new CpuFault(Vector.GP, 0)
+    return setNullSegment(state, Seg.SS, selector, cpl)
+  }
+  const d = readDescriptor(cpu, selector)
+  checkStackDescriptor(d, selector, cpl, Vector.GP)
+  markAccessed(cpu, d)
+  setSegment(state, Seg.SS, selector, d)
+}
