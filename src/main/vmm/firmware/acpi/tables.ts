@@ -2,7 +2,6 @@
 import { BugError } from '../../errors'
 import type { GuestMemory } from '../../bus/types'
 import { PM_BLOCK_SIZE, PM_CONTROL, PM_EVENT, PM_GPE0, PM_TIMER, S5_SLEEP_TYPE } from '../../devices/acpi/device'
-import { IOAPIC_PINS } from '../../irq/ioapic'
 import { Irq, Layout, PCI_GSIS, Ports } from '../layout'
 import * as aml from './aml'
 
