@@ -21,7 +21,7 @@ const rows = isaRows.filter((row) => wanted.test(`${row.mnemonic} ${row.encoding
 const results: RowResult[] = []
 let run: RowRun | undefined
 
-beforeAll(async () => {
+beforeAll(() => {
   const decode = createDecoder(isaRows, () => true)
   const problem = nativeProblem()
   if (problem) console.warn(`No comparison with the real CPU: ${problem}`)
@@ -29,7 +29,7 @@ beforeAll(async () => {
     decode, perForm, seed,
     native: problem ? undefined : createNativeEngine(),
     oracle: createOracleEngine(decode),
-    engines: await testEngines(decode),
+    engines: testEngines(decode),
   }
 })
 

@@ -1,11 +1,12 @@
 /** The BigInt oracle as an engine. */
-import { CpuFault, Vector, type CpuContext, type CpuModel, type CpuPlatform, type LinearMemory } from '../../src/main/vmm/cpu/core/context'
+import { CpuFault, Vector, type CpuContext, type LinearMemory } from '../../src/main/vmm/cpu/core/context'
 import type { Decode } from '../../src/main/vmm/cpu/decode/types'
 import { createOracle } from '../../src/main/vmm/cpu/oracle/oracle'
 import { CpuState } from '../../src/main/vmm/cpu/state/access'
 import { STATE_SIZE } from '../../src/main/vmm/cpu/state/layout'
 import { updateDerivedState } from '../../src/main/vmm/cpu/state/mode'
 import type { IsaCase, IsaEngine } from './engine'
+import { fullModel, silentPlatform } from './environment'
 import {
   CODE_BASE, CODE_BYTES, DATA_BASE, DATA_BYTES, IsaRecord, loadState, NO_VECTOR, storeState, WINDOW, WINDOW_BYTES,
 } from './records'
@@ -79,21 +80,11 @@ class TestMemory implements LinearMemory {
   }
 }
 
-const nothing: CpuPlatform = {
-  portIn: () => 0xffff_ffff, portOut: () => {}, readTsc: () => 0n, writeTsc: () => {}, readMsr: () => undefined, writeMsr: () => false,
-  readTpr: () => 0, writeTpr: () => {}, random64: () => 0n,
-}
-
-const anyModel: CpuModel = {
-  cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }), has: () => true,
-  cr4Allowed: ~0n, eferAllowed: ~0n, xcr0Allowed: 7n, physicalAddressBits: 48,
-}
-
 export function createOracleEngine(decode: Decode): IsaEngine {
   const state = new CpuState(new ArrayBuffer(STATE_SIZE), 0)
   const memory = new TestMemory(state)
   const cpu: CpuContext = {
-    state, memory, platform: nothing, model: anyModel, flushTlb: () => {}, invalidatePage: () => {},
+    state, memory, platform: silentPlatform, model: fullModel, flushTlb: () => {}, invalidatePage: () => {},
     modeChanged: () => updateDerivedState(state), noteUnimplemented: () => {},
   }
   const faults: CpuFault[] = []
