@@ -15,6 +15,9 @@ export class PciBus implements Device {
   private readonly functions = new Map<number, ConfigSpace>()
   private address = 0
 
+  /** @param byteRegister answers byte accesses within the address port: the reset register 0xCF9 lies there */
+  constructor(private readonly byteRegister: IoHandler) {}
+
   /** @param slot device number 0–31; function 0 */
   attach(slot: number, space: ConfigSpace): void {
     this.functions.set(slot << 3, space)
@@ -33,11 +36,12 @@ export class PciBus implements Device {
   }
 
   private addressPort(): IoHandler {
-    // Only dword accesses reach the address register; port 0xCF9 between its bytes is another device's.
+    // Only dword accesses reach the address register.
     return {
-      read: (offset, size) => (offset === 0 && size === 4 ? this.address >>> 0 : ones(size)),
+      read: (offset, size) => (offset === 0 && size === 4 ? this.address >>> 0 : this.byteRegister.read(offset, size)),
       write: (offset, size, value) => {
         if (offset === 0 && size === 4) this.address = value
+        else this.byteRegister.write(offset, size, value)
       },
     }
   }

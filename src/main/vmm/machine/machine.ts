@@ -1,0 +1,247 @@
+/** A running machine: board, CPU and the slices of time it is given. */
+import { applyBootState } from '../boot/apply'
+import { loadLinux } from '../boot/linux'
+import { VmmError } from '../errors'
+import { createCpuModel } from '../cpu/cpuid'
+import { TripleFault } from '../cpu/events/deliver'
+import { createDecoder } from '../cpu/decode/decode'
+import { PSEUDO_SLOTS, buildInterpreter, numberHandlers } from '../cpu/interp/builder'
+import { isaRows } from '../cpu/isa'
+import { Gpr, Seg } from '../cpu/state/layout'
+import { packRflags } from '../cpu/state/flags'
+import { Vcpu } from '../cpu/core/vcpu'
+import { writeAcpiTables } from '../firmware/acpi/tables'
+import { FrameTable } from '../memory/frame-table'
+import { PhysicalRam } from '../memory/guest-memory'
+import { MachineClock } from '../timers/virtual-clock'
+import { Board, TSC_KHZ } from './board'
+import { KvmClock } from './kvm-clock'
+import { planLinearMemory, type LinearLayout } from './linear-layout'
+import { createPlatform } from './platform'
+import type { Machine, MachineConfig, MachineFigures, MachinePorts, SliceResult, StopReason } from './types'
+
+/** Longest stretch of guest time between two looks at the timers. */
+const MAX_STRETCH_NS = 2e6
+const MIN_INSTRUCTIONS = 2_000
+const MAX_INSTRUCTIONS = 4_000_000
+
+export class EmbeddedMachine implements Machine {
+  private readonly layout: LinearLayout
+  private readonly ram: PhysicalRam
+  private readonly clock: MachineClock
+  private readonly kvmClock: KvmClock
+  readonly board: Board
+  readonly cpu: Vcpu
+  private pendingStop: StopReason | undefined
+  private resetWanted = false
+  private wake: () => void = () => undefined
+  /** Running estimate, for choosing how many instructions fill a stretch of time. */
+  private nsPerInstruction = 10
+  private guestRunNs = 0
+  private idleNs = 0
+  private idleSince: number | undefined
+
+  /** @throws VmmError `bad-config`, `bad-kernel`, `no-memory` */
+  constructor(private readonly config: MachineConfig, private readonly ports: MachinePorts) {
+    this.layout = planLinearMemory(config.memoryMiB)
+    const memory = ports.wasm.createMemory(this.layout.wasmPages)
+    this.ram = new PhysicalRam(memory.buffer, new FrameTable(memory.buffer, this.layout.frames))
+    const { deterministic } = config
+    this.clock = new MachineClock(ports.clock, deterministic && (() => this.instructions() * deterministic.nsPerInstruction))
+    this.board = new Board({
+      config, ports, ram: this.ram, clock: this.clock,
+      onInterruptChange: () => this.interruptsChanged(),
+      onPowerOff: () => this.stop({ kind: 'power-off' }),
+      onReset: () => this.requestReset(),
+      onCompletion: () => this.wake(),
+    })
+    this.kvmClock = new KvmClock(this.ram, this.clock, this.board.tsc)
+    this.cpu = this.createCpu(memory)
+    this.ram.setCodeWriteListener((page, offset, length) => this.cpu.codeWritten(page, offset, length))
+    this.powerOn()
+  }
+
+  private createCpu(memory: ReturnType<MachinePorts['wasm']['createMemory']>): Vcpu {
+    const { ports, config, board } = this
+    const model = createCpuModel(config.cpuProfile, { tscKHz: TSC_KHZ, apicId: 0, cpuCount: 1 })
+    const handlers = numberHandlers(isaRows)
+    const interpreter = buildInterpreter(isaRows)
+    return new Vcpu({
+      memory, layout: this.layout.vcpu, ram: this.ram, mmio: board.mmio, model, wasm: ports.wasm,
+      platform: createPlatform(board, this.kvmClock, ports.entropy), interrupts: board.interrupts,
+      decode: createDecoder(isaRows, (feature) => model.has(feature)),
+      slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, tableSize: handlers.size,
+      interpreter: { module: ports.wasm.compile(interpreter.bytes), helpers: interpreter.helpers },
+    })
+  }
+
+  private powerOn(): void {
+    const boot = loadLinux(this.ram, this.layout.frames.ramBytes, this.config.kernel)
+    writeAcpiTables(this.ram, { cpuCount: 1 })
+    applyBootState(this.cpu.state, boot)
+    this.cpu.afterReset()
+  }
+
+  private instructions(): number {
+    // During construction the CPU does not exist yet, and time stands at zero.
+    const cpu = this.cpu as Vcpu | undefined
+    return cpu ? cpu.counters.instructions + cpu.executedInSlice() : 0
+  }
+
+  private interruptsChanged(): void {
+    const cpu = this.cpu as Vcpu | undefined
+    if (!cpu) return
+    cpu.requestExit()
+    if (this.idleSince !== undefined) this.wake()
+  }
+
+  private stop(reason: StopReason): void {
+    this.pendingStop ??= reason
+    this.cpu.requestExit()
+  }
+
+  private requestReset(): void {
+    if (this.config.onReset === 'stop') return this.stop({ kind: 'reset' })
+    this.resetWanted = true
+    this.cpu.requestExit()
+  }
+
+  // ── Machine ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  runSlice(budgetNs: number): SliceResult {
+    const start = this.ports.clock.monotonicNs()
+    this.clock.resume()
+    if (this.idleSince !== undefined) {
+      this.idleNs += start - this.idleSince
+      this.idleSince = undefined
+    }
+    try {
+      return this.runFor(start, budgetNs)
+    } catch (error) {
+      return { kind: 'stopped', reason: this.describeFailure(error) }
+    }
+  }
+
+  private runFor(start: number, budgetNs: number): SliceResult {
+    const host = this.ports.clock
+    for (;;) {
+      this.clock.runDue()
+      if (this.pendingStop) return this.stopped(this.pendingStop)
+      if (this.resetWanted) this.restart()
+      const before = host.monotonicNs()
+      const executed = this.instructions()
+      const result = this.cpu.run(this.stretch())
+      const after = host.monotonicNs()
+      this.learnSpeed(after - before, this.instructions() - executed)
+      if (this.pendingStop || this.resetWanted) continue
+      if (result === 'halted') {
+        const idle = this.idleResult(after)
+        if (idle) return idle
+      } else if (after - start >= budgetNs) return { kind: 'busy' }
+    }
+  }
+
+  /** Instructions that should fill the time to the next timer. */
+  private stretch(): number {
+    const untilTimer = this.clock.nextDeadlineNs() - this.clock.nowNs()
+    const perInstruction = this.config.deterministic?.nsPerInstruction ?? this.nsPerInstruction
+    const wanted = Math.min(untilTimer, MAX_STRETCH_NS) / perInstruction
+    return Math.max(MIN_INSTRUCTIONS, Math.min(MAX_INSTRUCTIONS, Math.ceil(wanted)))
+  }
+
+  private learnSpeed(ns: number, instructions: number): void {
+    this.guestRunNs += ns
+    if (instructions > 1000) this.nsPerInstruction += (ns / instructions - this.nsPerInstruction) / 16
+  }
+
+  /** Halted: how long may the host sleep? Undefined where something is due already. */
+  private idleResult(nowHostNs: number): SliceResult | undefined {
+    const untilTimer = this.clock.nextDeadlineNs() - this.clock.nowNs()
+    if (untilTimer <= 0 || this.board.interrupts.pendingVector() >= 0 && this.interruptsEnabled()) return undefined
+    this.board.uart.flush()
+    this.idleSince = nowHostNs
+    return { kind: 'idle', wakeNs: untilTimer }
+  }
+
+  private interruptsEnabled(): boolean {
+    return (this.cpu.state.lo('rflags') & 0x200) !== 0
+  }
+
+  private stopped(reason: StopReason): SliceResult {
+    this.board.uart.flush()
+    return { kind: 'stopped', reason }
+  }
+
+  private describeFailure(error: unknown): StopReason {
+    this.board.uart.flush()
+    if (error instanceof TripleFault) {
+      if (this.config.onReset === 'stop') return { kind: 'triple-fault', detail: error.description }
+      // A PC answers a triple fault with a reset; a guest that does nothing else would spin here for ever.
+      return { kind: 'triple-fault', detail: error.description }
+    }
+    if (error instanceof VmmError) return { kind: 'error', code: error.code, message: error.message }
+    return { kind: 'error', code: 'internal', message: error instanceof Error ? error.stack ?? error.message : String(error) }
+  }
+
+  private restart(): void {
+    this.resetWanted = false
+    this.board.reset()
+    this.kvmClock.reset()
+    this.powerOn()
+  }
+
+  pauseClock(): void {
+    this.clock.pause()
+  }
+
+  resumeClock(): void {
+    this.clock.resume()
+  }
+
+  onWake(wake: () => void): void {
+    this.wake = wake
+  }
+
+  pressPowerButton(): void {
+    this.board.acpi.pressPowerButton()
+    this.wake()
+  }
+
+  reset(): void {
+    this.resetWanted = true
+    this.cpu.state.set('halted', 0)
+    this.wake()
+  }
+
+  figures(): MachineFigures {
+    const { counters } = this.cpu
+    const disk = { readBytes: 0, writtenBytes: 0, requests: 0 }
+    for (const { figures } of this.board.disks) {
+      disk.readBytes += figures.readBytes
+      disk.writtenBytes += figures.writtenBytes
+      disk.requests += figures.requests
+    }
+    return {
+      instructions: this.instructions(), guestRunNs: this.guestRunNs, idleNs: this.idleNs,
+      tierNs: { t0: this.guestRunNs, t1: 0, t2: 0, host: 0 },
+      exits: { ...counters.exits, ...this.board.io.counts(), ...this.board.mmio.counts() },
+      interrupts: counters.interrupts, exceptions: counters.exceptions, tlbMisses: this.cpu.tlb.misses,
+      blocksDecoded: this.cpu.cache.blocksDecoded, codeInvalidations: this.cpu.cache.invalidations,
+      disk, serialBytes: this.board.uart.bytesOut, residentGuestBytes: this.ram.frames.touchedBytes(),
+      unimplemented: Object.fromEntries(counters.unimplemented),
+    }
+  }
+
+  describe(): string {
+    const { state } = this.cpu
+    const hex = (v: bigint | number): string => `0x${v.toString(16)}`
+    const gprs = Object.entries(Gpr).map(([name, i]) => `${name}=${hex(state.gpr(i))}`).join(' ')
+    const segments = Object.entries(Seg).map(([name, i]) => `${name}=${hex(state.get('segSelector', i))}`).join(' ')
+    return [
+      `rip=${hex(state.get64('rip'))} rflags=${hex(packRflags(state))} cpl=${state.get('cpl')} mode=${hex(state.get('modeKey'))} halted=${state.get('halted')}`,
+      gprs, segments,
+      `cr0=${hex(state.get64('cr0'))} cr2=${hex(state.get64('cr2'))} cr3=${hex(state.get64('cr3'))} cr4=${hex(state.get64('cr4'))} efer=${hex(state.get64('efer'))}`,
+      `instructions=${this.instructions()}`,
+    ].join('\n')
+  }
+}
