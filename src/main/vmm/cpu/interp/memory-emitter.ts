@@ -99,8 +99,11 @@ export abstract class MemoryEmitter extends VecEmitter {
     return { hit, host }
   }
 
-  private slowArgs(linear: Node, bytes: Bytes, slot: number): Node[] {
-    return [this.cpu, ...this.halves(linear), this.f.i32(bytes), this.f.i32(slot)]
+  /** The slow path is told the segment too: it decides between #SS and #GP. */
+  private slowArgs(linear: Node, mem: WMem, bytes: Bytes, slot: number): Node[] {
+    const { f } = this
+    const access = f.pure('i32.or', 'i32', [f.i32(bytes), f.pure('i32.shl', 'i32', [mem.segment, f.i32(8)])])
+    return [this.cpu, ...this.halves(linear), access, f.i32(slot)]
   }
 
   private read(mem: WMem, bytes: Bytes): Node {
@@ -110,7 +113,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     const result = f.newLocal(type)
     const { hit, host } = this.probe(linear, bytes, TlbEntry.readTag)
     f.if(hit, () => f.setLocal(result, f.load(op, type, host())), () => {
-      this.failIf(f.call(this.slow.load, 'i32', this.slowArgs(linear, bytes, PLAIN_SLOT)))
+      this.failIf(f.call(this.slow.load, 'i32', this.slowArgs(linear, mem, bytes, PLAIN_SLOT)))
       f.setLocal(result, this.stateLoad(op, type, 'scratch', PLAIN_SLOT))
     })
     return f.getLocal(result)
@@ -122,7 +125,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
     f.if(hit, () => f.store(STORE[bytes], host(), value), () => {
       f.store(STORE[bytes], this.cpu, value, offsetOf('scratch', PLAIN_SLOT))
-      this.failIf(f.call(this.slow.store, 'i32', this.slowArgs(linear, bytes, PLAIN_SLOT)))
+      this.failIf(f.call(this.slow.store, 'i32', this.slowArgs(linear, mem, bytes, PLAIN_SLOT)))
     })
   }
 
@@ -136,14 +139,14 @@ export abstract class MemoryEmitter extends VecEmitter {
     f.setLocal(isSlow, f.i32(0))
     const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
     f.if(hit, () => f.setLocal(place, host()), () => {
-      this.failIf(f.call(this.slow.probe, 'i32', this.slowArgs(linear, bytes, UPDATE_SLOT)))
+      this.failIf(f.call(this.slow.probe, 'i32', this.slowArgs(linear, mem, bytes, UPDATE_SLOT)))
       f.setLocal(place, f.pure('i32.add', 'i32', [this.cpu, f.i32(offsetOf('scratch', UPDATE_SLOT))]))
       f.setLocal(isSlow, f.i32(1))
     })
     const old = f.load(op, type, f.getLocal(place))
     const finish = (value: Node): void => {
       f.store(STORE[bytes], f.getLocal(place), value)
-      f.if(f.getLocal(isSlow), () => this.failIf(f.call(this.slow.store, 'i32', this.slowArgs(linear, bytes, UPDATE_SLOT))))
+      f.if(f.getLocal(isSlow), () => this.failIf(f.call(this.slow.store, 'i32', this.slowArgs(linear, mem, bytes, UPDATE_SLOT))))
     }
     return { old, finish }
   }

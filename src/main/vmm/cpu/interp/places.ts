@@ -35,7 +35,8 @@ export function widthOf(code: SizeCode, size: Form['size']): Width {
 
 function codePlace(operand: Extract<ParsedOperand, { kind: 'code' }>, access: Access, form: Form, immediates: number): OperandPlace {
   const { letter, size } = operand
-  const width = widthOf(size, form.size)
+  // z extends to the operand size for immediates only.
+  const width = size === 'z' && letter !== 'I' && form.size === 64 ? 32 : widthOf(size, form.size)
   switch (letter) {
     case 'E': case 'R': return form.rm === 'mem' ? { kind: 'mem', width, access } : { kind: 'gpr', slot: Rec.regB, width }
     case 'M': case 'O': return { kind: 'mem', width, access }

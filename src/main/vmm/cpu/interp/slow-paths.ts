@@ -1,10 +1,11 @@
 /** What generated code calls when the fast path does not do: TLB misses, MMIO, page-crossing and checked accesses. */
 import type { IoHandler } from '../../bus/types'
-import { CpuFault } from '../core/context'
+import { CpuFault, Vector } from '../core/context'
 import { Slow } from '../core/exits'
 import type { CpuLinearMemory } from '../core/linear'
 import type { CpuState } from '../state/access'
-import { offsetOf } from '../state/layout'
+import { offsetOf, Seg } from '../state/layout'
+import { Mode } from '../state/mode'
 
 /** Writes a fault where generated code and the run loop find it. */
 export function notePendingFault(state: CpuState, fault: CpuFault): void {
@@ -19,9 +20,10 @@ export interface SegmentChecker {
 }
 
 export interface SlowImports {
-  load(cpu: number, lo: number, hi: number, bytes: number, slot: number): number
-  store(cpu: number, lo: number, hi: number, bytes: number, slot: number): number
-  probe(cpu: number, lo: number, hi: number, bytes: number, slot: number): number
+  /** `access`: bytes | Seg index << 8. */
+  load(cpu: number, lo: number, hi: number, access: number, slot: number): number
+  store(cpu: number, lo: number, hi: number, access: number, slot: number): number
+  probe(cpu: number, lo: number, hi: number, access: number, slot: number): number
   segment(cpu: number, segment: number, lo: number, hi: number, access: number): number
   unit(cpu: number, unit: number): number
   crossing(cpu: number, rec: number): number
@@ -45,15 +47,24 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
   const scratch = new DataView(state.view.buffer, state.base + offsetOf('scratch'), 64)
 
   /** Runs an access; a fault becomes a status, anything else stops the machine. */
-  const guarded = (access: () => void): number => {
+  const guarded = (access: () => void, segment: number = Seg.DS): number => {
     try {
       access()
       return Slow.OK
     } catch (error) {
-      if (error instanceof CpuFault) notePendingFault(state, error)
+      // Linear accesses raise #GP only for non-canonical and wrapping addresses, which are #SS on the stack.
+      const onStack = segment === Seg.SS && error instanceof CpuFault && error.vector === Vector.GP
+      if (onStack) notePendingFault(state, new CpuFault(Vector.SS, 0))
+      else if (error instanceof CpuFault) notePendingFault(state, error)
       else options.onError(error)
       return Slow.FAULT
     }
+  }
+
+  /** An access over the end of a flat 4 GiB segment: the one limit violation that fast paths do not check. */
+  const checkWrap = (lo: number, access: number): void => {
+    if ((lo >>> 0) + (access & 0xff) <= 2 ** 32 || (state.get('modeKey') & Mode.CODE64) !== 0) return
+    if (state.get64('segBase', access >> 8) === 0n) throw new CpuFault(Vector.GP, 0)
   }
 
   const readInto = (lo: number, hi: number, bytes: number, slot: number): void => {
@@ -81,12 +92,19 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
   }
 
   return {
-    load: (_cpu, lo, hi, bytes, slot) => guarded(() => readInto(lo, hi, bytes, slot)),
-    store: (_cpu, lo, hi, bytes, slot) => guarded(() => writeFrom(lo, hi, bytes, slot)),
-    probe: (_cpu, lo, hi, bytes, slot) => guarded(() => {
-      memory.probeAt(lo, hi, bytes, true, memory.currentView())
-      readInto(lo, hi, bytes, slot)
-    }),
+    load: (_cpu, lo, hi, access, slot) => guarded(() => {
+      checkWrap(lo, access)
+      readInto(lo, hi, access & 0xff, slot)
+    }, access >> 8),
+    store: (_cpu, lo, hi, access, slot) => guarded(() => {
+      checkWrap(lo, access)
+      writeFrom(lo, hi, access & 0xff, slot)
+    }, access >> 8),
+    probe: (_cpu, lo, hi, access, slot) => guarded(() => {
+      checkWrap(lo, access)
+      memory.probeAt(lo, hi, access & 0xff, true, memory.currentView())
+      readInto(lo, hi, access & 0xff, slot)
+    }, access >> 8),
     segment: (_cpu, segment, lo, hi, access) => guarded(() => {
       const ea = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
       const linear = options.checkSegment(segment, ea, access & 0xff, (access & 0x100) !== 0)
