@@ -38,3 +38,49 @@ export interface Machine extends Readonly<MachineSettings> {
 }
 
 export type ConsolePort = 'ttyS0' | 'hvc0'
+
+export interface TrashItem {
+  /** What restore and purge take. */
+  readonly id: string
+  readonly name: string
+  /** ISO 8601. */
+  readonly deletedAt: string
+  readonly sizeBytes?: number
+}
+
+export type TaskState = 'queued' | 'running' | 'done' | 'failed' | 'cancelled'
+
+export interface Task {
+  readonly id: string
+  readonly title: string
+  readonly state: TaskState
+  /** 0…1; undefined: not known. */
+  readonly progress?: number
+  readonly detail?: string
+  readonly error?: { readonly code: string; readonly message: string }
+  readonly isCancellable: boolean
+}
+
+export interface CatalogImage {
+  readonly id: string
+  readonly name: string
+  readonly description: string
+  readonly isReady: boolean
+  /** Why it cannot be used here. */
+  readonly unavailable?: string
+  readonly isStarter: boolean
+  readonly sizeBytes?: number
+}
+
+export interface LogLine {
+  /** ISO 8601. */
+  readonly time: string
+  readonly level: 'debug' | 'info' | 'warn' | 'error'
+  readonly text: string
+}
+
+export interface HostInfo {
+  readonly version: string
+  readonly libraryPath: string
+  readonly cpuProfiles: readonly string[]
+}

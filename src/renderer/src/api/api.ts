@@ -1,0 +1,46 @@
+/** What the interface asks of the manager, whatever carries it. `client.ts` implements it over the contract. */
+import type { ConsoleSource } from '../console/terminal-session'
+import type { FigureCounters } from '../stores/figure-series'
+import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Task, TrashItem } from './types'
+
+/** Ends a subscription. */
+export type Stop = () => void
+
+/** How a new machine gets its kernel. */
+export type CreateSource = { readonly kind: 'starter' } | { readonly kind: 'image'; readonly imageId: string } | { readonly kind: 'kernel' }
+
+export interface Api {
+  host(): Promise<HostInfo>
+
+  machines(): Promise<Machine[]>
+  create(source: CreateSource, settings: MachineSettings): Promise<Machine>
+  update(id: string, settings: Partial<MachineSettings>): Promise<Machine>
+  start(id: string): Promise<void>
+  pause(id: string): Promise<void>
+  resume(id: string): Promise<void>
+  /** Presses the power button. */
+  powerOff(id: string): Promise<void>
+  forceStop(id: string): Promise<void>
+  reset(id: string): Promise<void>
+  log(id: string): Promise<LogLine[]>
+
+  trash(): Promise<TrashItem[]>
+  /** Moves a stopped machine to the trash. @returns the id in the trash */
+  remove(id: string): Promise<string>
+  restore(trashId: string): Promise<Machine>
+  purge(trashId: string): Promise<void>
+
+  tasks(): Promise<Task[]>
+  cancelTask(id: string): Promise<void>
+  images(): Promise<CatalogImage[]>
+
+  console(machineId: string, port: ConsolePort): ConsoleSource
+
+  onMachine(handler: (machine: Machine) => void): Stop
+  onMachineGone(handler: (id: string) => void): Stop
+  onFigures(handler: (id: string, counters: FigureCounters) => void): Stop
+  onTask(handler: (task: Task) => void): Stop
+  onTrash(handler: () => void): Stop
+  /** The connection was lost (false) or is back (true); never called where there is nothing to lose. */
+  onConnection(handler: (isConnected: boolean) => void): Stop
+}

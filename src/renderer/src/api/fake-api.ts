@@ -1,0 +1,206 @@
+/** An in-memory manager for unit tests: keeps the rules the interface relies on, no more. Never part of the product's bundle. */
+import type { ConsoleSource } from '../console/terminal-session'
+import type { FigureCounters } from '../stores/figure-series'
+import type { Api, CreateSource, Stop } from './api'
+import { ApiError } from './errors'
+import { newSettings } from './settings'
+import type { CatalogImage, ConsolePort, LogLine, Machine, MachineSettings, MachineState, Task, TrashItem } from './types'
+
+class Emitter<T extends unknown[]> {
+  private readonly handlers = new Set<(...args: T) => void>()
+  readonly on = (handler: (...args: T) => void): Stop => {
+    this.handlers.add(handler)
+    return () => this.handlers.delete(handler)
+  }
+
+  emit(...args: T): void {
+    for (const handler of this.handlers) handler(...args)
+  }
+}
+
+export class FakeApi implements Api {
+  readonly machineMap = new Map<string, Machine>()
+  readonly trashMap = new Map<string, { machine: Machine; item: TrashItem }>()
+  readonly taskMap = new Map<string, Task>()
+  readonly consoleText = new Map<string, string>()
+  readonly typed: string[] = []
+  readonly calls: string[] = []
+  /** The next call of this name fails with this error. */
+  readonly failures = new Map<string, ApiError>()
+  imageList: CatalogImage[] = [{ id: 'starter', name: 'Starter', description: '', isReady: true, isStarter: true }]
+  private next = 1
+  private readonly machine = new Emitter<[Machine]>()
+  private readonly gone = new Emitter<[string]>()
+  private readonly figures = new Emitter<[string, FigureCounters]>()
+  private readonly task = new Emitter<[Task]>()
+  private readonly trashChanged = new Emitter<[]>()
+  private readonly connection = new Emitter<[boolean]>()
+
+  readonly onMachine = this.machine.on
+  readonly onMachineGone = this.gone.on
+  readonly onFigures = this.figures.on
+  readonly onTask = this.task.on
+  readonly onTrash = this.trashChanged.on
+  readonly onConnection = this.connection.on
+
+  /** Adds a machine without a call. */
+  add(name: string, changes: Partial<Machine> = {}): Machine {
+    const id = `m${this.next++}`
+    const machine: Machine = { ...newSettings(name, 'nestbox64'), id, state: 'stopped', createdAt: '2026-11-23T07:00:00Z', ...changes }
+    this.machineMap.set(machine.id, machine)
+    return machine
+  }
+
+  emitMachine(machine: Machine): void {
+    this.machineMap.set(machine.id, machine)
+    this.machine.emit(machine)
+  }
+
+  emitFigures(id: string, counters: FigureCounters): void {
+    this.figures.emit(id, counters)
+  }
+
+  emitTask(task: Task): void {
+    this.taskMap.set(task.id, task)
+    this.task.emit(task)
+  }
+
+  emitConnection(isConnected: boolean): void {
+    this.connection.emit(isConnected)
+  }
+
+  async host() {
+    return { version: '0.1.0', libraryPath: '/home/user/Nestbox', cpuProfiles: ['nestbox64', 'qemu64', 'i686'] }
+  }
+
+  async machines(): Promise<Machine[]> {
+    this.begin('machines')
+    return [...this.machineMap.values()]
+  }
+
+  async create(_source: CreateSource, settings: MachineSettings): Promise<Machine> {
+    this.begin('create')
+    this.refuseTaken(settings.name)
+    const machine = this.add(settings.name, settings)
+    this.machine.emit(machine)
+    return machine
+  }
+
+  async update(id: string, settings: Partial<MachineSettings>): Promise<Machine> {
+    this.begin('update')
+    if (settings.name !== undefined) this.refuseTaken(settings.name, id)
+    return this.change(id, settings)
+  }
+
+  async start(id: string): Promise<void> {
+    this.move('start', id, ['stopped', 'crashed'], 'running')
+  }
+
+  async pause(id: string): Promise<void> {
+    this.move('pause', id, ['running'], 'paused')
+  }
+
+  async resume(id: string): Promise<void> {
+    this.move('resume', id, ['paused'], 'running')
+  }
+
+  async powerOff(id: string): Promise<void> {
+    this.move('powerOff', id, ['running'], 'stopped')
+  }
+
+  async forceStop(id: string): Promise<void> {
+    this.move('forceStop', id, ['running', 'paused', 'starting', 'stopping'], 'stopped')
+  }
+
+  async reset(id: string): Promise<void> {
+    this.move('reset', id, ['running', 'paused'], 'running')
+  }
+
+  async log(): Promise<LogLine[]> {
+    return [{ time: '2026-11-23T07:00:00Z', level: 'info', text: 'machine started' }]
+  }
+
+  async trash(): Promise<TrashItem[]> {
+    return [...this.trashMap.values()].map(({ item }) => item)
+  }
+
+  async remove(id: string): Promise<string> {
+    this.begin('remove')
+    const machine = this.get(id)
+    if (machine.state !== 'stopped' && machine.state !== 'crashed') throw new ApiError('machine.busy', 'it runs')
+    this.machineMap.delete(id)
+    this.trashMap.set(`t-${id}`, { machine, item: { id: `t-${id}`, name: machine.name, deletedAt: '2026-11-23T08:00:00Z' } })
+    this.gone.emit(id)
+    this.trashChanged.emit()
+    return `t-${id}`
+  }
+
+  async restore(trashId: string): Promise<Machine> {
+    this.begin('restore')
+    const entry = this.trashMap.get(trashId)
+    if (!entry) throw new ApiError('trash.notFound', trashId)
+    this.trashMap.delete(trashId)
+    this.emitMachine(entry.machine)
+    return entry.machine
+  }
+
+  async purge(trashId: string): Promise<void> {
+    this.begin('purge')
+    this.trashMap.delete(trashId)
+  }
+
+  async tasks(): Promise<Task[]> {
+    return [...this.taskMap.values()]
+  }
+
+  async cancelTask(id: string): Promise<void> {
+    const task = this.taskMap.get(id)
+    if (task) this.emitTask({ ...task, state: 'cancelled' })
+  }
+
+  async images(): Promise<CatalogImage[]> {
+    return this.imageList
+  }
+
+  console(machineId: string, port: ConsolePort): ConsoleSource {
+    return {
+      open: async (onChunk) => {
+        onChunk(this.consoleText.get(`${machineId}:${port}`) ?? '', () => undefined)
+        return () => undefined
+      },
+      write: (text) => void this.typed.push(text),
+    }
+  }
+
+  private begin(call: string): void {
+    this.calls.push(call)
+    const failure = this.failures.get(call)
+    if (!failure) return
+    this.failures.delete(call)
+    throw failure
+  }
+
+  private get(id: string): Machine {
+    const machine = this.machineMap.get(id)
+    if (!machine) throw new ApiError('machine.notFound', id)
+    return machine
+  }
+
+  private change(id: string, changes: Partial<Machine>): Machine {
+    const machine = { ...this.get(id), ...changes }
+    this.emitMachine(machine)
+    return machine
+  }
+
+  private move(call: string, id: string, from: readonly MachineState[], to: MachineState): void {
+    this.begin(call)
+    if (!from.includes(this.get(id).state)) throw new ApiError('machine.state', `cannot ${call} now`)
+    this.change(id, { state: to })
+  }
+
+  private refuseTaken(name: string, except?: string): void {
+    for (const machine of this.machineMap.values()) {
+      if (machine.id !== except && machine.name === name) throw new ApiError('machine.nameTaken', name)
+    }
+  }
+}

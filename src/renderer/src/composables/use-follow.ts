@@ -1,0 +1,56 @@
+/** Loads everything once, follows the manager's events, loads again after a lost connection, and reports crashes. */
+import { onBeforeUnmount, onMounted, ref, type Ref } from 'vue'
+import { useI18n } from 'vue-i18n'
+import { useApi } from '../api/current'
+import type { Machine, MachineState } from '../api/types'
+import { useFiguresStore } from '../stores/figures'
+import { isActive } from '../stores/machine-groups'
+import { useMachinesStore } from '../stores/machines'
+import { useTasksStore } from '../stores/tasks'
+import { useTrashStore } from '../stores/trash'
+import type { Notices } from './use-notices'
+
+/** @param openLog shows a machine's log */
+export function useFollow(notices: Notices, openLog: (machine: Machine) => void): { isConnected: Ref<boolean> } {
+  const { t } = useI18n()
+  const api = useApi()
+  const machines = useMachinesStore()
+  const figures = useFiguresStore()
+  const tasks = useTasksStore()
+  const trash = useTrashStore()
+  const isConnected = ref(true)
+  const states = new Map<string, MachineState>()
+  const stops: (() => void)[] = []
+
+  /** A crash is told once, when it happens; not for machines found crashed at start. */
+  function watchState(machine: Machine): void {
+    const before = states.get(machine.id)
+    states.set(machine.id, machine.state)
+    if (!isActive(machine)) figures.forget(machine.id)
+    if (machine.state !== 'crashed' || before === undefined || before === 'crashed') return
+    notices.warning(t('notice.crashed', { name: machine.name }), t('notice.crashedText', { detail: machine.problem ?? '' }),
+      { label: t('notice.openLog'), run: () => openLog(machine) })
+  }
+
+  async function load(): Promise<void> {
+    await Promise.all([machines.load(), tasks.load(), trash.load()])
+    for (const machine of machines.all) states.set(machine.id, machine.state)
+  }
+
+  function reload(): void {
+    load().catch((error: unknown) => notices.error(error))
+  }
+
+  onMounted(() => {
+    stops.push(
+      machines.follow(), figures.follow(), tasks.follow(), trash.follow(), api.onMachine(watchState),
+      api.onConnection((isUp) => {
+        if (isUp && !isConnected.value) reload()
+        isConnected.value = isUp
+      }),
+    )
+    reload()
+  })
+  onBeforeUnmount(() => stops.forEach((stop) => stop()))
+  return { isConnected }
+}

@@ -1,0 +1,113 @@
+/** Carries out actions on machines and tells what became of them: one toast for one machine, a count for many. */
+import { ElMessageBox } from 'element-plus'
+import { useI18n } from 'vue-i18n'
+import type { CreateSource } from '../api/api'
+import { useApi } from '../api/current'
+import type { Machine, MachineSettings } from '../api/types'
+import { isActive } from '../stores/machine-groups'
+import { useMachinesStore } from '../stores/machines'
+import { useSelectionStore } from '../stores/selection'
+import { useTrashStore } from '../stores/trash'
+import { canDo, type ActionName } from './machine-actions'
+import type { Notices } from './use-notices'
+
+/** Actions that only need a call to the manager. */
+export type DirectAction = Extract<ActionName, 'start' | 'pause' | 'resume' | 'powerOff' | 'forceStop' | 'reset'>
+
+const DIRECT: ReadonlySet<ActionName> = new Set<DirectAction>(['start', 'pause', 'resume', 'powerOff', 'forceStop', 'reset'])
+export const isDirect = (action: ActionName): action is DirectAction => DIRECT.has(action)
+
+export interface MachineCommands {
+  /** Does it to every machine whose state allows it. */
+  act(action: DirectAction, machines: readonly Machine[]): Promise<void>
+  /** Moves to the trash; asks only where a running machine would be stopped. */
+  remove(machines: readonly Machine[]): Promise<void>
+  rename(machine: Machine, name: string): Promise<void>
+  /** Rejects after the toast, so that a dialog can stay open. */
+  save(machine: Machine, settings: MachineSettings): Promise<void>
+  /** Rejects after the toast. */
+  create(source: CreateSource, settings: MachineSettings, startNow: boolean): Promise<Machine>
+}
+
+export function useMachineCommands(notices: Notices): MachineCommands {
+  const { t } = useI18n()
+  const api = useApi()
+  const machinesStore = useMachinesStore()
+  const selection = useSelectionStore()
+  const trash = useTrashStore()
+
+  /** Runs `work` for each; errors are shown one by one, so that each machine's result is known. */
+  async function each(machines: readonly Machine[], work: (machine: Machine) => Promise<void>): Promise<number> {
+    const results = await Promise.allSettled(machines.map(work))
+    let failed = 0
+    results.forEach((result, index) => {
+      if (result.status === 'fulfilled') return
+      failed++
+      notices.error(result.reason, machines[index].name)
+    })
+    if (machines.length > 1 && failed > 0) notices.warning(t('bulk.result', { done: machines.length - failed, failed }), '')
+    return machines.length - failed
+  }
+
+  async function told<T>(work: Promise<T>, subject: string): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      notices.error(error, subject)
+      throw error
+    }
+  }
+
+  async function mayStop(running: readonly Machine[], total: number): Promise<boolean> {
+    if (running.length === 0) return true
+    const text = total === 1 ? t('delete.running', { name: running[0].name }) : t('delete.runningMany', { count: running.length })
+    return ElMessageBox.confirm(text, t('delete.title'), {
+      confirmButtonText: t('delete.confirm'), cancelButtonText: t('common.cancel'), type: 'warning',
+    }).then(() => true, () => false)
+  }
+
+  function undo(trashIds: readonly string[]): void {
+    void Promise.all(trashIds.map(async (id) => {
+      const machine = await trash.restore(id)
+      machinesStore.put(machine)
+      selection.select(machine.id, 'single', [machine.id])
+    })).catch((error: unknown) => notices.error(error))
+  }
+
+  return {
+    async act(action, machines) {
+      await each(machines.filter((machine) => canDo(action, machine)), (machine) => api[action](machine.id))
+    },
+
+    async remove(machines) {
+      if (!await mayStop(machines.filter(isActive), machines.length)) return
+      const trashIds: string[] = []
+      const done = await each(machines, async (machine) => {
+        if (isActive(machine)) await api.forceStop(machine.id)
+        trashIds.push(await api.remove(machine.id))
+        machinesStore.drop(machine.id)
+      })
+      await trash.load().catch(() => undefined)
+      if (done === 0) return
+      const title = machines.length === 1 ? t('delete.done', { name: machines[0].name }) : t('delete.doneMany', { count: done })
+      notices.success(title, { label: t('common.undo'), run: () => undo(trashIds) })
+    },
+
+    async rename(machine, name) {
+      await told(api.update(machine.id, { name }), machine.name).then(machinesStore.put, () => undefined)
+    },
+
+    async save(machine, settings) {
+      machinesStore.put(await told(api.update(machine.id, settings), machine.name))
+      notices.success(t('settings.saved'))
+    },
+
+    async create(source, settings, startNow) {
+      const machine = await told(api.create(source, settings), settings.name)
+      machinesStore.put(machine)
+      selection.select(machine.id, 'single', [machine.id])
+      if (startNow) await told(api.start(machine.id), machine.name).catch(() => undefined)
+      return machine
+    },
+  }
+}

@@ -1,0 +1,25 @@
+/** Puts the interface on the page. */
+import '@fontsource-variable/inter/index.css'
+import '@fontsource-variable/jetbrains-mono/index.css'
+import '@xterm/xterm/css/xterm.css'
+import 'element-plus/dist/index.css'
+import 'element-plus/theme-chalk/dark/css-vars.css'
+import './styles/tokens.css'
+import './styles/base.css'
+import './styles/element.css'
+import { createPinia } from 'pinia'
+import { createApp } from 'vue'
+import type { Api } from './api/api'
+import { setApi } from './api/current'
+import App from './App.vue'
+import { createMessages } from './locales'
+import { usePreferencesStore } from './stores/preferences'
+
+export function mountApp(api: Api, element: string | HTMLElement): void {
+  setApi(api)
+  const app = createApp(App)
+  app.use(createPinia())
+  app.use(createMessages(usePreferencesStore().language))
+  app.config.errorHandler = (error) => console.error(error)
+  app.mount(element)
+}
