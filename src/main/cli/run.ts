@@ -1,0 +1,151 @@
+/** `nestbox run`: a machine outside the library, its serial line on standard input and output. */
+import { randomUUID } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { NodeClock, NodeEntropy, NodeWasmEngine, openRawDisk, type RawDisk } from '../host'
+import { createMachine, type Machine, type MachineConfig, type StopReason } from '../vmm/machine'
+import { VmmError } from '../vmm/errors'
+import type { CharBackend, Logger } from '../vmm/ports'
+import { MachineLoop } from '../vm-host/loop'
+
+export interface RunOptions {
+  readonly memory: string
+  readonly kernel: string
+  readonly initrd?: string
+  readonly append: string
+  readonly disk: readonly string[]
+  readonly cpuProfile: string
+  readonly tier: string
+  readonly reboot: boolean
+  readonly stats?: string
+  readonly verbose?: boolean
+}
+
+/** Exit codes of `nestbox run`; docs/cli.md lists them. */
+export const ExitCode = { OK: 0, FAILED: 1, USAGE: 2, RESET: 3, TRIPLE_FAULT: 4, QUIT: 130 } as const
+
+const CTRL_A = 1
+
+/** Standard input and output as a serial line. Ctrl-A X quits, Ctrl-A Ctrl-A sends one. */
+class StdioLine implements CharBackend {
+  private receive: (bytes: Uint8Array) => void = () => undefined
+  private escaped = false
+
+  constructor(private readonly onQuit: () => void) {
+    const { stdin } = process
+    if (stdin.isTTY) stdin.setRawMode(true)
+    stdin.on('data', (chunk: Buffer) => this.typed(chunk))
+    stdin.resume()
+  }
+
+  private typed(chunk: Buffer): void {
+    const out: number[] = []
+    for (const byte of chunk) {
+      if (this.escaped) {
+        this.escaped = false
+        if (byte === 0x78 || byte === 0x58) return this.onQuit()
+        out.push(byte)
+      } else if (byte === CTRL_A && process.stdin.isTTY) this.escaped = true
+      else out.push(byte)
+    }
+    if (out.length > 0) this.receive(Uint8Array.from(out))
+  }
+
+  write(bytes: Uint8Array): void {
+    process.stdout.write(bytes)
+  }
+
+  onInput(receive: (bytes: Uint8Array) => void): void {
+    this.receive = receive
+  }
+
+  close(): void {
+    if (process.stdin.isTTY) process.stdin.setRawMode(false)
+    process.stdin.pause()
+  }
+}
+
+class StderrLogger implements Logger {
+  constructor(private readonly verbose: boolean) {}
+
+  log(level: 'debug' | 'info' | 'warn' | 'error', component: string, message: string): void {
+    if (this.verbose || level === 'warn' || level === 'error') process.stderr.write(`nestbox: ${component}: ${message}\r\n`)
+  }
+}
+
+const silent: CharBackend = { write: () => undefined, onInput: () => undefined }
+
+/** `FILE[,format=raw][,readonly]` */
+function parseDisk(text: string): { path: string; readOnly: boolean } {
+  const [path, ...flags] = text.split(',')
+  for (const flag of flags) {
+    if (flag !== 'readonly' && flag !== 'format=raw') throw new VmmError('bad-config', `--disk ${text}: '${flag}' is not known (readonly, format=raw)`)
+  }
+  return { path, readOnly: flags.includes('readonly') }
+}
+
+async function readInput(path: string, what: string): Promise<Uint8Array> {
+  return readFile(path).catch((cause: unknown) => {
+    throw new VmmError('bad-config', `cannot read the ${what} ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, {}, { cause })
+  })
+}
+
+function parseTier(text: string): 0 | 1 | 2 {
+  if (text === '0' || text === '1' || text === '2') return Number(text) as 0 | 1 | 2
+  throw new VmmError('bad-config', `--tier ${text}: must be 0, 1 or 2`)
+}
+
+async function buildConfig(options: RunOptions, disks: readonly RawDisk[]): Promise<MachineConfig> {
+  return {
+    name: 'run', uuid: randomUUID(), memoryMiB: Number(options.memory), cpuProfile: options.cpuProfile,
+    kernel: {
+      image: await readInput(options.kernel, 'kernel'), commandLine: options.append,
+      ...(options.initrd ? { initrd: await readInput(options.initrd, 'initrd') } : {}),
+    },
+    disks: disks.map((backend, i) => ({ id: `disk${i}`, backend })),
+    maxTier: parseTier(options.tier), onReset: options.reboot ? 'reboot' : 'stop',
+  }
+}
+
+function exitCodeOf(reason: StopReason): number {
+  switch (reason.kind) {
+    case 'power-off': return ExitCode.OK
+    case 'reset': return ExitCode.RESET
+    case 'triple-fault': return ExitCode.TRIPLE_FAULT
+    default: return ExitCode.FAILED
+  }
+}
+
+function report(reason: StopReason, machine: Machine): void {
+  if (reason.kind === 'triple-fault') process.stderr.write(`\nnestbox: the guest crashed (${reason.detail})\n${machine.describe()}\n`)
+  if (reason.kind === 'error') process.stderr.write(`\nnestbox: ${reason.code}: ${reason.message}\n${machine.describe()}\n`)
+}
+
+/** Runs a machine to its end. Returns the process's exit code. @throws VmmError for bad input */
+export async function runMachine(options: RunOptions): Promise<number> {
+  const disks: RawDisk[] = []
+  for (const text of options.disk) {
+    const { path, readOnly } = parseDisk(text)
+    disks.push(await openRawDisk(path, readOnly))
+  }
+  const config = await buildConfig(options, disks)
+  let quit = false
+  let loop: MachineLoop | undefined
+  const line = new StdioLine(() => {
+    quit = true
+    loop?.stop({ kind: 'power-off' })
+  })
+  try {
+    const machine = createMachine(config, {
+      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log: new StderrLogger(options.verbose ?? false),
+      serial: line, console: silent,
+    })
+    loop = new MachineLoop(machine)
+    const reason = await loop.run()
+    report(reason, machine)
+    if (options.stats) await writeFile(options.stats, `${JSON.stringify({ stop: reason, ...machine.figures() }, null, 2)}\n`)
+    return quit ? ExitCode.QUIT : exitCodeOf(reason)
+  } finally {
+    line.close()
+    for (const disk of disks) await disk.close()
+  }
+}

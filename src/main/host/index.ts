@@ -1,0 +1,5 @@
+/** Node's answers to what the core asks of its host. */
+export { NodeClock } from './clock'
+export { NodeEntropy } from './entropy'
+export { NodeWasmEngine } from './wasm'
+export { RawDisk, openRawDisk } from './raw-disk'

@@ -1,0 +1,25 @@
+/** Node's WebAssembly behind the core's port. */
+import { VmmError } from '../vmm/errors'
+import type { WasmEngine, WasmInstance, WasmMemory, WasmTable } from '../vmm/ports'
+
+export class NodeWasmEngine implements WasmEngine {
+  createMemory(pages: number): WasmMemory {
+    try {
+      return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) as unknown as WasmMemory
+    } catch (cause) {
+      throw new VmmError('no-memory', `the host gave no ${Math.round(pages / 16)} MiB of memory for the machine`, { pages }, { cause })
+    }
+  }
+
+  createTable(initial: number): WasmTable {
+    return new WebAssembly.Table({ initial, element: 'anyfunc' }) as unknown as WasmTable
+  }
+
+  compile(bytes: Uint8Array): unknown {
+    return new WebAssembly.Module(bytes as BufferSource)
+  }
+
+  instantiate(module: unknown, imports: Record<string, Record<string, unknown>>): WasmInstance {
+    return new WebAssembly.Instance(module as WebAssembly.Module, imports as WebAssembly.Imports) as unknown as WasmInstance
+  }
+}

@@ -1,0 +1,87 @@
+/** Gives a machine its time: slices while it has work, sleep while it has none, and room for everything else between. */
+import type { Machine, StopReason } from '../vmm/machine'
+
+/** Host time of one slice: short enough that disk completions and commands are prompt. */
+const SLICE_NS = 4e6
+/** Sleeps shorter than this are spent polling: Node's timers have a grain of a millisecond. */
+const POLL_BELOW_MS = 1.5
+const LONGEST_SLEEP_MS = 1000
+
+export class MachineLoop {
+  private paused = false
+  private stopRequested: StopReason | undefined
+  private wakeUp: (() => void) | undefined
+  private woken = false
+
+  constructor(private readonly machine: Machine) {
+    machine.onWake(() => this.wake())
+  }
+
+  /** Runs until the machine stops or `stop` is called. Resolves with the reason. */
+  async run(): Promise<StopReason> {
+    this.machine.resumeClock()
+    for (;;) {
+      if (this.stopRequested) return this.stopRequested
+      if (this.paused) {
+        await this.sleep(Infinity)
+        continue
+      }
+      const result = this.machine.runSlice(SLICE_NS)
+      if (result.kind === 'stopped') return result.reason
+      if (result.kind === 'busy') await immediate()
+      else await this.idle(result.wakeNs / 1e6)
+    }
+  }
+
+  private async idle(wakeMs: number): Promise<void> {
+    if (this.woken || wakeMs < POLL_BELOW_MS) {
+      this.woken = false
+      return immediate()
+    }
+    // The timer would be up to a millisecond late; waking early costs one more look at the clock.
+    await this.sleep(Math.min(wakeMs - 1, LONGEST_SLEEP_MS))
+  }
+
+  private sleep(ms: number): Promise<void> {
+    return new Promise<void>((resolve) => {
+      const timer = Number.isFinite(ms) ? setTimeout(done, ms) : undefined
+      const wake = (): void => done()
+      this.wakeUp = wake
+      function done(): void {
+        if (timer) clearTimeout(timer)
+        resolve()
+      }
+    }).then(() => {
+      this.wakeUp = undefined
+      this.woken = false
+    })
+  }
+
+  private wake(): void {
+    this.woken = true
+    this.wakeUp?.()
+  }
+
+  get isPaused(): boolean {
+    return this.paused
+  }
+
+  pause(): void {
+    this.paused = true
+    this.machine.pauseClock()
+  }
+
+  resume(): void {
+    this.paused = false
+    this.machine.resumeClock()
+    this.wake()
+  }
+
+  /** Ends the loop before the next slice. */
+  stop(reason: StopReason): void {
+    this.stopRequested ??= reason
+    this.wake()
+  }
+}
+
+const immediate = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
