@@ -27,7 +27,7 @@ function randomBytes(rowIndex: number, mode: CpuMode, random: Random): number[] 
   if (random.chance(15) && encoding.prefix === undefined) bytes.push(0x66)
   if (random.chance(12)) bytes.push(0x67)
   if (random.chance(8)) bytes.push(random.pick([0x64, 0x65]))
-  if (encoding.prefix !== undefined && encoding.prefix !== 'NP') bytes.push(parseInt(encoding.prefix, 16))
+  if (encoding.prefix !== undefined && !encoding.prefix.startsWith('N')) bytes.push(parseInt(encoding.prefix, 16))
   if (mode === 64 && encoding.rexW === 1) bytes.push(0x48 | random.below(8))
   else if (mode === 64 && random.chance(40)) bytes.push(0x40 | random.below(16))
   bytes.push(...PREFIX_BYTES[encoding.map])

@@ -1,8 +1,8 @@
 /** Makes test cases for a form of the instruction table: bytes that decode to it, and a state in which it has work to do. */
 import type { Decode } from '../../src/main/vmm/cpu/decode/types'
-import { ignoresMod, operandBytes, shapeOf, type RowShape } from '../../src/main/vmm/cpu/isa/forms'
+import { formsOf, ignoresMod, operandBytes, shapeOf, type RowShape } from '../../src/main/vmm/cpu/isa/forms'
 import type { SizeCode } from '../../src/main/vmm/cpu/isa/notation'
-import type { Form } from '../../src/main/vmm/cpu/isa/types'
+import type { Form, InsnRow } from '../../src/main/vmm/cpu/isa/types'
 import { Gpr } from '../../src/main/vmm/cpu/state/layout'
 import { Mode } from '../../src/main/vmm/cpu/state/mode'
 import type { IsaCase } from './engine'
@@ -59,6 +59,13 @@ class CaseBuilder {
     this.record.code.fill(0xcc)
     this.record.code.set(bytes.subarray(0, 16))
     return { bytes, record: this.record }
+  }
+
+  /** Only the state: for bytes that come from elsewhere. */
+  stateOnly(): IsaRecord {
+    this.randomState()
+    this.pointers()
+    return this.record
   }
 
   // ── state ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -154,7 +161,7 @@ class CaseBuilder {
       this.prefixes[j] = swap
     }
     // A mandatory prefix must be the last of F2 and F3, so it goes after the shuffle.
-    if (encoding.prefix !== undefined && encoding.prefix !== 'NP') this.prefixes.push(parseInt(encoding.prefix, 16))
+    if (encoding.prefix !== undefined && !encoding.prefix.startsWith('N')) this.prefixes.push(parseInt(encoding.prefix, 16))
   }
 
   private sizePrefix(size: Form['size']): void {
@@ -439,3 +446,37 @@ export function makeCase(form: Form, mode: CpuMode, random: Random, decode: Deco
   return one
 }
 
+const PREFIXES = [0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x26, 0x2e, 0x36, 0x3e, 0x65]
+
+/** Bytes as chance gives them: prefixes in any number and order, a row's opcode or any, then noise. */
+function rawBytes(rows: readonly InsnRow[], mode: CpuMode, random: Random): Uint8Array {
+  const bytes: number[] = []
+  while (random.chance(40)) bytes.push(random.chance(15) && mode === 64 ? 0x40 + random.below(16) : random.pick(PREFIXES))
+  if (random.chance(85)) {
+    const { encoding } = shapeOf(random.pick(rows))
+    if (encoding.prefix && !encoding.prefix.startsWith('N') && random.chance(80)) bytes.push(parseInt(encoding.prefix, 16))
+    if (mode === 64 && random.chance(40)) bytes.push(0x40 + random.below(16))
+    bytes.push(...MAPS[encoding.map], encoding.opcode)
+    if (encoding.fixed !== undefined && random.chance(80)) bytes.push(encoding.fixed)
+    else if (random.chance(50)) bytes.push(0xc0 | random.below(64))
+  }
+  while (bytes.length < 16) bytes.push(random.u32() & 0xff)
+  return Uint8Array.from(bytes.slice(0, 16))
+}
+
+/**
+ * A case from random bytes: an instruction, or one that must be refused (LOCK where it is not allowed, too long).
+ * Bytes without a row are not run: this CPU may know more than the table.
+ */
+export function makeRawCase(rows: readonly InsnRow[], mode: CpuMode, random: Random, decode: Decode): IsaCase | undefined {
+  const bytes = rawBytes(rows, mode, random)
+  const result = decode(bytes, 0, bytes.length, MODE_KEYS[mode])
+  if (!result.ok && result.kind !== 'bad-lock' && result.kind !== 'too-long') return undefined
+  const form = result.ok ? result.insn.form : formsOf(rows[0])[0]
+  const length = result.ok ? result.insn.length : 16
+  const record = new CaseBuilder(form, mode, random).stateOnly()
+  if (record.rip % 0x1000n > 0xff0n && record.rip % 0x2000n > 0x1ff0n) return undefined
+  record.code.fill(0xcc)
+  record.code.set(bytes.subarray(0, length))
+  return { mode, input: record, length, form, insn: result.ok ? result.insn : undefined }
+}

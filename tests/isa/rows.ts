@@ -60,7 +60,6 @@ function hash(text: string): number {
 
 class RowTally {
   failures = 0
-  native = 0
   readonly reports: string[] = []
   note(one: IsaCase, engines: readonly [string, string], found: readonly Difference[], seed: number): void {
     this.failures++
@@ -76,23 +75,24 @@ function runsItself({ input, length }: IsaCase, { vector, rip }: IsaRecord): boo
 /** One row on every engine. */
 export function runRow(row: InsnRow, run: RowRun): RowResult {
   const random = new Random(run.seed ^ hash(row.mnemonic + row.encoding + row.operands))
-  const made = casesOf(row, run.decode, run.perForm, random)
+  const useNative = run.native !== undefined && nativeExclusion(row) === undefined
+  return { row, ...runCases(casesOf(row, run.decode, run.perForm, random), useNative ? run.native : undefined, run) }
+}
+
+/** @param native the real CPU where these cases may run on it; otherwise the oracle is the reference */
+export function runCases(made: readonly IsaCase[], native: IsaEngine | undefined, run: Omit<RowRun, 'native' | 'perForm'>): Omit<RowResult, 'row'> {
   const known = run.oracle.run(made)
   const cases = made.filter((one, i) => !runsItself(one, known[i]))
   const oracleResults = known.filter((result, i) => !runsItself(made[i], result))
   const tally = new RowTally()
-  const useNative = run.native !== undefined && nativeExclusion(row) === undefined
-  const expected = useNative ? (run.native as IsaEngine).run(cases) : oracleResults
-  const reference = useNative ? 'cpu' : 'oracle'
-  const tested = useNative ? [run.oracle, ...run.engines] : run.engines
-  if (useNative) tally.native = cases.length
-  for (const engine of tested) {
+  const expected = native ? native.run(cases) : oracleResults
+  for (const engine of native ? [run.oracle, ...run.engines] : run.engines) {
     const actual = engine === run.oracle ? oracleResults : engine.run(cases)
     cases.forEach((one, i) => {
       if (expected[i].vector === TIMED_OUT) return
       const found = differences(one, expected[i], actual[i])
-      if (found.length > 0) tally.note(one, [reference, engine.name], found, run.seed)
+      if (found.length > 0) tally.note(one, [native ? 'cpu' : 'oracle', engine.name], found, run.seed)
     })
   }
-  return { row, cases: cases.length, native: tally.native, failures: tally.failures, reports: tally.reports }
+  return { cases: cases.length, native: native ? cases.length : 0, failures: tally.failures, reports: tally.reports }
 }

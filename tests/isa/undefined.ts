@@ -3,6 +3,7 @@
  * operands; shifts and rotates are narrowed here to the counts for which it really is (SDM vol. 2, each instruction).
  */
 import type { DecodedOperand } from '../../src/main/vmm/cpu/decode/types'
+import { Seg } from '../../src/main/vmm/cpu/state/layout'
 import type { IsaCase } from './engine'
 import { CODE_BASE, WINDOW, WINDOW_BYTES } from './records'
 
@@ -72,12 +73,28 @@ export function undefinedResults(one: IsaCase): UndefinedResults {
   return SPECIAL[row.mnemonic]?.(one) ?? onlyFlags(row.flags?.undefined ?? '')
 }
 
+function usesFs({ insn }: IsaCase): boolean {
+  return insn?.dataSegment === Seg.FS || (insn?.operands.some((operand) => operand.kind === 'mem' && operand.segment === Seg.FS) ?? false)
+}
+
+function branchesBeyond({ insn, input, form }: IsaCase): boolean {
+  const rel = insn?.operands.find((operand) => operand.kind === 'rel')
+  if (!insn || !rel || form.size !== 32) return false
+  return BigInt.asUintN(32, input.rip + BigInt(insn.length) + rel.displacement) > 0xffffn
+}
+
 /** Cases in which CPUs differ from one another although nothing is undefined: the reason, or undefined. */
-export function makersDiffer({ form, insn, input, mode }: IsaCase): string | undefined {
+export function makersDiffer(one: IsaCase): string | undefined {
+  const { form, insn, input, mode } = one
   const stackAt = Number(input.gpr(4) & 0xffff_ffffn) + (mode === 16 ? CODE_BASE : 0)
   const stackLeft = WINDOW + WINDOW_BYTES - stackAt
   if (form.row.mnemonic === 'POPA' && stackLeft < 32) return 'registers popped before the fault stay changed on some CPUs'
   if (form.row.mnemonic === 'CALL' && stackLeft < 0) return 'the order of a bad target and a bad stack is not laid down'
+  const prefixes = insn ? [...input.code.subarray(0, insn.length)].filter((byte) => byte === 0x66 || byte === 0xf2 || byte === 0xf3) : []
+  if (mode === 64 && form.row.size64 === 'f64' && prefixes.includes(0x66)) return 'AMD makes near branches 16 bits wide with 66'
+  if (/^LOOPN?E$/.test(form.row.mnemonic) && prefixes.length > 0) return 'some CPUs let F2 and F3 choose between LOOPE and LOOPNE'
+  if (mode === 64 && usesFs(one)) return 'FS is the runner\'s own'
+  if (mode === 16 && branchesBeyond(one)) return 'a relative branch past the segment limit faults at its target in our engines, not at the branch'
   const readsMemory = insn?.operands.some((operand) => operand.kind === 'mem')
   if (form.row.mnemonic === 'MOVSXD' && form.size === 16 && readsMemory) return 'AMD reads 4 bytes where Intel reads 2'
   return undefined

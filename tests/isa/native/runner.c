@@ -59,10 +59,6 @@ static const int GREG[16] = {
 
 static uint64_t code_base(void) { return mode == 16 ? CODE_BASE : 0; }
 
-static void erase_code(const struct record *in) {
-  memset((void *)(uintptr_t)(code_base() + in->rip), 0xcc, 16);
-}
-
 static void fix_data_segments(void) {
   __asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"((uint32_t)ds_selector));
   if (mode == 32) __asm__ volatile("mov %0, %%gs" : : "r"(0x2b));
@@ -70,7 +66,6 @@ static void fix_data_segments(void) {
 
 static void store(struct record *r, ucontext_t *c, int sig) {
   greg_t *g = c->uc_mcontext.gregs;
-  erase_code(r);
   uint64_t rip = (uint64_t)g[REG_RIP];
   uint32_t vector = (uint32_t)g[REG_TRAPNO], error = (uint32_t)g[REG_ERR];
   uint64_t cr2 = vector == 14 ? (uint64_t)g[REG_CR2] : 0;
@@ -104,6 +99,7 @@ static void load(const struct record *r, ucontext_t *c) {
   memcpy(fx + 464, reserved, 48);
   uint64_t *xstate = (uint64_t *)(fx + 512);
   if (*(uint32_t *)(fx + 464) == 0x46505853u) xstate[0] |= 3; /* FP_XSTATE_MAGIC1: x87 and SSE are given */
+  memset((void *)(uintptr_t)CODE_BASE, 0xcc, CODE_BYTES);
   memset((void *)(uintptr_t)DATA_BASE, 0, DATA_BYTES - WINDOW_BYTES);
   memcpy((void *)(uintptr_t)WINDOW, r->window, WINDOW_BYTES);
   memcpy((void *)(uintptr_t)(code_base() + r->rip), r->u.code, 16);
@@ -122,8 +118,8 @@ static void finish(void) {
 }
 
 static void on_signal(int sig, siginfo_t *info, void *context) {
-  /* POPF may have set AC: no alignment checks in here. */
-  __asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" : : : "memory", "cc");
+  /* POPF may have set AC (no alignment checks in here), and NT or ID, which returning from a signal does not restore. */
+  __asm__ volatile("pushfq; andl $~0x244000, (%%rsp); popfq" : : : "memory", "cc");
   (void)info;
   ucontext_t *c = context;
   if (sig == SIGALRM && (!started || watched != current)) { watched = current; return; }
@@ -163,7 +159,6 @@ int main(int argc, char **argv) {
   void *code = mmap((void *)(uintptr_t)CODE_BASE, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC, fixed, -1, 0);
   void *data = mmap((void *)(uintptr_t)DATA_BASE, DATA_BYTES, PROT_READ | PROT_WRITE, fixed, -1, 0);
   if (code == MAP_FAILED || data == MAP_FAILED) { perror("mmap"); return 6; }
-  memset(code, 0xcc, CODE_BYTES);
   ds_selector = mode == 16 ? 0x0f : 0x2b;
   if (mode == 16) { add_ldt(0, 2); add_ldt(1, 0); }
   if (mode == 64) syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)GS_BASE);

@@ -43,6 +43,8 @@ const rows = [
   row('MOVQ', '66 0F 6E /r W1', 'Vx,Eq', 'w,r', none),
   row('BSR', '0F BD /r', 'Gv,Ev', 'w,r', none),
   row('LZCNT', 'F3 0F BD /r', 'Gv,Ev', 'w,r', none, { cpuid: 'lzcnt' }),
+  row('MOVBE', 'NFx 0F 38 F0 /r', 'Gv,Mv', 'w,r', none),
+  row('CRC32', 'F2 0F 38 F0 /r', 'Gy,Eb', 'rw,r', none),
   row('LLDT', '0F 00 /2', 'Ew', 'r', none, { modes: 'protected' }),
   row('FADD', 'D8 C0 +r', '', '', none, { unit: 'x87' }),
   row('FADD', 'D8 /0 mod=m', 'Md', 'r', none, { unit: 'x87' }),
@@ -116,6 +118,7 @@ describe('registers', () => {
     expect(insn('90').row.mnemonic).toBe('NOP')
     expect(insn('F3 90').row.mnemonic).toBe('PAUSE')
     expect(insn('49 90').operands[0]).toMatchObject({ index: 8, width: 64 })
+    expect(insn('F2 90').row.mnemonic).toBe('NOP')
     expect(insn('91', P32).row.mnemonic).toBe('XCHG')
   })
   it('MOV CR ignores mod', () => {
@@ -166,6 +169,11 @@ describe('choice of the row', () => {
     expect(insn('66 0F 10 C1').row.mnemonic).toBe('MOVUPD')
     expect(insn('66 F3 0F 10 C1').row.mnemonic).toBe('MOVSS')
     expect(failure('F2 0F 10 C1')).toBe('F2 0F 10')
+  })
+  it('NFx rows take 66 as operand size and leave F2 and F3 to others', () => {
+    expect(insn('66 0F 38 F0 00').form.size).toBe(16)
+    expect(insn('F2 0F 38 F0 C0').row.mnemonic).toBe('CRC32')
+    expect(failure('F3 0F 38 F0 00')).toBe('F3 0F 38 F0 /0')
   })
   it('by REX.W, fixed bytes, mod, mode and feature', () => {
     expect(insn('66 0F 6E C0').row.mnemonic).toBe('MOVD')

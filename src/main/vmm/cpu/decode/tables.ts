@@ -137,11 +137,13 @@ function groupByOpcode(plans: readonly RowPlan[]): Map<number, RowPlan[]> {
 function buildTable(plans: readonly RowPlan[]): OpcodeTable {
   const table = new Array<OpcodeEntry | undefined>(4 * 4 * 256).fill(undefined)
   for (const [key, group] of groupByOpcode(plans)) {
-    const general = group.filter((plan) => plan.encoding.prefix === undefined)
-    const shared = buildEntry([general], key & 0xff)
+    const anyPrefix = group.filter((plan) => plan.encoding.prefix === undefined)
+    const noRep = group.filter((plan) => plan.encoding.prefix === undefined || plan.encoding.prefix === 'NFx')
+    const shared = buildEntry([anyPrefix], key & 0xff)
     PREFIX_NAMES.forEach((name, prefix) => {
       const special = group.filter((plan) => plan.encoding.prefix === name)
-      table[prefix * 1024 + key] = special.length === 0 ? shared : buildEntry([special, general], key & 0xff)
+      const general = prefix >= PREFIX_F3 ? anyPrefix : noRep
+      table[prefix * 1024 + key] = special.length === 0 && general === anyPrefix ? shared : buildEntry([special, general], key & 0xff)
     })
   }
   return table

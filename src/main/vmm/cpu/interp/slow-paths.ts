@@ -61,10 +61,14 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
     }
   }
 
-  /** An access over the end of a flat 4 GiB segment: the one limit violation that fast paths do not check. */
-  const checkWrap = (lo: number, access: number): void => {
-    if ((lo >>> 0) + (access & 0xff) <= 2 ** 32 || (state.get('modeKey') & Mode.CODE64) !== 0) return
-    if (state.get64('segBase', access >> 8) === 0n) throw new CpuFault(Vector.GP, 0)
+  /**
+   * An access over the end of a flat 4 GiB segment, the one limit violation that fast paths do not check; in 64-bit mode
+   * one that runs out of the lower canonical half.
+   */
+  const checkWrap = (lo: number, hi: number, access: number): void => {
+    if ((lo >>> 0) + (access & 0xff) <= 2 ** 32) return
+    const is64 = (state.get('modeKey') & Mode.CODE64) !== 0
+    if (is64 ? (hi | 0) === 0x7fff : state.get64('segBase', access >> 8) === 0n) throw new CpuFault(Vector.GP, 0)
   }
 
   const readInto = (lo: number, hi: number, bytes: number, slot: number): void => {
@@ -93,15 +97,15 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
 
   return {
     load: (_cpu, lo, hi, access, slot) => guarded(() => {
-      checkWrap(lo, access)
+      checkWrap(lo, hi, access)
       readInto(lo, hi, access & 0xff, slot)
     }, access >> 8),
     store: (_cpu, lo, hi, access, slot) => guarded(() => {
-      checkWrap(lo, access)
+      checkWrap(lo, hi, access)
       writeFrom(lo, hi, access & 0xff, slot)
     }, access >> 8),
     probe: (_cpu, lo, hi, access, slot) => guarded(() => {
-      checkWrap(lo, access)
+      checkWrap(lo, hi, access)
       memory.probeAt(lo, hi, access & 0xff, true, memory.currentView())
       readInto(lo, hi, access & 0xff, slot)
     }, access >> 8),

@@ -14,7 +14,7 @@ const hintRows = [0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f]
 
 export const miscRows: readonly InsnRow[] = [
   row('PAUSE', 'F3 90', '', '', nothing),
-  row('NOP', 'NP 90', '', '', nothing),
+  row('NOP', '90', '', '', nothing),
   ...hintRows,
   row('PREFETCHW', '0F 0D /r mod=m', 'Ev,Gv', 'n,n', nothing),
   row('LFENCE', 'NP 0F AE /5 mod=3', 'Rd', 'n', nothing, { cpuid: 'sse2' }),

@@ -1,7 +1,7 @@
 /** Parser of the instruction table's notation: encodings as in the SDM's opcode column, operands as in its appendix A. */
 import { Seg } from '../state/layout'
 
-export type MandatoryPrefix = 'NP' | '66' | 'F3' | 'F2'
+export type MandatoryPrefix = 'NP' | 'NFx' | '66' | 'F3' | 'F2'
 export type OpcodeMap = 'one' | '0F' | '0F38' | '0F3A'
 
 export interface ParsedEncoding {
@@ -65,7 +65,7 @@ export function parseEncoding(encoding: string): ParsedEncoding {
   const out: Tokens = { bytes: [], modrm: undefined, plusR: false, rexW: undefined, mod: undefined }
   let prefix: MandatoryPrefix | undefined
   for (const word of words) {
-    const isPrefix = word === 'NP' || word === '66' || word === 'F3' || word === 'F2'
+    const isPrefix = word === 'NP' || word === 'NFx' || word === '66' || word === 'F3' || word === 'F2'
     if (isPrefix && prefix === undefined && out.bytes.length === 0) prefix = word
     else takeToken(out, word, encoding)
   }

@@ -19,6 +19,7 @@ export type Meaning = (e: Emitter, form: Form) => void
 /**
  * Encoding, in the manual's notation: opcode bytes in hex, then at most one of `/r`, `/0`…`/7`, `+r`.
  * - a leading `NP`, `66`, `F3` or `F2` is a mandatory prefix (the row exists only with it; NP: with none of them);
+ *   NFx: 66 is the operand size, F2 and F3 make it another instruction or none;
  *   rows without one accept 66 as operand size and ignore F2/F3 unless `rep` is set.
  * - `W0`/`W1` fix REX.W. A second byte such as `0F 01 D0` is a fixed ModRM byte and wins over `/digit` rows.
  * - `mod=3` or `mod=m` restricts the r/m form to register or memory.
