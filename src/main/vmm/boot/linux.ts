@@ -11,7 +11,7 @@ import { buildE820 } from './e820'
 const Header = {
   setupSects: 0x1f1, bootFlag: 0x1fe, jump: 0x200, magic: 0x202, version: 0x206, typeOfLoader: 0x210, loadFlags: 0x211,
   ramdiskImage: 0x218, ramdiskSize: 0x21c, heapEnd: 0x224, cmdLinePtr: 0x228, initrdAddrMax: 0x22c, kernelAlignment: 0x230,
-  relocatable: 0x234, xloadflags: 0x236, cmdlineSize: 0x238, initSize: 0x260,
+  relocatable: 0x234, xloadflags: 0x236, cmdlineSize: 0x238, prefAddress: 0x258, initSize: 0x260,
 } as const
 /** Zero page only. */
 const ZeroPage = { e820Count: 0x1e8, e820Table: 0x2d0, acpiRsdp: 0x70 } as const
@@ -23,6 +23,8 @@ const CAN_USE_HEAP = 0x80
 const LOADER_UNDEFINED = 0xff
 const ENTRY_64 = 0x200
 const PAGE = 4096
+/** Room between `Layout.commandLine` and the legacy hole, with a wide margin. */
+const MAX_COMMAND_LINE = 0x10000
 
 export interface SetupHeader {
   readonly version: number
@@ -32,7 +34,10 @@ export interface SetupHeader {
   readonly is64Bit: boolean
   readonly initrdAddrMax: number
   readonly cmdlineSize: number
+  /** Bytes the kernel uses from `runAddress` on before it reads the memory map; 0 where the header does not say. */
   readonly initSize: number
+  /** Where the kernel decompresses to when loaded at 1 MiB. */
+  readonly runAddress: number
 }
 
 /** State the CPU starts the kernel in. Segments are flat; interrupts are off. */
@@ -80,10 +85,36 @@ export function parseSetupHeader(image: Uint8Array): SetupHeader {
     initrdAddrMax: view.getUint32(Header.initrdAddrMax, true) || 0x37ff_ffff,
     cmdlineSize: view.getUint32(Header.cmdlineSize, true) || 255,
     initSize: version >= 0x20a ? view.getUint32(Header.initSize, true) : 0,
+    runAddress: version >= 0x20a ? runAddress(view) : Layout.kernel,
   }
 }
 
-const encodeAscii = (text: string): Uint8Array => Uint8Array.from([...text].map((c) => c.charCodeAt(0) & 0xff))
+/** boot.rst, init_size: a relocatable kernel below its preferred address moves up to it, any other runs there anyway. */
+function runAddress(view: DataView): number {
+  const preferred = Number(view.getBigUint64(Header.prefAddress, true))
+  return Math.max(Layout.kernel, preferred)
+}
+
+/** UTF-8: the core has no TextEncoder. */
+function encodeUtf8(text: string): Uint8Array {
+  const bytes: number[] = []
+  for (const char of text) {
+    const code = char.codePointAt(0) ?? 0
+    if (code < 0x80) bytes.push(code)
+    else if (code < 0x800) bytes.push(0xc0 | (code >> 6), 0x80 | (code & 63))
+    else if (code < 0x10000) bytes.push(0xe0 | (code >> 12), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63))
+    else bytes.push(0xf0 | (code >> 18), 0x80 | ((code >> 12) & 63), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63))
+  }
+  return Uint8Array.from(bytes)
+}
+
+function checkCommandLine(commandLine: string, header: SetupHeader): Uint8Array {
+  const bytes = encodeUtf8(`${commandLine}\0`)
+  if (commandLine.includes('\0')) throw bad('the command line contains a NUL character')
+  const limit = Math.min(header.cmdlineSize, MAX_COMMAND_LINE)
+  if (bytes.length - 1 > limit) throw bad(`the command line has ${bytes.length - 1} bytes; this kernel takes ${limit}`)
+  return bytes
+}
 
 function placeInitrd(memory: GuestMemory, initrd: Uint8Array, header: SetupHeader, ramBytes: number, kernelEnd: number): number {
   const top = Math.min(ramBytes, header.initrdAddrMax + 1)
@@ -148,15 +179,13 @@ function writeIdentityTables(memory: GuestMemory): void {
 export function loadLinux(memory: GuestMemory, ramBytes: number, { image, initrd, commandLine }: LinuxImages): BootState {
   const header = parseSetupHeader(image)
   const code = image.subarray(header.codeOffset)
-  const kernelEnd = Layout.kernel + Math.max(code.length, header.initSize)
+  const kernelEnd = Math.max(Layout.kernel + code.length, header.runAddress + header.initSize)
   if (kernelEnd > ramBytes) {
     throw new VmmError('no-memory', `the kernel needs ${Math.ceil(kernelEnd / (1 << 20))} MiB of memory, the machine has ${ramBytes >> 20}`)
   }
-  if (commandLine.length > header.cmdlineSize) {
-    throw bad(`the command line has ${commandLine.length} characters; this kernel takes ${header.cmdlineSize}`)
-  }
+  const commandLineBytes = checkCommandLine(commandLine, header)
   memory.write(Layout.kernel, code)
-  memory.write(Layout.commandLine, encodeAscii(`${commandLine}\0`))
+  memory.write(Layout.commandLine, commandLineBytes)
   const at = initrd ? placeInitrd(memory, initrd, header, ramBytes, kernelEnd) : 0
   writeZeroPage(memory, image, header, ramBytes, { at, size: initrd?.length ?? 0 })
   writeGdt(memory, header.is64Bit)

@@ -5,7 +5,8 @@ export const Layout = {
   /** Real-mode data and tables the boot loader builds. */
   bootGdt: 0x1000,
   bootParams: 0x7000,
-  bootStack: 0x8000,
+  /** Top; grows down to the GDT. */
+  bootStack: 0x7000,
   bootPageTables: 0x9000,
   commandLine: 0x20000,
   /** Start of the legacy hole: no RAM for the guest from here to 1 MiB. */

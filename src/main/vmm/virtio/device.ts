@@ -13,6 +13,8 @@ export interface VirtioHost {
   configChanged(): void
   /** The driver broke the rules: DEVICE_NEEDS_RESET, logged once. */
   broken(reason: string): void
+  /** Runs work that takes requests outside `notify`: only while the driver is live, and a broken queue breaks the device alone. */
+  guard(run: () => void): void
   queue(index: number): Virtqueue
   hasFeature(bit: bigint): boolean
 }
@@ -34,6 +36,8 @@ export interface VirtioDevice {
   notify(queue: number): void
   /** DRIVER_OK was set. */
   activate(): void
+  /** Optional: everything of the machine is restored, requests saved under way may start again. */
+  resume?(): void
   /** Answers still on their way from before must be dropped. */
   reset(): void
   save(): DeviceState

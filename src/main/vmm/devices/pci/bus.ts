@@ -1,4 +1,5 @@
 /** One PCI bus: configuration access by ports 0xCF8/0xCFC and by the memory window of MCFG. PCI Local Bus 3.0, 3.2.2.3. */
+import { BugError, VmmError } from '../../errors'
 import type { AccessSize, AddressSpace, Device, DeviceState, IoHandler } from '../../bus/types'
 
 export interface ConfigSpace {
@@ -20,6 +21,7 @@ export class PciBus implements Device {
 
   /** @param slot device number 0–31; function 0 */
   attach(slot: number, space: ConfigSpace): void {
+    if (slot < 0 || slot > 31 || this.functions.has(slot << 3)) throw new BugError(`PCI slot ${slot} is taken or does not exist`)
     this.functions.set(slot << 3, space)
   }
 
@@ -76,6 +78,7 @@ export class PciBus implements Device {
   }
 
   restore(state: DeviceState): void {
-    this.address = Number(state.address)
+    if (typeof state.address !== 'number') throw new VmmError('bad-state', 'pci: address must be a number')
+    this.address = state.address
   }
 }

@@ -1,5 +1,5 @@
 /** A PCI function: 256 bytes of configuration, memory BARs, capabilities, MSI-X. PCI Local Bus 3.0, chapter 6. */
-import { VmmError } from '../../errors'
+import { BugError, VmmError } from '../../errors'
 import type { AccessSize, AddressSpace, DeviceState, IoHandler, IrqLine, MsiSink } from '../../bus/types'
 import type { ConfigSpace } from './bus'
 
@@ -86,6 +86,7 @@ export class PciFunction implements ConfigSpace {
   /** Appends a capability. `body` follows the id and link bytes. Returns its offset. */
   addCapability(id: number, body: readonly number[], writable: readonly number[] = []): number {
     const at = this.nextCapability
+    if (at + 2 + body.length > 256) throw new BugError(`${this.name}: capabilities outgrew the configuration space`)
     this.config[this.lastCapabilityLink] = at
     this.config[at] = id
     this.config.set(body, at + 2)
@@ -231,10 +232,12 @@ export class PciFunction implements ConfigSpace {
   restore(state: DeviceState): void {
     const { config, msixTable, msixPending } = state
     if (!(config instanceof Uint8Array) || config.length !== 256) throw new VmmError('bad-state', `${this.name}: config must be 256 bytes`)
+    if (!Array.isArray(msixTable) || msixTable.length !== this.msixTable.length) throw new VmmError('bad-state', `${this.name}: msixTable`)
+    if (!Array.isArray(msixPending)) throw new VmmError('bad-state', `${this.name}: msixPending must be a list`)
     this.config.set(config)
-    this.msixTable.set((msixTable as number[]).slice(0, this.msixTable.length))
+    this.msixTable.set(msixTable.map(Number))
     this.msixPending.clear()
-    for (const vector of msixPending as number[]) this.msixPending.add(vector)
+    for (const vector of msixPending) if (Number(vector) < this.vectorCount) this.msixPending.add(Number(vector))
     this.intxLevel = state.intxLevel === true
     this.placeBars()
     this.updateIntx()

@@ -1,10 +1,12 @@
-/** The ACPI tables of the machine: RSDP, XSDT, FADT, FACS, MADT, MCFG, DSDT. ACPI 6.4, chapter 5. */
+/** The ACPI tables of the machine: RSDP, XSDT, FADT, FACS, MADT, MCFG, HPET, DSDT. ACPI 6.4, chapter 5. */
 import { BugError } from '../../errors'
 import type { GuestMemory } from '../../bus/types'
 import { PM_BLOCK_SIZE, PM_CONTROL, PM_EVENT, PM_GPE0, PM_TIMER, S5_SLEEP_TYPE } from '../../devices/acpi/device'
 import { Irq, Layout, PCI_GSIS, Ports } from '../layout'
 import * as aml from './aml'
 
+/** Fewest ticks in periodic mode without lost interrupts. */
+const HPET_MIN_TICK = 0x80
 const OEM = 'NESTBX'
 const OEM_TABLE = 'NESTBOX1'
 
@@ -57,6 +59,11 @@ function madt(cpuCount: number): Uint8Array {
 
 function mcfg(): Uint8Array {
   return table('MCFG', 1, new TableWriter().zeros(8).u64(Layout.ecam).u16(0).u8(0, Layout.ecamBuses - 1).u32(0).done())
+}
+
+/** IA-PC HPET 1.0a, 3.2.4. @param capabilities low half of the timer's GCAP_ID register */
+function hpet(capabilities: number): Uint8Array {
+  return table('HPET', 1, new TableWriter().u32(capabilities).u8(0, 64, 0, 0).u64(Layout.hpet).u8(0).u16(HPET_MIN_TICK).u8(0).done())
 }
 
 /** Fields in the order of table 5.9. */
@@ -117,10 +124,14 @@ function rsdp(xsdt: number): Uint8Array {
   return w
 }
 
-export interface AcpiOptions { readonly cpuCount: number }
+export interface AcpiOptions {
+  readonly cpuCount: number
+  /** Low half of GCAP_ID; given where the machine has an HPET at `Layout.hpet`. */
+  readonly hpetCapabilities?: number
+}
 
 /** Writes all tables; the RSDP lies at `Layout.acpiTables`. */
-export function writeAcpiTables(memory: GuestMemory, { cpuCount }: AcpiOptions): void {
+export function writeAcpiTables(memory: GuestMemory, { cpuCount, hpetCapabilities }: AcpiOptions): void {
   let top = Layout.acpiTables + 64
   const put = (bytes: Uint8Array): number => {
     const at = Math.ceil(top / 64) * 64
@@ -130,6 +141,7 @@ export function writeAcpiTables(memory: GuestMemory, { cpuCount }: AcpiOptions):
     return at
   }
   const pointers = [put(fadt(put(facs()), put(dsdt()))), put(madt(cpuCount)), put(mcfg())]
+  if (hpetCapabilities !== undefined) pointers.push(put(hpet(hpetCapabilities)))
   const list = new TableWriter()
   for (const at of pointers) list.u64(at)
   memory.write(Layout.acpiTables, rsdp(put(table('XSDT', 1, list.done()))))

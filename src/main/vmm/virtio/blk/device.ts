@@ -1,24 +1,22 @@
-/** Virtio block device over a BlockBackend. Virtio 1.2, section 5.2. Requests run side by side; flush waits for writes before it. */
+/** Virtio block device over a BlockBackend. Virtio 1.2, section 5.2. Requests run side by side; see README.md. */
 import type { DeviceState, GuestMemory } from '../../bus/types'
 import { VmmError } from '../../errors'
 import type { BlockBackend, Logger } from '../../ports'
 import type { VirtioDevice, VirtioHost } from '../device'
-import { QueueError, readChain, writeChain, type Buffer, type DescriptorChain } from '../queue/virtqueue'
+import { readChain, writeChain } from '../queue/virtqueue'
+import {
+  MAX_RANGE_SECTORS, parseRequest, Result, SECTOR, segmentRange, transferRange, Type, UnsupportedRequest, type BlkRequest,
+} from './request'
 
-const SECTOR = 512
-const Type = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, DISCARD: 11, WRITE_ZEROES: 13 } as const
-const Result = { OK: 0, IOERR: 1, UNSUPPORTED: 2 } as const
-const F = { SEG_MAX: 1n << 2n, RO: 1n << 5n, BLK_SIZE: 1n << 6n, FLUSH: 1n << 9n, DISCARD: 1n << 13n, WRITE_ZEROES: 1n << 14n } as const
+const F = {
+  SEG_MAX: 1n << 2n, RO: 1n << 5n, BLK_SIZE: 1n << 6n, FLUSH: 1n << 9n, CONFIG_WCE: 1n << 11n, MQ: 1n << 12n,
+  DISCARD: 1n << 13n, WRITE_ZEROES: 1n << 14n,
+} as const
 const SEG_MAX = 254
-const MAX_RANGE_SECTORS = 1 << 22
 const ID_BYTES = 20
-const HEADER_BYTES = 16
-/** Largest data part of one request. */
-const MAX_DATA = 1 << 26
+const CONFIG_WRITEBACK = 32
 
 export interface BlkFigures { readBytes: number; writtenBytes: number; requests: number }
-
-interface Request { readonly chain: DescriptorChain; readonly type: number; readonly sector: number; readonly data: readonly Buffer[]; readonly statusAt: number }
 
 export interface VirtioBlkOptions {
   readonly id: string
@@ -28,7 +26,12 @@ export interface VirtioBlkOptions {
   readonly log: Logger
   /** A request finished outside a time slice: wake the machine. */
   readonly onCompletion: () => void
+  /** Request queues; 1 unless given. More than one offers VIRTIO_BLK_F_MQ. */
+  readonly queues?: number
 }
+
+/** A request under way, as a saved state names it. */
+interface Started { readonly queue: number; readonly head: number; readonly epoch: number }
 
 export class VirtioBlk implements VirtioDevice {
   readonly id: string
@@ -36,18 +39,24 @@ export class VirtioBlk implements VirtioDevice {
   readonly classCode = 1
   readonly subclass = 0
   readonly features: bigint
-  readonly queueSizes = [256]
-  readonly stateVersion = 1
+  readonly queueSizes: readonly number[]
+  readonly stateVersion = 2
   readonly figures: BlkFigures = { readBytes: 0, writtenBytes: 0, requests: 0 }
   private host!: VirtioHost
   /** Grows with every reset: completions of an older epoch are dropped. */
   private epoch = 0
-  private readonly inFlight = new Set<Promise<void>>()
+  private readonly inFlight = new Map<Promise<void>, Started>()
+  /** Under way when the state was saved; started again by `resume`. */
+  private interrupted: Started[] = []
+  private writeback = true
+  /** Resolved once nothing of an older epoch touches the backend. */
+  private barrier: Promise<void> = Promise.resolve()
 
   constructor(private readonly options: VirtioBlkOptions) {
     this.id = options.id
-    const writable = F.FLUSH | F.DISCARD | F.WRITE_ZEROES
-    this.features = F.SEG_MAX | F.BLK_SIZE | (options.backend.readOnly ? F.RO : writable)
+    this.queueSizes = new Array<number>(options.queues ?? 1).fill(256)
+    const writable = F.FLUSH | F.CONFIG_WCE | F.DISCARD | F.WRITE_ZEROES
+    this.features = F.SEG_MAX | F.BLK_SIZE | (this.queueSizes.length > 1 ? F.MQ : 0n) | (options.backend.readOnly ? F.RO : writable)
   }
 
   attach(host: VirtioHost): void {
@@ -61,6 +70,8 @@ export class VirtioBlk implements VirtioDevice {
     view.setBigUint64(0, BigInt(Math.floor(this.options.backend.sizeBytes / SECTOR)), true)
     view.setUint32(12, SEG_MAX, true)
     view.setUint32(20, SECTOR, true)
+    view.setUint8(CONFIG_WRITEBACK, this.writeback ? 1 : 0)
+    view.setUint16(34, this.queueSizes.length, true)
     view.setUint32(36, MAX_RANGE_SECTORS, true)
     view.setUint32(40, 1, true)
     view.setUint32(44, this.options.backend.blockSize / SECTOR, true)
@@ -72,82 +83,73 @@ export class VirtioBlk implements VirtioDevice {
     return value
   }
 
-  writeConfig(): void { /* the cache mode is not the driver's to choose */ }
+  /** The driver chooses between write-back (1) and write-through (0). 5.2.5.2. */
+  writeConfig(offset: number, _size: 1 | 2 | 4, value: number): void {
+    if (offset === CONFIG_WRITEBACK && this.host.hasFeature(F.CONFIG_WCE)) this.writeback = (value & 1) !== 0
+  }
+
+  /** A driver that cannot flush gets every write on stable storage before its answer. */
+  private get writesThrough(): boolean {
+    return this.host.hasFeature(F.CONFIG_WCE) ? !this.writeback : !this.host.hasFeature(F.FLUSH)
+  }
+
   activate(): void { /* nothing to prepare */ }
 
-  notify(): void {
-    const queue = this.host.queue(0)
+  notify(index: number): void {
+    const queue = this.host.queue(index)
     do {
-      for (let chain = queue.pop(); chain; chain = queue.pop()) this.start(this.parse(chain))
+      for (let chain = queue.pop(); chain; chain = queue.pop()) this.start(index, parseRequest(this.options.memory, chain))
     } while (queue.enableNotification())
-    this.host.notifyUsed(0)
   }
 
-  private parse(chain: DescriptorChain): Request {
-    const header = readChain(this.options.memory, chain.readable, HEADER_BYTES)
-    if (header.length < HEADER_BYTES) throw new QueueError(`request header of ${header.length} bytes`)
-    const last = chain.writable.at(-1)
-    if (!last || last.length < 1) throw new QueueError('request without a status byte')
-    const view = new DataView(header.buffer)
-    const type = view.getUint32(0, true)
-    const sector = view.getUint32(8, true) + view.getUint32(12, true) * 2 ** 32
-    const writes = type === Type.OUT || type === Type.DISCARD || type === Type.WRITE_ZEROES
-    const data = writes ? skip(chain.readable, HEADER_BYTES) : [...chain.writable.slice(0, -1), { gpa: last.gpa, length: last.length - 1 }]
-    return { chain, type, sector, data: data.filter((b) => b.length > 0), statusAt: last.gpa + last.length - 1 }
-  }
-
-  private start(request: Request): void {
+  private start(queue: number, request: BlkRequest): void {
     const { epoch } = this
     this.figures.requests++
-    const work = this.perform(request)
-    const finish = (written: number, result: number): void => {
-      if (epoch !== this.epoch) return
-      this.options.memory.writeU8(request.statusAt, result)
-      this.host.queue(0).push(request.chain.head, written + 1)
-      this.host.notifyUsed(0)
-      this.options.onCompletion()
-    }
-    const done: Promise<void> = work.then((written) => finish(written, Result.OK), (error: unknown) => {
-      const unsupported = error instanceof UnsupportedRequest
-      if (!unsupported) this.options.log.log('error', this.id, `request failed: ${error instanceof Error ? error.message : String(error)}`)
-      finish(0, unsupported ? Result.UNSUPPORTED : Result.IOERR)
-    }).finally(() => this.inFlight.delete(done))
-    this.inFlight.add(done)
+    const done: Promise<void> = this.barrier.then(() => this.perform(request))
+      .then((written) => this.finish(epoch, queue, request, written, Result.OK), (error: unknown) => {
+        const unsupported = error instanceof UnsupportedRequest
+        if (!unsupported) this.options.log.log('error', this.id, `request failed: ${error instanceof Error ? error.message : String(error)}`)
+        this.finish(epoch, queue, request, 0, unsupported ? Result.UNSUPPORTED : Result.IOERR)
+      })
+      .finally(() => this.inFlight.delete(done))
+    this.inFlight.set(done, { queue, head: request.chain.head, epoch })
   }
 
-  private async perform(request: Request): Promise<number> {
+  private finish(epoch: number, queue: number, request: BlkRequest, written: number, result: number): void {
+    if (epoch !== this.epoch) return
+    this.options.memory.writeU8(request.statusAt, result)
+    this.host.queue(queue).push(request.chain.head, written + 1)
+    this.host.notifyUsed(queue)
+    this.options.onCompletion()
+  }
+
+  private async perform(request: BlkRequest): Promise<number> {
     switch (request.type) {
       case Type.IN: return this.read(request)
       case Type.OUT: return this.write(request)
       case Type.FLUSH: return this.flush()
       case Type.GET_ID: return this.identify(request)
-      case Type.DISCARD: case Type.WRITE_ZEROES: return this.ranges(request)
+      case Type.DISCARD: case Type.WRITE_ZEROES: return this.clear(request)
       default: throw new UnsupportedRequest()
     }
   }
 
-  /** @throws VmmError where the range is not on the disk */
-  private checkRange(sector: number, length: number): number {
-    const offset = sector * SECTOR
-    if (length > MAX_DATA || length % SECTOR !== 0 || offset + length > this.options.backend.sizeBytes) {
-      throw new VmmError('disk-io', `${length} bytes at sector ${sector} are not on a disk of ${this.options.backend.sizeBytes} bytes`)
-    }
-    return offset
-  }
-
-  private async read({ sector, data }: Request): Promise<number> {
+  private async read(request: BlkRequest): Promise<number> {
     const { epoch } = this
-    const bytes = new Uint8Array(data.reduce((sum, b) => sum + b.length, 0))
-    await this.options.backend.read(this.checkRange(sector, bytes.length), bytes)
-    this.figures.readBytes += bytes.length
-    return epoch === this.epoch ? writeChain(this.options.memory, data, bytes) : 0
+    // The range is checked before anything is allocated: the length is the guest's.
+    const { offset, length } = transferRange(request, this.options.backend.sizeBytes)
+    const bytes = new Uint8Array(length)
+    await this.options.backend.read(offset, bytes)
+    this.figures.readBytes += length
+    return epoch === this.epoch ? writeChain(this.options.memory, request.data, bytes) : 0
   }
 
-  private async write({ sector, data }: Request): Promise<number> {
+  private async write(request: BlkRequest): Promise<number> {
     this.requireWritable()
-    const bytes = readChain(this.options.memory, data, MAX_DATA + 1)
-    await this.options.backend.write(this.checkRange(sector, bytes.length), bytes)
-    this.figures.writtenBytes += bytes.length
+    const { offset, length } = transferRange(request, this.options.backend.sizeBytes)
+    await this.options.backend.write(offset, readChain(this.options.memory, request.data))
+    if (this.writesThrough) await this.options.backend.flush()
+    this.figures.writtenBytes += length
     return 0
   }
 
@@ -155,60 +157,64 @@ export class VirtioBlk implements VirtioDevice {
     if (this.options.backend.readOnly) throw new VmmError('disk-io', 'the disk is read-only')
   }
 
+  /** Durable: every write answered before the flush was sent. Those still under way are the driver's to order. */
   private async flush(): Promise<number> {
-    // The device promises that writes completed before the flush are durable; those still running are the driver's to order.
     await this.options.backend.flush()
     return 0
   }
 
-  private async identify({ data }: Request): Promise<number> {
+  private async identify({ data }: BlkRequest): Promise<number> {
     const id = new Uint8Array(ID_BYTES)
     id.set([...this.options.serial].slice(0, ID_BYTES).map((c) => c.charCodeAt(0) & 0x7f))
     return writeChain(this.options.memory, data, id)
   }
 
-  /** struct virtio_blk_discard_write_zeroes: sector, count, flags. */
-  private async ranges({ type, data }: Request): Promise<number> {
+  private async clear(request: BlkRequest): Promise<number> {
     this.requireWritable()
-    const bytes = readChain(this.options.memory, data, 16)
-    if (bytes.length < 16) throw new VmmError('disk-io', 'discard without a range')
-    const view = new DataView(bytes.buffer)
-    const sector = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32
-    const sectors = view.getUint32(8, true)
-    const offset = sector * SECTOR
-    const length = sectors * SECTOR
-    if (sectors > MAX_RANGE_SECTORS || offset + length > this.options.backend.sizeBytes) {
-      throw new VmmError('disk-io', `${sectors} sectors at ${sector} are not on the disk`)
-    }
-    if (type === Type.DISCARD) await this.options.backend.discard(offset, length)
-    else await this.options.backend.writeZeroes(offset, length)
+    const { backend, memory } = this.options
+    const { offset, length } = segmentRange(memory, request, backend.sizeBytes)
+    if (request.type === Type.DISCARD) await backend.discard(offset, length)
+    else await backend.writeZeroes(offset, length)
+    if (this.writesThrough) await backend.flush()
     return 0
   }
 
   /** Resolves when no request is under way: before a snapshot, and before the backend closes. */
   async drain(): Promise<void> {
-    while (this.inFlight.size > 0) await Promise.all(this.inFlight)
+    while (this.inFlight.size > 0) await Promise.all(this.inFlight.keys())
   }
 
   reset(): void {
     this.epoch++
+    this.writeback = true
+    this.interrupted = []
+    // A late write of the old driver must not land on top of one of the new driver's.
+    this.barrier = Promise.all(this.inFlight.keys()).then(() => undefined)
   }
 
-  /** Only valid when drained: requests under way are not part of the state. */
-  save(): DeviceState { return {} }
-  restore(): void { /* the queues hold everything */ }
-}
-
-class UnsupportedRequest extends Error {}
-
-/** Buffers without their first `count` bytes. */
-function skip(buffers: readonly Buffer[], count: number): Buffer[] {
-  let left = count
-  const rest: Buffer[] = []
-  for (const { gpa, length } of buffers) {
-    const drop = Math.min(left, length)
-    left -= drop
-    if (length > drop) rest.push({ gpa: gpa + drop, length: length - drop })
+  /** Requests under way are recorded; `resume` performs them again, which does no harm: each is idempotent. */
+  save(): DeviceState {
+    const started = [...this.inFlight.values()].filter(({ epoch }) => epoch === this.epoch).concat(this.interrupted)
+    return { writeback: this.writeback, inFlight: started.map(({ queue, head }) => ({ queue, head })) }
   }
-  return rest
+
+  /** Accepts version 1 (no fields). */
+  restore(state: DeviceState): void {
+    this.reset()
+    this.writeback = state.writeback !== false
+    const { inFlight } = state
+    if (inFlight === undefined) return
+    if (!Array.isArray(inFlight)) throw new VmmError('bad-state', `${this.id}: inFlight must be a list`)
+    this.interrupted = inFlight.map((entry: DeviceState) => {
+      const { queue, head } = entry
+      if (typeof queue !== 'number' || typeof head !== 'number' || !(queue in this.queueSizes)) throw new VmmError('bad-state', `${this.id}: inFlight`)
+      return { queue, head, epoch: this.epoch }
+    })
+  }
+
+  resume(): void {
+    const started = this.interrupted
+    this.interrupted = []
+    for (const { queue, head } of started) this.start(queue, parseRequest(this.options.memory, this.host.queue(queue).chainAt(head)))
+  }
 }

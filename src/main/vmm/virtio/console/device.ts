@@ -3,12 +3,14 @@ import { VmmError } from '../../errors'
 import type { DeviceState, GuestMemory } from '../../bus/types'
 import type { CharBackend } from '../../ports'
 import type { VirtioDevice, VirtioHost } from '../device'
-import { readChain, writeChain } from '../queue/virtqueue'
+import { readChain, writeChain, type DescriptorChain } from '../queue/virtqueue'
 
 const RECEIVE = 0
 const TRANSMIT = 1
-/** Longest write taken from one chain. */
+/** Longest piece handed on at once. */
 const MAX_WRITE = 1 << 20
+/** Input held while the guest offers no buffers. */
+const MAX_WAITING = 1 << 20
 const F_SIZE = 1n
 
 export class VirtioConsole implements VirtioDevice {
@@ -27,9 +29,16 @@ export class VirtioConsole implements VirtioDevice {
 
   constructor(private readonly memory: GuestMemory, private readonly chars: CharBackend) {
     chars.onInput((bytes) => {
-      this.waiting.push(bytes)
-      if (this.active) this.deliver()
+      this.accept(bytes)
     })
+  }
+
+  /** Input for a guest that does not read is kept up to a limit, as a terminal's input queue does. */
+  private accept(bytes: Uint8Array): void {
+    const held = this.waiting.reduce((sum, b) => sum + b.length, 0)
+    if (bytes.length === 0 || held + bytes.length > MAX_WAITING) return
+    this.waiting.push(bytes)
+    if (this.active) this.host.guard(() => this.deliver())
   }
 
   attach(host: VirtioHost): void {
@@ -66,11 +75,20 @@ export class VirtioConsole implements VirtioDevice {
     const queue = this.host.queue(TRANSMIT)
     do {
       for (let chain = queue.pop(); chain; chain = queue.pop()) {
-        this.chars.write(readChain(this.memory, chain.readable, MAX_WRITE))
+        this.transmitChain(chain)
         queue.push(chain.head, 0)
       }
     } while (queue.enableNotification())
     this.host.notifyUsed(TRANSMIT)
+  }
+
+  /** Long writes go out in pieces: the guest chooses the length, not the size of our allocation. */
+  private transmitChain({ readable }: DescriptorChain): void {
+    for (const { gpa, length } of readable) {
+      for (let done = 0; done < length; done += MAX_WRITE) {
+        this.chars.write(readChain(this.memory, [{ gpa: gpa + done, length: Math.min(MAX_WRITE, length - done) }]))
+      }
+    }
   }
 
   private deliver(): void {
@@ -101,6 +119,9 @@ export class VirtioConsole implements VirtioDevice {
     this.active = state.active === true
     this.columns = Number(state.columns)
     this.rows = Number(state.rows)
-    this.waiting = state.waiting as Uint8Array[]
+    this.waiting = state.waiting.map((bytes) => {
+      if (!(bytes instanceof Uint8Array)) throw new VmmError('bad-state', `${this.id}: waiting must be a list of bytes`)
+      return bytes.slice()
+    })
   }
 }

@@ -1,5 +1,6 @@
 /** Split virtqueue, device side. Virtio 1.2, section 2.7. Everything read here is the guest's and is checked. */
 import type { DeviceState, GuestMemory } from '../../bus/types'
+import { VmmError } from '../../errors'
 
 const Desc = { NEXT: 1, WRITE: 2, INDIRECT: 4 } as const
 const AVAIL_NO_INTERRUPT = 1
@@ -48,7 +49,17 @@ export class Virtqueue {
     if (available === this.lastAvail) return undefined
     const head = this.memory.readU16(this.availRing + 4 + 2 * (this.lastAvail % this.size))
     this.lastAvail = (this.lastAvail + 1) & U16
-    return this.walk(head)
+    return this.chainAt(head)
+  }
+
+  /** True where all three rings are aligned (2.7.2) and lie in RAM; the driver promised so by enabling the queue. */
+  ringsAreValid(): boolean {
+    const places = [
+      { at: this.descTable, align: 16, length: 16 * this.size },
+      { at: this.availRing, align: 2, length: 6 + 2 * this.size },
+      { at: this.usedRing, align: 4, length: 6 + 8 * this.size },
+    ]
+    return places.every(({ at, align, length }) => at % align === 0 && this.memory.isRam(at, length))
   }
 
   /** Asks to be notified of the next request. True where one slipped in meanwhile. */
@@ -58,12 +69,14 @@ export class Virtqueue {
     return this.memory.readU16(this.availRing + 2) !== this.lastAvail
   }
 
-  private walk(head: number): DescriptorChain {
+  /** Follows the chain that starts at descriptor `head`. @throws QueueError */
+  chainAt(head: number): DescriptorChain {
     const readable: Buffer[] = []
     const writable: Buffer[] = []
     let table = this.descTable
     let count = this.size
     let index = head
+    let indirect = false
     for (let steps = 0; ; steps++) {
       if (index >= count) throw new QueueError(`descriptor ${index} of a table of ${count}`)
       if (steps >= MAX_CHAIN) throw new QueueError(`chain from ${head} does not end`)
@@ -71,8 +84,10 @@ export class Virtqueue {
       const flags = this.memory.readU16(at + 12)
       const buffer = { gpa: this.readU64(at), length: this.memory.readU32(at + 8) }
       if ((flags & Desc.INDIRECT) !== 0) {
-        if (table !== this.descTable || (flags & Desc.NEXT) !== 0) throw new QueueError('indirect descriptor in a chain or nested')
+        if (indirect || (flags & Desc.NEXT) !== 0) throw new QueueError('indirect descriptor in a chain or nested')
         if (buffer.length === 0 || buffer.length % 16 !== 0) throw new QueueError(`indirect table of ${buffer.length} bytes`)
+        if (!this.memory.isRam(buffer.gpa, buffer.length)) throw new QueueError(`indirect table at 0x${buffer.gpa.toString(16)} is not in memory`)
+        indirect = true
         table = buffer.gpa
         count = buffer.length / 16
         index = 0
@@ -122,7 +137,17 @@ export class Virtqueue {
   }
 
   restore(state: DeviceState): void {
-    Object.assign(this, state)
+    const number = (field: string, limit: number): number => {
+      const value = state[field]
+      if (typeof value !== 'number' || !(value >= 0) || value > limit) throw new VmmError('bad-state', `virtqueue: ${field} cannot be ${String(value)}`)
+      return value
+    }
+    const size = number('size', this.maxSize)
+    if (size === 0 || (size & (size - 1)) !== 0) throw new VmmError('bad-state', `virtqueue: size cannot be ${size}`)
+    this.size = size
+    this.ready = state.ready === true
+    for (const field of ['descTable', 'availRing', 'usedRing'] as const) this[field] = number(field, 2 ** 64)
+    for (const field of ['lastAvail', 'usedIndex', 'signalledUsed'] as const) this[field] = number(field, U16)
   }
 }
 

@@ -162,12 +162,13 @@ export class VirtioPci implements Device, VirtioHost {
   }
 
   private kick(index: number): void {
-    if (index >= this.queues.length || (this.status & Status.DRIVER_OK) === 0 || (this.status & Status.NEEDS_RESET) !== 0) return
-    this.guarded(() => this.options.device.notify(index))
+    if (index >= this.queues.length) return
+    this.guard(() => this.options.device.notify(index))
   }
 
-  /** Runs device code; a queue the guest broke breaks the device, nothing else. */
-  private guarded(run: () => void): void {
+  /** Runs device code while the driver is live; a queue the guest broke breaks the device, nothing else. */
+  guard(run: () => void): void {
+    if ((this.status & Status.DRIVER_OK) === 0 || (this.status & Status.NEEDS_RESET) !== 0) return
     try {
       run()
     } catch (error) {
@@ -230,11 +231,13 @@ export class VirtioPci implements Device, VirtioHost {
   private writeStatus(value: number): void {
     if (value === 0) return this.resetDevice()
     const fresh = value & ~this.status
-    this.status = value | (this.status & Status.NEEDS_RESET)
+    this.status = (value & ~Status.NEEDS_RESET) | (this.status & Status.NEEDS_RESET)
     if ((fresh & Status.FEATURES_OK) !== 0 && ((this.driverFeatures & ~this.features) !== 0n || !this.hasFeature(Feature.VERSION_1))) {
       this.status &= ~Status.FEATURES_OK
     }
-    if ((fresh & Status.DRIVER_OK) !== 0) this.guarded(() => this.options.device.activate())
+    // A driver that skipped the negotiation is not live.
+    if ((this.status & Status.FEATURES_OK) === 0) this.status &= ~Status.DRIVER_OK
+    if ((fresh & this.status & Status.DRIVER_OK) !== 0) this.guard(() => this.options.device.activate())
   }
 
   private writeQueue(offset: number, value: number): void {
@@ -244,7 +247,7 @@ export class VirtioPci implements Device, VirtioHost {
       high ? (old % 2 ** 32) + (value >>> 0) * 2 ** 32 : Math.floor(old / 2 ** 32) * 2 ** 32 + (value >>> 0)
     if (offset === 0x1a) this.queueVectors[this.queueSelect] = this.acceptVector(value)
     // Rings must not move under a running queue.
-    if (offset === 0x1c && (value & 1) !== 0) queue.ready = true
+    if (offset === 0x1c && (value & 1) !== 0) this.enableQueue(queue)
     if (queue.ready) return
     switch (offset) {
       case 0x18: if (value > 0 && value <= queue.maxSize && (value & (value - 1)) === 0) queue.size = value; break
@@ -253,6 +256,12 @@ export class VirtioPci implements Device, VirtioHost {
       case 0x30: case 0x34: queue.usedRing = merge(queue.usedRing, offset === 0x34); break
       default: break
     }
+  }
+
+  private enableQueue(queue: Virtqueue): void {
+    if (queue.ready) return
+    if (queue.ringsAreValid()) queue.ready = true
+    else this.broken(`queue ${this.queueSelect} has rings outside memory or not aligned`)
   }
 
   // ── lifecycle ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -281,7 +290,15 @@ export class VirtioPci implements Device, VirtioHost {
     }
   }
 
+  /** Call when the whole machine is restored: requests that were under way start again. */
+  resume(): void {
+    this.guard(() => this.options.device.resume?.())
+  }
+
   restore(state: DeviceState): void {
+    if (Number(state.deviceVersion) > this.options.device.stateVersion) {
+      throw new VmmError('bad-state', `${this.id}: device state version ${String(state.deviceVersion)} is newer than this program knows`)
+    }
     const { queues, queueVectors, driverFeatures } = state
     if (!Array.isArray(queues) || queues.length !== this.queues.length) throw new VmmError('bad-state', `${this.id}: saved with another number of queues`)
     if (typeof driverFeatures !== 'bigint') throw new VmmError('bad-state', `${this.id}: driverFeatures must be an integer`)
@@ -290,7 +307,8 @@ export class VirtioPci implements Device, VirtioHost {
       this[field] = Number(state[field])
     }
     queues.forEach((saved, i) => this.queues[i].restore(saved as DeviceState))
-    ;(queueVectors as number[]).forEach((vector, i) => (this.queueVectors[i] = vector))
+    if (!Array.isArray(queueVectors) || queueVectors.length !== this.queueVectors.length) throw new VmmError('bad-state', `${this.id}: queueVectors`)
+    queueVectors.forEach((vector, i) => (this.queueVectors[i] = this.acceptVector(Number(vector))))
     this.pci.restore(state.pci as DeviceState)
     this.options.device.restore(state.device as DeviceState)
   }
