@@ -1,0 +1,19 @@
+/** Builds the app (main, preload, renderer) and the command line tool into out/. */
+import { existsSync } from 'node:fs'
+import { chmodSync } from 'node:fs'
+import { join } from 'node:path'
+import { build } from 'esbuild'
+import { root, run } from './setup/run.mjs'
+
+const shared = { bundle: true, platform: 'node', target: 'node18', format: 'cjs', sourcemap: true, logLevel: 'warning', external: ['electron'] }
+
+async function buildNode(entry, outfile, banner) {
+  if (!existsSync(join(root, entry))) return
+  await build({ ...shared, entryPoints: [join(root, entry)], outfile: join(root, outfile), ...(banner ? { banner: { js: banner } } : {}) })
+}
+
+if (!process.argv.includes('--node-only')) run('npx', ['--no-install', 'electron-vite', 'build', '--logLevel', 'warn'])
+await buildNode('src/main/vm-host/index.ts', 'out/main/vm-host.cjs')
+await buildNode('src/main/cli/index.ts', 'out/cli/nestbox.cjs', '#!/usr/bin/env node')
+const cli = join(root, 'out/cli/nestbox.cjs')
+if (existsSync(cli)) chmodSync(cli, 0o755)

@@ -1,0 +1,67 @@
+/** `npm test`: installs what is missing, then lint, type check, build and every test suite; prints one summary. */
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { ensureNpmPackages } from './setup/npm.mjs'
+import { TEST_PACKAGES, ensureSystemPackages } from './setup/packages.mjs'
+import { root, say } from './setup/run.mjs'
+
+const SUITES = ['unit', 'renderer', 'isa', 'devices', 'services', 'boot', 'e2e', 'fuzz']
+const ROOTS = { unit: 'src', renderer: 'src/renderer', isa: 'tests', devices: 'tests/devices', services: 'tests/services', boot: 'tests/boot', e2e: 'tests/e2e', fuzz: 'tests/fuzz' }
+
+function hasTests(dir) {
+  if (!existsSync(dir)) return false
+  return readdirSync(dir, { withFileTypes: true }).some((entry) =>
+    entry.isDirectory() ? hasTests(join(dir, entry.name)) : entry.name.endsWith('.test.ts'))
+}
+
+const totals = { passed: 0, failed: 0, skipped: 0 }
+const notes = []
+
+/** A step that either works or fails as a whole counts as one test. */
+function step(name, command, args) {
+  process.stdout.write(`\n── ${name}\n`)
+  const started = Date.now()
+  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' })
+  if (status === 0) totals.passed++
+  else totals.failed++
+  notes.push(`${status === 0 ? 'ok    ' : 'FAILED'} ${name} (${Math.round((Date.now() - started) / 1000)} s)`)
+}
+
+function suite(name) {
+  if (!hasTests(join(root, ROOTS[name]))) {
+    notes.push(`none   ${name}: no tests yet`)
+    return
+  }
+  process.stdout.write(`\n── tests: ${name}\n`)
+  const report = join(root, '.cache', 'reports', `${name}.json`)
+  rmSync(report, { force: true })
+  const started = Date.now()
+  const args = ['--no-install', 'vitest', 'run', '--project', name, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...process.argv.slice(2)]
+  const { status } = spawnSync('npx', args, { cwd: root, stdio: 'inherit' })
+  const seconds = Math.round((Date.now() - started) / 1000)
+  const result = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0 }
+  totals.passed += result.numPassedTests
+  totals.skipped += result.numPendingTests
+  // A suite that died without a failing test (a file that does not load) still failed.
+  totals.failed += result.numFailedTests + (status !== 0 && result.numFailedTests === 0 ? 1 : 0)
+  notes.push(`${status === 0 ? 'ok    ' : 'FAILED'} ${name}: ${result.numPassedTests} passed, ${result.numFailedTests} failed (${seconds} s)`)
+}
+
+try {
+  ensureSystemPackages(TEST_PACKAGES)
+  ensureNpmPackages()
+  const { ensureGuests } = await import('./setup/guests.mjs')
+  ensureGuests()
+} catch (error) {
+  say(error.message)
+  process.exit(1)
+}
+mkdirSync(join(root, '.cache', 'reports'), { recursive: true })
+step('lint', 'npx', ['--no-install', 'eslint', '.', '--max-warnings=-1'])
+step('typecheck', 'node', ['scripts/typecheck.mjs'])
+step('build', 'node', ['scripts/build.mjs'])
+for (const name of SUITES) suite(name)
+
+process.stdout.write(`\n${notes.join('\n')}\n\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`)
+process.exitCode = totals.failed === 0 && totals.passed > 0 ? 0 : 1
