@@ -1,0 +1,223 @@
+import { flushPromises, mount, type VueWrapper } from '@vue/test-utils'
+import { createPinia, setActivePinia, type Pinia } from 'pinia'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { setApi } from './api/current'
+import { ApiError } from './api/errors'
+import { FakeApi } from './api/fake-api'
+import { createMessages } from './locales'
+import { usePreferencesStore } from './stores/preferences'
+
+// The terminal draws on a real screen and is tested in one (tests/e2e).
+vi.mock('./console/ConsoleView.vue', () => ({ default: { template: '<div class="console-stub"><slot /><slot name="tools" /></div>' } }))
+vi.mock('vue-chartjs', () => ({ Line: { template: '<i class="chart-stub" />' } }))
+const { default: App } = await import('./App.vue')
+
+let api: FakeApi
+let pinia: Pinia
+let app: VueWrapper | undefined
+
+async function open(language: 'en' | 'fr' = 'en'): Promise<VueWrapper> {
+  usePreferencesStore().language = language
+  app = mount(App, { global: { plugins: [pinia, createMessages(language)] }, attachTo: document.body })
+  await flushPromises()
+  return app
+}
+
+async function press(key: string, init: KeyboardEventInit = {}, target: EventTarget = document.body): Promise<void> {
+  target.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true, ...init }))
+  await flushPromises()
+}
+
+const body = (): string => document.body.textContent ?? ''
+const click = async (selector: string): Promise<void> => {
+  const element = document.body.querySelector<HTMLElement>(selector)
+  if (!element) throw new Error(`nothing matches ${selector}`)
+  element.click()
+  await flushPromises()
+}
+
+beforeEach(() => {
+  localStorage.clear()
+  pinia = createPinia()
+  setActivePinia(pinia)
+  api = new FakeApi()
+  setApi(api)
+})
+
+afterEach(() => {
+  app?.unmount()
+  document.body.innerHTML = ''
+})
+
+describe('first start', () => {
+  it('creates and starts a machine with one click and shows its console', async () => {
+    await open()
+    expect(body()).toContain('Welcome to Nestbox')
+    await click('[data-action="quick-start"]')
+    expect(api.calls).toEqual(expect.arrayContaining(['create', 'start']))
+    expect([...api.machineMap.values()].map((machine) => [machine.name, machine.state])).toEqual([['My first Linux', 'running']])
+    expect(document.querySelector('.console-stub')).not.toBeNull()
+  })
+
+  it('stays and says why when the manager refuses', async () => {
+    api.failures.set('create', new ApiError('image.unavailable', 'apt-get is missing'))
+    await open()
+    await click('[data-action="quick-start"]')
+    expect(body()).toContain('apt-get is missing')
+    expect(body()).toContain('Welcome to Nestbox')
+  })
+
+  it('speaks French', async () => {
+    await open('fr')
+    expect(body()).toContain('Bienvenue dans Nestbox')
+    expect(document.documentElement.lang).toBe('fr')
+  })
+})
+
+describe('the list and the actions', () => {
+  it('shows state in words and runs actions on the selected machine', async () => {
+    const machine = api.add('web')
+    const wrapper = await open()
+    expect(wrapper.find('[role="option"]').attributes('aria-label')).toBe('web, Stopped')
+    await click('[data-action="start"]')
+    expect(api.machineMap.get(machine.id)?.state).toBe('running')
+    await click('[data-action="pause"]')
+    expect(api.machineMap.get(machine.id)?.state).toBe('paused')
+    await click('[data-action="resume"]')
+    await click('[data-action="power-off"]')
+    expect(wrapper.find('[role="option"]').attributes('aria-label')).toBe('web, Stopped')
+  })
+
+  it('moves with arrow keys and acts with shortcuts', async () => {
+    api.add('a')
+    const second = api.add('b')
+    const wrapper = await open()
+    const first = wrapper.find('[data-machine="a"]')
+    await press('ArrowDown', {}, first.element)
+    expect(wrapper.find('[data-machine="b"]').attributes('aria-selected')).toBe('true')
+    await press('Enter', { ctrlKey: true })
+    expect(api.machineMap.get(second.id)?.state).toBe('running')
+    await press('p', { ctrlKey: true })
+    expect(api.machineMap.get(second.id)?.state).toBe('paused')
+  })
+
+  it('acts on many at once and names the one that failed', async () => {
+    api.add('a')
+    api.add('b')
+    const wrapper = await open()
+    await press('a', { ctrlKey: true }, wrapper.find('[data-machine="a"]').element)
+    expect(body()).toContain('2 machines selected')
+    api.failures.set('start', new ApiError('host.memory', 'not enough memory'))
+    await click('[data-action="start"]')
+    expect([...api.machineMap.values()].map((machine) => machine.state)).toEqual(['stopped', 'running'])
+    expect(body()).toContain('not enough memory')
+    expect(body()).toContain('1 done, 1 failed')
+  })
+
+  it('deletes to the trash and undoes it', async () => {
+    api.add('keep')
+    const gone = api.add('zap')
+    await open()
+    await click('[data-machine="zap"]')
+    await press('Delete')
+    expect(api.machineMap.has(gone.id)).toBe(false)
+    expect(body()).toContain('zap is in the trash')
+    await click('.notice-action')
+    expect(api.machineMap.has(gone.id)).toBe(true)
+  })
+
+  it('tells of a crash once, with a way to the log', async () => {
+    const machine = api.add('web', { state: 'running' })
+    await open()
+    api.emitMachine({ ...machine, state: 'crashed', problem: 'Triple fault.' })
+    await flushPromises()
+    expect(body()).toContain('web stopped unexpectedly')
+    await click('.notice-action')
+    expect(body()).toContain('machine started')
+  })
+
+  it('filters as one types and says when nothing matches', async () => {
+    api.add('alpha')
+    api.add('beta')
+    const wrapper = await open()
+    await wrapper.find('input[name="search"]').setValue('bet')
+    expect(wrapper.findAll('[role="option"]').map((row) => row.attributes('data-machine'))).toEqual(['beta'])
+    await wrapper.find('input[name="search"]').setValue('gamma')
+    expect(body()).toContain('No machine matches')
+  })
+
+  it('opens the menu with the keyboard and gives the focus back', async () => {
+    api.add('web')
+    const wrapper = await open()
+    const row = wrapper.find<HTMLElement>('[role="option"]').element
+    row.focus()
+    await press('F10', { shiftKey: true }, row)
+    const items = [...document.querySelectorAll<HTMLElement>('[role="menuitem"]')]
+    expect(items.map((item) => item.dataset.action)).toEqual(['start', 'console', 'log', 'settings', 'rename', 'copyId', 'delete'])
+    expect(document.activeElement).toBe(items[0])
+    await press('Escape', {}, items[0])
+    expect(document.querySelector('[role="menu"]')).toBeNull()
+    expect(document.activeElement).toBe(row)
+  })
+})
+
+describe('dialogs', () => {
+  it('refuses a taken name in the rename dialog and saves a free one', async () => {
+    const machine = api.add('web')
+    api.add('db')
+    await open()
+    await click('[data-machine="web"]')
+    await press('F2')
+    const input = document.querySelector<HTMLInputElement>('input[name="machine-name"]')
+    if (!input) throw new Error('no field')
+    const type = async (text: string): Promise<void> => {
+      input.value = text
+      input.dispatchEvent(new Event('input', { bubbles: true }))
+      await flushPromises()
+    }
+    await type('DB')
+    await vi.waitFor(() => expect(body()).toContain('A machine with this name exists already'))
+    await type('web 2')
+    input.form?.dispatchEvent(new Event('submit', { cancelable: true }))
+    await flushPromises()
+    expect(api.machineMap.get(machine.id)?.name).toBe('web 2')
+  })
+
+  it('shows what is missing instead of saving', async () => {
+    api.add('web')
+    await open()
+    await press('s', { ctrlKey: true })
+    expect(document.querySelector('.settings-dialog')).not.toBeNull()
+    const notes = document.querySelector<HTMLTextAreaElement>('textarea[name="notes"]')
+    if (!notes) throw new Error('no field')
+    notes.value = 'hello'
+    notes.dispatchEvent(new Event('input', { bubbles: true }))
+    await flushPromises()
+    // the kernel path of this machine is empty: the dialog asks for it first
+    await click('[data-action="save"]')
+    expect(api.calls).not.toContain('update')
+    await vi.waitFor(() => expect(body()).toContain('Please fill this in'))
+  })
+
+  it('lists every shortcut', async () => {
+    await open()
+    await press('F1')
+    expect(body()).toContain('Shortcuts and commands')
+    expect(document.querySelectorAll('kbd').length).toBeGreaterThan(30)
+  })
+})
+
+describe('connection', () => {
+  it('says when it is lost and loads anew when it is back', async () => {
+    api.add('web')
+    await open()
+    api.emitConnection(false)
+    await flushPromises()
+    expect(body()).toContain('Connection lost')
+    api.add('made elsewhere')
+    api.emitConnection(true)
+    await flushPromises()
+    expect(body()).toContain('made elsewhere')
+    expect(body()).not.toContain('Connection lost')
+  })
+})
