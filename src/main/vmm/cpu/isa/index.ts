@@ -8,8 +8,13 @@ import { miscRows } from './misc'
 import { movRows } from './mov'
 import { muldivRows } from './muldiv'
 import { shiftRows } from './shift'
+import { sseIntRows } from './sse-int'
+import { sseMoveRows } from './sse-move'
 import { stackRows } from './stack'
 import { stringRows } from './string'
+import { systemControlRows } from './system-control'
+import { systemEventRows } from './system-events'
+import { systemSegmentRows } from './system-segments'
 import type { InsnRow } from './types'
 
 export const isaRows: readonly InsnRow[] = [
@@ -22,6 +27,11 @@ export const isaRows: readonly InsnRow[] = [
   ...movRows,
   ...muldivRows,
   ...shiftRows,
+  ...sseIntRows,
+  ...sseMoveRows,
   ...stackRows,
   ...stringRows,
+  ...systemControlRows,
+  ...systemEventRows,
+  ...systemSegmentRows,
 ]
