@@ -1,29 +1,32 @@
-/** CPUID feature bits by name: leaf, register, bit. Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E. */
+/** CPU features by name, and the CPUID bits that announce them. Intel SDM vol. 2 (CPUID); AMD APM vol. 3, appendix E. */
 
 export type CpuidRegister = 'eax' | 'ebx' | 'ecx' | 'edx'
+
 export interface FeatureBit { readonly leaf: number; readonly register: CpuidRegister; readonly bit: number }
 
-const at = (leaf: number, register: CpuidRegister) => (bit: number): FeatureBit => ({ leaf, register, bit })
-const d1 = at(1, 'edx')
-const c1 = at(1, 'ecx')
-const b7 = at(7, 'ebx')
-const d7 = at(7, 'edx')
-const c8 = at(0x8000_0001, 'ecx')
-const d8 = at(0x8000_0001, 'edx')
+const at = (leaf: number, register: CpuidRegister, bit: number): FeatureBit => ({ leaf, register, bit })
+const one = (register: 'ecx' | 'edx', bit: number): FeatureBit => at(1, register, bit)
+const seven = (register: CpuidRegister, bit: number): FeatureBit => at(7, register, bit)
+const extended = (register: 'ecx' | 'edx', bit: number): FeatureBit => at(0x8000_0001, register, bit)
 
+/** Names as in the instruction table's `cpuid` column where instructions depend on them. */
 export const FEATURE_BITS = {
-  fpu: d1(0), vme: d1(1), de: d1(2), pse: d1(3), tsc: d1(4), msr: d1(5), pae: d1(6), mce: d1(7), cx8: d1(8), apic: d1(9),
-  sep: d1(11), mtrr: d1(12), pge: d1(13), mca: d1(14), cmov: d1(15), pat: d1(16), pse36: d1(17), clflush: d1(19), mmx: d1(23),
-  fxsr: d1(24), sse: d1(25), sse2: d1(26),
-  sse3: c1(0), ssse3: c1(9), cx16: c1(13), pcid: c1(17), 'sse4.1': c1(19), 'sse4.2': c1(20), x2apic: c1(21), movbe: c1(22),
-  popcnt: c1(23), tscDeadline: c1(24), xsave: c1(26), rdrand: c1(30), hypervisor: c1(31),
-  fsgsbase: b7(0), tscAdjust: b7(1), bmi1: b7(3), smep: b7(7), erms: b7(9), invpcid: b7(10), rdseed: b7(18), smap: b7(20),
-  clflushopt: b7(23), fsrm: d7(4),
-  lahf: c8(0), lzcnt: c8(5), prefetchw: c8(8),
-  syscall: d8(11), nx: d8(20), pdpe1gb: d8(26), rdtscp: d8(27), lm: d8(29),
+  x87: one('edx', 0), de: one('edx', 2), pse: one('edx', 3), tsc: one('edx', 4), msr: one('edx', 5), pae: one('edx', 6), cx8: one('edx', 8),
+  apic: one('edx', 9), sep: one('edx', 11), mtrr: one('edx', 12), pge: one('edx', 13), cmov: one('edx', 15), pat: one('edx', 16),
+  pse36: one('edx', 17), clflush: one('edx', 19), mmx: one('edx', 23), fxsr: one('edx', 24), sse: one('edx', 25), sse2: one('edx', 26),
+  sse3: one('ecx', 0), ssse3: one('ecx', 9), cx16: one('ecx', 13), pcid: one('ecx', 17), 'sse4.1': one('ecx', 19), 'sse4.2': one('ecx', 20),
+  x2apic: one('ecx', 21), movbe: one('ecx', 22), popcnt: one('ecx', 23), 'tsc-deadline': one('ecx', 24), xsave: one('ecx', 26),
+  rdrand: one('ecx', 30), hypervisor: one('ecx', 31),
+  arat: at(6, 'eax', 2),
+  fsgsbase: seven('ebx', 0), 'tsc-adjust': seven('ebx', 1), smep: seven('ebx', 7), erms: seven('ebx', 9), invpcid: seven('ebx', 10),
+  rdseed: seven('ebx', 18), smap: seven('ebx', 20), clflushopt: seven('ebx', 23), rdpid: seven('ecx', 22),
+  lahf: extended('ecx', 0), lzcnt: extended('ecx', 5), prefetchw: extended('ecx', 8), topoext: extended('ecx', 22),
+  syscall: extended('edx', 11), nx: extended('edx', 20), mmxext: extended('edx', 22), pdpe1gb: extended('edx', 26), rdtscp: extended('edx', 27),
+  lm: extended('edx', 29),
+  'invariant-tsc': at(0x8000_0007, 'edx', 8),
+  'ssb-no': at(0x8000_0008, 'ebx', 26),
+  'no-nested-data-bp': at(0x8000_0021, 'eax', 0), 'lfence-serializing': at(0x8000_0021, 'eax', 2), 'null-sel-clears-base': at(0x8000_0021, 'eax', 6),
+  'auto-ibrs': at(0x8000_0021, 'eax', 8),
 } as const satisfies Record<string, FeatureBit>
 
 export type FeatureName = keyof typeof FEATURE_BITS
-
-/** Bits of EDX leaf 1 that AMD repeats in leaf 0x80000001. */
-export const AMD_REPEATED_EDX = 0x0183_f3ff

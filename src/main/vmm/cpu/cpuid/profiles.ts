@@ -1,37 +1,40 @@
-/** CPU models: what a guest is promised. Only implemented features may be listed. */
+/** CPU models a machine can have. Only what the core implements is listed: a feature here is a promise. */
 import type { FeatureName } from './features'
 
 export interface CpuProfile {
   readonly name: string
-  readonly description: string
-  /** Twelve characters. */
-  readonly vendor: string
-  /** Leaf 1 EAX: family, model, stepping. */
+  readonly features: readonly FeatureName[]
+  /** CPUID leaf 1 EAX: family, model, stepping. */
   readonly signature: number
-  /** At most 47 characters. */
   readonly brand: string
   readonly physicalAddressBits: number
-  readonly features: readonly FeatureName[]
+  readonly linearAddressBits: number
 }
 
-const BASE32: readonly FeatureName[] = [
-  'fpu', 'de', 'pse', 'tsc', 'msr', 'pae', 'mce', 'cx8', 'apic', 'sep', 'mtrr', 'pge', 'mca', 'cmov', 'pat', 'pse36', 'clflush',
-  'mmx', 'fxsr', 'sse', 'sse2', 'sse3', 'ssse3', 'x2apic', 'movbe', 'popcnt', 'tscDeadline', 'rdrand', 'hypervisor',
-  'smep', 'erms', 'rdseed', 'smap', 'fsrm', 'tscAdjust', 'nx', 'rdtscp', 'prefetchw',
-]
-const LONG_MODE: readonly FeatureName[] = ['lm', 'syscall', 'lahf', 'cx16', 'pdpe1gb', 'fsgsbase', 'pcid', 'invpcid']
+/**
+ * AMD family 1Ah. The vendor keeps Linux from page-table isolation; the family is behind those that need return thunks
+ * against Retbleed, which would make every RET of the guest's kernel an indirect jump.
+ */
+const SIGNATURE = 0x00b0_0f21
+const BRAND = 'Nestbox Virtual CPU'
 
-// The vendor is AMD: Linux knows these processors free of Meltdown, so it runs without page table isolation, and no
-// CR3 write is made at each system call.
-const AMD_FAMILY_17 = 0x0080_0f12
-
-export const CPU_PROFILES: readonly CpuProfile[] = [
-  {
-    name: 'nestbox64', description: '64-bit, x86-64-v2 without what is still to come', vendor: 'AuthenticAMD', signature: AMD_FAMILY_17,
-    brand: 'Nestbox virtual CPU (64-bit)', physicalAddressBits: 40, features: [...BASE32, ...LONG_MODE],
-  },
-  {
-    name: 'nestbox32', description: '32-bit with PAE and NX', vendor: 'AuthenticAMD', signature: AMD_FAMILY_17,
-    brand: 'Nestbox virtual CPU (32-bit)', physicalAddressBits: 36, features: BASE32,
-  },
+const COMMON: readonly FeatureName[] = [
+  'x87', 'de', 'pse', 'tsc', 'msr', 'pae', 'cx8', 'apic', 'sep', 'mtrr', 'pge', 'cmov', 'pat', 'pse36', 'clflush', 'mmx', 'fxsr',
+  'sse', 'sse2', 'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'movbe', 'lzcnt', 'prefetchw', 'xsave',
+  'x2apic', 'tsc-deadline', 'arat', 'invariant-tsc', 'tsc-adjust', 'rdtscp', 'rdpid', 'rdrand', 'rdseed', 'hypervisor',
+  'smep', 'smap', 'erms', 'clflushopt', 'nx', 'ssb-no', 'lfence-serializing', 'null-sel-clears-base', 'auto-ibrs', 'topoext',
 ]
+
+const LONG_MODE: readonly FeatureName[] = ['lm', 'syscall', 'lahf', 'cx16', 'pdpe1gb', 'pcid', 'invpcid', 'fsgsbase']
+
+/** x86-64-v2 without AVX and AES: what is not fast is not offered. */
+export const nestbox64: CpuProfile = {
+  name: 'nestbox64', features: [...COMMON, ...LONG_MODE], signature: SIGNATURE, brand: BRAND, physicalAddressBits: 40, linearAddressBits: 48,
+}
+
+/** The same without long mode. */
+export const nestbox32: CpuProfile = {
+  name: 'nestbox32', features: COMMON, signature: SIGNATURE, brand: `${BRAND} (32-bit)`, physicalAddressBits: 36, linearAddressBits: 32,
+}
+
+export const CPU_PROFILES: readonly CpuProfile[] = [nestbox64, nestbox32]

@@ -102,6 +102,8 @@ export const FIELDS = {
   tlbBase: f('i32', 'address of the TLB in force (by privilege and SMAP override)'),
   codeTlbBase: f('i32', 'address of the code lookup table in force (by mode key)'),
   scratch: f('i64', 'values handed between generated code and TypeScript', 8),
+
+  msrStore: f('i64', 'MSRs that only keep what is written, XOR their reset value; slots in `cpu/msr/table.ts`', 56),
 } as const satisfies Record<string, FieldSpec>
 
 export type FieldName = keyof typeof FIELDS

@@ -1,0 +1,121 @@
+/** SYSCALL, SYSRET, SYSENTER, SYSEXIT: fixed flat segments, no descriptor is read. SDM vol. 2; AMD APM vol. 3 for compatibility mode. */
+import { CpuFault, Vector, type CpuContext } from '../../core/context'
+import type { Helper } from '../../emit/emitter'
+import { is64Bit, isLongMode, isProtected } from '../../events/descriptors'
+import { packRflags, unpackRflags } from '../../state/flags'
+import type { CpuState } from '../../state/access'
+import { Gpr, Seg } from '../../state/layout'
+
+const CODE64 = 0xa09b
+const CODE32 = 0xc09b
+const DATA = 0xc093
+const DPL3 = 0x60
+const EFER_SCE = 1
+const RF = 0x1_0000
+const VM = 0x2_0000
+const IF = 0x200
+
+function setFlat(state: CpuState, seg: number, selector: number, attr: number): void {
+  state.set('segSelector', selector, seg)
+  state.setLoHi('segBase', 0, 0, seg)
+  state.set('segLimit', 0xffff_ffff, seg)
+  state.set('segAttr', attr, seg)
+}
+
+function requireSyscall(state: CpuState): void {
+  if ((state.lo('efer') & EFER_SCE) === 0 || !isProtected(state)) throw new CpuFault(Vector.UD)
+}
+
+export const syscallHelper: Helper = {
+  name: 'syscall', args: ['i64'], faults: true,
+  run(cpu: CpuContext, nextRip: bigint): void {
+    const { state } = cpu
+    requireSyscall(state)
+    const selector = state.hi('star') & 0xffff
+    const long = isLongMode(state)
+    const rflags = packRflags(state)
+    state.setGpr(Gpr.RCX, long ? nextRip : nextRip & 0xffff_ffffn)
+    if (long) {
+      state.setGpr(Gpr.R11, rflags & ~BigInt(RF))
+      state.set64('rip', is64Bit(state) ? state.get64('lstar') : state.get64('cstar'))
+      unpackRflags(state, rflags & ~state.get64('sfmask') & ~BigInt(RF))
+    } else {
+      state.setLoHi('rip', state.lo('star'), 0)
+      state.setLoHi('rflags', state.lo('rflags') & ~(IF | RF | VM), 0)
+    }
+    setFlat(state, Seg.CS, selector & 0xfffc, long ? CODE64 : CODE32)
+    setFlat(state, Seg.SS, ((selector & 0xfffc) + 8) & 0xffff, DATA)
+    state.set('cpl', 0)
+    cpu.modeChanged()
+  },
+}
+
+/** Flags SYSRET takes from R11. */
+const SYSRET_FLAGS = 0x3c_7fd7n
+
+export const sysretHelper: Helper = {
+  name: 'sysret', args: ['i32'], faults: true,
+  run(cpu: CpuContext, bits: number): void {
+    const { state } = cpu
+    requireSyscall(state)
+    const selector = state.hi('star') >>> 16
+    const long = isLongMode(state)
+    if (bits === 64) {
+      const top = (state.hi('gpr', Gpr.RCX) << 0) >> 15
+      if (top !== 0 && top !== -1) throw new CpuFault(Vector.GP, 0)
+      state.setLoHi('rip', state.lo('gpr', Gpr.RCX), state.hi('gpr', Gpr.RCX))
+      setFlat(state, Seg.CS, ((selector + 16) | 3) & 0xffff, CODE64 | DPL3)
+    } else {
+      state.setLoHi('rip', state.lo('gpr', Gpr.RCX), 0)
+      setFlat(state, Seg.CS, selector | 3, CODE32 | DPL3)
+    }
+    setFlat(state, Seg.SS, ((selector + 8) | 3) & 0xffff, DATA | DPL3)
+    if (long) unpackRflags(state, (state.gpr(Gpr.R11) & SYSRET_FLAGS) | 2n)
+    else state.setLoHi('rflags', state.lo('rflags') | IF, 0)
+    state.set('cpl', 3)
+    cpu.modeChanged()
+  },
+}
+
+function sysenterSelector(state: CpuState): number {
+  const selector = state.lo('sysenterCs') & 0xffff
+  if (!isProtected(state) || (selector & 0xfffc) === 0) throw new CpuFault(Vector.GP, 0)
+  return selector
+}
+
+export const sysenterHelper: Helper = {
+  name: 'sysenter', args: [], faults: true,
+  run(cpu: CpuContext): void {
+    const { state } = cpu
+    const selector = sysenterSelector(state) & 0xfffc
+    const long = isLongMode(state)
+    state.setLoHi('rflags', state.lo('rflags') & ~(IF | VM | RF), 0)
+    state.setGpr(Gpr.RSP, long ? state.get64('sysenterEsp') : state.get64('sysenterEsp') & 0xffff_ffffn)
+    state.set64('rip', long ? state.get64('sysenterEip') : state.get64('sysenterEip') & 0xffff_ffffn)
+    setFlat(state, Seg.CS, selector, long ? CODE64 : CODE32)
+    setFlat(state, Seg.SS, (selector + 8) & 0xffff, DATA)
+    state.set('cpl', 0)
+    cpu.modeChanged()
+  },
+}
+
+export const sysexitHelper: Helper = {
+  name: 'sysexit', args: ['i32'], faults: true,
+  run(cpu: CpuContext, bits: number): void {
+    const { state } = cpu
+    const selector = sysenterSelector(state)
+    const wide = bits === 64
+    for (const register of wide ? [Gpr.RCX, Gpr.RDX] : []) {
+      const top = (state.hi('gpr', register) << 0) >> 15
+      if (top !== 0 && top !== -1) throw new CpuFault(Vector.GP, 0)
+    }
+    state.setLoHi('rip', state.lo('gpr', Gpr.RDX), wide ? state.hi('gpr', Gpr.RDX) : 0)
+    state.setLoHi('gpr', state.lo('gpr', Gpr.RCX), wide ? state.hi('gpr', Gpr.RCX) : 0, Gpr.RSP)
+    setFlat(state, Seg.CS, ((selector + (wide ? 32 : 16)) | 3) & 0xffff, (wide ? CODE64 : CODE32) | DPL3)
+    setFlat(state, Seg.SS, ((selector + (wide ? 40 : 24)) | 3) & 0xffff, DATA | DPL3)
+    state.set('cpl', 3)
+    cpu.modeChanged()
+  },
+}
+
+export const callHelpers: readonly Helper[] = [syscallHelper, sysretHelper, sysenterHelper, sysexitHelper]

@@ -1,0 +1,52 @@
+/** RDMSR, WRMSR, time-stamp counter, CPUID, random numbers. SDM vol. 2. */
+import { CpuFault, Vector, type CpuContext } from '../../core/context'
+import type { Helper } from '../../emit/emitter'
+import { readMsr, writeMsr } from '../../msr/table'
+import { Gpr } from '../../state/layout'
+
+const gp = (): never => { throw new CpuFault(Vector.GP, 0) }
+
+export const readMsrHelper: Helper = {
+  name: 'readMsr', args: ['i32'], returns: 'i64', faults: true,
+  run(cpu: CpuContext, index: number): bigint {
+    return BigInt.asUintN(64, readMsr(cpu, index) ?? gp())
+  },
+}
+
+export const writeMsrHelper: Helper = {
+  name: 'writeMsr', args: ['i32', 'i64'], faults: true,
+  run(cpu: CpuContext, index: number, value: bigint): void {
+    if (!writeMsr(cpu, index, value)) gp()
+    cpu.modeChanged()
+  },
+}
+
+const CR4_TSD = 4
+
+export const readTscHelper: Helper = {
+  name: 'readTsc', args: [], returns: 'i64', faults: true,
+  run({ state, platform }: CpuContext): bigint {
+    if ((state.lo('cr4') & CR4_TSD) !== 0 && state.get('cpl') !== 0) gp()
+    return BigInt.asUintN(64, platform.readTsc())
+  },
+}
+
+export const cpuidHelper: Helper = {
+  name: 'cpuid', args: ['i32', 'i32'], faults: false,
+  run({ state, model }: CpuContext, leaf: number, subleaf: number): void {
+    const { eax, ebx, ecx, edx } = model.cpuid(leaf, subleaf, state)
+    state.setLoHi('gpr', eax, 0, Gpr.RAX)
+    state.setLoHi('gpr', ebx, 0, Gpr.RBX)
+    state.setLoHi('gpr', ecx, 0, Gpr.RCX)
+    state.setLoHi('gpr', edx, 0, Gpr.RDX)
+  },
+}
+
+export const randomHelper: Helper = {
+  name: 'random', args: [], returns: 'i64', faults: false,
+  run({ platform }: CpuContext): bigint {
+    return BigInt.asUintN(64, platform.random64())
+  },
+}
+
+export const msrHelpers: readonly Helper[] = [readMsrHelper, writeMsrHelper, readTscHelper, cpuidHelper, randomHelper]
