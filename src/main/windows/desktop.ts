@@ -1,0 +1,136 @@
+/** The app as the desktop sees it: one instance, a window that can be closed while machines run, a tray to come back from. */
+import { existsSync } from 'node:fs'
+import { app, BrowserWindow, dialog, Menu, nativeImage, Tray } from 'electron'
+import { createMainWindow, showWindow } from './main-window'
+import { installMenu } from './menu'
+import { serveRenderer } from './protocol'
+import { hardenApp } from './security'
+import type { Words } from './words'
+
+/** What the desktop must know of the manager. */
+export interface Background {
+  /** How many machines run now. */
+  running(): number
+  /** Stops every machine and lets the library go. */
+  shutdown(): Promise<void>
+}
+
+export interface DesktopOptions {
+  readonly words: Words
+  readonly background: Background
+  /** Built files. */
+  readonly preload: string
+  readonly rendererRoot: string
+  readonly resources: string
+  readonly developmentUrl?: string
+  /** Called with each new window, to let it talk to the manager. */
+  readonly onWindow: (window: BrowserWindow) => void
+}
+
+type CloseChoice = 'keep' | 'stop' | 'cancel'
+
+export class Desktop {
+  private window: BrowserWindow | undefined
+  private tray: Tray | undefined
+  private isQuitting = false
+
+  constructor(private readonly options: DesktopOptions) {}
+
+  /** Call when Electron is ready. */
+  open(): void {
+    const { words, rendererRoot } = this.options
+    serveRenderer(rendererRoot)
+    hardenApp((contents) => BrowserWindow.fromWebContents(contents), () => ({ title: words.openLinkTitle, open: words.openLink, cancel: words.cancel }))
+    installMenu({ words, platform: process.platform, window: () => this.window, quit: () => void this.quit() })
+    app.on('second-instance', () => this.show())
+    app.on('activate', () => this.show())
+    // Machines may outlive the window; `mayClose` decides when the process ends.
+    app.on('window-all-closed', () => undefined)
+    app.on('before-quit', (event) => {
+      if (this.isQuitting) return
+      event.preventDefault()
+      void this.quit()
+    })
+    this.show()
+  }
+
+  /** Shows the window, made anew if it was closed. */
+  show(): void {
+    if (this.window) return showWindow(this.window)
+    const { preload, resources, developmentUrl, onWindow } = this.options
+    const icon = `${resources}/icon.png`
+    const window = createMainWindow({
+      preload,
+      stateDirectory: app.getPath('userData'),
+      ...(existsSync(icon) ? { icon } : {}),
+      ...(developmentUrl ? { developmentUrl } : {}),
+      mayClose: () => this.mayClose(),
+    })
+    this.window = window
+    window.on('closed', () => {
+      this.window = undefined
+      if (!this.tray && !this.isQuitting) void this.quit()
+    })
+    onWindow(window)
+    this.hideTray()
+  }
+
+  private async ask(running: number): Promise<CloseChoice> {
+    const { words } = this.options
+    const options = {
+      type: 'question' as const,
+      message: words.closeTitle(running),
+      detail: words.closeDetail,
+      buttons: [words.keepRunning, words.stopAll, words.cancel],
+      defaultId: 0,
+      cancelId: 2,
+      noLink: true,
+    }
+    const { response } = await (this.window ? dialog.showMessageBox(this.window, options) : dialog.showMessageBox(options))
+    return (['keep', 'stop', 'cancel'] as const)[response] ?? 'cancel'
+  }
+
+  private async mayClose(): Promise<boolean> {
+    const running = this.options.background.running()
+    if (this.isQuitting || running === 0) return true
+    const choice = await this.ask(running)
+    if (choice === 'keep') this.showTray(running)
+    return choice !== 'cancel'
+  }
+
+  private async quit(): Promise<void> {
+    if (this.isQuitting) return
+    const running = this.options.background.running()
+    if (running > 0 && this.window) {
+      const choice = await this.ask(running)
+      if (choice === 'cancel') return
+      if (choice === 'keep') {
+        this.showTray(running)
+        this.window.destroy()
+        return
+      }
+    }
+    this.isQuitting = true
+    await this.options.background.shutdown().catch((error: unknown) => console.error(error))
+    app.quit()
+  }
+
+  /** Without a tray (some Linux desktops) the app is found again by starting it a second time. */
+  private showTray(running: number): void {
+    const { words, resources } = this.options
+    if (this.tray) return
+    this.tray = new Tray(nativeImage.createFromPath(`${resources}/tray.png`))
+    this.tray.setToolTip(`Nestbox – ${words.runningCount(running)}`)
+    this.tray.setContextMenu(Menu.buildFromTemplate([
+      { label: words.show, click: () => this.show() },
+      { type: 'separator' },
+      { label: words.quit, click: () => void this.quit() },
+    ]))
+    this.tray.on('click', () => this.show())
+  }
+
+  private hideTray(): void {
+    this.tray?.destroy()
+    this.tray = undefined
+  }
+}

@@ -1,0 +1,131 @@
+/** The path of a new user, the same in the real Electron and in a browser: every step is what a person sees and clicks. */
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Locator, Page } from 'playwright-core'
+import { expect } from 'vitest'
+
+/** A guest on the interpreter needs its time on a busy two-core machine. */
+const BOOT_MS = 300_000
+const CLICK_MS = 15_000
+
+export interface FlowOptions {
+  /** Where screenshots go. */
+  readonly screenshots: string
+  /** Beginning of their names. */
+  readonly prefix: string
+}
+
+export class Flow {
+  constructor(readonly page: Page, private readonly options: FlowOptions) {
+    page.setDefaultTimeout(CLICK_MS)
+  }
+
+  async screenshot(name: string): Promise<string> {
+    await mkdir(this.options.screenshots, { recursive: true })
+    const path = join(this.options.screenshots, `${this.options.prefix}-${name}.png`)
+    await this.page.screenshot({ path })
+    return path
+  }
+
+  machine(name: string): Locator {
+    return this.page.locator(`[role="option"][data-machine="${name}"]`)
+  }
+
+  action(name: string): Locator {
+    return this.page.locator(`[data-action="${name}"]:visible`).first()
+  }
+
+  async waitForState(name: string, state: string, timeout = CLICK_MS): Promise<void> {
+    await this.machine(name).locator(`[data-state="${state}"]`).waitFor({ state: 'attached', timeout })
+  }
+
+  /** The text the terminal shows now. */
+  async terminalText(): Promise<string> {
+    const rows = await this.page.locator('.xterm-rows:visible').first().locator('> div').allInnerTexts()
+    // The terminal pads with no-break spaces.
+    return rows.map((row) => row.replaceAll('\u00a0', ' ').trimEnd()).join('\n')
+  }
+
+  async waitForText(wanted: RegExp, timeout: number): Promise<string> {
+    const end = Date.now() + timeout
+    let text = ''
+    while (Date.now() < end) {
+      text = await this.terminalText().catch(() => '')
+      if (wanted.test(text)) return text
+      await this.page.waitForTimeout(250)
+    }
+    throw new Error(`the terminal never showed ${wanted}; its last text was:\n${text}`)
+  }
+
+  async type(line: string): Promise<void> {
+    await this.page.locator('.xterm:visible').first().click()
+    await this.page.keyboard.type(line, { delay: 15 })
+    await this.page.keyboard.press('Enter')
+  }
+
+  /** First start: the welcome, its one button, and a booted shell. */
+  async createFromStarter(): Promise<void> {
+    await this.page.getByRole('heading', { name: 'Welcome to Nestbox' }).waitFor({ timeout: 30_000 })
+    await this.screenshot('1-welcome')
+    await this.action('quick-start').click()
+    await this.machine(MACHINE).waitFor({ timeout: BOOT_MS })
+    await this.waitForState(MACHINE, 'running', BOOT_MS)
+    await this.waitForText(PROMPT, BOOT_MS)
+    await this.screenshot('2-booted')
+  }
+
+  async askUname(): Promise<void> {
+    await this.type('uname -a')
+    const text = await this.waitForText(/^Linux \S+ \d+\.\d+\.\d+\S* .*GNU\/Linux/m, 60_000)
+    expect(text).toMatch(/x86_64|i686/)
+    await this.screenshot('3-uname')
+  }
+
+  async pauseAndResume(): Promise<void> {
+    await this.action('pause').click()
+    await this.waitForState(MACHINE, 'paused')
+    await this.type('echo after-$((40 + 2))')
+    await this.page.waitForTimeout(1_500)
+    expect(await this.terminalText()).not.toContain('after-42')
+    await this.screenshot('4-paused')
+    await this.action('resume').click()
+    await this.waitForState(MACHINE, 'running')
+    // What was typed while the machine was paused reaches it afterwards.
+    await this.waitForText(/^after-42$/m, 60_000)
+  }
+
+  /** The figures of a running machine, for the README's picture too. */
+  async lookAtOverview(): Promise<string> {
+    await this.page.getByRole('tab', { name: 'Overview' }).click()
+    await this.page.locator('figure canvas').first().waitFor({ timeout: 30_000 })
+    await this.page.waitForTimeout(4_000)
+    const path = await this.screenshot('5-overview')
+    await this.page.getByRole('tab', { name: 'Console' }).click()
+    return path
+  }
+
+  async powerOffFromInside(): Promise<void> {
+    await this.type('poweroff -f')
+    await this.waitForState(MACHINE, 'stopped', 120_000)
+    // The text stays after the machine is gone.
+    expect(await this.terminalText()).toContain('uname -a')
+    await this.screenshot('6-stopped')
+  }
+
+  async deleteAndRestore(): Promise<void> {
+    await this.action('more').click()
+    await this.page.locator('[role="menuitem"][data-action="delete"]').click()
+    await this.machine(MACHINE).waitFor({ state: 'detached' })
+    await this.action('trash').click()
+    await this.page.locator(`[data-trash="${MACHINE}"]`).waitFor()
+    await this.screenshot('7-trash')
+    await this.page.locator(`[data-trash="${MACHINE}"] [data-action="restore"]`).click()
+    await this.machine(MACHINE).waitFor()
+    await this.waitForState(MACHINE, 'stopped')
+    await this.screenshot('8-restored')
+  }
+}
+
+/** The name the welcome page gives. */
+export const MACHINE = 'My first Linux'
+const PROMPT = /^\S*[#$] ?$/m
