@@ -71,9 +71,9 @@ function divideNarrow(e: Emitter, signed: boolean, d: Val): void {
   const n = signed ? e.sext(joined, wide) : e.zext(joined, wide)
   const by = signed ? e.sext(d, wide) : e.zext(d, wide)
   e.if(e.isZero(d), () => e.raise(Vector.DE))
-  if (signed && wide === 64) {
+  if (signed && w !== 8) {
     // MIN / -1 does not fit in the wide size either; wasm would trap.
-    const overflow = e.and(e.eq(n, e.const(64, 1n << 63n)), e.eq(by, e.const(64, MASK64)))
+    const overflow = e.and(e.eq(n, e.const(wide, 1n << BigInt(wide - 1))), e.eq(by, e.const(wide, -1n)))
     e.if(overflow, () => e.raise(Vector.DE))
   }
   const quotient = signed ? e.divs(n, by) : e.divu(n, by)
