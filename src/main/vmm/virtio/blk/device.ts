@@ -49,8 +49,8 @@ export class VirtioBlk implements VirtioDevice {
   /** Under way when the state was saved; started again by `resume`. */
   private interrupted: Started[] = []
   private writeback = true
-  /** Resolved once nothing of an older epoch touches the backend. */
-  private barrier: Promise<void> = Promise.resolve()
+  /** While requests of an older epoch may touch the backend: resolves when none does. Otherwise requests start at once. */
+  private barrier: Promise<void> | undefined
 
   constructor(private readonly options: VirtioBlkOptions) {
     this.id = options.id
@@ -105,7 +105,7 @@ export class VirtioBlk implements VirtioDevice {
   private start(queue: number, request: BlkRequest): void {
     const { epoch } = this
     this.figures.requests++
-    const done: Promise<void> = this.barrier.then(() => this.perform(request))
+    const done: Promise<void> = (this.barrier ? this.barrier.then(() => this.perform(request)) : this.perform(request))
       .then((written) => this.finish(epoch, queue, request, written, Result.OK), (error: unknown) => {
         const unsupported = error instanceof UnsupportedRequest
         if (!unsupported) this.options.log.log('error', this.id, `request failed: ${error instanceof Error ? error.message : String(error)}`)
@@ -189,7 +189,11 @@ export class VirtioBlk implements VirtioDevice {
     this.writeback = true
     this.interrupted = []
     // A late write of the old driver must not land on top of one of the new driver's.
-    this.barrier = Promise.all(this.inFlight.keys()).then(() => undefined)
+    if (this.inFlight.size === 0) return
+    const barrier = Promise.all(this.inFlight.keys()).then(() => {
+      if (this.barrier === barrier) this.barrier = undefined
+    })
+    this.barrier = barrier
   }
 
   /** Requests under way are recorded; `resume` performs them again, which does no harm: each is idempotent. */

@@ -1,0 +1,240 @@
+import { describe, expect, it } from 'vitest'
+import type { BlockBackend } from '../../src/main/vmm/ports'
+import { VirtioBlk } from '../../src/main/vmm/virtio/blk/device'
+import { Feature } from '../../src/main/vmm/virtio/device'
+import { DriverStatus, MockDriver, type Segment } from '../../src/main/vmm/virtio/queue/mock-driver'
+
+const IN = 0
+const OUT = 1
+const DISK = 1 << 20
+const WCE = 1n << 11n
+
+/** A disk whose operations finish when the test says so, in the order it says. */
+class HeldDisk implements BlockBackend {
+  readonly bytes = new Uint8Array(DISK)
+  readonly blockSize = 512
+  readonly sizeBytes = DISK
+  readonly calls: string[] = []
+  held: (() => void)[] | undefined
+  failing = false
+
+  constructor(readonly readOnly = false) {}
+
+  private async step(name: string, act: () => void): Promise<void> {
+    this.calls.push(name)
+    if (this.held) await new Promise<void>((resolve) => this.held?.push(resolve))
+    if (this.failing) throw new Error('medium error')
+    act()
+  }
+
+  read(offset: number, target: Uint8Array): Promise<void> {
+    return this.step(`read ${offset} ${target.length}`, () => target.set(this.bytes.subarray(offset, offset + target.length)))
+  }
+  write(offset: number, source: Uint8Array): Promise<void> {
+    return this.step(`write ${offset} ${source.length}`, () => this.bytes.set(source, offset))
+  }
+  flush(): Promise<void> { return this.step('flush', () => undefined) }
+  discard(offset: number, length: number): Promise<void> { return this.step(`discard ${offset} ${length}`, () => undefined) }
+  writeZeroes(offset: number, length: number): Promise<void> {
+    return this.step(`zero ${offset} ${length}`, () => void this.bytes.fill(0, offset, offset + length))
+  }
+}
+
+interface Rig { readonly disk: HeldDisk; readonly driver: MockDriver; readonly device: VirtioBlk }
+
+function rig(disk = new HeldDisk(), queues = 1): Rig {
+  let device!: VirtioBlk
+  const driver = new MockDriver((memory) => (device = new VirtioBlk({
+    id: 'disk0', serial: 'serial-0', memory, backend: disk, queues, onCompletion: () => undefined, log: { log: () => undefined },
+  })))
+  return { disk, driver, device }
+}
+
+function header(type: number, sector = 0): Segment {
+  const view = new DataView(new ArrayBuffer(16))
+  view.setUint32(0, type, true)
+  view.setUint32(8, sector >>> 0, true)
+  view.setUint32(12, Math.floor(sector / 2 ** 32), true)
+  return { bytes: new Uint8Array(view.buffer) }
+}
+
+function range(sector: number, count: number, flags = 0): Segment {
+  const view = new DataView(new ArrayBuffer(16))
+  view.setUint32(0, sector, true)
+  view.setUint32(8, count, true)
+  view.setUint32(12, flags, true)
+  return { bytes: new Uint8Array(view.buffer) }
+}
+
+/** One request from kick to answer. */
+async function request({ driver, device }: Rig, parts: Segment[], indirect = false): Promise<{ status: number; written: number; data: number[] }> {
+  const { writable } = driver.add(0, [...parts, { length: 1 }], indirect)
+  driver.kick(0)
+  await device.drain()
+  const [used] = driver.takeUsed(0)
+  return { status: driver.memory.readU8(writable[writable.length - 1]), written: used.written, data: writable.slice(0, -1) }
+}
+
+describe('virtio-blk', () => {
+  it('tells its geometry and features', () => {
+    const { driver } = rig()
+    driver.start()
+    expect([driver.config(0, 4), driver.config(4, 4), driver.config(12, 4), driver.config(20, 4), driver.config(32, 1)]).toEqual([DISK / 512, 0, 254, 512, 1])
+    expect(rig(new HeldDisk(true)).driver.deviceFeatures() & (1n << 5n)).not.toBe(0n)
+    const many = rig(new HeldDisk(), 4).driver.start()
+    expect([many.queueCount, many.config(34, 2)]).toEqual([4, 4])
+  })
+
+  it.each([false, true])('writes and reads back over several segments (indirect: %s)', async (indirect) => {
+    const r = rig()
+    r.driver.start()
+    const data = Uint8Array.from({ length: 1536 }, (_, i) => i * 7)
+    const out = await request(r, [header(OUT, 3), { bytes: data.subarray(0, 500) }, { bytes: data.subarray(500) }], indirect)
+    expect(out).toMatchObject({ status: 0, written: 1 })
+    expect(r.disk.bytes.slice(1536, 3072)).toEqual(data)
+    const back = await request(r, [header(IN, 3), { length: 1000 }, { length: 536 }], indirect)
+    expect(back).toMatchObject({ status: 0, written: 1537 })
+    expect([...r.driver.bytes(back.data[0], 1000), ...r.driver.bytes(back.data[1], 536)]).toEqual([...data])
+  })
+
+  it('answers GET_ID, DISCARD, WRITE_ZEROES and FLUSH', async () => {
+    const r = rig()
+    r.driver.start()
+    const id = await request(r, [header(8), { length: 20 }])
+    expect(String.fromCharCode(...r.driver.bytes(id.data[0], 8))).toBe('serial-0')
+    r.disk.bytes.fill(9)
+    expect((await request(r, [header(13), range(2, 4, 1)])).status).toBe(0)
+    expect(r.disk.bytes.subarray(1023, 1026)).toEqual(Uint8Array.of(9, 0, 0))
+    expect((await request(r, [header(11), range(8, 8)])).status).toBe(0)
+    expect((await request(r, [header(4)])).status).toBe(0)
+    expect(r.disk.calls).toEqual(['zero 1024 2048', 'discard 4096 4096', 'flush'])
+  })
+
+  it.each<[string, Segment[], number]>([
+    ['read past the end', [header(IN, DISK / 512), { length: 512 }], 1],
+    ['sector near 2^64', [header(IN, 2 ** 63), { length: 512 }], 1],
+    ['part of a sector', [header(IN), { length: 100 }], 1],
+    ['discard past the end', [header(11), range(DISK / 512 - 1, 2)], 1],
+    ['discard with a reserved flag', [header(11), range(0, 1, 1)], 2],
+    ['no range', [header(13)], 1],
+    ['an unknown request', [header(99)], 2],
+  ])('%s is refused by the status byte, without touching the disk', async (_name, parts, status) => {
+    const r = rig()
+    r.driver.start()
+    expect((await request(r, parts)).status).toBe(status)
+    expect(r.disk.calls).toEqual([])
+    expect(r.driver.status & DriverStatus.NEEDS_RESET).toBe(0)
+  })
+
+  it('does not allocate what a chain of repeated buffers promises', async () => {
+    const r = rig()
+    const { driver, device } = r
+    driver.start(0n, 256)
+    const table = driver.allocate(16 * 130)
+    const head = driver.allocate(16)
+    driver.writeDescriptor(table, 0, head, 16, 1, 1)
+    for (let i = 1; i < 129; i++) driver.writeDescriptor(table, i, 0, 2 << 20, 3, i + 1)
+    driver.writeDescriptor(table, 129, head, 1, 2)
+    driver.writeDescriptor(driver.rings(0).desc, 0, table, 16 * 130, 4)
+    driver.offer(0, 0)
+    driver.kick(0)
+    await device.drain()
+    expect([driver.memory.readU8(head), r.disk.calls]).toEqual([1, []])
+  })
+
+  it('a request without header or status byte breaks the device', () => {
+    for (const parts of [[{ bytes: new Uint8Array(8) }, { length: 1 }], [header(IN)]]) {
+      const { driver } = rig()
+      driver.start()
+      driver.add(0, parts)
+      driver.kick(0)
+      expect(driver.status & DriverStatus.NEEDS_RESET).not.toBe(0)
+    }
+  })
+
+  it('host errors and writes to a read-only disk are I/O errors', async () => {
+    const failing = rig()
+    failing.driver.start()
+    failing.disk.failing = true
+    expect((await request(failing, [header(IN), { length: 512 }])).status).toBe(1)
+    const readOnly = rig(new HeldDisk(true))
+    readOnly.driver.start()
+    expect((await request(readOnly, [header(OUT), { bytes: new Uint8Array(512) }])).status).toBe(1)
+    expect(readOnly.disk.calls).toEqual([])
+  })
+
+  it('write-through, chosen or for want of FLUSH, flushes each write before its answer', async () => {
+    const r = rig()
+    const write = [header(OUT), { bytes: new Uint8Array(512) }]
+    r.driver.start()
+    await request(r, write)
+    r.driver.setConfig(32, 1, 0)
+    expect(r.driver.config(32, 1)).toBe(0)
+    await request(r, write)
+    r.driver.start(WCE | (1n << 9n))
+    await request(r, write)
+    expect(r.disk.calls).toEqual(['write 0 512', 'write 0 512', 'flush', 'write 0 512', 'flush'])
+  })
+
+  it('has several requests under way and answers in the order they finish', async () => {
+    const { disk, driver, device } = rig()
+    driver.start(Feature.EVENT_IDX)
+    disk.held = []
+    const heads = [0, 1, 2].map((i) => driver.add(0, [header(IN, i), { length: 512 }, { length: 1 }]).head)
+    driver.kick(0)
+    expect(disk.calls, 'started within the kick').toHaveLength(3)
+    const [first, second, third] = disk.held
+    third(); await settle()
+    first(); await settle()
+    second(); await device.drain()
+    expect(driver.takeUsed(0).map((u) => u.head)).toEqual([heads[2], heads[0], heads[1]])
+  })
+
+  it('drops answers from before a reset, and old writes land before new ones', async () => {
+    const { disk, driver, device } = rig()
+    driver.start()
+    disk.held = []
+    driver.add(0, [header(OUT), { bytes: new Uint8Array(512).fill(1) }, { length: 1 }])
+    driver.add(0, [header(IN, 8), { length: 512 }, { length: 1 }])
+    driver.kick(0)
+    await settle()
+    const late = disk.held
+    driver.status = 0
+    driver.memory.bytes.fill(0xee)
+    disk.held = undefined
+    driver.start()
+    driver.add(0, [header(OUT), { bytes: new Uint8Array(512).fill(2) }, { length: 1 }])
+    driver.kick(0)
+    await settle()
+    expect(disk.calls, 'the new write waits for the old ones').toHaveLength(2)
+    const before = driver.memory.bytes.slice()
+    late.forEach((release) => release())
+    await device.drain()
+    expect(driver.takeUsed(0)).toHaveLength(1)
+    expect(disk.bytes[0]).toBe(2)
+    const changed = before.findIndex((byte, i) => byte !== driver.memory.bytes[i] && i >= 0x100000)
+    expect(changed).toBe(-1)
+  })
+
+  it('a state saved with requests under way performs them after the restore', async () => {
+    const first = rig()
+    first.driver.start()
+    first.disk.held = []
+    const data = new Uint8Array(512).fill(0x77)
+    first.driver.add(0, [header(OUT, 5), { bytes: data }, { length: 1 }])
+    first.driver.kick(0)
+    await settle()
+    const state = structuredClone(first.driver.transport.save())
+    const second = rig()
+    second.driver.memory.bytes.set(first.driver.memory.bytes)
+    second.driver.transport.restore(state)
+    second.driver.transport.resume()
+    await second.device.drain()
+    expect(second.disk.bytes.slice(2560, 3072)).toEqual(data)
+    expect(second.driver.memory.readU16(first.driver.rings(0).used + 2)).toBe(1)
+  })
+})
+
+async function settle(): Promise<void> {
+  for (let i = 0; i < 20; i++) await Promise.resolve()
+}
