@@ -13,6 +13,7 @@ interface Window {
 /** Accesses since power-on, by window name: what the inspector shows as exits. */
 export type AccessCounts = Record<string, number>
 
+const masks: Readonly<Record<AccessSize, number>> = { 1: 0xff, 2: 0xffff, 4: -1 }
 const ones = (size: AccessSize): number => 2 ** (8 * size) - 1
 
 /** Sorted, non-overlapping windows. Reads of nothing give all ones, writes there are dropped; both are counted. */
@@ -60,7 +61,8 @@ export class WindowedSpace implements AddressSpace, IoHandler {
     }
     if (address + size > window.end) return this.readBytes(address, size)
     window.accesses++
-    return window.handler.read(address - window.base, size) >>> 0
+    // Handlers of wide registers may answer more than was asked for.
+    return (window.handler.read(address - window.base, size) & masks[size]) >>> 0
   }
 
   /** An access that leaves its window is made byte by byte. */
@@ -75,7 +77,7 @@ export class WindowedSpace implements AddressSpace, IoHandler {
     const window = this.find(address)
     if (window && address + size <= window.end) {
       window.accesses++
-      return window.handler.write(address - window.base, size, value >>> 0)
+      return window.handler.write(address - window.base, size, (value & masks[size]) >>> 0)
     }
     if (size === 1) {
       this.unmapped++

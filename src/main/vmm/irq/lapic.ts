@@ -129,7 +129,8 @@ export class LocalApic implements Device {
       case Reg.PPR: return this.processorPriority()
       case Reg.TIMER_CURRENT: return this.currentCount()
       case Reg.EOI: case Reg.SELF_IPI: return 0
-      default: return this.regs[register & 0x3f]
+      // Beyond the last register the page reads as zero; a typed array gives undefined there.
+      default: return register < this.regs.length ? this.regs[register] : 0
     }
   }
 
@@ -165,7 +166,8 @@ export class LocalApic implements Device {
   private noteError(bit: number): void {
     this.pendingErrors |= bit
     const entry = this.regs[Reg.LVT_ERROR]
-    if ((entry & LVT_MASKED) === 0) this.accept(entry & 0xff, false)
+    // An illegal vector in the error entry itself must not report itself for ever.
+    if ((entry & LVT_MASKED) === 0 && (entry & 0xff) >= 16) this.accept(entry & 0xff, false)
   }
 
   // ── accepting and delivering ──────────────────────────────────────────────────────────────────────────────────

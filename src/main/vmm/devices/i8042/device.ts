@@ -1,10 +1,13 @@
-/** Intel 8042 keyboard controller with a PS/2 keyboard; the mouse port answers "no device". IBM PS/2 technical reference. */
+/** Intel 8042 keyboard controller with a PS/2 keyboard and mouse. IBM PS/2 technical reference. */
+import { VmmError } from '../../errors'
 import type { AddressSpace, Device, DeviceState, IrqLine } from '../../bus/types'
+import { Ps2Mouse } from './mouse'
 
 const Status = { OUTPUT_FULL: 1, SYSTEM: 4, COMMAND: 8, UNLOCKED: 0x10, AUX_DATA: 0x20 } as const
 const Config = { KEYBOARD_IRQ: 1, AUX_IRQ: 2, SYSTEM: 4, KEYBOARD_OFF: 0x10, AUX_OFF: 0x20, TRANSLATE: 0x40 } as const
 const ACK = 0xfa
-const RESEND = 0xfe
+/** Answers the guest leaves unread; a guest that only ever asks must not fill the host's memory. */
+const QUEUE_LIMIT = 256
 
 interface Byte { readonly value: number; readonly aux: boolean }
 
@@ -17,7 +20,7 @@ export interface I8042Options {
 
 export class I8042 implements Device {
   readonly id = 'i8042'
-  readonly stateVersion = 1
+  readonly stateVersion = 2
   private config = Config.KEYBOARD_IRQ | Config.SYSTEM | Config.TRANSLATE
   private queue: Byte[] = []
   /** Controller command that waits for its data byte, 0 none. */
@@ -26,6 +29,7 @@ export class I8042 implements Device {
   private keyboardCommand = 0
   private scanning = true
   private outputPort = 3
+  private readonly mouse = new Ps2Mouse()
 
   constructor(private readonly options: I8042Options) {}
 
@@ -39,7 +43,13 @@ export class I8042 implements Device {
     if (this.scanning) for (const code of codes) this.push(code, false)
   }
 
+  /** Movement and buttons at the host; see `Ps2Mouse.move`. */
+  sendMouse(dx: number, dy: number, dz: number, buttons: number): void {
+    if ((this.config & Config.AUX_OFF) === 0) for (const byte of this.mouse.move(dx, dy, dz, buttons)) this.push(byte, true)
+  }
+
   private push(value: number, aux: boolean): void {
+    if (this.queue.length >= QUEUE_LIMIT) return
     this.queue.push({ value, aux })
     this.update()
   }
@@ -90,8 +100,9 @@ export class I8042 implements Device {
         return
       case 0xd2: return this.push(value, false)
       case 0xd3: return this.push(value, true)
-      // No mouse: the controller reports a timeout as the byte 0xFE on the auxiliary port.
-      case 0xd4: return this.push(RESEND, true)
+      case 0xd4:
+        for (const answer of this.mouse.receive(value)) this.push(answer, true)
+        return
       default: this.keyboard(value)
     }
   }
@@ -127,16 +138,21 @@ export class I8042 implements Device {
     this.queue = []
     this.pendingCommand = this.keyboardCommand = 0
     this.scanning = true
+    this.outputPort = 3
+    this.mouse.reset()
     this.update()
   }
 
   save(): DeviceState {
     const { config, pendingCommand, keyboardCommand, scanning, outputPort } = this
-    return { config, pendingCommand, keyboardCommand, scanning, outputPort, queue: this.queue.map((b) => ({ value: b.value, aux: b.aux })) }
+    return { config, pendingCommand, keyboardCommand, scanning, outputPort, queue: this.queue.map((b) => ({ value: b.value, aux: b.aux })), mouse: this.mouse.save() }
   }
 
-  restore(state: DeviceState): void {
+  restore(state: DeviceState, version = this.stateVersion): void {
     const { config, pendingCommand, keyboardCommand, scanning, outputPort } = state
+    if (!Array.isArray(state.queue)) throw new VmmError('bad-state', 'i8042: queue must be a list of bytes')
+    // Version 1 had no mouse.
+    if (version >= 2) this.mouse.restore(state.mouse as DeviceState)
     Object.assign(this, { config, pendingCommand, keyboardCommand, scanning, outputPort })
     this.queue = (state.queue as unknown as Byte[]).map(({ value, aux }) => ({ value, aux }))
     this.update()
