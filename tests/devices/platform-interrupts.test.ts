@@ -1,0 +1,236 @@
+/** PIC, I/O APIC and local APIC behaviour, from the data sheets. */
+import { describe, expect, it } from 'vitest'
+import { Bench } from './platform-bench'
+
+const ack = (bench: Bench): number => bench.interrupts.acknowledge()
+const pic = (open: number, icw4?: number): Bench => {
+  const bench = new Bench()
+  bench.initPic(open, icw4)
+  // Virtual wire: LINT0 in ExtINT mode passes the PIC through.
+  bench.setLapic(0xf0, 0x1ff)
+  bench.setLapic(0x350, 0x700)
+  return bench
+}
+const pulse = (bench: Bench, irq: number): void => {
+  bench.interrupts.isaLine(irq).set(false)
+  bench.interrupts.isaLine(irq).set(true)
+}
+
+describe('8259A pair', () => {
+  it('delivers the lower number first and holds back what is not more urgent', () => {
+    const bench = pic(0xffff)
+    pulse(bench, 4)
+    pulse(bench, 1)
+    expect(ack(bench)).toBe(0x21)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    bench.out(0x20, 0x20)
+    expect(ack(bench)).toBe(0x24)
+  })
+
+  it('passes the slave through the cascade with its own vector', () => {
+    const bench = pic(0xffff)
+    pulse(bench, 12)
+    expect(ack(bench)).toBe(0x2c)
+    bench.out(0x20, 0x0b)
+    expect(bench.in(0x20)).toBe(4)
+    bench.out(0xa0, 0x0b)
+    expect(bench.in(0xa0)).toBe(0x10)
+  })
+
+  it('answers a request that vanished with spurious vector 7 and sets no in-service bit', () => {
+    const bench = pic(0xffff)
+    const line = bench.interrupts.isaLine(3)
+    line.set(true)
+    line.set(false)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    expect(ack(bench)).toBe(0x27)
+    bench.out(0x20, 0x0b)
+    expect(bench.in(0x20)).toBe(0)
+  })
+
+  it('rotates: the level ended by rotate-on-EOI becomes the lowest', () => {
+    const bench = pic(0xffff)
+    pulse(bench, 3)
+    expect(ack(bench)).toBe(0x23)
+    bench.out(0x20, 0xa0)
+    pulse(bench, 3)
+    pulse(bench, 7)
+    expect(ack(bench)).toBe(0x27)
+  })
+
+  it('in special mask mode lets lower levels through while the masked one is in service', () => {
+    const bench = pic(0xffff)
+    pulse(bench, 1)
+    ack(bench)
+    pulse(bench, 5)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    bench.out(0x21, 2)
+    bench.out(0x20, 0x68)
+    expect(ack(bench)).toBe(0x25)
+  })
+
+  it('with automatic EOI leaves nothing in service', () => {
+    const bench = pic(0xffff, 3)
+    pulse(bench, 1)
+    expect(ack(bench)).toBe(0x21)
+    pulse(bench, 5)
+    expect(ack(bench)).toBe(0x25)
+  })
+
+  it('repeats a level-triggered request until the line drops, and never lets IRQ 0 be level', () => {
+    const bench = pic(0xffff)
+    bench.out(0x4d0, 0xff)
+    expect(bench.in(0x4d0)).toBe(0xf8)
+    const line = bench.interrupts.isaLine(5)
+    line.set(true)
+    expect(ack(bench)).toBe(0x25)
+    bench.out(0x20, 0x20)
+    expect(ack(bench)).toBe(0x25)
+    line.set(false)
+    bench.out(0x20, 0x20)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+  })
+
+  it('poll reads the request once and acknowledges it', () => {
+    const bench = pic(0xffff)
+    pulse(bench, 6)
+    bench.out(0x20, 0x0c)
+    expect(bench.in(0x20)).toBe(0x86)
+    bench.out(0x20, 0x0c)
+    expect(bench.in(0x20)).toBe(0)
+  })
+})
+
+const apic = (): Bench => {
+  const bench = new Bench()
+  bench.setLapic(0xf0, 0x1ff)
+  return bench
+}
+
+describe('I/O APIC', () => {
+  it('reports version 0x20 with 24 pins', () => {
+    expect(apic().ioapic(1)).toBe(0x0017_0020)
+  })
+
+  it('routes ISA IRQ 0 to pin 2', () => {
+    const bench = apic()
+    bench.setIoapic(0x14, 0x30)
+    bench.interrupts.isaLine(0).set(true)
+    expect(ack(bench)).toBe(0x30)
+  })
+
+  it('sends a level interrupt once, and again at EOI while the line is high', () => {
+    const bench = apic()
+    bench.setIoapic(0x10 + 2 * 20, 0x8041)
+    const line = bench.interrupts.gsiLine(20)
+    line.set(true)
+    expect(bench.ioapic(0x10 + 2 * 20) & 0x4000).toBe(0x4000)
+    expect(ack(bench)).toBe(0x41)
+    line.set(true)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    bench.setLapic(0xb0, 0)
+    expect(ack(bench)).toBe(0x41)
+    line.set(false)
+    bench.setLapic(0xb0, 0)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    expect(bench.ioapic(0x10 + 2 * 20) & 0x4000).toBe(0)
+  })
+
+  it('delivers a level request that waited behind the mask, but loses a masked edge', () => {
+    const bench = apic()
+    bench.setIoapic(0x10 + 2 * 20, 0x18041)
+    bench.setIoapic(0x10 + 2 * 21, 0x10042)
+    bench.interrupts.gsiLine(20).set(true)
+    bench.interrupts.gsiLine(21).set(true)
+    bench.setIoapic(0x10 + 2 * 21, 0x42)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    bench.setIoapic(0x10 + 2 * 20, 0x8041)
+    expect(ack(bench)).toBe(0x41)
+  })
+})
+
+describe('local APIC', () => {
+  it('nests by priority class and obeys the task priority', () => {
+    const bench = apic()
+    bench.interrupts.send(0xfee0_0000, 0, 0x45)
+    bench.interrupts.send(0xfee0_0000, 0, 0x61)
+    expect(ack(bench)).toBe(0x61)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    bench.setLapic(0xb0, 0)
+    bench.setLapic(0x80, 0x40)
+    expect(bench.lapic(0xa0)).toBe(0x40)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    bench.setLapic(0x80, 0x3f)
+    expect(ack(bench)).toBe(0x45)
+  })
+
+  it('counts down one-shot and periodic with the divider', () => {
+    const bench = apic()
+    bench.setLapic(0x3e0, 3) // divide by 16
+    bench.setLapic(0x320, 0x50)
+    bench.setLapic(0x380, 1000)
+    bench.time.advance(8000)
+    expect(bench.lapic(0x390)).toBe(500)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    bench.time.advance(8000)
+    expect(ack(bench)).toBe(0x50)
+    expect(bench.lapic(0x390)).toBe(0)
+    bench.setLapic(0xb0, 0)
+    bench.setLapic(0x320, 0x2_0051)
+    bench.setLapic(0x380, 1000)
+    for (let i = 0; i < 3; i++) {
+      bench.time.advance(16_000)
+      expect(ack(bench)).toBe(0x51)
+      bench.setLapic(0xb0, 0)
+    }
+  })
+
+  it('fires at the TSC deadline, once, and reads zero afterwards', () => {
+    const bench = apic()
+    const { lapic } = bench.interrupts
+    bench.setLapic(0x320, 0x4_0052)
+    bench.tsc.write(5_000_000n)
+    lapic.writeTscDeadline(5_001_000n)
+    expect(lapic.tscDeadline).toBe(5_001_000n)
+    bench.time.advance(999)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    bench.time.advance(1)
+    expect(ack(bench)).toBe(0x52)
+    expect(lapic.tscDeadline).toBe(0n)
+    bench.setLapic(0xb0, 0)
+    lapic.writeTscDeadline(1n)
+    bench.time.advance(0)
+    expect(ack(bench)).toBe(0x52)
+  })
+
+  it('refuses the forbidden APIC_BASE transitions and switches faces', () => {
+    const { lapic } = apic().interrupts
+    const base = 0xfee0_0000n
+    expect(lapic.readMsr(3)).toBeUndefined()
+    expect(lapic.writeApicBase(base | 1n << 10n)).toBe(false)
+    expect(lapic.writeApicBase(base | 3n << 10n)).toBe(true)
+    expect(lapic.readMsr(3)).toBe(0x0106_0014n)
+    expect(lapic.writeMsr(0x3f, 0x77n)).toBe(true)
+    expect(lapic.pendingVector()).toBe(0x77)
+    expect(lapic.writeApicBase(base | 1n << 11n)).toBe(false)
+  })
+
+  it('records an illegal vector, and an error entry with an illegal vector does not recurse', () => {
+    const bench = apic()
+    bench.setLapic(0x370, 0x03)
+    bench.interrupts.send(0xfee0_0000, 0, 0x05)
+    bench.setLapic(0x280, 0)
+    expect(bench.lapic(0x280)).toBe(0x40)
+    bench.setLapic(0x280, 0)
+    expect(bench.lapic(0x280)).toBe(0)
+  })
+
+  it('takes a self IPI and an NMI message', () => {
+    const bench = apic()
+    bench.setLapic(0x300, 0x4_0066)
+    expect(ack(bench)).toBe(0x66)
+    bench.interrupts.send(0xfee0_0000, 0, 0x400)
+    expect(bench.interrupts.takeNmi()).toBe(true)
+    expect(bench.interrupts.takeNmi()).toBe(false)
+  })
+})

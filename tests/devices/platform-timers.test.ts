@@ -1,0 +1,274 @@
+/** PIT, RTC, HPET, ACPI timer and the machine's clock, against a clock moved by hand. */
+import { describe, expect, it } from 'vitest'
+import { PIT_HZ } from '../../src/main/vmm/timers/pit'
+import { MachineClock } from '../../src/main/vmm/timers/virtual-clock'
+import { Bench, HPET } from './platform-bench'
+
+const TICK = 1e9 / PIT_HZ
+/** A bench whose IRQ line rises are counted at the I/O APIC. */
+const counting = (pin: number): { bench: Bench; taken: () => number } => {
+  const bench = new Bench()
+  bench.setLapic(0xf0, 0x1ff)
+  bench.setIoapic(0x10 + 2 * pin, 0x40)
+  let count = 0
+  const taken = (): number => {
+    while (bench.interrupts.pendingVector() >= 0) {
+      bench.interrupts.acknowledge()
+      bench.setLapic(0xb0, 0)
+      count++
+    }
+    return count
+  }
+  return { bench, taken }
+}
+const hpet = (bench: Bench, offset: number, value: number): void => bench.mmio.write(HPET + offset, 4, value)
+
+describe('clock', () => {
+  it('stands still while paused, and counts instructions in deterministic mode', () => {
+    let host = 0
+    const clock = new MachineClock({ monotonicNs: () => host, wallMs: () => 0 })
+    clock.resume()
+    host = 100
+    clock.pause()
+    host = 900
+    expect(clock.nowNs()).toBe(100)
+    clock.resume()
+    host = 950
+    expect(clock.nowNs()).toBe(150)
+    let instructions = 0
+    const counted = new MachineClock({ monotonicNs: () => host, wallMs: () => 0 }, () => instructions * 2)
+    instructions = 50
+    expect(counted.nowNs()).toBe(100)
+  })
+})
+
+describe('8254', () => {
+  const load = (bench: Bench, control: number, count: number): void => {
+    bench.out(0x43, control)
+    bench.out(0x40, count & 0xff, count >> 8)
+  }
+  const latch = (bench: Bench): number => {
+    bench.out(0x43, 0)
+    return bench.in(0x40) | (bench.in(0x40) << 8)
+  }
+
+  it('mode 2 counts down and reloads, one edge a period', () => {
+    const { bench, taken } = counting(2)
+    load(bench, 0x34, 1000)
+    taken()
+    const before = taken()
+    bench.time.advance(TICK * 250.5)
+    expect(latch(bench)).toBe(750)
+    bench.time.advance(TICK * 750)
+    expect(taken() - before).toBe(1)
+    for (let i = 0; i < 4; i++) {
+      bench.time.advance(TICK * 1000)
+      taken()
+    }
+    expect(taken() - before).toBe(5)
+  })
+
+  it('mode 3 counts by two', () => {
+    const bench = new Bench()
+    load(bench, 0x36, 1000)
+    bench.time.advance(TICK * 100.5)
+    expect(latch(bench)).toBe(800)
+  })
+
+  it('mode 0 raises the line once', () => {
+    const { bench, taken } = counting(2)
+    load(bench, 0x30, 500)
+    const before = taken()
+    bench.time.advance(TICK * 499)
+    expect(taken() - before).toBe(0)
+    bench.time.advance(TICK * 2)
+    expect(taken() - before).toBe(1)
+    bench.time.advance(TICK * 100_000)
+    expect(taken() - before).toBe(1)
+  })
+
+  it('read-back gives status then the latched count', () => {
+    const bench = new Bench()
+    load(bench, 0x34, 0x1234)
+    bench.out(0x43, 0xc2)
+    expect(bench.in(0x40) & 0x3f).toBe(0x34)
+    expect(bench.in(0x40) | (bench.in(0x40) << 8)).toBe(0x1234)
+  })
+
+  it('channel 2 shows its output at port 0x61, as the TSC calibration of Linux reads it', () => {
+    const bench = new Bench()
+    bench.out(0x61, 1)
+    bench.out(0x43, 0xb0)
+    bench.out(0x42, 0x10, 0x27)
+    bench.time.advance(TICK * 9999)
+    expect(bench.in(0x61) & 0x20).toBe(0)
+    bench.time.advance(TICK * 2)
+    expect(bench.in(0x61) & 0x20).toBe(0x20)
+  })
+})
+
+describe('MC146818', () => {
+  const read = (bench: Bench, register: number): number => {
+    bench.out(0x70, register)
+    return bench.in(0x71)
+  }
+  const write = (bench: Bench, register: number, value: number): void => {
+    bench.out(0x70, register)
+    bench.out(0x71, value)
+  }
+  const date = (bench: Bench): number[] => [0x32, 9, 8, 7, 4, 2, 0].map((r) => read(bench, r))
+
+  it('tells the time in BCD over a leap day and the end of a month', () => {
+    const bench = new Bench()
+    expect(date(bench)).toEqual([0x20, 0x24, 0x02, 0x29, 0x23, 0x59, 0x58])
+    bench.time.advance(2e9)
+    expect(date(bench)).toEqual([0x20, 0x24, 0x03, 0x01, 0, 0, 0])
+  })
+
+  it('tells binary and twelve-hour time', () => {
+    const bench = new Bench()
+    write(bench, 0x0b, 0x04)
+    expect(read(bench, 4)).toBe(0x80 | 11)
+    expect(read(bench, 0)).toBe(58)
+  })
+
+  it('keeps a time set under SET and runs on from it', () => {
+    const bench = new Bench()
+    write(bench, 0x0b, 0x82)
+    for (const [register, value] of [[0, 0x30], [2, 0x15], [4, 0x08], [7, 0x17], [8, 0x06], [9, 0x19], [0x32, 0x20]]) write(bench, register, value)
+    bench.time.advance(5e9)
+    expect(read(bench, 0)).toBe(0x30)
+    write(bench, 0x0b, 0x02)
+    bench.time.advance(3e9)
+    expect(date(bench)).toEqual([0x20, 0x19, 0x06, 0x17, 0x08, 0x15, 0x33])
+  })
+
+  it('interrupts once a second on update, on alarm with wildcards, and reading C takes the line down', () => {
+    const { bench, taken } = counting(8)
+    write(bench, 0x0b, 0x12)
+    bench.time.advance(1e9)
+    expect(taken()).toBe(1)
+    bench.time.advance(1e9)
+    expect(taken()).toBe(1)
+    expect(read(bench, 0x0c) & 0x90).toBe(0x90)
+    bench.time.advance(1e9)
+    expect(taken()).toBe(2)
+    read(bench, 0x0c)
+    write(bench, 1, 0x05)
+    write(bench, 3, 0xff)
+    write(bench, 5, 0xff)
+    write(bench, 0x0b, 0x22)
+    bench.time.advance(3e9)
+    expect(taken()).toBe(2)
+    bench.time.advance(1e9)
+    expect(taken()).toBe(3)
+    expect(read(bench, 0x0c) & 0x20).toBe(0x20)
+  })
+
+  it('ticks periodically at 1024 Hz', () => {
+    const { bench, taken } = counting(8)
+    write(bench, 0x0a, 0x26)
+    write(bench, 0x0b, 0x42)
+    for (let i = 0; i < 10; i++) {
+      bench.time.advance(1e9 / 1024)
+      taken()
+      read(bench, 0x0c)
+    }
+    expect(taken()).toBe(10)
+  })
+
+  it('keeps its memory through a reset', () => {
+    const bench = new Bench()
+    write(bench, 0x50, 0xa5)
+    for (const device of bench.devices) device.reset()
+    expect(read(bench, 0x50)).toBe(0xa5)
+  })
+})
+
+describe('HPET', () => {
+  it('announces a 64-bit 100 MHz counter and runs only when enabled', () => {
+    const bench = new Bench()
+    expect(bench.mmio.read(HPET, 4)).toBe(0x8086_a201)
+    expect(bench.mmio.read(HPET + 4, 4)).toBe(10_000_000)
+    bench.time.advance(1000)
+    expect(bench.mmio.read(HPET + 0xf0, 4)).toBe(0)
+    hpet(bench, 0x10, 1)
+    bench.time.advance(1000)
+    expect(bench.mmio.read(HPET + 0xf0, 4)).toBe(100)
+    hpet(bench, 0x10, 0)
+    bench.time.advance(1000)
+    expect(bench.mmio.read(HPET + 0xf0, 4)).toBe(100)
+  })
+
+  it('timer 0 replaces the PIT: one-shot, then periodic as Linux programs it', () => {
+    const { bench, taken } = counting(2)
+    hpet(bench, 0x10, 3)
+    hpet(bench, 0x100, 0x4)
+    hpet(bench, 0x108, 500)
+    hpet(bench, 0x10c, 0)
+    bench.out(0x43, 0x34)
+    bench.out(0x40, 2, 0)
+    bench.time.advance(4990)
+    expect(taken()).toBe(0)
+    bench.time.advance(10)
+    expect(taken()).toBe(1)
+    bench.time.advance(100_000)
+    expect(taken()).toBe(1)
+    hpet(bench, 0x100, 0x14c)
+    hpet(bench, 0x108, bench.mmio.read(HPET + 0xf0, 4) + 1000)
+    hpet(bench, 0x108, 200)
+    bench.time.advance(10_000)
+    expect(taken()).toBe(2)
+    bench.time.advance(2000)
+    expect(taken()).toBe(3)
+    bench.time.jump(1_000_000)
+    expect(taken()).toBe(4)
+    bench.time.advance(2000)
+    expect(taken()).toBe(5)
+  })
+
+  it('drives an I/O APIC line by level until the status bit is cleared', () => {
+    const { bench, taken } = counting(21)
+    bench.setIoapic(0x10 + 2 * 21, 0x8040)
+    hpet(bench, 0x10, 1)
+    hpet(bench, 0x140, (21 << 9) | 6)
+    hpet(bench, 0x148, 100)
+    hpet(bench, 0x14c, 0)
+    bench.time.advance(1000)
+    bench.interrupts.acknowledge()
+    expect(bench.mmio.read(HPET + 0x20, 4)).toBe(4)
+    hpet(bench, 0x20, 4)
+    bench.setLapic(0xb0, 0)
+    expect(taken()).toBe(0)
+    expect(bench.mmio.read(HPET + 0x20, 4)).toBe(0)
+  })
+})
+
+describe('ACPI', () => {
+  it('PM timer runs at 3.579545 MHz', () => {
+    const bench = new Bench()
+    bench.time.advance(1e9)
+    expect(bench.io.read(0x608, 4)).toBe(3_579_545)
+  })
+
+  it('power button raises SCI by level until its status is cleared', () => {
+    const { bench } = counting(9)
+    bench.setIoapic(0x10 + 18, 0x8049)
+    bench.io.write(0x602, 2, 0x100)
+    bench.acpi.pressPowerButton()
+    expect(bench.interrupts.acknowledge()).toBe(0x49)
+    expect(bench.io.read(0x600, 2)).toBe(0x100)
+    bench.io.write(0x600, 2, 0x100)
+    bench.setLapic(0xb0, 0)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+  })
+
+  it('only SLP_EN with the S5 type powers off', () => {
+    const bench = new Bench()
+    bench.io.write(0x604, 2, (5 << 10) | 1)
+    bench.io.write(0x604, 2, (1 << 10) | 0x2001)
+    expect(bench.powerOffs).toBe(0)
+    bench.io.write(0x604, 2, (5 << 10) | 0x2001)
+    expect(bench.powerOffs).toBe(1)
+  })
+})
