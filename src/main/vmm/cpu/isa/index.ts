@@ -4,6 +4,7 @@ import { atomicRows } from './atomic'
 import { bitRows } from './bits'
 import { branchRows } from './branch'
 import { flagRows } from './flagops'
+import { fpuStateRows } from './fpu-state'
 import { miscRows } from './misc'
 import { movRows } from './mov'
 import { muldivRows } from './muldiv'
@@ -23,6 +24,7 @@ export const isaRows: readonly InsnRow[] = [
   ...bitRows,
   ...branchRows,
   ...flagRows,
+  ...fpuStateRows,
   ...miscRows,
   ...movRows,
   ...muldivRows,

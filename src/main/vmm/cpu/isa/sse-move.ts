@@ -48,6 +48,7 @@ const mask = (op: string): Meaning => (e, { size }) => {
 }
 
 const duplicate = (lanes: readonly number[]): Meaning => (e) => {
+  e.requireAligned(1, 16)
   const v = e.operandVec(1)
   e.setOperandVec(0, e.vecShuffle(lanes, v, v))
 }
