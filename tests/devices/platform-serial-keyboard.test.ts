@@ -1,0 +1,168 @@
+/** UART and keyboard controller behaviour, as Linux' 8250 and i8042 drivers probe and use them. */
+import { describe, expect, it } from 'vitest'
+import { Bench } from './platform-bench'
+
+const RBR = 0x3f8
+const [IER, IIR, LCR, MCR, LSR, MSR, SCR] = [1, 2, 3, 4, 5, 6, 7].map((r) => RBR + r)
+const text = (s: string): Uint8Array => Uint8Array.from(s, (c) => c.charCodeAt(0))
+
+describe('16550A', () => {
+  it('passes autoconfiguration: IER, loopback modem lines, FIFO bits, scratch, divisor', () => {
+    const bench = new Bench()
+    bench.out(IER, 0)
+    expect(bench.in(IER)).toBe(0)
+    bench.out(IER, 0x0f)
+    expect(bench.in(IER)).toBe(0x0f)
+    bench.out(MCR, 0x1a)
+    expect(bench.in(MSR) & 0xf0).toBe(0x90)
+    bench.out(IIR, 1)
+    expect(bench.in(IIR) >> 6).toBe(3)
+    bench.out(SCR, 0x5a)
+    expect(bench.in(SCR)).toBe(0x5a)
+    bench.out(LCR, 0x83)
+    bench.out(RBR, 0x0c)
+    expect(bench.in(RBR)).toBe(0x0c)
+    bench.out(LCR, 3)
+    expect(bench.said).toEqual([])
+  })
+
+  it('gathers output and hands it on after a while', () => {
+    const bench = new Bench()
+    bench.out(RBR, ...text('hello'))
+    expect(bench.said).toEqual([])
+    bench.time.advance(3e6)
+    expect(String.fromCharCode(...bench.said)).toBe('hello')
+  })
+
+  it('identifies interrupts in the order receive, transmit, and reading IIR ends transmit only', () => {
+    const bench = new Bench()
+    bench.out(MCR, 8)
+    bench.out(IER, 3)
+    bench.type(text('x'))
+    expect(bench.in(IIR) & 15).toBe(4)
+    expect(bench.in(IIR) & 15).toBe(4)
+    expect(bench.in(LSR) & 1).toBe(1)
+    expect(bench.in(RBR)).toBe(0x78)
+    expect(bench.in(IIR) & 15).toBe(2)
+    expect(bench.in(IIR) & 15).toBe(1)
+  })
+
+  it('below the trigger level waits for the character timeout', () => {
+    const bench = new Bench()
+    bench.out(IIR, 0xc1)
+    bench.out(IER, 1)
+    bench.type(text('abc'))
+    expect(bench.in(IIR) & 15).toBe(1)
+    bench.time.advance(1e6)
+    expect(bench.in(IIR) & 15).toBe(12)
+    bench.in(RBR)
+    expect(bench.in(IIR) & 15).toBe(1)
+    bench.type(text('01234567890123'))
+    expect(bench.in(IIR) & 15).toBe(4)
+  })
+
+  it('loses nothing of a long paste, and OUT2 gates the line', () => {
+    const bench = new Bench()
+    bench.initPic(0xffff)
+    bench.out(IIR, 1)
+    bench.out(IER, 1)
+    const paste = 'paste '.repeat(500)
+    bench.type(text(paste))
+    expect(bench.interrupts.pic.intr).toBe(false)
+    bench.out(MCR, 8)
+    expect(bench.interrupts.pic.intr).toBe(true)
+    let got = ''
+    while ((bench.in(LSR) & 1) !== 0) got += String.fromCharCode(bench.in(RBR))
+    expect(got).toBe(paste)
+    expect(bench.interrupts.pic.intr).toBe(false)
+  })
+
+  it('loops back without telling the host', () => {
+    const bench = new Bench()
+    bench.out(IIR, 1)
+    bench.out(MCR, 0x10)
+    bench.out(RBR, 0x55)
+    expect(bench.in(RBR)).toBe(0x55)
+    bench.time.advance(1e7)
+    expect(bench.said).toEqual([])
+  })
+})
+
+const data = (bench: Bench): number[] => {
+  const bytes: number[] = []
+  while ((bench.in(0x64) & 1) !== 0) bytes.push(bench.in(0x60))
+  return bytes
+}
+const mouse = (bench: Bench, ...bytes: number[]): number[] => {
+  for (const byte of bytes) {
+    bench.out(0x64, 0xd4)
+    bench.out(0x60, byte)
+  }
+  return data(bench)
+}
+
+describe('8042', () => {
+  it('passes self test, keyboard identify and reset', () => {
+    const bench = new Bench()
+    bench.out(0x64, 0xaa)
+    expect(data(bench)).toEqual([0x55])
+    bench.out(0x60, 0xf2)
+    expect(data(bench)).toEqual([0xfa, 0xab, 0x41])
+    bench.out(0x60, 0xff)
+    expect(data(bench)).toEqual([0xfa, 0xaa])
+  })
+
+  it('passes the auxiliary port probe of Linux', () => {
+    const bench = new Bench()
+    bench.out(0x64, 0xd3)
+    bench.out(0x60, 0x5a)
+    expect(bench.in(0x64) & 0x21).toBe(0x21)
+    expect(data(bench)).toEqual([0x5a])
+    for (const [command, off] of [[0xa7, 0x20], [0xa8, 0]]) {
+      bench.out(0x64, command)
+      bench.out(0x64, 0x20)
+      expect(data(bench)[0] & 0x20).toBe(off)
+    }
+  })
+
+  it('the mouse identifies itself, becomes a wheel mouse by the knock, and reports movement', () => {
+    const bench = new Bench()
+    expect(mouse(bench, 0xff)).toEqual([0xfa, 0xaa, 0])
+    expect(mouse(bench, 0xf2)).toEqual([0xfa, 0])
+    bench.i8042.sendMouse(5, 3, 0, 1)
+    expect(data(bench)).toEqual([])
+    mouse(bench, 0xf3, 200, 0xf3, 100, 0xf3, 80, 0xf4)
+    expect(mouse(bench, 0xf2)).toEqual([0xfa, 3])
+    bench.i8042.sendMouse(5, 3, -1, 1)
+    expect(data(bench)).toEqual([0x29, 5, 0xfd, 0xff])
+  })
+
+  it('scan codes raise IRQ 1, mouse bytes IRQ 12 when enabled', () => {
+    const bench = new Bench()
+    bench.initPic(0xffff)
+    bench.out(0x64, 0x60)
+    bench.out(0x60, 0x47)
+    bench.i8042.sendScanCodes([0x1e])
+    expect(bench.interrupts.pic.acknowledge()).toBe(0x21)
+    expect(data(bench)).toEqual([0x1e])
+    bench.out(0x20, 0x20)
+    bench.out(0x64, 0xd4)
+    bench.out(0x60, 0xf4)
+    expect(bench.interrupts.pic.acknowledge()).toBe(0x2c)
+  })
+
+  it('resets the machine by pulse, output port and port 0x92', () => {
+    const bench = new Bench()
+    bench.out(0x64, 0xfe)
+    bench.out(0x64, 0xd1)
+    bench.out(0x60, 0xfe)
+    bench.out(0x92, 3)
+    expect(bench.resets).toBe(3)
+  })
+
+  it('restores a version 1 state, which had no mouse', () => {
+    const bench = new Bench()
+    const { mouse: _mouse, ...old } = bench.i8042.save()
+    expect(() => bench.i8042.restore(old, 1)).not.toThrow()
+  })
+})
