@@ -3,8 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { Bench, HPET, IOAPIC, LAPIC } from '../devices/platform-bench'
 import type { AccessSize } from '../../src/main/vmm/bus/types'
 
-const PORTS = [[0x20, 2], [0xa0, 2], [0x4d0, 2], [0x40, 4], [0x61, 1], [0x70, 2], [0x3f8, 8], [0x60, 1], [0x64, 1], [0x600, 0x20], [0x92, 1]] as const
-const WINDOWS = [[IOAPIC, 0x50], [HPET, 0x170], [LAPIC, 0x1000]] as const
+type Range = readonly [base: number, length: number]
+const PORTS: readonly Range[] = [[0x20, 2], [0xa0, 2], [0x4d0, 2], [0x40, 4], [0x61, 1], [0x70, 2], [0x3f8, 8], [0x60, 1], [0x64, 1], [0x600, 0x20], [0x92, 1]]
+const WINDOWS: readonly Range[] = [[IOAPIC, 0x50], [HPET, 0x170], [LAPIC, 0x1000]]
 
 /** Mulberry32: seeded, so that a failure repeats. */
 const random = (seed: number) => (): number => {
