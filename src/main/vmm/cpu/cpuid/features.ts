@@ -24,6 +24,8 @@ export const FEATURE_BITS = {
   syscall: extended('edx', 11), nx: extended('edx', 20), mmxext: extended('edx', 22), pdpe1gb: extended('edx', 26), rdtscp: extended('edx', 27),
   lm: extended('edx', 29),
   'invariant-tsc': at(0x8000_0007, 'edx', 8),
+  // FXSAVE always stores the x87 error pointers: Linux then needs no work-around for their leak.
+  'xsaveerptr': at(0x8000_0008, 'ebx', 2),
   'ssb-no': at(0x8000_0008, 'ebx', 26),
   'no-nested-data-bp': at(0x8000_0021, 'eax', 0), 'lfence-serializing': at(0x8000_0021, 'eax', 2), 'null-sel-clears-base': at(0x8000_0021, 'eax', 6),
   'auto-ibrs': at(0x8000_0021, 'eax', 8),
