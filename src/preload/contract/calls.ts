@@ -1,0 +1,65 @@
+/** Every call: what it takes and what it gives. The handlers, the preload bridge and the renderer are typed from this table. */
+import { z } from 'zod'
+import { consolePort } from './console'
+import { logLine, machine, machineFigures, machineId, machineSettings, trashItem } from './machine'
+import { image, task } from './task'
+
+const nothing = z.object({})
+const byId = z.object({ id: machineId })
+const none = z.undefined()
+/** A machine needs a name and something to boot; everything else has a default. */
+const newMachine = machineSettings.partial().extend({ name: machineSettings.shape.name })
+
+const call = <P extends z.ZodType, R extends z.ZodType>(params: P, result: R): { params: P; result: R } => ({ params, result })
+
+export const calls = {
+  'host.info': call(nothing, z.object({
+    version: z.string(),
+    libraryPath: z.string(),
+    cpuProfiles: z.array(z.string()),
+    defaults: machineSettings.omit({ name: true }),
+    /** Of the process that holds the library. */
+    pid: z.number(),
+  })),
+
+  'machine.list': call(nothing, z.array(machine)),
+  'machine.get': call(byId, machine),
+  /** With `image`, kernel, initrd and command line come from it; it is built or fetched first when it is not ready. */
+  'machine.create': call(z.object({ settings: newMachine, image: z.string().optional() }), machine),
+  'machine.update': call(z.object({ id: machineId, settings: machineSettings.partial() }), machine),
+  /** Resolves when the machine runs. */
+  'machine.start': call(byId, none),
+  'machine.pause': call(byId, none),
+  'machine.resume': call(byId, none),
+  /** Presses the ACPI power button; resolves at once. */
+  'machine.powerOff': call(byId, none),
+  /** Resolves when the machine is stopped. */
+  'machine.forceStop': call(byId, none),
+  'machine.reset': call(byId, none),
+  'machine.figures': call(byId, machineFigures.nullable()),
+  'machine.log': call(z.object({ id: machineId, lines: z.number().int().min(1).max(10_000).optional() }), z.array(logLine)),
+  /** Moves a stopped machine to the trash; its name is free at once. */
+  'machine.delete': call(byId, trashItem),
+
+  'trash.list': call(nothing, z.array(trashItem)),
+  /** Under its old name, or the first free one like it. */
+  'trash.restore': call(z.object({ id: z.string() }), machine),
+  'trash.purge': call(z.object({ id: z.string() }), none),
+
+  /** Everything said so far comes first, as `console.data` events with this id, then what is new. */
+  'console.open': call(z.object({ id: machineId, port: consolePort }), z.object({ consoleId: z.string() })),
+  'console.write': call(z.object({ id: machineId, port: consolePort, text: z.string().max(1_000_000) }), none),
+  'console.ack': call(z.object({ consoleId: z.string(), bytes: z.number().int().min(0) }), none),
+  'console.close': call(z.object({ consoleId: z.string() }), none),
+
+  'image.list': call(nothing, z.array(image)),
+  /** Builds or fetches; resolves with the task that does it. */
+  'image.prepare': call(z.object({ id: z.string() }), task),
+  'task.list': call(nothing, z.array(task)),
+  'task.cancel': call(z.object({ id: z.string() }), none),
+} as const
+
+export type Calls = typeof calls
+export type CallName = keyof Calls
+export type CallParams<N extends CallName> = z.input<Calls[N]['params']>
+export type CallResult<N extends CallName> = z.output<Calls[N]['result']>

@@ -1,0 +1,18 @@
+/** Errors as they cross every transport: a code scripts can rely on, a message for people, details for the curious. */
+import { z } from 'zod'
+
+export const ERROR_CODES = [
+  'invalid-argument', 'not-found', 'name-taken', 'wrong-state', 'machine-busy', 'machine-damaged', 'machine-crashed', 'library-locked',
+  'library-read-only', 'disk-full', 'file-missing', 'file-unreadable', 'bad-kernel', 'bad-disk', 'not-enough-memory', 'image-unavailable',
+  'download-failed', 'checksum-mismatch', 'cancelled', 'unauthorized', 'disconnected', 'unsupported', 'internal',
+] as const
+
+export const errorCode = z.enum(ERROR_CODES)
+export type ErrorCode = z.infer<typeof errorCode>
+
+export const wireError = z.object({
+  code: errorCode,
+  message: z.string(),
+  details: z.unknown().optional(),
+})
+export type WireError = z.infer<typeof wireError>

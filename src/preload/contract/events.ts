@@ -1,0 +1,24 @@
+/** Every event a client can subscribe to. */
+import { z } from 'zod'
+import { consoleChunk } from './console'
+import { machine, machineFigures, machineId } from './machine'
+import { task } from './task'
+
+export const events = {
+  /** New or changed in any way. */
+  'machine.changed': machine,
+  /** Moved to the trash or purged. */
+  'machine.removed': z.object({ id: machineId }),
+  /** About once a second for each running machine. */
+  'machine.figures': z.object({ id: machineId, figures: machineFigures }),
+  /** To the client that opened the console only. */
+  'console.data': consoleChunk,
+  'task.changed': task,
+  'trash.changed': z.object({}),
+  /** Made by the transport itself where the connection can be lost. */
+  'connection.changed': z.object({ connected: z.boolean() }),
+} as const
+
+export type Events = typeof events
+export type EventName = keyof Events
+export type EventPayload<N extends EventName> = z.output<Events[N]>

@@ -1,0 +1,96 @@
+/** Machines: their configuration, state and figures. */
+import { z } from 'zod'
+
+export const LIMITS = { nameLength: 64, memoryMinMiB: 16, memoryMaxMiB: 3072, tagLength: 32, tags: 16, disks: 16, notesLength: 4096 } as const
+
+/** Letters, digits, spaces and `- _ . ( ) +`; not starting with a sign, so that a name is never taken for a CLI option. */
+export const NAME_PATTERN = /^[\p{L}\p{N}][\p{L}\p{N} ._()+-]*$/u
+
+export const machineName = z.string().trim().min(1).max(LIMITS.nameLength).regex(NAME_PATTERN)
+export const machineId = z.string().uuid()
+
+export const machineState = z.enum(['stopped', 'starting', 'running', 'paused', 'stopping', 'crashed', 'damaged'])
+export type MachineState = z.infer<typeof machineState>
+
+export const diskFormat = z.enum(['raw', 'qcow2'])
+export const diskSettings = z.object({
+  /** Absolute path on the host. */
+  path: z.string().min(1).max(4096),
+  format: diskFormat,
+  readOnly: z.boolean(),
+})
+export type DiskSettings = z.infer<typeof diskSettings>
+
+export const machineSettings = z.object({
+  name: machineName,
+  /** '' for none; `a/b` is a group in a group. */
+  group: z.string().max(128),
+  tags: z.array(z.string().min(1).max(LIMITS.tagLength)).max(LIMITS.tags),
+  notes: z.string().max(LIMITS.notesLength),
+  memoryMiB: z.number().int().min(LIMITS.memoryMinMiB).max(LIMITS.memoryMaxMiB),
+  cpuProfile: z.string().min(1),
+  /** Absolute path on the host. */
+  kernel: z.string().max(4096),
+  /** '' for none. */
+  initrd: z.string().max(4096),
+  commandLine: z.string().max(2047),
+  disks: z.array(diskSettings).max(LIMITS.disks),
+  /** What a guest's restart does. */
+  onReset: z.enum(['reboot', 'stop']),
+  /** Highest tier of the CPU engine. */
+  maxTier: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+})
+export type MachineSettings = z.infer<typeof machineSettings>
+
+export const machine = machineSettings.extend({
+  id: machineId,
+  state: machineState,
+  /** Why it is crashed or damaged, for people. */
+  problem: z.string().optional(),
+  /** Of the machine's process while it runs. */
+  pid: z.number().int().optional(),
+  /** ISO 8601. */
+  createdAt: z.string().optional(),
+  startedAt: z.string().optional(),
+})
+export type Machine = z.infer<typeof machine>
+
+/** Counters since power-on; rates are made by who shows them. */
+export const machineFigures = z.object({
+  /** Milliseconds of a monotonic clock. */
+  timeMs: z.number(),
+  instructions: z.number(),
+  guestRunNs: z.number(),
+  idleNs: z.number(),
+  tierNs: z.record(z.string(), z.number()),
+  interrupts: z.number(),
+  exits: z.record(z.string(), z.number()),
+  readBytes: z.number(),
+  writtenBytes: z.number(),
+  residentGuestBytes: z.number(),
+  /** Resident memory of the machine's process; 0 where the host cannot say. */
+  processBytes: z.number(),
+  /** CPU time of the machine's process in seconds. */
+  processCpuSeconds: z.number(),
+  /** Mnemonics that raised #UD because they are not implemented, with counts. */
+  unimplemented: z.record(z.string(), z.number()),
+})
+export type MachineFigures = z.infer<typeof machineFigures>
+
+export const logLine = z.object({
+  /** ISO 8601. */
+  time: z.string(),
+  level: z.enum(['debug', 'info', 'warn', 'error']),
+  text: z.string(),
+})
+export type LogLine = z.infer<typeof logLine>
+
+export const trashItem = z.object({
+  id: z.string().min(1),
+  machineId,
+  name: z.string(),
+  /** ISO 8601. */
+  deletedAt: z.string(),
+  sizeBytes: z.number().optional(),
+})
+export type TrashItem = z.infer<typeof trashItem>
