@@ -8,6 +8,7 @@ import { TaskFault } from '../../events/task-switch'
 function interrupt(cpu: CpuContext, vector: number, returnRip: bigint): void {
   try {
     deliverSoftware(cpu, vector, returnRip)
+    cpu.noteSoftwareInterrupt?.()
   } catch (error) {
     if (!(error instanceof TaskFault)) throw error
     deliverEvent(cpu, error.vector, 'fault', error.errorCode)
