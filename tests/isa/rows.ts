@@ -68,7 +68,8 @@ class RowTally {
 }
 
 /** True where a branch goes into the instruction's own bytes: it would run again, or run its tail, before INT3 stops it. */
-function runsItself({ input, length }: IsaCase, { vector, rip }: IsaRecord): boolean {
+function runsItself({ input, length, form }: IsaCase, { vector, rip }: IsaRecord): boolean {
+  if (form.row.mnemonic === 'INT3') return false
   return vector === NO_VECTOR && rip >= input.rip && rip < input.rip + BigInt(length)
 }
 

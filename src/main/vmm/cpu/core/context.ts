@@ -90,6 +90,8 @@ export interface CpuContext {
    * recomputes derived cells, picks the TLB, and lets pending interrupts be looked at before the next block.
    */
   modeChanged(): void
+  /** INT n, INT3 and INTO clear TF: no single-step trap follows them. */
+  noteSoftwareInterrupt?(): void
   /** Makes generated code return at the next block head: HLT. Contexts that run one instruction at a time need none of these three. */
   requestExit?(): void
   /** RFLAGS.IF went from 0 to 1: cheaper than `modeChanged`, lets pending interrupts be looked at after the shadow. */

@@ -91,6 +91,8 @@ export class Vcpu implements CpuContext {
   /** Instructions granted but put aside by `requestExit`. */
   private stash = 0
   private granted = 0
+  /** The instruction just run was a software interrupt. */
+  private softwareInterrupt = false
   private hostError: { readonly error: unknown } | undefined
 
   constructor(private readonly options: VcpuOptions) {
@@ -181,6 +183,10 @@ export class Vcpu implements CpuContext {
 
   loadPdptes(cr3: number): boolean {
     return this.walker.loadPdptes(cr3)
+  }
+
+  noteSoftwareInterrupt(): void {
+    this.softwareInterrupt = true
   }
 
   noteUnimplemented(name: string): void {
@@ -389,6 +395,7 @@ export class Vcpu implements CpuContext {
         state.set('sliceLeft', 0)
       }
       if (shadow) state.set('intShadow', 0)
+      this.softwareInterrupt = false
       this.handleExit(this.enter(state.base, rec), trap)
     } catch (error) {
       if (!(error instanceof CpuFault)) throw error
@@ -413,7 +420,7 @@ export class Vcpu implements CpuContext {
       }
       default: throw new BugError(`generated code returned ${exit}`)
     }
-    if (trap) this.singleStepTrap()
+    if (trap && !this.softwareInterrupt) this.singleStepTrap()
   }
 
   private singleStepTrap(): void {

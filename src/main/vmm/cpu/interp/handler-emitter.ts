@@ -172,7 +172,8 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
   finish(): void {
     if (this.terminated) return
     const { f } = this
-    if (this.form.row.ends === 'after') {
+    // INTO leaves only sometimes; nothing is decoded behind it in this block.
+    if (this.form.row.ends === 'after' || this.form.row.ends === 'leave') {
       f.tailCall(this.links.goto, [this.cpu, this.raw(this.nextRip()), this.rec])
       return
     }

@@ -132,7 +132,7 @@ const string = { ...system, rep: 'rep', addressSized: true, flags: { reads: 'd' 
 export const systemEventRows: readonly InsnRow[] = [
   row('INT', 'CD', 'Ib', 'r', softInterrupt, leaves),
   row('INT3', 'CC', '', '', breakpoint, { ...leaves, size: 32 }),
-  row('INTO', 'CE', '', '', overflow, { ...system, ends: 'branch', modes: 'not64', size: 32, flags: { reads: 'o' } }),
+  row('INTO', 'CE', '', '', overflow, { ...system, ends: 'leave', modes: 'not64', size: 32, flags: { reads: 'o' } }),
   row('INT1', 'F1', '', '', int1, { ...leaves, size: 32 }),
   row('HLT', 'F4', '', '', halt, { ...after, privileged: true, size: 32 }),
   row('CLI', 'FA', '', '', cli, { ...system, size: 32 }),
