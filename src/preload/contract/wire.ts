@@ -14,10 +14,6 @@ export interface NestboxBridge {
 
 export type CallOutcome<N extends CallName> = { ok: true; result: CallResult<N> } | { ok: false; error: WireError }
 
-/** Electron: `ipcRenderer.invoke(CALL_CHANNEL, name, params)` gives a CallOutcome; events arrive as `(EVENT_CHANNEL, name, payload)`. */
-export const CALL_CHANNEL = 'nestbox:call'
-export const EVENT_CHANNEL = 'nestbox:event'
-
 /** WebSocket and local socket: one JSON object per message (per line on the socket). */
 export const requestFrame = z.object({ id: z.number().int(), call: z.string(), params: z.unknown() })
 export const replyFrame = z.union([
@@ -28,8 +24,3 @@ export const eventFrame = z.object({ event: z.string(), payload: z.unknown() })
 export type RequestFrame = z.infer<typeof requestFrame>
 export type ReplyFrame = z.infer<typeof replyFrame>
 export type EventFrame = z.infer<typeof eventFrame>
-
-/** `nestbox serve` prints `http://127.0.0.1:PORT/#token=…`; the page opens `ws://…/ws` with the protocols `nestbox` and `token.<token>`. */
-export const WEBSOCKET_PATH = '/ws'
-export const WEBSOCKET_PROTOCOL = 'nestbox'
-export const TOKEN_PROTOCOL_PREFIX = 'token.'
