@@ -1,9 +1,5 @@
-/** The contract between the manager and everything that talks to it: calls, events, payloads, errors. Imports zod only. */
+/** The contract between the manager and its faces. */
 export * from './calls'
-export * from './channels'
-export * from './console'
 export * from './errors'
-export * from './events'
-export * from './machine'
-export * from './task'
-export * from './wire'
+export * from './messages'
+export * from './payloads'
