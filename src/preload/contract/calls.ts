@@ -1,78 +1,65 @@
-/** Every call and event of the contract: one map types both ends, and validates what crosses. */
+/** Every call: what it takes and what it gives. The handlers, the preload bridge and the renderer are typed from this table. */
 import { z } from 'zod'
-import {
-  catalogImage, consolePort, createSource, figureCounters, hostInfo, logLine, machine, machineSettings, task, trashItem,
-} from './payloads'
+import { consolePort } from './console'
+import { logLine, machine, machineFigures, machineId, machineSettings, trashItem } from './machine'
+import { image, task } from './task'
 
-const id = z.object({ id: z.string() })
-const nothing = z.object({}).strict()
-const done = z.null()
+const nothing = z.object({})
+const byId = z.object({ id: machineId })
+const none = z.undefined()
+/** A machine needs a name and something to boot; everything else has a default. */
+const newMachine = machineSettings.partial().extend({ name: machineSettings.shape.name })
 
 const call = <P extends z.ZodType, R extends z.ZodType>(params: P, result: R): { params: P; result: R } => ({ params, result })
 
 export const calls = {
-  'host.info': call(nothing, hostInfo),
+  'host.info': call(nothing, z.object({
+    version: z.string(),
+    libraryPath: z.string(),
+    cpuProfiles: z.array(z.string()),
+    defaults: machineSettings.omit({ name: true }),
+    /** Of the process that holds the library. */
+    pid: z.number(),
+  })),
 
-  'vm.list': call(nothing, z.array(machine)),
-  /** By id or by name. */
-  'vm.get': call(z.object({ ref: z.string() }), machine),
-  'vm.create': call(z.object({ source: createSource, settings: machineSettings }), machine),
-  /** Hardware settings change only while the machine is stopped: `machine-running` otherwise. */
-  'vm.update': call(z.object({ id: z.string(), settings: machineSettings.partial() }), machine),
-  'vm.start': call(id, done),
-  'vm.pause': call(id, done),
-  'vm.resume': call(id, done),
-  /** Presses the power button. */
-  'vm.powerOff': call(id, done),
-  'vm.forceStop': call(id, done),
-  'vm.reset': call(id, done),
-  /** Last counters of a running machine, null when it is not running. */
-  'vm.figures': call(id, figureCounters.nullable()),
-  'vm.log': call(z.object({ id: z.string(), lines: z.number().int().min(1).max(10_000).default(500) }), z.array(logLine)),
+  'machine.list': call(nothing, z.array(machine)),
+  'machine.get': call(byId, machine),
+  /** With `image`, kernel, initrd and command line come from it; it is built or fetched first when it is not ready. */
+  'machine.create': call(z.object({ settings: newMachine, image: z.string().optional() }), machine),
+  'machine.update': call(z.object({ id: machineId, settings: machineSettings.partial() }), machine),
+  /** Resolves when the machine runs. */
+  'machine.start': call(byId, none),
+  'machine.pause': call(byId, none),
+  'machine.resume': call(byId, none),
+  /** Presses the ACPI power button; resolves at once. */
+  'machine.powerOff': call(byId, none),
+  /** Resolves when the machine is stopped. */
+  'machine.forceStop': call(byId, none),
+  'machine.reset': call(byId, none),
+  'machine.figures': call(byId, machineFigures.nullable()),
+  'machine.log': call(z.object({ id: machineId, lines: z.number().int().min(1).max(10_000).optional() }), z.array(logLine)),
+  /** Moves a stopped machine to the trash; its name is free at once. */
+  'machine.delete': call(byId, trashItem),
 
   'trash.list': call(nothing, z.array(trashItem)),
-  /** Moves a stopped machine to the trash; gives its id there. */
-  'trash.put': call(id, z.object({ trashId: z.string() })),
-  'trash.restore': call(z.object({ trashId: z.string() }), machine),
-  'trash.purge': call(z.object({ trashId: z.string() }), done),
+  /** Under its old name, or the first free one like it. */
+  'trash.restore': call(z.object({ id: z.string() }), machine),
+  'trash.purge': call(z.object({ id: z.string() }), none),
 
+  /** Everything said so far comes first, as `console.data` events with this id, then what is new. */
+  'console.open': call(z.object({ id: machineId, port: consolePort }), z.object({ consoleId: z.string() })),
+  'console.write': call(z.object({ id: machineId, port: consolePort, text: z.string().max(1_000_000) }), none),
+  'console.ack': call(z.object({ consoleId: z.string(), bytes: z.number().int().min(0) }), none),
+  'console.close': call(z.object({ consoleId: z.string() }), none),
+
+  'image.list': call(nothing, z.array(image)),
+  /** Builds or fetches; resolves with the task that does it. */
+  'image.prepare': call(z.object({ id: z.string() }), task),
   'task.list': call(nothing, z.array(task)),
-  'task.cancel': call(id, done),
-
-  'catalog.list': call(nothing, z.array(catalogImage)),
-
-  /** What a console said so far (base64), oldest first, at most 4 MiB. */
-  'console.history': call(z.object({ id: z.string(), port: consolePort }), z.object({ data: z.string() })),
-  /**
-   * Opens a live view: chunks come as `console.chunk` with this subscription's number, history first. At most
-   * `windowBytes` are under way unacknowledged.
-   */
-  'console.attach': call(z.object({ id: z.string(), port: consolePort }), z.object({ subscription: z.number().int() })),
-  'console.ack': call(z.object({ subscription: z.number().int(), bytes: z.number().int().min(0) }), done),
-  'console.detach': call(z.object({ subscription: z.number().int() }), done),
-  /** Keys for the guest, UTF-8. */
-  'console.write': call(z.object({ id: z.string(), port: consolePort, text: z.string().max(1 << 20) }), done),
+  'task.cancel': call(z.object({ id: z.string() }), none),
 } as const
 
-export type CallName = keyof typeof calls
-/** What a caller passes: defaults may be left out. */
-export type CallParams<N extends CallName> = z.input<(typeof calls)[N]['params']>
-/** What a handler gets: defaults filled in. */
-export type HandlerParams<N extends CallName> = z.output<(typeof calls)[N]['params']>
-export type CallResult<N extends CallName> = z.output<(typeof calls)[N]['result']>
-
-export const events = {
-  'vm.changed': machine,
-  'vm.gone': id,
-  'vm.figures': z.object({ id: z.string(), counters: figureCounters }),
-  'task.changed': task,
-  'trash.changed': nothing,
-  /** `data` is base64. */
-  'console.chunk': z.object({ subscription: z.number().int(), data: z.string() }),
-} as const
-
-export type EventName = keyof typeof events
-export type EventPayload<N extends EventName> = z.output<(typeof events)[N]>
-
-export const callNames = Object.keys(calls) as CallName[]
-export const isCallName = (name: string): name is CallName => Object.hasOwn(calls, name)
+export type Calls = typeof calls
+export type CallName = keyof Calls
+export type CallParams<N extends CallName> = z.input<Calls[N]['params']>
+export type CallResult<N extends CallName> = z.output<Calls[N]['result']>

@@ -1,5 +1,9 @@
-/** The contract between the manager and its faces. */
+/** The contract between the manager and everything that talks to it: calls, events, payloads, errors. Imports zod only. */
 export * from './calls'
+export * from './channels'
+export * from './console'
 export * from './errors'
-export * from './messages'
-export * from './payloads'
+export * from './events'
+export * from './machine'
+export * from './task'
+export * from './wire'
