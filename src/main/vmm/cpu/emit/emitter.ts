@@ -164,6 +164,8 @@ export interface Emitter {
   memSeg(seg: number, ea: Val): MemRef
   /** Linear address of a reference, without any check. Width 64. */
   linearAddress(at: MemRef): Val
+  /** Seg index of a reference, width 32: for helpers that check an area themselves. */
+  segmentNumber(at: MemRef): Val
   load(width: Width, at: MemRef): Val
   store(at: MemRef, value: Val): void
   /** Read, then write back: permissions for both are checked first. `change` returns the new value. */

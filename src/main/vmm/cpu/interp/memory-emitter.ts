@@ -156,6 +156,10 @@ export abstract class MemoryEmitter extends VecEmitter {
     return this.wrap(64, this.f.pure('i64.add', 'i64', [mem.address, mem.segmentBase]), true)
   }
 
+  segmentNumber(at: MemRef): Val {
+    return this.wrap(32, (at as unknown as WMem).segment, true)
+  }
+
   load(width: Width, at: MemRef): Val {
     return this.wrap(width, this.read(at as WMem, bytesOf(width)), true)
   }

@@ -303,6 +303,8 @@ export class OracleEmitter implements Emitter {
     return val(64, this.cpu.state.get64('dataBase', segment) + address)
   }
 
+  segmentNumber(at: MemRef): Val { return val(32, (at as OMem).segment) }
+
   private linear({ segment, address }: OMem, bytes: number, write: boolean): bigint {
     return linearAddress(this.cpu.state, segment, address, bytes, write)
   }
