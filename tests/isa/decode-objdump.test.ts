@@ -74,7 +74,7 @@ const SYNONYMS: Readonly<Record<string, string>> = {
   popfd: 'popf', popfq: 'popf', iretw: 'iret', iretd: 'iret', iretq: 'iret', movsxd: 'movsxd', jcxz: 'jrcxz', jecxz: 'jrcxz', xlat: 'xlatb',
   fwait: 'wait', ud2a: 'ud2', ud2b: 'ud1', int1: 'icebp', enterw: 'enter', leavew: 'leave', pushw: 'push', pushd: 'push', pushq: 'push', popw: 'pop', enterd: 'enter',
   callw: 'call', sysretl: 'sysret', sysretq: 'sysret', sysexitl: 'sysexit', sysexitq: 'sysexit', fxsave64: 'fxsave', fxrstor64: 'fxrstor',
-  xsave64: 'xsave', xrstor64: 'xrstor', xsaveopt64: 'xsaveopt', sgdtd: 'sgdt', rex: '', retd: 'ret', calld: 'call', jmpd: 'jmp', leaved: 'leave',
+  xsave64: 'xsave', xrstor64: 'xrstor', xsaveopt64: 'xsaveopt', sgdtd: 'sgdt', sgdtw: 'sgdt', sidtd: 'sidt', sidtw: 'sidt', lgdtd: 'lgdt', lgdtw: 'lgdt', lidtd: 'lidt', lidtw: 'lidt', rex: '', sysretd: 'sysret', sysexitd: 'sysexit', popd: 'pop', retd: 'ret', calld: 'call', jmpd: 'jmp', leaved: 'leave',
 }
 
 const LISTING_PREFIX = /^(rex(\.[WRXB]+)?|data16|data32|addr16|addr32|lock|repz|repnz|rep|repne|bnd|notrack|[cdefgs]s|xacquire|xrelease|data64)\s+/
@@ -90,6 +90,7 @@ function sameName(insn: DecodedInsn, listed: string): boolean {
   const ours = normal(insn.row.mnemonic)
   const theirs = normal(listed)
   if (ours === theirs) return true
+  if (/^mov[dq]$/.test(ours) && /^mov[dq]$/.test(theirs)) return true
   // Strings: MOVS for MOVSD/MOVSW/MOVSQ and operand forms; far jumps and calls; hints; pseudo-comparisons CMPEQPS.
   const stem = (name: string): string => name.replace(/^(movs|cmps|stos|lods|scas|ins|outs)[bwdq]$/, '$1')
   if (stem(ours) === stem(theirs)) return true
@@ -103,7 +104,8 @@ const HINTS = new Set(['nop', 'nopw', 'prefetch', 'prefetchw', 'prefetchwt1', 'p
 
 describe.each([64, 32, 16] as const)('decoder and objdump in %i-bit mode', (mode) => {
   const random = new Random(mode * 101)
-  const rows = isaRows.map((_, i) => i).filter((i) => isaRows[i].modes !== (mode === 64 ? 'not64' : 'only64'))
+  // The listing joins FWAIT and what follows.
+  const rows = isaRows.map((_, i) => i).filter((i) => isaRows[i].mnemonic !== 'FWAIT' && isaRows[i].modes !== (mode === 64 ? 'not64' : 'only64'))
   const samples = rows.flatMap((i) => Array.from({ length: PER_ROW }, () => randomBytes(i, mode, random)))
   const image = new Uint8Array(samples.length * SLOT).fill(0x90)
   samples.forEach((bytes, i) => image.set(bytes, i * SLOT))

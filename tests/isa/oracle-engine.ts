@@ -20,6 +20,7 @@ class TestMemory implements LinearMemory {
 
   /** Index of a byte in `ram`. */
   private at(linear: bigint, { write, fetch, privilege }: Access = {}): number {
+    if (BigInt.asUintN(64, BigInt.asIntN(48, linear)) !== BigInt.asUintN(64, linear)) throw new CpuFault(Vector.GP, 0)
     const address = Number(linear)
     const isUser = privilege === 'user' || (privilege !== 'system' && this.state.get('cpl') === 3)
     const isKernel = linear >= KERNEL && linear < KERNEL + BigInt(RAM_BYTES)
