@@ -1,7 +1,7 @@
 /** Segment descriptors: reading, checking and loading them. Intel SDM vol. 3, 3.4 and 5.6 ff. */
 import { CpuFault, Vector, type CpuContext } from '../core/context'
 import type { CpuState } from '../state/access'
-import { Seg } from '../state/layout'
+import { Seg, offsetOf } from '../state/layout'
 import { Flag } from '../state/flags'
 
 /** Bits of `segAttr`. */
@@ -114,21 +114,29 @@ export function setBusy(cpu: CpuContext, d: Descriptor, busy: boolean): void {
   cpu.memory.write(d.at + 5n, 1, busy ? byte | 2 : byte & ~2, 'system')
 }
 
+const AT_SELECTOR = offsetOf('segSelector')
+const AT_BASE = offsetOf('segBase')
+const AT_LIMIT = offsetOf('segLimit')
+const AT_ATTR = offsetOf('segAttr')
+
+/** Writes every part of a segment register; base below 4 GiB. Part of each system call and interrupt: no lookup by name. */
+export function putSegment({ view }: CpuState, seg: number, selector: number, base: number, limit: number, attr: number): void {
+  view.setInt32(AT_SELECTOR + seg * 4, selector, true)
+  view.setInt32(AT_BASE + seg * 8, base, true)
+  view.setInt32(AT_BASE + seg * 8 + 4, 0, true)
+  view.setInt32(AT_LIMIT + seg * 4, limit, true)
+  view.setInt32(AT_ATTR + seg * 4, attr, true)
+}
+
 /** Loads a segment register's hidden part from a checked code or data descriptor. */
 export function setSegment(state: CpuState, seg: number, selector: number, d: Descriptor): void {
-  state.set('segSelector', selector, seg)
-  state.setLoHi('segBase', descriptorBase(d), 0, seg)
-  state.set('segLimit', descriptorLimit(d), seg)
-  state.set('segAttr', d.attr | 1, seg)
+  putSegment(state, seg, selector, descriptorBase(d), descriptorLimit(d), d.attr | 1)
 }
 
 /** Loads a null selector. `dpl` is kept for SS, whose privilege is the CPL. */
 export function setNullSegment(state: CpuState, seg: number, selector: number, dpl = 0): void {
-  state.set('segSelector', selector, seg)
-  // FS and GS keep their base in 64-bit mode on some processors; AMD keeps it, Intel clears it.
-  state.setLoHi('segBase', 0, 0, seg)
-  state.set('segLimit', 0, seg)
-  state.set('segAttr', Attr.UNUSABLE | (dpl << 5), seg)
+  // The base goes too, for FS and GS in 64-bit mode as well: CPUID says so (NullSelectorClearsBase).
+  putSegment(state, seg, selector, 0, 0, Attr.UNUSABLE | (dpl << 5))
 }
 
 const REAL_MODE_DATA = 0x93

@@ -4,7 +4,7 @@
  */
 import { CpuFault, Vector, type CpuContext } from '../core/context'
 import type { CpuState } from '../state/access'
-import { packRflags } from '../state/flags'
+import { packRflagsLow } from '../state/flags'
 import { Gpr, Seg, offsetOf } from '../state/layout'
 import {
   SystemType, descriptorAddress, isNull, makeDescriptor, markAccessed, selectorError, setNullSegment, setSegment, Attr, type Descriptor,
@@ -82,7 +82,7 @@ function pushFrame(cpu: CpuContext, event: PendingEvent, privilege: number): voi
   if (event.errorCode !== undefined) state.setLoHi('scratch', event.errorCode, 0, i++)
   state.set64('scratch', event.returnRip, i++)
   state.setLoHi('scratch', state.get('segSelector', Seg.CS), 0, i++)
-  const flags = Number(packRflags(state)) | (event.kind === 'fault' ? FLAG_RF : 0)
+  const flags = packRflagsLow(state) | (event.kind === 'fault' ? FLAG_RF : 0)
   state.setLoHi('scratch', flags, 0, i++)
   state.setLoHi('scratch', state.lo('gpr', Gpr.RSP), state.hi('gpr', Gpr.RSP), i++)
   state.setLoHi('scratch', state.get('segSelector', Seg.SS), 0, i)

@@ -1,5 +1,6 @@
 /** RFLAGS: bit positions, and packing of the lazy arithmetic flags (see `ccResult`, `ccCarry` in the layout). */
 import type { CpuState } from './access'
+import { offsetOf } from './layout'
 
 /** Intel SDM vol. 1, 3.4.3. */
 export const Flag = {
@@ -19,6 +20,12 @@ export const CC_CARRY_AF = 1n << 3n
 export const CC_CARRY_SF_INVERT = 1n
 export const CC_CARRY_PF_SHIFT = 8n
 
+const AT_RESULT = offsetOf('ccResult')
+const AT_CARRY = offsetOf('ccCarry')
+const AT_RFLAGS = offsetOf('rflags')
+const ARITH_LOW = Number(ARITH_FLAGS)
+const DEFINED_LOW = Number(RFLAGS_DEFINED)
+
 function evenParity(byte: number): boolean {
   let b = byte ^ (byte >> 4)
   b ^= b >> 2
@@ -26,34 +33,44 @@ function evenParity(byte: number): boolean {
   return (b & 1) === 0
 }
 
+/** RFLAGS as the architecture shows it, low half (nothing is defined above): without bigint, for system calls and interrupts. */
+export function packRflagsLow({ view }: CpuState): number {
+  const resultLo = view.getInt32(AT_RESULT, true)
+  const resultHi = view.getInt32(AT_RESULT + 4, true)
+  const carryLo = view.getInt32(AT_CARRY, true)
+  const carryHi = view.getInt32(AT_CARRY + 4, true)
+  const cf = carryHi >>> 31
+  const of = cf ^ ((carryHi >>> 30) & 1)
+  const af = (carryLo >>> 3) & 1
+  const zf = (resultLo | resultHi) === 0 ? 1 : 0
+  const sf = (resultHi >>> 31) ^ (carryLo & 1)
+  const pf = evenParity((resultLo ^ (carryLo >>> Number(CC_CARRY_PF_SHIFT))) & 0xff) ? 1 : 0
+  return (view.getInt32(AT_RFLAGS, true) | 2 | cf | (pf << 2) | (af << 4) | (zf << 6) | (sf << 7) | (of << 11)) >>> 0
+}
+
+/** Sets every flag from the low half of an architectural RFLAGS value (undefined bits are dropped). */
+export function unpackRflagsLow({ view }: CpuState, value: number): void {
+  view.setInt32(AT_RFLAGS, (value & DEFINED_LOW & ~ARITH_LOW) | 2, true)
+  view.setInt32(AT_RFLAGS + 4, 0, true)
+  const zf = (value >>> 6) & 1
+  const sf = (value >>> 7) & 1
+  const pf = (value >>> 2) & 1
+  const cf = value & 1
+  const of = (value >>> 11) & 1
+  const af = (value >>> 4) & 1
+  // ccResult is 0 or 1: its byte has even parity for 0, odd for 1; the delta byte and bit 0 of ccCarry repair PF and SF.
+  view.setInt32(AT_RESULT, zf ^ 1, true)
+  view.setInt32(AT_RESULT + 4, 0, true)
+  view.setInt32(AT_CARRY, sf | (af << 3) | ((zf ^ pf) << Number(CC_CARRY_PF_SHIFT)), true)
+  view.setInt32(AT_CARRY + 4, (cf << 31) | ((cf ^ of) << 30), true)
+}
+
 /** RFLAGS as the architecture shows it. */
 export function packRflags(state: CpuState): bigint {
-  const result = state.get64('ccResult')
-  const carry = state.get64('ccCarry')
-  const cf = carry >> 63n
-  const of = cf ^ ((carry >> 62n) & 1n)
-  const af = (carry >> 3n) & 1n
-  const zf = result === 0n ? 1n : 0n
-  const sf = (result >> 63n) ^ (carry & 1n)
-  const pf = evenParity(Number((result ^ (carry >> CC_CARRY_PF_SHIFT)) & 0xffn)) ? 1n : 0n
-  return state.get64('rflags') | 2n | cf | (pf << 2n) | (af << 4n) | (zf << 6n) | (sf << 7n) | (of << 11n)
+  return BigInt(packRflagsLow(state))
 }
 
 /** Sets every flag from an architectural RFLAGS value (undefined bits are dropped). */
 export function unpackRflags(state: CpuState, value: bigint): void {
-  state.set64('rflags', (value & RFLAGS_DEFINED & ~ARITH_FLAGS) | 2n)
-  const zf = (value & Flag.ZF) !== 0n
-  const sf = (value & Flag.SF) !== 0n
-  const pf = (value & Flag.PF) !== 0n
-  // ccResult is 0 or 1: its byte has even parity for 0, odd for 1; the delta byte and bit 0 of ccCarry repair PF and SF.
-  const result = zf ? 0n : 1n
-  const parityDelta = zf === pf ? 0n : 1n
-  let carry = (sf ? CC_CARRY_SF_INVERT : 0n) | (parityDelta << CC_CARRY_PF_SHIFT)
-  const cf = (value & Flag.CF) !== 0n
-  const of = (value & Flag.OF) !== 0n
-  if (cf) carry |= CC_CARRY_CF
-  if (cf !== of) carry |= CC_CARRY_OF
-  if ((value & Flag.AF) !== 0n) carry |= CC_CARRY_AF
-  state.set64('ccResult', result)
-  state.set64('ccCarry', carry)
+  unpackRflagsLow(state, Number(value & 0xffff_ffffn))
 }

@@ -1,6 +1,6 @@
 /** The mode key: everything that decoding a byte sequence depends on, folded into one small integer. */
 import type { CpuState } from './access'
-import { Seg } from './layout'
+import { Seg, offsetOf } from './layout'
 
 /** Bits of the mode key. Decoded code and translations are valid for one key only. */
 export const Mode = {
@@ -28,49 +28,74 @@ const ATTR_DB = 1 << 14
 const ATTR_L = 1 << 13
 const ATTR_UNUSABLE = 1 << 16
 
-function isFlatData(state: CpuState, seg: number): boolean {
-  const attr = state.get('segAttr', seg)
-  if ((attr & ATTR_UNUSABLE) !== 0 || (attr & 0x80) === 0) return false
-  const writable = (attr & 0x1a) === 0x12 && (attr & 4) === 0
-  return writable && state.get('segLimit', seg) === 0xffff_ffff
+const AT_CR0 = offsetOf('cr0')
+const AT_CR4 = offsetOf('cr4')
+const AT_EFER = offsetOf('efer')
+const AT_RFLAGS = offsetOf('rflags')
+const AT_DR7 = offsetOf('dr', 7)
+const AT_CPL = offsetOf('cpl')
+const AT_ATTR = offsetOf('segAttr')
+const AT_LIMIT = offsetOf('segLimit')
+const AT_BASE = offsetOf('segBase')
+const AT_FLAT = offsetOf('segFlat')
+const AT_DATA_BASE = offsetOf('dataBase')
+const AT_STACK_BASE = offsetOf('stackBase')
+const AT_STACK_MASK = offsetOf('stackMask')
+const AT_CODE_BASE = offsetOf('codeBase')
+const AT_MODE_KEY = offsetOf('modeKey')
+
+/** Usable, present, expand-up and writable data over 4 GiB. */
+function isFlatData(view: DataView, seg: number): boolean {
+  const attr = view.getInt32(AT_ATTR + seg * 4, true)
+  return (attr & (ATTR_UNUSABLE | 0x9e)) === 0x92 && view.getInt32(AT_LIMIT + seg * 4, true) === -1
 }
 
 /** Computes the key from the architectural state. */
-export function computeModeKey(state: CpuState): number {
+export function computeModeKey({ view }: CpuState): number {
   let key = 0
-  const cr0 = state.lo('cr0')
-  const rflags = state.lo('rflags')
-  const long = (state.lo('efer') & 0x400) !== 0
-  const csAttr = state.get('segAttr', Seg.CS)
+  const cr0 = view.getInt32(AT_CR0, true)
+  const rflags = view.getInt32(AT_RFLAGS, true)
+  const long = (view.getInt32(AT_EFER, true) & 0x400) !== 0
+  const csAttr = view.getInt32(AT_ATTR + Seg.CS * 4, true)
   if (cr0 & 1) key |= Mode.PROTECTED
   if (rflags & 0x2_0000) key |= Mode.V86
   if (long) key |= Mode.LONG
   if (long && csAttr & ATTR_L) key |= Mode.CODE64
   else if (csAttr & ATTR_DB) key |= Mode.CODE32
   const flat = (key & Mode.CODE64) !== 0 ||
-    (isFlatData(state, Seg.DS) && isFlatData(state, Seg.ES) && isFlatData(state, Seg.SS) &&
-      state.get('segLimit', Seg.CS) === 0xffff_ffff)
+    (isFlatData(view, Seg.DS) && isFlatData(view, Seg.ES) && isFlatData(view, Seg.SS) &&
+      view.getInt32(AT_LIMIT + Seg.CS * 4, true) === -1)
   if (flat) key |= Mode.FLAT
-  if (state.get('cpl') === 3) key |= Mode.USER
-  if (rflags & 0x100 || state.lo('dr', 7) & 0xff) key |= Mode.SINGLE_STEP
-  if (cr0 & 0xc || (state.lo('cr4') & 0x200) === 0) key |= Mode.FPU_TRAP
+  if (view.getInt32(AT_CPL, true) === 3) key |= Mode.USER
+  if (rflags & 0x100 || view.getInt32(AT_DR7, true) & 0xff) key |= Mode.SINGLE_STEP
+  if (cr0 & 0xc || (view.getInt32(AT_CR4, true) & 0x200) === 0) key |= Mode.FPU_TRAP
   return key
+}
+
+function put64(view: DataView, at: number, lo: number, hi: number): void {
+  view.setInt32(at, lo, true)
+  view.setInt32(at + 4, hi, true)
 }
 
 /**
  * Recomputes every derived cell (mode key, stack mask and base, code base) after a change of segments,
  * control registers, EFER, RFLAGS.TF/VM, debug registers or CPL.
+ * Runs at every system call, interrupt and return, so it works on the view with constant offsets and no bigint.
  */
 export function updateDerivedState(state: CpuState): void {
+  const { view } = state
   const key = computeModeKey(state)
-  state.set('modeKey', key)
-  for (let seg = Seg.ES as number; seg <= Seg.GS; seg++) state.set('segFlat', isFlatData(state, seg) ? 1 : 0, seg)
+  view.setInt32(AT_MODE_KEY, key, true)
   const is64 = (key & Mode.CODE64) !== 0
-  const ss32 = (state.get('segAttr', Seg.SS) & ATTR_DB) !== 0
-  state.set64('stackMask', is64 ? 0xffff_ffff_ffff_ffffn : ss32 ? 0xffff_ffffn : 0xffffn)
+  const ss32 = (view.getInt32(AT_ATTR + Seg.SS * 4, true) & ATTR_DB) !== 0
+  put64(view, AT_STACK_MASK, is64 || ss32 ? -1 : 0xffff, is64 ? -1 : 0)
   for (let seg = Seg.ES as number; seg <= Seg.GS; seg++) {
-    state.set64('dataBase', is64 && seg < Seg.FS ? 0n : state.get64('segBase', seg), seg)
+    view.setInt32(AT_FLAT + seg * 4, isFlatData(view, seg) ? 1 : 0, true)
+    const counts = !is64 || seg >= Seg.FS
+    const lo = counts ? view.getInt32(AT_BASE + seg * 8, true) : 0
+    const hi = counts ? view.getInt32(AT_BASE + seg * 8 + 4, true) : 0
+    put64(view, AT_DATA_BASE + seg * 8, lo, hi)
+    if (seg === Seg.SS) put64(view, AT_STACK_BASE, lo, hi)
+    if (seg === Seg.CS) put64(view, AT_CODE_BASE, lo, hi)
   }
-  state.set64('stackBase', is64 ? 0n : state.get64('segBase', Seg.SS))
-  state.set64('codeBase', is64 ? 0n : state.get64('segBase', Seg.CS))
 }

@@ -1,8 +1,8 @@
 /** SYSCALL, SYSRET, SYSENTER, SYSEXIT: fixed flat segments, no descriptor is read. SDM vol. 2; AMD APM vol. 3 for compatibility mode. */
 import { CpuFault, Vector, type CpuContext } from '../../core/context'
 import type { Helper } from '../../emit/emitter'
-import { is64Bit, isLongMode, isProtected } from '../../events/descriptors'
-import { packRflags, unpackRflags } from '../../state/flags'
+import { is64Bit, isLongMode, isProtected, putSegment } from '../../events/descriptors'
+import { packRflagsLow, unpackRflagsLow } from '../../state/flags'
 import type { CpuState } from '../../state/access'
 import { Gpr, Seg } from '../../state/layout'
 
@@ -15,12 +15,8 @@ const RF = 0x1_0000
 const VM = 0x2_0000
 const IF = 0x200
 
-function setFlat(state: CpuState, seg: number, selector: number, attr: number): void {
-  state.set('segSelector', selector, seg)
-  state.setLoHi('segBase', 0, 0, seg)
-  state.set('segLimit', 0xffff_ffff, seg)
-  state.set('segAttr', attr, seg)
-}
+const setFlat = (state: CpuState, seg: number, selector: number, attr: number): void =>
+  putSegment(state, seg, selector, 0, 0xffff_ffff, attr)
 
 function requireSyscall(state: CpuState): void {
   if ((state.lo('efer') & EFER_SCE) === 0 || !isProtected(state)) throw new CpuFault(Vector.UD)
@@ -33,12 +29,13 @@ export const syscallHelper: Helper = {
     requireSyscall(state)
     const selector = state.hi('star') & 0xffff
     const long = isLongMode(state)
-    const rflags = packRflags(state)
+    const rflags = packRflagsLow(state)
     state.setGpr(Gpr.RCX, long ? nextRip : nextRip & 0xffff_ffffn)
     if (long) {
-      state.setGpr(Gpr.R11, rflags & ~BigInt(RF))
-      state.set64('rip', is64Bit(state) ? state.get64('lstar') : state.get64('cstar'))
-      unpackRflags(state, rflags & ~state.get64('sfmask') & ~BigInt(RF))
+      state.setLoHi('gpr', rflags & ~RF, 0, Gpr.R11)
+      const target = is64Bit(state) ? 'lstar' : 'cstar'
+      state.setLoHi('rip', state.lo(target), state.hi(target))
+      unpackRflagsLow(state, rflags & ~state.lo('sfmask') & ~RF)
     } else {
       state.setLoHi('rip', state.lo('star'), 0)
       state.setLoHi('rflags', state.lo('rflags') & ~(IF | RF | VM), 0)
@@ -51,7 +48,7 @@ export const syscallHelper: Helper = {
 }
 
 /** Flags SYSRET takes from R11. */
-const SYSRET_FLAGS = 0x3c_7fd7n
+const SYSRET_FLAGS = 0x3c_7fd7
 
 export const sysretHelper: Helper = {
   name: 'sysret', args: ['i32'], faults: true,
@@ -70,7 +67,7 @@ export const sysretHelper: Helper = {
       setFlat(state, Seg.CS, selector | 3, CODE32 | DPL3)
     }
     setFlat(state, Seg.SS, ((selector + 8) | 3) & 0xffff, DATA | DPL3)
-    if (long) unpackRflags(state, (state.gpr(Gpr.R11) & SYSRET_FLAGS) | 2n)
+    if (long) unpackRflagsLow(state, (state.lo('gpr', Gpr.R11) & SYSRET_FLAGS) | 2)
     else state.setLoHi('rflags', state.lo('rflags') | IF, 0)
     state.set('cpl', 3)
     cpu.modeChanged()

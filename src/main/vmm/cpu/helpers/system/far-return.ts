@@ -6,7 +6,7 @@ import {
 } from '../../events/descriptors'
 import { StackReader } from '../../events/stack'
 import { returnFromTask } from '../../events/task-switch'
-import { Flag, packRflags, unpackRflags } from '../../state/flags'
+import { Flag, packRflags, packRflagsLow, unpackRflags, unpackRflagsLow } from '../../state/flags'
 import { Gpr, Seg, offsetOf } from '../../state/layout'
 import {
   checkTarget, dropInnerSegments, enterCode, inNewTask, loadReturnStack, readReturnCode, readReturnStack, setReturnPointer,
@@ -145,14 +145,14 @@ function iret64(cpu: CpuContext): void {
   const at = offsetOf('scratch')
   cpu.memory.readBytes(state.gpr(Gpr.RSP), state.bytes.subarray(at, at + FRAME_BYTES))
   const cpl = state.get('cpl')
-  const mask = changeable(cpl, (state.lo('rflags') >> 12) & 3, 8)
+  const mask = Number(changeable(cpl, (state.lo('rflags') >> 12) & 3, 8))
   const rip = state.get64('scratch')
   const selector = state.lo('scratch', 1) & 0xffff
-  const flags = state.get64('scratch', 2)
+  const flags = state.lo('scratch', 2)
   const rsp = state.get64('scratch', 3)
   const ss = state.lo('scratch', 4) & 0xffff
   returnOuter(cpu, readReturnCode(cpu, selector), rip, rsp, ss)
-  setFlags(cpu, flags, mask)
+  unpackRflagsLow(state, (packRflagsLow(state) & ~mask) | (flags & mask))
 }
 
 const bytesOf = (bits: number): Bytes => (bits === 64 ? 8 : bits === 16 ? 2 : 4)
