@@ -141,6 +141,7 @@ export async function runMachine(options: RunOptions): Promise<number> {
     })
     loop = new MachineLoop(machine)
     const reason = await loop.run()
+    await machine.drain()
     report(reason, machine)
     if (options.stats) await writeFile(options.stats, `${JSON.stringify({ stop: reason, ...machine.figures() }, null, 2)}\n`)
     return quit ? ExitCode.QUIT : exitCodeOf(reason)

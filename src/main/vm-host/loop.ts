@@ -9,6 +9,7 @@ const LONGEST_SLEEP_MS = 1000
 
 export class MachineLoop {
   private paused = false
+  private held = false
   private stopRequested: StopReason | undefined
   private wakeUp: (() => void) | undefined
   private woken = false
@@ -22,7 +23,7 @@ export class MachineLoop {
     this.machine.resumeClock()
     for (;;) {
       if (this.stopRequested) return this.stopRequested
-      if (this.paused) {
+      if (this.paused || this.held) {
         await this.sleep(Infinity)
         continue
       }
@@ -75,6 +76,12 @@ export class MachineLoop {
     this.paused = false
     this.machine.resumeClock()
     this.wake()
+  }
+
+  /** Holds the guest while whoever reads its console cannot keep up. The guest's clock goes on: it sees a slow line. */
+  hold(held: boolean): void {
+    this.held = held
+    if (!held) this.wake()
   }
 
   /** Ends the loop before the next slice. */

@@ -213,6 +213,10 @@ export class EmbeddedMachine implements Machine {
     this.wake()
   }
 
+  async drain(): Promise<void> {
+    for (const disk of this.board.disks) await disk.drain()
+  }
+
   figures(): MachineFigures {
     const { counters } = this.cpu
     const disk = { readBytes: 0, writtenBytes: 0, requests: 0 }

@@ -96,6 +96,8 @@ export interface Machine {
   pressPowerButton(): void
   /** Hard reset, as the reset button. */
   reset(): void
+  /** Resolves when no disk request is under way; call before the disks are closed. */
+  drain(): Promise<void>
   figures(): MachineFigures
   /** Readable one-page state for crash reports: registers, mode, last exits. */
   describe(): string

@@ -1,0 +1,133 @@
+/** The manager's end of a machine's process: starts it, talks to it, notices when it dies or hangs. */
+import { fork, type ChildProcess } from 'node:child_process'
+import { fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type LaunchConfig, type HostConsolePort, type ToHost } from '../../vm-host/protocol'
+
+const START_TIMEOUT_MS = 60_000
+const STOP_TIMEOUT_MS = 10_000
+
+/** How a machine's process ended. */
+export type ProcessEnd =
+  | { readonly kind: 'power-off' | 'reset' }
+  | { readonly kind: 'refused'; readonly code: string; readonly message: string }
+  | { readonly kind: 'crashed'; readonly message: string; readonly report?: string }
+
+export interface MachineProcessEvents {
+  onHeartbeat(paused: boolean, figures: HostFigures): void
+  onOutput(port: HostConsolePort, bytes: Uint8Array): void
+  onLog(level: 'debug' | 'info' | 'warn' | 'error', text: string): void
+  /** Exactly once, after everything else. */
+  onEnd(end: ProcessEnd): void
+}
+
+export interface MachineProcessOptions {
+  /** The bundled entry of `src/main/vm-host`. */
+  readonly entry: string
+  readonly config: LaunchConfig
+  readonly events: MachineProcessEvents
+}
+
+export class MachineProcess {
+  private readonly child: ChildProcess
+  private end: ProcessEnd | undefined
+  private lastSign = Date.now()
+  private readonly watchdog: NodeJS.Timeout
+  private started!: { resolve: () => void; reject: (error: Error) => void }
+  /** Resolves when the guest runs; rejects with the reason it does not. */
+  readonly running: Promise<void>
+  private readonly ended: Promise<void>
+  private isRunning = false
+
+  constructor(private readonly options: MachineProcessOptions) {
+    this.running = new Promise<void>((resolve, reject) => (this.started = { resolve, reject }))
+    this.child = fork(options.entry, [], {
+      serialization: 'advanced', stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: { ...process.env, ELECTRON_RUN_AS_NODE: '1' }, execArgv: [],
+    })
+    let complaints = ''
+    this.child.stderr?.on('data', (chunk: Buffer) => (complaints = (complaints + chunk.toString()).slice(-4000)))
+    this.child.on('message', (message) => this.receive(message))
+    this.child.on('error', (error) => (this.end ??= { kind: 'crashed', message: `the machine's process could not be started: ${error.message}` }))
+    this.ended = new Promise((resolve) => {
+      this.child.on('close', (code, signal) => {
+        this.closed(code, signal, complaints)
+        resolve()
+      })
+    })
+    this.watchdog = setInterval(() => this.watch(), 1000)
+    this.watchdog.unref()
+  }
+
+  get pid(): number | undefined {
+    return this.child.pid
+  }
+
+  private receive(raw: unknown): void {
+    this.lastSign = Date.now()
+    const parsed = fromHost.safeParse(raw)
+    if (!parsed.success) return this.options.events.onLog('error', `the machine's process sent something unknown: ${parsed.error.message}`)
+    this.handle(parsed.data)
+  }
+
+  private handle(message: FromHost): void {
+    const { events, config } = this.options
+    switch (message.type) {
+      case 'ready': this.send({ type: 'launch', config }); break
+      case 'running':
+        this.isRunning = true
+        this.started.resolve()
+        break
+      case 'refused': this.end = { kind: 'refused', code: message.code, message: message.message }; break
+      case 'heartbeat': events.onHeartbeat(message.paused, message.figures); break
+      case 'output': events.onOutput(message.port, message.bytes); break
+      case 'log': events.onLog(message.level, message.text); break
+      case 'stopped': this.end = endOf(message); break
+    }
+  }
+
+  private watch(): void {
+    const silent = Date.now() - this.lastSign
+    const limit = this.isRunning ? HUNG_AFTER_MS : START_TIMEOUT_MS
+    if (silent < limit || this.end) return
+    this.end = { kind: 'crashed', message: `the machine's process gave no sign of life for ${Math.round(silent / 1000)} s and was ended` }
+    this.child.kill('SIGKILL')
+  }
+
+  private closed(code: number | null, signal: NodeJS.Signals | null, complaints: string): void {
+    clearInterval(this.watchdog)
+    const how = signal ? `was killed by ${signal}` : `ended with exit code ${code ?? 'unknown'}`
+    const tail = complaints.trim() === '' ? '' : `: ${complaints.trim().split('\n').slice(-3).join(' ')}`
+    const end = this.end ?? { kind: 'crashed' as const, message: `the machine's process ${how}${tail}` }
+    this.started.reject(new ProcessEndError(end))
+    // Nobody may be waiting for the start any more.
+    this.running.catch(() => undefined)
+    this.options.events.onEnd(end)
+  }
+
+  send(message: ToHost): void {
+    if (this.child.connected) this.child.send(message)
+  }
+
+  /** Ends the machine without asking the guest. Resolves when the process is gone. */
+  async stop(): Promise<void> {
+    this.send({ type: 'stop' })
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), STOP_TIMEOUT_MS)
+    // A stopped (SIGSTOP) or spinning process would never read the message.
+    await this.ended
+    clearTimeout(timer)
+  }
+}
+
+/** Why a machine did not come to run. */
+export class ProcessEndError extends Error {
+  constructor(readonly end: ProcessEnd) {
+    super(end.kind === 'refused' || end.kind === 'crashed' ? end.message : `the machine stopped at once (${end.kind})`)
+  }
+}
+
+function endOf(message: Extract<FromHost, { type: 'stopped' }>): ProcessEnd {
+  const { reason, report } = message
+  switch (reason.kind) {
+    case 'power-off': case 'reset': return { kind: reason.kind }
+    case 'triple-fault': return { kind: 'crashed', message: `the guest crashed (${reason.detail})`, ...(report ? { report } : {}) }
+    case 'error': return { kind: 'crashed', message: reason.message, ...(report ? { report } : {}) }
+  }
+}

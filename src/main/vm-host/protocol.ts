@@ -1,0 +1,80 @@
+/** Messages between the manager and the process that runs one machine. Sent by Node's IPC with advanced serialisation. */
+import { z } from 'zod'
+
+export const CONSOLE_PORTS = ['ttyS0', 'hvc0'] as const
+const port = z.enum(CONSOLE_PORTS)
+export type HostConsolePort = z.infer<typeof port>
+const bytes = z.instanceof(Uint8Array)
+
+/** Everything the process needs: paths it opens itself, so that the manager never holds a guest's files. */
+export const launchConfig = z.object({
+  name: z.string(),
+  uuid: z.string(),
+  memoryMiB: z.number().int(),
+  cpuProfile: z.string(),
+  kernel: z.string(),
+  initrd: z.string(),
+  commandLine: z.string(),
+  disks: z.array(z.object({ path: z.string(), format: z.enum(['raw', 'qcow2']), readOnly: z.boolean() })),
+  onReset: z.enum(['reboot', 'stop']),
+  maxTier: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+  /** Folder for crash reports. */
+  logDir: z.string(),
+})
+export type LaunchConfig = z.infer<typeof launchConfig>
+
+export const toHost = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('launch'), config: launchConfig }),
+  z.object({ type: z.literal('pause') }),
+  z.object({ type: z.literal('resume') }),
+  z.object({ type: z.literal('reset') }),
+  z.object({ type: z.literal('power-button') }),
+  z.object({ type: z.literal('stop') }),
+  z.object({ type: z.literal('input'), port, bytes }),
+  /** The manager has stored this much of what a console said. */
+  z.object({ type: z.literal('ack'), port, count: z.number().int().nonnegative() }),
+])
+export type ToHost = z.infer<typeof toHost>
+
+export const hostFigures = z.object({
+  instructions: z.number(),
+  guestRunNs: z.number(),
+  idleNs: z.number(),
+  tierNs: z.record(z.string(), z.number()),
+  interrupts: z.number(),
+  exits: z.record(z.string(), z.number()),
+  readBytes: z.number(),
+  writtenBytes: z.number(),
+  residentGuestBytes: z.number(),
+  processBytes: z.number(),
+  processCpuSeconds: z.number(),
+  unimplemented: z.record(z.string(), z.number()),
+})
+export type HostFigures = z.infer<typeof hostFigures>
+
+const stopReason = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('power-off') }),
+  z.object({ kind: z.literal('reset') }),
+  z.object({ kind: z.literal('triple-fault'), detail: z.string() }),
+  z.object({ kind: z.literal('error'), code: z.string(), message: z.string() }),
+])
+
+export const fromHost = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('ready') }),
+  z.object({ type: z.literal('running') }),
+  /** Could not be started: code of a VmmError, message for people. */
+  z.object({ type: z.literal('refused'), code: z.string(), message: z.string() }),
+  z.object({ type: z.literal('heartbeat'), paused: z.boolean(), figures: hostFigures }),
+  z.object({ type: z.literal('output'), port, bytes }),
+  z.object({ type: z.literal('log'), level: z.enum(['debug', 'info', 'warn', 'error']), text: z.string() }),
+  z.object({ type: z.literal('stopped'), reason: stopReason, report: z.string().optional() }),
+])
+export type FromHost = z.infer<typeof fromHost>
+
+/** Between two heartbeats. */
+export const HEARTBEAT_MS = 500
+/** Without one for this long the process counts as hung. */
+export const HUNG_AFTER_MS = 8000
+/** Unacknowledged console bytes at which the guest is held, and below which it goes on. */
+export const HOLD_ABOVE_BYTES = 1 << 20
+export const RELEASE_BELOW_BYTES = 1 << 18
