@@ -72,12 +72,16 @@ export function makeDescriptor(selector: number, at: bigint, lo: number, hi: num
   }
 }
 
+/** The last cell of `scratch` is the buffer of descriptor reads: callers keep their values in the others. */
+const SCRATCH_SLOT = 7
+const AT_SCRATCH = offsetOf('scratch', SCRATCH_SLOT)
+
 /** Reads a descriptor; undefined where the selector is outside its table. */
 export function tryReadDescriptor(cpu: CpuContext, selector: number): Descriptor | undefined {
   const at = descriptorAddress(cpu.state, selector)
   if (at === undefined) return undefined
-  const lo = cpu.memory.read(at, 4, 'system')
-  return makeDescriptor(selector, at, lo, cpu.memory.read(at + 4n, 4, 'system'))
+  cpu.memory.readBytes(at, cpu.state.bytes.subarray(AT_SCRATCH, AT_SCRATCH + 8), 'system')
+  return makeDescriptor(selector, at, cpu.state.lo('scratch', SCRATCH_SLOT), cpu.state.hi('scratch', SCRATCH_SLOT))
 }
 
 /** @throws CpuFault `vector` (selector) where the selector is null or outside its table (null: error code `ext` alone) */

@@ -138,6 +138,15 @@ function iretProtected(cpu: CpuContext, bytes: Bytes): void {
 
 const FRAME_BYTES = 40
 
+const ALWAYS_LOW = Number(ALWAYS | UPPER)
+const IF_LOW = Number(Flag.IF)
+const RING0_LOW = Number(Flag.IOPL | Flag.VIF | Flag.VIP)
+
+/** As `changeable` for 64-bit frames. */
+function changeableLow(cpl: number, iopl: number): number {
+  return ALWAYS_LOW | (cpl <= iopl ? IF_LOW : 0) | (cpl === 0 ? RING0_LOW : 0)
+}
+
 /** IRETQ: one block read of the five values. */
 function iret64(cpu: CpuContext): void {
   const { state } = cpu
@@ -145,7 +154,7 @@ function iret64(cpu: CpuContext): void {
   const at = offsetOf('scratch')
   cpu.memory.readBytes(state.gpr(Gpr.RSP), state.bytes.subarray(at, at + FRAME_BYTES))
   const cpl = state.get('cpl')
-  const mask = Number(changeable(cpl, (state.lo('rflags') >> 12) & 3, 8))
+  const mask = changeableLow(cpl, (state.lo('rflags') >> 12) & 3)
   const rip = state.get64('scratch')
   const selector = state.lo('scratch', 1) & 0xffff
   const flags = state.lo('scratch', 2)
