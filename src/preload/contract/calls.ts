@@ -46,7 +46,10 @@ export const calls = {
   'trash.restore': call(z.object({ id: z.string() }), machine),
   'trash.purge': call(z.object({ id: z.string() }), none),
 
-  /** Everything said so far comes first, as `console.data` events with this id, then what is new. */
+  /**
+   * Everything said so far comes first, as `console.data` events with this id, then what is new.
+   * It stays open while the machine stops and starts, until `console.close` or the client goes.
+   */
   'console.open': call(z.object({ id: machineId, port: consolePort }), z.object({ consoleId: z.string() })),
   'console.write': call(z.object({ id: machineId, port: consolePort, text: z.string().max(1_000_000) }), none),
   'console.ack': call(z.object({ consoleId: z.string(), bytes: z.number().int().min(0) }), none),

@@ -60,10 +60,11 @@ describe('first start', () => {
   })
 
   it('stays and says why when the manager refuses', async () => {
-    api.failures.set('create', new ApiError('image.unavailable', 'apt-get is missing'))
+    api.failures.set('create', new ApiError('image-unavailable', 'apt-get is missing'))
     await open()
     await click('[data-action="quick-start"]')
     expect(body()).toContain('apt-get is missing')
+    expect(body()).toContain('Choose another image, or use your own kernel.')
     expect(body()).toContain('Welcome to Nestbox')
   })
 
@@ -107,10 +108,10 @@ describe('the list and the actions', () => {
     const wrapper = await open()
     await press('a', { ctrlKey: true }, wrapper.find('[data-machine="a"]').element)
     expect(body()).toContain('2 machines selected')
-    api.failures.set('start', new ApiError('host.memory', 'not enough memory'))
+    api.failures.set('start', new ApiError('not-enough-memory', 'the host has 12 MiB left'))
     await click('[data-action="start"]')
     expect([...api.machineMap.values()].map((machine) => machine.state)).toEqual(['stopped', 'running'])
-    expect(body()).toContain('not enough memory')
+    expect(body()).toContain('the host has 12 MiB left')
     expect(body()).toContain('1 done, 1 failed')
   })
 

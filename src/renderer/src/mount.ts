@@ -12,8 +12,9 @@ import { createApp } from 'vue'
 import type { Api } from './api/api'
 import { setApi } from './api/current'
 import App from './App.vue'
-import { createMessages } from './locales'
+import { createMessages, pickLanguage } from './locales'
 import { usePreferencesStore } from './stores/preferences'
+import MissingToken from './views/MissingTokenView.vue'
 
 export function mountApp(api: Api, element: string | HTMLElement): void {
   setApi(api)
@@ -21,5 +22,12 @@ export function mountApp(api: Api, element: string | HTMLElement): void {
   app.use(createPinia())
   app.use(createMessages(usePreferencesStore().language))
   app.config.errorHandler = (error) => console.error(error)
+  app.mount(element)
+}
+
+/** A page that was opened without its token: says how to get in. */
+export function showMissingToken(element: string): void {
+  const app = createApp(MissingToken)
+  app.use(createMessages(pickLanguage(navigator.languages)))
   app.mount(element)
 }

@@ -4,7 +4,7 @@ import type { FigureCounters } from '../stores/figure-series'
 import type { Api, CreateSource, Stop } from './api'
 import { ApiError } from './errors'
 import { newSettings } from './settings'
-import type { CatalogImage, ConsolePort, LogLine, Machine, MachineSettings, MachineState, Task, TrashItem } from './types'
+import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, MachineState, Task, TrashItem } from './types'
 
 class Emitter<T extends unknown[]> {
   private readonly handlers = new Set<(...args: T) => void>()
@@ -18,6 +18,11 @@ class Emitter<T extends unknown[]> {
   }
 }
 
+const DEFAULTS: HostInfo['defaults'] = {
+  group: '', tags: [], notes: '', memoryMiB: 512, cpuProfile: 'nestbox64', kernel: '', initrd: '', commandLine: 'console=ttyS0',
+  disks: [], onReset: 'reboot', maxTier: 2,
+}
+
 export class FakeApi implements Api {
   readonly machineMap = new Map<string, Machine>()
   readonly trashMap = new Map<string, { machine: Machine; item: TrashItem }>()
@@ -27,7 +32,7 @@ export class FakeApi implements Api {
   readonly calls: string[] = []
   /** The next call of this name fails with this error. */
   readonly failures = new Map<string, ApiError>()
-  imageList: CatalogImage[] = [{ id: 'starter', name: 'Starter', description: '', isReady: true, isStarter: true }]
+  imageList: CatalogImage[] = [{ id: 'starter', name: 'Starter', description: '', ready: true }]
   private next = 1
   private readonly machine = new Emitter<[Machine]>()
   private readonly gone = new Emitter<[string]>()
@@ -46,7 +51,7 @@ export class FakeApi implements Api {
   /** Adds a machine without a call. */
   add(name: string, changes: Partial<Machine> = {}): Machine {
     const id = `m${this.next++}`
-    const machine: Machine = { ...newSettings(name, 'nestbox64'), id, state: 'stopped', createdAt: '2026-11-23T07:00:00Z', ...changes }
+    const machine: Machine = { ...newSettings(name, DEFAULTS), id, state: 'stopped', createdAt: '2026-11-23T07:00:00Z', ...changes }
     this.machineMap.set(machine.id, machine)
     return machine
   }
@@ -70,7 +75,7 @@ export class FakeApi implements Api {
   }
 
   async host() {
-    return { version: '0.1.0', libraryPath: '/home/user/Nestbox', cpuProfiles: ['nestbox64', 'qemu64', 'i686'] }
+    return { version: '0.1.0', libraryPath: '/home/user/Nestbox', cpuProfiles: ['nestbox64', 'qemu64', 'i686'], defaults: DEFAULTS, pid: 1 }
   }
 
   async machines(): Promise<Machine[]> {
@@ -127,9 +132,9 @@ export class FakeApi implements Api {
   async remove(id: string): Promise<string> {
     this.begin('remove')
     const machine = this.get(id)
-    if (machine.state !== 'stopped' && machine.state !== 'crashed') throw new ApiError('machine.busy', 'it runs')
+    if (machine.state !== 'stopped' && machine.state !== 'crashed') throw new ApiError('machine-busy', 'it runs')
     this.machineMap.delete(id)
-    this.trashMap.set(`t-${id}`, { machine, item: { id: `t-${id}`, name: machine.name, deletedAt: '2026-11-23T08:00:00Z' } })
+    this.trashMap.set(`t-${id}`, { machine, item: { id: `t-${id}`, machineId: id, name: machine.name, deletedAt: '2026-11-23T08:00:00Z' } })
     this.gone.emit(id)
     this.trashChanged.emit()
     return `t-${id}`
@@ -138,7 +143,7 @@ export class FakeApi implements Api {
   async restore(trashId: string): Promise<Machine> {
     this.begin('restore')
     const entry = this.trashMap.get(trashId)
-    if (!entry) throw new ApiError('trash.notFound', trashId)
+    if (!entry) throw new ApiError('not-found', trashId)
     this.trashMap.delete(trashId)
     this.emitMachine(entry.machine)
     return entry.machine
@@ -182,7 +187,7 @@ export class FakeApi implements Api {
 
   private get(id: string): Machine {
     const machine = this.machineMap.get(id)
-    if (!machine) throw new ApiError('machine.notFound', id)
+    if (!machine) throw new ApiError('not-found', id)
     return machine
   }
 
@@ -194,13 +199,13 @@ export class FakeApi implements Api {
 
   private move(call: string, id: string, from: readonly MachineState[], to: MachineState): void {
     this.begin(call)
-    if (!from.includes(this.get(id).state)) throw new ApiError('machine.state', `cannot ${call} now`)
+    if (!from.includes(this.get(id).state)) throw new ApiError('wrong-state', `cannot ${call} now`)
     this.change(id, { state: to })
   }
 
   private refuseTaken(name: string, except?: string): void {
     for (const machine of this.machineMap.values()) {
-      if (machine.id !== except && machine.name === name) throw new ApiError('machine.nameTaken', name)
+      if (machine.id !== except && machine.name === name) throw new ApiError('name-taken', name)
     }
   }
 }

@@ -1,13 +1,9 @@
 /** Defaults and copies of settings. */
-import type { Machine, MachineSettings } from './types'
+import type { HostInfo, Machine, MachineSettings } from './types'
 
-export const DEFAULT_COMMAND_LINE = 'console=ttyS0'
-
-export function newSettings(name: string, cpuProfile: string): MachineSettings {
-  return {
-    name, group: '', tags: [], notes: '', memoryMiB: 512, cpuProfile, kernel: '', initrd: '', commandLine: DEFAULT_COMMAND_LINE,
-    disks: [], onReset: 'reboot', maxTier: 2,
-  }
+/** A new machine's settings: the manager's defaults under a name. */
+export function newSettings(name: string, defaults: HostInfo['defaults']): MachineSettings {
+  return { ...defaults, name, tags: [...defaults.tags], disks: defaults.disks.map((disk) => ({ ...disk })) }
 }
 
 /** The settings of a machine, free to change without touching it. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { canDoAny, menuFor } from './machine-actions'
 
-const actions = (...states: ('stopped' | 'running' | 'paused' | 'crashed' | 'broken')[]): string[] =>
+const actions = (...states: ('stopped' | 'running' | 'paused' | 'crashed' | 'damaged')[]): string[] =>
   menuFor(states.map((state) => ({ state }))).flat().map((entry) => entry.action)
 
 describe('machine actions', () => {
@@ -10,7 +10,7 @@ describe('machine actions', () => {
     expect(actions('running')).toEqual(['pause', 'reset', 'powerOff', 'forceStop', 'console', 'log', 'settings', 'rename', 'copyId', 'delete'])
     expect(actions('paused')).toContain('resume')
     expect(actions('crashed')).toContain('start')
-    expect(actions('broken')).toEqual(['log', 'copyId', 'delete'])
+    expect(actions('damaged')).toEqual(['log', 'copyId', 'delete'])
   })
 
   it('offers both ways for a mixed selection, but no single-machine action', () => {

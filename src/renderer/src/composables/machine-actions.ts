@@ -5,8 +5,8 @@ export type ActionName =
   | 'start' | 'pause' | 'resume' | 'powerOff' | 'forceStop' | 'reset'
   | 'settings' | 'rename' | 'delete' | 'console' | 'log' | 'copyId'
 
-const ANY: readonly MachineState[] = ['stopped', 'starting', 'running', 'paused', 'stopping', 'crashed', 'broken']
-const NOT_BROKEN = ANY.filter((state) => state !== 'broken')
+const ANY: readonly MachineState[] = ['stopped', 'starting', 'running', 'paused', 'stopping', 'crashed', 'damaged']
+const NOT_DAMAGED = ANY.filter((state) => state !== 'damaged')
 
 const ALLOWED: Readonly<Record<ActionName, readonly MachineState[]>> = {
   start: ['stopped', 'crashed'],
@@ -15,10 +15,10 @@ const ALLOWED: Readonly<Record<ActionName, readonly MachineState[]>> = {
   powerOff: ['running'],
   forceStop: ['starting', 'running', 'paused', 'stopping'],
   reset: ['running', 'paused'],
-  settings: NOT_BROKEN,
-  rename: NOT_BROKEN,
+  settings: NOT_DAMAGED,
+  rename: NOT_DAMAGED,
   delete: ANY,
-  console: NOT_BROKEN,
+  console: NOT_DAMAGED,
   log: ANY,
   copyId: ANY,
 }

@@ -16,6 +16,9 @@ export interface Notices {
   error(error: unknown, subject?: string): void
 }
 
+/** `name-taken` as the key of its message. */
+export const camelCase = (code: string): string => code.replace(/-(\w)/g, (_match, letter: string) => letter.toUpperCase())
+
 const SHORT_MS = 4_000
 const WITH_ACTION_MS = 9_000
 const ERROR_MS = 14_000
@@ -24,7 +27,7 @@ const ERROR_MS = 14_000
 export function useNotices(): Notices {
   const { t, te } = useI18n()
 
-  function show(type: 'success' | 'warning' | 'error', title: string, text: string, duration: number, action?: NoticeAction): void {
+  function show(type: 'success' | 'warning' | 'error', title: string, lines: readonly string[], duration: number, action?: NoticeAction): void {
     const button = action && h(ElButton, {
       size: 'small',
       class: 'notice-action',
@@ -36,7 +39,7 @@ export function useNotices(): Notices {
     const notice = ElNotification({
       type,
       title,
-      message: h('div', { role: type === 'error' ? 'alert' : 'status' }, [text && h('p', text), button]),
+      message: h('div', { role: type === 'error' ? 'alert' : 'status' }, [lines.filter(Boolean).map((line, index) => h('p', { class: index === 0 ? 'what' : 'advice' }, line)), button]),
       duration,
       position: 'bottom-right',
       customClass: `notice notice-${type}`,
@@ -44,14 +47,15 @@ export function useNotices(): Notices {
   }
 
   return {
-    success: (title, action) => show('success', title, '', action ? WITH_ACTION_MS : SHORT_MS, action),
-    warning: (title, text, action) => show('warning', title, text, ERROR_MS, action),
+    success: (title, action) => show('success', title, [], action ? WITH_ACTION_MS : SHORT_MS, action),
+    warning: (title, text, action) => show('warning', title, [text], ERROR_MS, action),
     error(raw, subject) {
       const error = toApiError(raw)
-      const advice = `error.${error.code}`
-      const title = te(`${advice}.title`) ? t(`${advice}.title`) : t('notice.unexpected')
-      const what = te(`${advice}.advice`) ? t(`${advice}.advice`) : t('notice.code', { code: error.code })
-      show('error', subject ? `${subject}: ${title}` : title, [error.message, what].filter(Boolean).join(' — '), ERROR_MS)
+      const key = `error.${camelCase(error.code)}`
+      const isKnown = te(`${key}.title`)
+      const title = isKnown ? t(`${key}.title`) : t('notice.unexpected')
+      const advice = isKnown ? t(`${key}.advice`) : t('notice.code', { code: error.code })
+      show('error', subject ? `${subject}: ${title}` : title, [error.message, advice], ERROR_MS)
     },
   }
 }

@@ -1,9 +1,10 @@
 /** Checks of what the user types, before it is sent; the manager checks again and has the last word. */
+import { LIMITS, NAME_PATTERN } from '@contract/index'
 import type { DiskSettings, MachineSettings } from '../api/types'
 
-export const NAME_MAX = 64
-export const MEMORY_MIN_MIB = 16
-export const MEMORY_MAX_MIB = 3072
+export const NAME_MAX = LIMITS.nameLength
+export const MEMORY_MIN_MIB = LIMITS.memoryMinMiB
+export const MEMORY_MAX_MIB = LIMITS.memoryMaxMiB
 
 /** A text of `validation.*` with its values. */
 export interface Problem {
@@ -18,7 +19,7 @@ export function nameProblem(name: string, taken: readonly string[]): Problem | u
   const trimmed = name.trim()
   if (trimmed === '') return problem('required')
   if (trimmed.length > NAME_MAX) return problem('nameLong', { max: NAME_MAX })
-  if (!/^[\p{L}\p{N}][\p{L}\p{N} ._()+-]*$/u.test(trimmed)) return problem('nameInvalid')
+  if (!NAME_PATTERN.test(trimmed)) return problem('nameInvalid')
   const lower = trimmed.toLowerCase()
   return taken.some((other) => other.toLowerCase() === lower) ? problem('nameTaken') : undefined
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { append, sampleBetween, SERIES_LENGTH, type FigureCounters } from './figure-series'
 
 const counters = (changes: Partial<FigureCounters>): FigureCounters => ({
-  timeMs: 0, instructions: 0, guestRunNs: 0, interrupts: 0, readBytes: 0, writtenBytes: 0, exits: {}, residentGuestBytes: 0, processBytes: 0, ...changes,
+  timeMs: 0, instructions: 0, guestRunNs: 0, interrupts: 0, readBytes: 0, writtenBytes: 0, exits: {}, residentGuestBytes: 0, processBytes: 0, processCpuSeconds: 0, ...changes,
 })
 
 describe('figure series', () => {
@@ -30,6 +30,11 @@ describe('figure series', () => {
 
   it('refuses readings too close together', () => {
     expect(sampleBetween(before, { ...before, timeMs: 1_010 })).toBeUndefined()
+  })
+
+  it('takes the load of the whole process where the host knows it', () => {
+    const from = counters({ timeMs: 1_000, processCpuSeconds: 3 })
+    expect(sampleBetween(from, counters({ timeMs: 2_000, guestRunNs: 1e8, processCpuSeconds: 3.5 }))?.cpuShare).toBeCloseTo(0.5)
   })
 
   it('keeps the newest samples', () => {

@@ -14,8 +14,8 @@ export interface FigureCounters {
   readonly residentGuestBytes: number
   /** Resident memory of the machine's process; 0 when unknown. */
   readonly processBytes: number
-  /** 0…1 of one core, as the host counts it; undefined: take it from `guestRunNs`. */
-  readonly cpuShare?: number
+  /** CPU time of the machine's process; 0 where the host cannot say. */
+  readonly processCpuSeconds: number
 }
 
 export interface FigureSample {
@@ -42,7 +42,7 @@ export function sampleBetween(before: FigureCounters, now: FigureCounters): Figu
   const guestShare = rate(now.guestRunNs, before.guestRunNs, seconds) / 1e9
   const perSecond = rate(now.instructions, before.instructions, seconds)
   return {
-    cpuShare: now.cpuShare ?? Math.min(1, guestShare),
+    cpuShare: Math.min(1, now.processCpuSeconds > 0 ? rate(now.processCpuSeconds, before.processCpuSeconds, seconds) : guestShare),
     // Speed while the guest's code ran; an idle guest is not a slow guest.
     mips: guestShare > 0.001 ? perSecond / guestShare / 1e6 : 0,
     guestBytes: now.residentGuestBytes,

@@ -58,11 +58,11 @@ describe('tasks', () => {
   it('puts new tasks first, updates known ones, keeps few finished ones', () => {
     const tasks = useTasksStore()
     tasks.follow()
-    for (let i = 0; i < 40; i++) api.emitTask({ id: `${i}`, title: `t${i}`, state: 'done', isCancellable: false })
-    api.emitTask({ id: 'x', title: 'x', state: 'running', progress: 0.1, isCancellable: true })
+    for (let i = 0; i < 40; i++) api.emitTask({ id: `${i}`, kind: 'image.download', subject: `t${i}`, state: 'done', cancellable: false })
+    api.emitTask({ id: 'x', kind: 'image.download', subject: 'x', state: 'running', progress: 0.1, cancellable: true })
     expect(tasks.all).toHaveLength(31)
     expect(tasks.open.map((task) => task.id)).toEqual(['x'])
-    api.emitTask({ id: 'x', title: 'x', state: 'running', progress: 0.5, isCancellable: true })
+    api.emitTask({ id: 'x', kind: 'image.download', subject: 'x', state: 'running', progress: 0.5, cancellable: true })
     expect(tasks.open[0].progress).toBe(0.5)
     tasks.clearFinished()
     expect(tasks.all.map((task) => task.id)).toEqual(['x'])
@@ -71,7 +71,7 @@ describe('tasks', () => {
   it('cancels through the manager', async () => {
     const tasks = useTasksStore()
     tasks.follow()
-    api.emitTask({ id: 'x', title: 'x', state: 'running', isCancellable: true })
+    api.emitTask({ id: 'x', kind: 'image.download', subject: 'x', state: 'running', cancellable: true })
     await tasks.cancel('x')
     expect(tasks.all[0].state).toBe('cancelled')
   })
@@ -93,7 +93,7 @@ describe('trash', () => {
 
 describe('figures', () => {
   const counters = (timeMs: number, instructions: number): FigureCounters => ({
-    timeMs, instructions, guestRunNs: timeMs * 1e6, interrupts: 0, readBytes: 0, writtenBytes: 0, exits: {}, residentGuestBytes: 1, processBytes: 0,
+    timeMs, instructions, guestRunNs: timeMs * 1e6, interrupts: 0, readBytes: 0, writtenBytes: 0, exits: {}, residentGuestBytes: 1, processBytes: 0, processCpuSeconds: 0,
   })
 
   it('makes a series of what arrives and forgets it', () => {

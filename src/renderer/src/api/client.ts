@@ -1,0 +1,84 @@
+/** The api over the contract: one method per thing the interface does, errors as exceptions again. */
+import type { CallName, CallParams, CallResult, NestboxBridge } from '@contract/index'
+import type { ConsoleSource } from '../console/terminal-session'
+import type { Api, CreateSource } from './api'
+import { ApiError } from './errors'
+import type { ConsolePort, MachineSettings } from './types'
+
+async function call<N extends CallName>(bridge: NestboxBridge, name: N, params: CallParams<N>): Promise<CallResult<N>> {
+  const outcome = await bridge.call(name, params)
+  if (outcome.ok) return outcome.result
+  throw new ApiError(outcome.error.code, outcome.error.message, outcome.error.details)
+}
+
+/**
+ * A console as the terminal wants it. Chunks that arrive before `console.open` has answered are kept:
+ * the manager may send the first one before its reply.
+ */
+export function consoleSource(bridge: NestboxBridge, id: string, port: ConsolePort, onError: (error: unknown) => void): ConsoleSource {
+  return {
+    async open(onChunk) {
+      let consoleId: string | undefined
+      const early: { consoleId: string; text: string; bytes: number }[] = []
+      const show = (chunk: { consoleId: string; text: string; bytes: number }): void => {
+        if (chunk.consoleId !== consoleId) return
+        onChunk(chunk.text, () => void bridge.call('console.ack', { consoleId: chunk.consoleId, bytes: chunk.bytes }))
+      }
+      const stop = bridge.subscribe('console.data', (chunk) => {
+        if (consoleId === undefined && chunk.machineId === id && chunk.port === port) early.push(chunk)
+        else show(chunk)
+      })
+      try {
+        ({ consoleId } = await call(bridge, 'console.open', { id, port }))
+      } catch (error) {
+        stop()
+        throw error
+      }
+      early.forEach(show)
+      return () => {
+        stop()
+        if (consoleId !== undefined) void bridge.call('console.close', { consoleId })
+      }
+    },
+    write: (text) => void call(bridge, 'console.write', { id, port, text }).catch(onError),
+  }
+}
+
+function createParams(source: CreateSource, settings: MachineSettings): CallParams<'machine.create'> {
+  if (source.kind === 'kernel') return { settings }
+  // Kernel, initrd and command line come from the image.
+  const { kernel: _kernel, initrd: _initrd, commandLine: _commandLine, ...rest } = settings
+  return { settings: rest, image: source.kind === 'starter' ? 'starter' : source.imageId }
+}
+
+/** @param onError told of errors no caller waits for, such as of a key typed into a stopped machine's console */
+export function createClient(bridge: NestboxBridge, onError: (error: unknown) => void = () => undefined): Api {
+  const ask = <N extends CallName>(name: N, params: CallParams<N>): Promise<CallResult<N>> => call(bridge, name, params)
+  return {
+    host: () => ask('host.info', {}),
+    machines: () => ask('machine.list', {}),
+    create: (source, settings) => ask('machine.create', createParams(source, settings)),
+    update: (id, settings) => ask('machine.update', { id, settings }),
+    start: (id) => ask('machine.start', { id }),
+    pause: (id) => ask('machine.pause', { id }),
+    resume: (id) => ask('machine.resume', { id }),
+    powerOff: (id) => ask('machine.powerOff', { id }),
+    forceStop: (id) => ask('machine.forceStop', { id }),
+    reset: (id) => ask('machine.reset', { id }),
+    log: (id) => ask('machine.log', { id, lines: 2_000 }),
+    trash: () => ask('trash.list', {}),
+    remove: async (id) => (await ask('machine.delete', { id })).id,
+    restore: (id) => ask('trash.restore', { id }),
+    purge: (id) => ask('trash.purge', { id }),
+    tasks: () => ask('task.list', {}),
+    cancelTask: (id) => ask('task.cancel', { id }),
+    images: () => ask('image.list', {}),
+    console: (id, port) => consoleSource(bridge, id, port, onError),
+    onMachine: (handler) => bridge.subscribe('machine.changed', handler),
+    onMachineGone: (handler) => bridge.subscribe('machine.removed', ({ id }) => handler(id)),
+    onFigures: (handler) => bridge.subscribe('machine.figures', ({ id, figures }) => handler(id, figures)),
+    onTask: (handler) => bridge.subscribe('task.changed', handler),
+    onTrash: (handler) => bridge.subscribe('trash.changed', () => handler()),
+    onConnection: (handler) => bridge.subscribe('connection.changed', ({ connected }) => handler(connected)),
+  }
+}
