@@ -3,6 +3,7 @@ import { Vector } from '../core/context'
 import type { Emitter } from '../emit/emitter'
 import { fxrstorHelper, fxsaveHelper, initX87Helper, loadMxcsrHelper } from '../helpers/fpu-state'
 import { Gpr } from '../state/layout'
+import { mmxBegin } from './simd'
 import { row, type InsnRow, type Meaning } from './types'
 
 const wide = (e: Emitter, size: number): ReturnType<Emitter['const']> => e.const(32, size === 64 ? 1 : 0)
@@ -18,8 +19,12 @@ const fxrstor: Meaning = (e, { size }) => {
 const ldmxcsr: Meaning = (e) => e.call(loadMxcsrHelper, e.operand(0))
 const stmxcsr: Meaning = (e) => e.setOperand(0, e.field('mxcsr'))
 
-/** All registers empty; the values stay. */
-const emms: Meaning = (e) => e.setField('ftw', e.const(32, 0))
+/** All registers empty and TOP 0; the values stay. */
+const emms: Meaning = (e) => {
+  mmxBegin(e)
+  e.setField('ftw', e.const(32, 0))
+  e.setField('fsw', e.and(e.field('fsw'), e.const(32, 0xc7ff)))
+}
 
 const fninit: Meaning = (e) => e.call(initX87Helper)
 const fnclex: Meaning = (e) => e.setField('fsw', e.and(e.field('fsw'), e.const(32, 0x7f00)))
@@ -29,6 +34,7 @@ const fnstswAx: Meaning = (e) => e.setReg(Gpr.RAX, e.trunc(e.field('fsw'), 16))
 
 /** An exception that the new control word unmasks is reported by the next waiting instruction: ES follows. */
 const fldcw: Meaning = (e) => {
+  mmxBegin(e)
   const control = e.zext(e.operand(0), 32)
   e.setField('fcw', e.or(e.and(control, e.const(32, 0x1f7f)), e.const(32, 0x40)))
   const status = e.field('fsw')
