@@ -1,0 +1,114 @@
+/** The consoles of all machines: keeps what they said, passes it to readers at their pace, and keys to the guests. */
+import { join } from 'node:path'
+import type { ConsolePort } from '../../../preload/contract'
+import { ConsoleJournal } from './journal'
+import { ConsoleViewer } from './viewer'
+
+/** Where a console's input goes and its acknowledgements; the runtime provides it while the machine runs. */
+export interface ConsoleLine {
+  input(bytes: Uint8Array): void
+  acknowledge(count: number): void
+}
+
+export interface ConsoleAttachment {
+  acknowledge(count: number): void
+  detach(): void
+}
+
+/** A reader this far behind holds the guest back. */
+const HOLD_BYTES = 1 << 20
+
+class MachineConsole {
+  private readonly viewers = new Set<ConsoleViewer>()
+  private line: ConsoleLine | undefined
+  private unreported = 0
+
+  constructor(readonly journal: ConsoleJournal) {}
+
+  setLine(line: ConsoleLine | undefined): void {
+    this.line = line
+    this.unreported = 0
+  }
+
+  output(bytes: Uint8Array): void {
+    this.journal.append(bytes)
+    for (const viewer of this.viewers) viewer.push(bytes)
+    this.unreported += bytes.length
+    this.report()
+  }
+
+  /** Tells the machine how much was taken, unless a reader is too far behind. */
+  private report(): void {
+    if (this.unreported === 0 || [...this.viewers].some((v) => v.backlog > HOLD_BYTES)) return
+    this.line?.acknowledge(this.unreported)
+    this.unreported = 0
+  }
+
+  input(bytes: Uint8Array): boolean {
+    this.line?.input(bytes)
+    return this.line !== undefined
+  }
+
+  attach(onChunk: (bytes: Uint8Array) => void): ConsoleAttachment {
+    const viewer = new ConsoleViewer(onChunk, () => this.report())
+    this.viewers.add(viewer)
+    viewer.push(this.journal.history())
+    return {
+      acknowledge: (count) => viewer.acknowledge(count),
+      detach: () => {
+        this.viewers.delete(viewer)
+        viewer.close()
+      },
+    }
+  }
+}
+
+export class ConsoleHub {
+  private readonly consoles = new Map<string, MachineConsole>()
+
+  /** @param logDir folder of a machine's logs @param warn told once where a console's log cannot be written */
+  constructor(private readonly logDir: (machineId: string) => string, private readonly warn: (machineId: string, reason: string) => void) {}
+
+  private get(id: string, port: ConsolePort): MachineConsole {
+    const key = `${id}/${port}`
+    let console = this.consoles.get(key)
+    if (!console) {
+      const journal = new ConsoleJournal(join(this.logDir(id), `console-${port}.log`), (reason) => this.warn(id, reason))
+      console = new MachineConsole(journal)
+      this.consoles.set(key, console)
+    }
+    return console
+  }
+
+  /** The machine runs now: its end of the line. undefined: it stopped. */
+  connect(id: string, port: ConsolePort, line: ConsoleLine | undefined): void {
+    this.get(id, port).setLine(line)
+  }
+
+  output(id: string, port: ConsolePort, bytes: Uint8Array): void {
+    this.get(id, port).output(bytes)
+  }
+
+  history(id: string, port: ConsolePort): Uint8Array {
+    return this.get(id, port).journal.history()
+  }
+
+  /** History first, then what is new. */
+  attach(id: string, port: ConsolePort, onChunk: (bytes: Uint8Array) => void): ConsoleAttachment {
+    return this.get(id, port).attach(onChunk)
+  }
+
+  /** @returns false where the machine does not run: nobody reads the keys */
+  write(id: string, port: ConsolePort, text: string): boolean {
+    return this.get(id, port).input(new TextEncoder().encode(text))
+  }
+
+  /** Closes the logs of a machine, before its folder moves. */
+  release(id: string): void {
+    for (const [key, console] of this.consoles) {
+      if (!key.startsWith(`${id}/`)) continue
+      console.journal.close()
+      this.consoles.delete(key)
+    }
+  }
+}

@@ -1,0 +1,197 @@
+/** Runs machines: one process each, their states, figures and ends. */
+import { appendFile, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { MachineFigures, MachineSettings, MachineState } from '../../../preload/contract'
+import { MachineProcess, ProcessEndError, type ProcessEnd } from '../../engines/embedded/machine-process'
+import type { HostFigures } from '../../vm-host/protocol'
+import type { ConsoleHub } from '../console'
+import { ServiceError } from '../errors'
+
+/** What the runtime needs to know of a machine. */
+export interface RunnableMachine {
+  readonly id: string
+  readonly settings: MachineSettings
+  readonly logDir: string
+}
+
+export interface RuntimeStatus {
+  readonly state: Exclude<MachineState, 'damaged'>
+  readonly problem?: string
+  readonly pid?: number
+  /** ISO 8601. */
+  readonly startedAt?: string
+}
+
+interface Running {
+  readonly process: MachineProcess
+  readonly machine: RunnableMachine
+  state: RuntimeStatus['state']
+  readonly startedAt: string
+  figures: MachineFigures | null
+  forced: boolean
+}
+
+export interface RuntimeOptions {
+  /** Bundled entry of the machine process. */
+  readonly entry: string
+  readonly consoles: ConsoleHub
+  readonly onStateChanged: (id: string) => void
+  readonly onFigures: (id: string, figures: MachineFigures) => void
+}
+
+export class MachineRuntime {
+  private readonly running = new Map<string, Running>()
+  /** How the last run ended, where that is worth telling. */
+  private readonly problems = new Map<string, string>()
+
+  constructor(private readonly options: RuntimeOptions) {}
+
+  status(id: string): RuntimeStatus {
+    const run = this.running.get(id)
+    if (run) return { state: run.state, startedAt: run.startedAt, ...(run.process.pid === undefined ? {} : { pid: run.process.pid }) }
+    const problem = this.problems.get(id)
+    return problem === undefined ? { state: 'stopped' } : { state: 'crashed', problem }
+  }
+
+  get runningCount(): number {
+    return this.running.size
+  }
+
+  figures(id: string): MachineFigures | null {
+    return this.running.get(id)?.figures ?? null
+  }
+
+  private require(id: string, action: string, ...states: RuntimeStatus['state'][]): Running {
+    const run = this.running.get(id)
+    if (!run || !states.includes(run.state)) {
+      const { state } = this.status(id)
+      throw new ServiceError('wrong-state', `the machine cannot be ${action}: it is ${state}`, { state })
+    }
+    return run
+  }
+
+  /** Resolves when the guest runs. @throws ServiceError with the reason it does not */
+  async start(machine: RunnableMachine): Promise<void> {
+    if (this.running.has(machine.id)) throw new ServiceError('wrong-state', `the machine is ${this.status(machine.id).state} already`)
+    this.problems.delete(machine.id)
+    const run: Running = {
+      process: this.launch(machine), machine, state: 'starting', startedAt: new Date().toISOString(), figures: null, forced: false,
+    }
+    this.running.set(machine.id, run)
+    this.connectConsoles(run)
+    this.options.onStateChanged(machine.id)
+    try {
+      await run.process.running
+    } catch (error) {
+      throw asServiceError(error)
+    }
+    this.setState(run, 'running')
+  }
+
+  private launch(machine: RunnableMachine): MachineProcess {
+    const { settings, logDir, id } = machine
+    const { entry, consoles } = this.options
+    return new MachineProcess({
+      entry,
+      config: {
+        name: settings.name, uuid: id, memoryMiB: settings.memoryMiB, cpuProfile: settings.cpuProfile, kernel: settings.kernel,
+        initrd: settings.initrd, commandLine: settings.commandLine, disks: settings.disks.map((d) => ({ ...d })),
+        onReset: settings.onReset, maxTier: settings.maxTier, logDir,
+      },
+      events: {
+        onHeartbeat: (paused, figures) => this.heartbeat(id, paused, figures),
+        onOutput: (port, bytes) => consoles.output(id, port, bytes),
+        onLog: (level, text) => void this.log(machine, level, text),
+        onEnd: (end) => this.ended(machine, end),
+      },
+    })
+  }
+
+  private connectConsoles({ machine, process }: Running): void {
+    for (const port of ['ttyS0', 'hvc0'] as const) {
+      this.options.consoles.connect(machine.id, port, {
+        input: (bytes) => process.send({ type: 'input', port, bytes }),
+        acknowledge: (count) => process.send({ type: 'ack', port, count }),
+      })
+    }
+  }
+
+  private heartbeat(id: string, paused: boolean, figures: HostFigures): void {
+    const run = this.running.get(id)
+    if (!run) return
+    run.figures = { timeMs: performance.now(), ...figures }
+    this.options.onFigures(id, run.figures)
+    if (run.state === 'running' && paused) this.setState(run, 'paused')
+    else if (run.state === 'paused' && !paused) this.setState(run, 'running')
+  }
+
+  private setState(run: Running, state: RuntimeStatus['state']): void {
+    if (run.state === state || this.running.get(run.machine.id) !== run) return
+    run.state = state
+    this.options.onStateChanged(run.machine.id)
+  }
+
+  private ended(machine: RunnableMachine, end: ProcessEnd): void {
+    const run = this.running.get(machine.id)
+    this.running.delete(machine.id)
+    for (const port of ['ttyS0', 'hvc0'] as const) this.options.consoles.connect(machine.id, port, undefined)
+    if (end.kind === 'crashed' && !run?.forced) {
+      this.problems.set(machine.id, end.report ? `${end.message}. Report: ${end.report}` : end.message)
+      void this.log(machine, 'error', end.message)
+    } else void this.log(machine, 'info', end.kind === 'refused' ? `not started: ${end.message}` : 'stopped')
+    this.options.onStateChanged(machine.id)
+  }
+
+  private async log(machine: RunnableMachine, level: string, text: string): Promise<void> {
+    try {
+      await mkdir(machine.logDir, { recursive: true })
+      await appendFile(join(machine.logDir, 'machine.log'), `${JSON.stringify({ time: new Date().toISOString(), level, text })}\n`)
+    } catch {
+      // A log that cannot be written must not stop a machine.
+    }
+  }
+
+  pause(id: string): void {
+    this.require(id, 'paused', 'running').process.send({ type: 'pause' })
+  }
+
+  resume(id: string): void {
+    this.require(id, 'resumed', 'paused').process.send({ type: 'resume' })
+  }
+
+  reset(id: string): void {
+    this.require(id, 'reset', 'running', 'paused').process.send({ type: 'reset' })
+  }
+
+  /** Presses the power button; whether the guest listens is its own affair. */
+  powerOff(id: string): void {
+    this.require(id, 'switched off', 'running').process.send({ type: 'power-button' })
+  }
+
+  /** Resolves when the machine is off. */
+  async forceStop(id: string): Promise<void> {
+    const run = this.require(id, 'stopped', 'starting', 'running', 'paused', 'stopping')
+    run.forced = true
+    this.setState(run, 'stopping')
+    await run.process.stop()
+  }
+
+  /** Stops every machine. */
+  async shutdown(): Promise<void> {
+    await Promise.all([...this.running.keys()].map((id) => this.forceStop(id)))
+  }
+}
+
+function asServiceError(error: unknown): ServiceError {
+  if (!(error instanceof ProcessEndError)) return new ServiceError('internal', error instanceof Error ? error.message : String(error))
+  const { end } = error
+  if (end.kind !== 'refused') return new ServiceError('machine-crashed', error.message)
+  switch (end.code) {
+    case 'bad-kernel': return new ServiceError('bad-kernel', end.message)
+    case 'no-memory': return new ServiceError('not-enough-memory', end.message)
+    case 'disk-io': return new ServiceError('bad-disk', end.message)
+    case 'bad-config': return new ServiceError('invalid-argument', end.message)
+    case 'unsupported': return new ServiceError('unsupported', end.message)
+    default: return new ServiceError('internal', end.message)
+  }
+}
