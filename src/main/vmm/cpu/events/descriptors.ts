@@ -2,7 +2,6 @@
 import { CpuFault, Vector, type CpuContext } from '../core/context'
 import type { CpuState } from '../state/access'
 import { Seg, offsetOf } from '../state/layout'
-import { Flag } from '../state/flags'
 
 /** Bits of `segAttr`. */
 export const Attr = { S: 0x10, P: 0x80, L: 0x2000, DB: 0x4000, G: 0x8000, UNUSABLE: 0x1_0000 } as const
@@ -39,10 +38,16 @@ export const selectorError = (selector: number, ext = 0): number => (selector & 
 const EFER_LMA = 0x400
 const CR0_PE = 1
 
-export const isLongMode = (state: CpuState): boolean => (state.lo('efer') & EFER_LMA) !== 0
-export const is64Bit = (state: CpuState): boolean => isLongMode(state) && (state.get('segAttr', Seg.CS) & Attr.L) !== 0
-export const isV86 = (state: CpuState): boolean => (state.lo('rflags') & Number(Flag.VM)) !== 0
-export const isProtected = (state: CpuState): boolean => (state.lo('cr0') & CR0_PE) !== 0
+const RFLAGS_VM = 0x2_0000
+const AT_EFER = offsetOf('efer')
+const AT_CS_ATTR = offsetOf('segAttr', Seg.CS)
+const AT_RFLAGS = offsetOf('rflags')
+const AT_CR0 = offsetOf('cr0')
+
+export const isLongMode = ({ view }: CpuState): boolean => (view.getInt32(AT_EFER, true) & EFER_LMA) !== 0
+export const is64Bit = (state: CpuState): boolean => isLongMode(state) && (state.view.getInt32(AT_CS_ATTR, true) & Attr.L) !== 0
+export const isV86 = ({ view }: CpuState): boolean => (view.getInt32(AT_RFLAGS, true) & RFLAGS_VM) !== 0
+export const isProtected = ({ view }: CpuState): boolean => (view.getInt32(AT_CR0, true) & CR0_PE) !== 0
 /** Protected mode proper: segment registers hold selectors. */
 export const usesSelectors = (state: CpuState): boolean => isProtected(state) && !isV86(state)
 
@@ -81,7 +86,8 @@ export function tryReadDescriptor(cpu: CpuContext, selector: number): Descriptor
   const at = descriptorAddress(cpu.state, selector)
   if (at === undefined) return undefined
   cpu.memory.readBytes(at, cpu.state.bytes.subarray(AT_SCRATCH, AT_SCRATCH + 8), 'system')
-  return makeDescriptor(selector, at, cpu.state.lo('scratch', SCRATCH_SLOT), cpu.state.hi('scratch', SCRATCH_SLOT))
+  const { view } = cpu.state
+  return makeDescriptor(selector, at, view.getUint32(AT_SCRATCH, true), view.getUint32(AT_SCRATCH + 4, true))
 }
 
 /** @throws CpuFault `vector` (selector) where the selector is null or outside its table (null: error code `ext` alone) */

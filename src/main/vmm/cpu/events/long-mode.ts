@@ -21,10 +21,22 @@ const canonicalHi = (hi: number): boolean => {
   return top === 0 || top === -1
 }
 
+const AT_SCRATCH = offsetOf('scratch')
+const AT_RSP = offsetOf('gpr', Gpr.RSP)
+const AT_CS = offsetOf('segSelector', Seg.CS)
+const AT_SS = offsetOf('segSelector', Seg.SS)
+const AT_CPL = offsetOf('cpl')
+const AT_RFLAGS = offsetOf('rflags')
+const AT_RIP = offsetOf('rip')
+
 /** Bytes of the `scratch` cells, used as the buffer of block reads and writes. */
-function scratchBytes(state: CpuState, length: number): Uint8Array {
-  const at = offsetOf('scratch')
-  return state.bytes.subarray(at, at + length)
+const scratchBytes = (state: CpuState, length: number): Uint8Array => state.bytes.subarray(AT_SCRATCH, AT_SCRATCH + length)
+const scratchLo = ({ view }: CpuState, cell: number): number => view.getUint32(AT_SCRATCH + cell * 8, true)
+const scratchHi = ({ view }: CpuState, cell: number): number => view.getUint32(AT_SCRATCH + cell * 8 + 4, true)
+
+function setScratch({ view }: CpuState, cell: number, lo: number, hi: number): void {
+  view.setInt32(AT_SCRATCH + cell * 8, lo, true)
+  view.setInt32(AT_SCRATCH + cell * 8 + 4, hi, true)
 }
 
 interface Gate { readonly selector: number; readonly offsetLo: number; readonly offsetHi: number; readonly ist: number; readonly type: number }
@@ -34,14 +46,14 @@ function readGate(cpu: CpuContext, event: PendingEvent, ext: number): Gate {
   const code = event.vector * 8 + 2 + ext
   if (event.vector * 16 + 15 > state.get('idtrLimit')) throw new CpuFault(Vector.GP, code)
   cpu.memory.readBytes(state.get64('idtrBase') + BigInt(event.vector * 16), scratchBytes(state, 16), 'system')
-  const lo = state.lo('scratch')
-  const hi = state.hi('scratch')
+  const lo = scratchLo(state, 0)
+  const hi = scratchHi(state, 0)
   const type = (hi >>> 8) & 0x1f
   if (type !== SystemType.INT32 && type !== SystemType.TRAP32) throw new CpuFault(Vector.GP, code)
-  if (event.kind === 'software' && ((hi >>> 13) & 3) < state.get('cpl')) throw new CpuFault(Vector.GP, code)
+  if (event.kind === 'software' && ((hi >>> 13) & 3) < state.view.getUint32(AT_CPL, true)) throw new CpuFault(Vector.GP, code)
   if ((hi & 0x8000) === 0) throw new CpuFault(Vector.NP, code)
   return {
-    selector: lo >>> 16, offsetLo: ((hi & 0xffff_0000) | (lo & 0xffff)) >>> 0, offsetHi: state.lo('scratch', 1), ist: hi & 7, type,
+    selector: lo >>> 16, offsetLo: ((hi & 0xffff_0000) | (lo & 0xffff)) >>> 0, offsetHi: scratchLo(state, 1), ist: hi & 7, type,
   }
 }
 
@@ -52,7 +64,7 @@ function readHandlerSegment(cpu: CpuContext, selector: number, ext: number): Des
   const at = descriptorAddress(state, selector)
   if (at === undefined) throw new CpuFault(Vector.GP, code)
   cpu.memory.readBytes(at, scratchBytes(state, 8), 'system')
-  const d = makeDescriptor(selector, at, state.lo('scratch'), state.hi('scratch'))
+  const d = makeDescriptor(selector, at, scratchLo(state, 0), scratchHi(state, 0))
   if (!d.isCode || d.dpl > state.get('cpl') || (d.attr & (Attr.L | Attr.DB)) !== Attr.L) throw new CpuFault(Vector.GP, code)
   if (!d.present) throw new CpuFault(Vector.NP, code)
   return d
@@ -62,34 +74,34 @@ function readHandlerSegment(cpu: CpuContext, selector: number, ext: number): Des
 function pickStack(cpu: CpuContext, ist: number, privilege: number, changes: boolean, ext: number): void {
   const { state } = cpu
   if (ist === 0 && !changes) {
-    return state.setLoHi('scratch', state.lo('gpr', Gpr.RSP), state.hi('gpr', Gpr.RSP))
+    return setScratch(state, 0, state.view.getInt32(AT_RSP, true), state.view.getInt32(AT_RSP + 4, true))
   }
   const offset = ist !== 0 ? 0x24 + (ist - 1) * 8 : 4 + privilege * 8
   if (offset + 7 > state.get('segLimit', Seg.TR)) throw new CpuFault(Vector.TS, selectorError(state.get('segSelector', Seg.TR), ext))
   cpu.memory.readBytes(state.get64('segBase', Seg.TR) + BigInt(offset), scratchBytes(state, 8), 'system')
-  if (!canonicalHi(state.hi('scratch'))) throw new CpuFault(Vector.SS, ext)
+  if (!canonicalHi(scratchHi(state, 0))) throw new CpuFault(Vector.SS, ext)
 }
 
 /** Writes SS, RSP, RFLAGS, CS, RIP and the error code below the aligned stack pointer and leaves the new RSP in `scratch[7]`. */
 function pushFrame(cpu: CpuContext, event: PendingEvent, privilege: number): void {
   const { state } = cpu
   const count = event.errorCode === undefined ? 5 : 6
-  const lo = (state.lo('scratch') & ~0xf) >>> 0
-  const hi = state.hi('scratch')
+  const { view } = state
+  const lo = (scratchLo(state, 0) & ~0xf) >>> 0
+  const hi = scratchHi(state, 0)
   const newLo = (lo - count * 8) >>> 0
   const newHi = lo < count * 8 ? (hi - 1) >>> 0 : hi
-  let i = 0
-  if (event.errorCode !== undefined) state.setLoHi('scratch', event.errorCode, 0, i++)
-  state.set64('scratch', event.returnRip, i++)
-  state.setLoHi('scratch', state.get('segSelector', Seg.CS), 0, i++)
-  const flags = packRflagsLow(state) | (event.kind === 'fault' ? FLAG_RF : 0)
-  state.setLoHi('scratch', flags, 0, i++)
-  state.setLoHi('scratch', state.lo('gpr', Gpr.RSP), state.hi('gpr', Gpr.RSP), i++)
-  state.setLoHi('scratch', state.get('segSelector', Seg.SS), 0, i)
-  const linear = (BigInt(newHi) << 32n) | BigInt(newLo)
   if (!canonicalHi(newHi)) throw new CpuFault(Vector.SS, extOf(event))
+  let cell = 0
+  if (event.errorCode !== undefined) setScratch(state, cell++, event.errorCode, 0)
+  view.setBigUint64(AT_SCRATCH + cell++ * 8, event.returnRip, true)
+  setScratch(state, cell++, view.getInt32(AT_CS, true), 0)
+  setScratch(state, cell++, packRflagsLow(state) | (event.kind === 'fault' ? FLAG_RF : 0), 0)
+  setScratch(state, cell++, view.getInt32(AT_RSP, true), view.getInt32(AT_RSP + 4, true))
+  setScratch(state, cell, view.getInt32(AT_SS, true), 0)
+  const linear = (BigInt(newHi) << 32n) | BigInt(newLo)
   cpu.memory.writeBytes(linear, scratchBytes(state, count * 8), privilege === 3 ? 'user' : 'system')
-  state.setLoHi('scratch', newLo, newHi, 7)
+  setScratch(state, 7, newLo, newHi)
 }
 
 export function deliverLong(cpu: CpuContext, event: PendingEvent): void {
@@ -97,17 +109,20 @@ export function deliverLong(cpu: CpuContext, event: PendingEvent): void {
   const ext = extOf(event)
   const gate = readGate(cpu, event, ext)
   const code = readHandlerSegment(cpu, gate.selector, ext)
-  const cpl = state.get('cpl')
+  const { view } = state
+  const cpl = view.getInt32(AT_CPL, true)
   const privilege = code.conforming ? cpl : code.dpl
   if (!canonicalHi(gate.offsetHi)) throw new CpuFault(Vector.GP, ext)
   pickStack(cpu, gate.ist, privilege, privilege !== cpl, ext)
   pushFrame(cpu, event, privilege)
   markAccessed(cpu, code)
-  state.setLoHi('gpr', state.lo('scratch', 7), state.hi('scratch', 7), Gpr.RSP)
+  view.setInt32(AT_RSP, scratchLo(state, 7), true)
+  view.setInt32(AT_RSP + 4, scratchHi(state, 7), true)
   setSegment(state, Seg.CS, (gate.selector & 0xfffc) | privilege, code)
   if (privilege !== cpl) setNullSegment(state, Seg.SS, privilege, privilege)
-  state.set('cpl', privilege)
+  view.setInt32(AT_CPL, privilege, true)
   const cleared = gate.type === SystemType.INT32 ? CLEARED_TRAP | FLAG_IF : CLEARED_TRAP
-  state.setLoHi('rflags', state.lo('rflags') & ~cleared, 0)
-  state.setLoHi('rip', gate.offsetLo, gate.offsetHi)
+  view.setInt32(AT_RFLAGS, view.getInt32(AT_RFLAGS, true) & ~cleared, true)
+  view.setInt32(AT_RIP, gate.offsetLo, true)
+  view.setInt32(AT_RIP + 4, gate.offsetHi, true)
 }

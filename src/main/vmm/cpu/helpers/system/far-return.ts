@@ -137,6 +137,9 @@ function iretProtected(cpu: CpuContext, bytes: Bytes): void {
 }
 
 const FRAME_BYTES = 40
+const AT_SCRATCH = offsetOf('scratch')
+const AT_CPL = offsetOf('cpl')
+const AT_RFLAGS = offsetOf('rflags')
 
 const ALWAYS_LOW = Number(ALWAYS | UPPER)
 const IF_LOW = Number(Flag.IF)
@@ -151,15 +154,14 @@ function changeableLow(cpl: number, iopl: number): number {
 function iret64(cpu: CpuContext): void {
   const { state } = cpu
   if ((state.lo('rflags') & Number(Flag.NT)) !== 0) throw new CpuFault(Vector.GP, 0)
-  const at = offsetOf('scratch')
-  cpu.memory.readBytes(state.gpr(Gpr.RSP), state.bytes.subarray(at, at + FRAME_BYTES))
-  const cpl = state.get('cpl')
-  const mask = changeableLow(cpl, (state.lo('rflags') >> 12) & 3)
-  const rip = state.get64('scratch')
-  const selector = state.lo('scratch', 1) & 0xffff
-  const flags = state.lo('scratch', 2)
-  const rsp = state.get64('scratch', 3)
-  const ss = state.lo('scratch', 4) & 0xffff
+  const { view } = state
+  cpu.memory.readBytes(state.gpr(Gpr.RSP), state.bytes.subarray(AT_SCRATCH, AT_SCRATCH + FRAME_BYTES))
+  const mask = changeableLow(view.getInt32(AT_CPL, true), (view.getInt32(AT_RFLAGS, true) >> 12) & 3)
+  const rip = view.getBigUint64(AT_SCRATCH, true)
+  const selector = view.getUint16(AT_SCRATCH + 8, true)
+  const flags = view.getInt32(AT_SCRATCH + 16, true)
+  const rsp = view.getBigUint64(AT_SCRATCH + 24, true)
+  const ss = view.getUint16(AT_SCRATCH + 32, true)
   returnOuter(cpu, readReturnCode(cpu, selector), rip, rsp, ss)
   unpackRflagsLow(state, (packRflagsLow(state) & ~mask) | (flags & mask))
 }
