@@ -4,7 +4,7 @@ import { z } from 'zod'
 export const CONSOLE_PORTS = ['ttyS0', 'hvc0'] as const
 const port = z.enum(CONSOLE_PORTS)
 export type HostConsolePort = z.infer<typeof port>
-const bytes = z.instanceof(Uint8Array)
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'bytes')
 
 /** Everything the process needs: paths it opens itself, so that the manager never holds a guest's files. */
 export const launchConfig = z.object({
