@@ -8,6 +8,7 @@ import { SoftTlb, Translation } from '../../mmu/soft-tlb'
 import { CODE_TLB_BYTES, CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_SETS, CodeTlbEntry, TlbView } from '../../mmu/tlb-layout'
 import { Access, PageWalker } from '../../mmu/walk'
 import type { WasmEngine, WasmMemory } from '../../ports'
+import { instructionBreakpoints } from '../events/breakpoints'
 import { deliverEvent, type EventKind } from '../events/deliver'
 import type { Decode } from '../decode/types'
 import type { Helper } from '../emit/emitter'
@@ -67,6 +68,8 @@ type EnterFunction = (cpu: number, rec: number) => number
 
 /** Intel SDM vol. 2, 2.3.11. */
 const LONGEST_INSN = 15
+/** `intShadow` after MOV SS and POP SS. */
+const SHADOW_SS = 2
 
 export type RunResult = 'slice' | 'halted'
 
@@ -389,6 +392,7 @@ export class Vcpu implements CpuContext {
     const trap = (state.lo('rflags') & 0x100) !== 0
     const single = shadow || (state.get('modeKey') & Mode.SINGLE_STEP) !== 0
     try {
+      if (single && state.get('intShadow') !== SHADOW_SS && this.breaksHere()) return true
       const rec = this.resolve(single)
       if (single) {
         this.stash += state.getI32('sliceLeft')
@@ -420,7 +424,19 @@ export class Vcpu implements CpuContext {
       }
       default: throw new BugError(`generated code returned ${exit}`)
     }
-    if (trap && !this.softwareInterrupt) this.singleStepTrap()
+    // A load of SS holds debug traps off too, until after the next instruction.
+    if (trap && !this.softwareInterrupt && this.state.get('intShadow') !== SHADOW_SS) this.singleStepTrap()
+  }
+
+  /** Instruction breakpoint at RIP: a #DB fault before the instruction. */
+  private breaksHere(): boolean {
+    const { state } = this
+    const [lo, hi] = this.linearRip(0)
+    const hits = instructionBreakpoints(state, (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0))
+    if (hits === 0) return false
+    state.set64('dr', (state.get64('dr', 6) & ~0xfn) | BigInt(hits), 6)
+    this.raise(Vector.DB)
+    return true
   }
 
   private singleStepTrap(): void {
