@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formKey } from '../../src/main/vmm/cpu/isa/forms'
 import type { IsaCase } from './engine'
-import { NOTHING_UNDEFINED, undefinedResults } from './undefined'
+import { NOTHING_UNDEFINED, operandAddress, undefinedResults } from './undefined'
 import { IsaRecord, NO_VECTOR, WINDOW, WINDOW_BYTES, type CpuMode } from './records'
 
 /** CF PF AF ZF SF DF OF, and the others an instruction may change; RF comes and goes with the trap that brings us back. */
@@ -98,16 +98,16 @@ export function report(one: IsaCase, engines: readonly [string, string], found: 
   return lines.join('\n')
 }
 
-function operandLines({ input, insn }: IsaCase): string[] {
+function operandLines(one: IsaCase): string[] {
+  const { input, insn } = one
   return (insn?.operands ?? []).flatMap((operand, n) => {
     if (operand.kind === 'xmm') return [`      operand ${n}: xmm${operand.index}=${littleHex(input.xmm(operand.index))}`]
     if (operand.kind === 'mmx') return [`      operand ${n}: mm${operand.index} (st in: ${[0, 1, 2, 3, 4, 5, 6, 7].map((i) => littleHex(input.st(i))).join(' ')})`]
     if (operand.kind === 'imm') return [`      operand ${n}: ${hex(operand.value)}`]
     if (operand.kind !== 'mem') return []
-    const sum = (operand.base < 0 ? 0n : input.gpr(operand.base)) + (operand.index < 0 ? 0n : input.gpr(operand.index) << BigInt(operand.scale)) +
-      operand.displacement + (operand.ripRelative ? input.rip + BigInt(insn?.length ?? 0) : 0n)
-    const at = Number(BigInt.asUintN(operand.addressSize, sum)) % 0x1000_0000 - (WINDOW % 0x1000_0000)
+    const address = operandAddress(one, operand)
+    const at = Number(address) - WINDOW
     const shown = at >= 0 && at < WINDOW_BYTES ? littleHex(input.window.subarray(at, at + 16)) : 'outside the window'
-    return [`      operand ${n}: memory ${hex(BigInt.asUintN(operand.addressSize, sum))}: ${shown}`]
+    return [`      operand ${n}: memory ${hex(address)}: ${shown}`]
   })
 }

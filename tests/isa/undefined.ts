@@ -2,10 +2,10 @@
  * What the manual leaves undefined for a particular case. The table's `flags.undefined` says what may be undefined for some
  * operands; shifts and rotates are narrowed here to the counts for which it really is (SDM vol. 2, each instruction).
  */
-import type { DecodedOperand } from '../../src/main/vmm/cpu/decode/types'
+import type { DecodedOperand, MemoryOperand } from '../../src/main/vmm/cpu/decode/types'
 import { Seg } from '../../src/main/vmm/cpu/state/layout'
 import type { IsaCase } from './engine'
-import { CODE_BASE, WINDOW, WINDOW_BYTES } from './records'
+import { CODE_BASE, GS_BASE, WINDOW, WINDOW_BYTES } from './records'
 
 export interface UndefinedResults {
   readonly flags: bigint
@@ -89,6 +89,29 @@ function maskedStoreOutside({ form, mode, input }: IsaCase): boolean {
   return at < BigInt(WINDOW) || at + 16n + 0x40n > BigInt(WINDOW + WINDOW_BYTES)
 }
 
+function isAlternativeCr8({ insn, input }: IsaCase): boolean {
+  const at = input.code.indexOf(0x0f)
+  return insn === undefined && at > 0 && input.code.subarray(0, at).includes(0xf0) && (input.code[at + 1] & 0xfd) === 0x20
+}
+
+/** Linear address of a memory operand, before any check. */
+export function operandAddress({ input, insn, mode }: IsaCase, operand: MemoryOperand): bigint {
+  const base = operand.ripRelative ? input.rip + BigInt(insn?.length ?? 0) : operand.base < 0 ? 0n : input.gpr(operand.base)
+  const index = operand.index < 0 ? 0n : input.gpr(operand.index) << BigInt(operand.scale)
+  const offset = BigInt.asUintN(operand.addressSize, base + index + operand.displacement)
+  return offset + (mode === 16 ? BigInt(CODE_BASE) : mode === 64 && operand.segment === Seg.GS ? GS_BASE : 0n)
+}
+
+function changesItself(one: IsaCase): boolean {
+  const { input, insn, mode } = one
+  const start = input.rip + (mode === 16 ? BigInt(CODE_BASE) : 0n)
+  return (insn?.operands ?? []).some((operand) => {
+    if (operand.kind !== 'mem') return false
+    const address = operandAddress(one, operand)
+    return address > start - 512n && address < start + 32n
+  })
+}
+
 /** Cases in which CPUs differ from one another although nothing is undefined: the reason, or undefined. */
 export function makersDiffer(one: IsaCase): string | undefined {
   const { form, insn, input, mode } = one
@@ -100,6 +123,11 @@ export function makersDiffer(one: IsaCase): string | undefined {
   if (mode === 64 && form.row.size64 === 'f64' && prefixes.includes(0x66)) return 'AMD makes near branches 16 bits wide with 66'
   if (/^LOOPN?E$/.test(form.row.mnemonic) && prefixes.length > 0) return 'some CPUs let F2 and F3 choose between LOOPE and LOOPNE'
   if (form.row.mnemonic.startsWith('MASKMOV') && maskedStoreOutside(one)) return 'whether bytes that are not chosen can fault is left open'
+  if (form.row.mnemonic.startsWith('MASKMOV') && input.code.subarray(0, one.length).includes(0x2e)) return 'MMX mode is entered before a segment fault on some CPUs'
+  if (isAlternativeCr8(one)) return 'AMD has LOCK MOV CR0 as another name of CR8'
+  if (changesItself(one)) return 'cross-modifying the instruction behind needs a serializing instruction to be seen'
+  const masksFloat = (input.mxcsr & 0x1f80) === 0x1f80
+  if (/^CVT.*PI/.test(form.row.mnemonic) && !masksFloat) return 'whether #XM comes before or after the change to MMX state is left open'
   if (mode === 64 && usesFs(one)) return 'FS is the runner\'s own'
   if (mode === 16 && branchesBeyond(one)) return 'a relative branch past the segment limit faults at its target in our engines, not at the branch'
   const readsMemory = insn?.operands.some((operand) => operand.kind === 'mem')
