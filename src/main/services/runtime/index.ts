@@ -43,6 +43,7 @@ export class MachineRuntime {
   private readonly running = new Map<string, Running>()
   /** How the last run ended, where that is worth telling. */
   private readonly problems = new Map<string, string>()
+  private logging: Promise<void> = Promise.resolve()
 
   constructor(private readonly options: RuntimeOptions) {}
 
@@ -101,7 +102,7 @@ export class MachineRuntime {
       events: {
         onHeartbeat: (paused, figures) => this.heartbeat(id, paused, figures),
         onOutput: (port, bytes) => consoles.output(id, port, bytes),
-        onLog: (level, text) => void this.log(machine, level, text),
+        onLog: (level, text) => this.log(machine, level, text),
         onEnd: (end) => this.ended(machine, end),
       },
     })
@@ -137,18 +138,18 @@ export class MachineRuntime {
     for (const port of ['ttyS0', 'hvc0'] as const) this.options.consoles.connect(machine.id, port, undefined)
     if (end.kind === 'crashed' && !run?.forced) {
       this.problems.set(machine.id, end.report ? `${end.message}. Report: ${end.report}` : end.message)
-      void this.log(machine, 'error', end.message)
-    } else void this.log(machine, 'info', end.kind === 'refused' ? `not started: ${end.message}` : 'stopped')
+      this.log(machine, 'error', end.message)
+    } else this.log(machine, 'info', end.kind === 'refused' ? `not started: ${end.message}` : 'stopped')
     this.options.onStateChanged(machine.id)
   }
 
-  private async log(machine: RunnableMachine, level: string, text: string): Promise<void> {
-    try {
-      await mkdir(machine.logDir, { recursive: true })
-      await appendFile(join(machine.logDir, 'machine.log'), `${JSON.stringify({ time: new Date().toISOString(), level, text })}\n`)
-    } catch {
-      // A log that cannot be written must not stop a machine.
-    }
+  /** Lines are written one after the other; a log that cannot be written must not stop a machine. */
+  private log(machine: RunnableMachine, level: string, text: string): void {
+    const line = `${JSON.stringify({ time: new Date().toISOString(), level, text })}\n`
+    this.logging = this.logging
+      .then(() => mkdir(machine.logDir, { recursive: true }))
+      .then(() => appendFile(join(machine.logDir, 'machine.log'), line))
+      .catch(() => undefined)
   }
 
   pause(id: string): void {
@@ -179,6 +180,7 @@ export class MachineRuntime {
   /** Stops every machine. */
   async shutdown(): Promise<void> {
     await Promise.all([...this.running.keys()].map((id) => this.forceStop(id)))
+    await this.logging
   }
 }
 

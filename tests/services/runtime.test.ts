@@ -1,0 +1,154 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { MachineSettings } from '../../src/preload/contract'
+import { ConsoleHub } from '../../src/main/services/console'
+import { MachineRuntime, type RunnableMachine } from '../../src/main/services/runtime'
+import { buildVmHost } from '../fixtures/build-vm-host'
+import { GUESTS, buildTinyKernel } from '../fixtures/tiny-kernel'
+
+const ID = '11111111-2222-4333-8444-555555555555'
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+
+describe('machine runtime', () => {
+  let dir: string
+  let entry: string
+  let consoles: ConsoleHub
+  let runtime: MachineRuntime
+  let states: string[]
+
+  beforeAll(() => {
+    entry = buildVmHost()
+  })
+
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'nestbox-runtime-'))
+    states = []
+    consoles = new ConsoleHub(() => join(dir, 'logs'), () => undefined)
+    runtime = new MachineRuntime({
+      entry, consoles, onStateChanged: (id) => states.push(runtime.status(id).state), onFigures: () => undefined,
+    })
+  })
+
+  afterEach(async () => {
+    await runtime.shutdown()
+    rmSync(dir, { recursive: true, force: true })
+  })
+
+  function machine(kernel: string, change: Partial<MachineSettings> = {}): RunnableMachine {
+    const settings: MachineSettings = {
+      name: 'test', group: '', tags: [], notes: '', memoryMiB: 32, cpuProfile: 'nestbox64', kernel, initrd: '', commandLine: '',
+      disks: [], onReset: 'stop', maxTier: 0, ...change,
+    }
+    return { id: ID, settings, logDir: join(dir, 'logs') }
+  }
+
+  function guest(name: keyof typeof GUESTS): string {
+    const path = join(dir, `${name}.bin`)
+    writeFileSync(path, buildTinyKernel(GUESTS[name]))
+    return path
+  }
+
+  async function until(condition: () => boolean, what: string): Promise<void> {
+    const end = Date.now() + 20_000
+    while (!condition()) {
+      if (Date.now() > end) throw new Error(`waited in vain for: ${what}; ${JSON.stringify(runtime.status(ID))}; console: ${text(consoles.history(ID, 'ttyS0')).slice(-200)}`)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
+  const stopped = (): Promise<void> => until(() => runtime.runningCount === 0, 'the end of the machine')
+
+  it('runs a guest to its power-off and keeps what it said', async () => {
+    await runtime.start(machine(guest('hello')))
+    await stopped()
+    expect(runtime.status(ID)).toEqual({ state: 'stopped' })
+    expect(text(consoles.history(ID, 'ttyS0'))).toContain('hello from the guest')
+    expect(states[0]).toBe('starting')
+    expect(states.at(-1)).toBe('stopped')
+  })
+
+  it('answers keys, pauses and resumes', async () => {
+    await runtime.start(machine(guest('echo')))
+    expect(consoles.write(ID, 'ttyS0', 'a')).toBe(true)
+    await until(() => text(consoles.history(ID, 'ttyS0')).includes('a'), 'the echo of a')
+    runtime.pause(ID)
+    await until(() => runtime.status(ID).state === 'paused', 'the pause')
+    consoles.write(ID, 'ttyS0', 'b')
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect(text(consoles.history(ID, 'ttyS0'))).not.toContain('b')
+    runtime.resume(ID)
+    await until(() => text(consoles.history(ID, 'ttyS0')).includes('b'), 'the echo of b')
+    await runtime.forceStop(ID)
+    expect(runtime.status(ID).state).toBe('stopped')
+  })
+
+  it('reports a killed process and lets the machine be started again', async () => {
+    await runtime.start(machine(guest('spin')))
+    process.kill(runtime.status(ID).pid as number, 'SIGKILL')
+    await stopped()
+    expect(runtime.status(ID)).toMatchObject({ state: 'crashed', problem: expect.stringContaining('SIGKILL') as string })
+    await runtime.start(machine(guest('hello')))
+    await stopped()
+    expect(runtime.status(ID).state).toBe('stopped')
+  })
+
+  it('ends a process that gives no sign of life', async () => {
+    await runtime.start(machine(guest('spin')))
+    process.kill(runtime.status(ID).pid as number, 'SIGSTOP')
+    await stopped()
+    expect(runtime.status(ID)).toMatchObject({ state: 'crashed', problem: expect.stringContaining('no sign of life') as string })
+  }, 40_000)
+
+  it('reports a guest that triple-faults, with a report file', async () => {
+    await runtime.start(machine(guest('tripleFault')))
+    await stopped()
+    expect(runtime.status(ID).problem).toMatch(/triple fault|the guest crashed/)
+    expect(runtime.status(ID).problem).toMatch(/Report: .*crash-.*\.txt/)
+  })
+
+  it('holds a flooding guest back and stays in command', async () => {
+    await runtime.start(machine(guest('flood')))
+    let seen = 0
+    // A reader that acknowledges nothing: at most a window comes.
+    const reader = consoles.attach(ID, 'ttyS0', (bytes) => (seen += bytes.length))
+    await until(() => seen >= 256 * 1024, 'a full window')
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(seen).toBeLessThan(400 * 1024)
+    runtime.pause(ID)
+    await until(() => runtime.status(ID).state === 'paused', 'the pause')
+    reader.detach()
+    await runtime.forceStop(ID)
+  })
+
+  it.each([
+    ['a file that is no kernel', () => 'not a kernel at all'.repeat(100), 'bad-kernel', /boot flag/],
+    ['a file that is too short', () => 'x', 'bad-kernel', /too short/],
+  ])('refuses %s', async (_what, content, code, message) => {
+    const path = join(dir, 'bad')
+    writeFileSync(path, content())
+    await expect(runtime.start(machine(path))).rejects.toMatchObject({ code, message: expect.stringMatching(message) as string })
+    await stopped()
+    expect(runtime.status(ID).state).toBe('stopped')
+  })
+
+  it('refuses a truncated kernel, a missing kernel and a missing disk by name', async () => {
+    const whole = buildTinyKernel(GUESTS.hello)
+    const cut = join(dir, 'cut')
+    writeFileSync(cut, whole.subarray(0, whole.length - 200))
+    await expect(runtime.start(machine(cut))).rejects.toMatchObject({ code: 'bad-kernel', message: expect.stringContaining('cut off') as string })
+    await stopped()
+    await expect(runtime.start(machine(join(dir, 'absent')))).rejects.toMatchObject({ message: expect.stringContaining('absent') as string })
+    await stopped()
+    const disks = [{ path: join(dir, 'no.img'), format: 'raw' as const, readOnly: false }]
+    await expect(runtime.start(machine(guest('hello'), { disks }))).rejects.toMatchObject({ code: 'bad-disk', message: expect.stringContaining('no.img') as string })
+    await stopped()
+  })
+
+  it('refuses what does not fit the state', async () => {
+    expect(() => runtime.pause(ID)).toThrow(/it is stopped/)
+    await runtime.start(machine(guest('spin')))
+    await expect(runtime.start(machine(guest('spin')))).rejects.toMatchObject({ code: 'wrong-state' })
+  })
+})
