@@ -1,21 +1,11 @@
 /**
- * The application menu. Its commands are the renderer's: an item replays its own key combination into the page,
- * so there is one table of commands and the preload bridge needs no extra channel.
+ * The application menu. Its commands are the renderer's: an item sends the contract's `app.command` event to the window.
+ * The page listens for the keys itself, because a console must be able to keep them for its guest.
  */
 import { Menu, type BrowserWindow, type MenuItemConstructorOptions } from 'electron'
+import { EVENT_CHANNEL } from '../../preload/contract/channels'
+import type { AppCommand } from '../../preload/contract/events'
 import type { Words } from './words'
-
-type Modifier = 'control' | 'meta' | 'shift' | 'alt'
-
-/** Turns `CmdOrCtrl+Shift+N` into what `sendInputEvent` wants. */
-export function toInputEvent(accelerator: string, platform: NodeJS.Platform): { keyCode: string; modifiers: Modifier[] } {
-  const parts = accelerator.split('+')
-  const modifiers = parts.slice(0, -1).map((part): Modifier => {
-    if (part === 'CmdOrCtrl') return platform === 'darwin' ? 'meta' : 'control'
-    return part === 'Shift' ? 'shift' : 'alt'
-  })
-  return { keyCode: parts[parts.length - 1], modifiers }
-}
 
 export interface MenuOptions {
   readonly words: Words
@@ -24,58 +14,53 @@ export interface MenuOptions {
   readonly quit: () => void
 }
 
-function command(label: string, accelerator: string, options: MenuOptions): MenuItemConstructorOptions {
+function commandItem(label: string, command: AppCommand, accelerator: string, options: MenuOptions): MenuItemConstructorOptions {
   return {
     label,
     accelerator,
-    registerAccelerator: false, // the page listens itself: a console must be able to keep the key for its guest
-    click: () => {
-      const contents = options.window()?.webContents
-      if (!contents) return
-      const event = toInputEvent(accelerator, options.platform)
-      contents.sendInputEvent({ type: 'keyDown', ...event })
-      contents.sendInputEvent({ type: 'keyUp', ...event })
-    },
+    registerAccelerator: false, // shown, not taken
+    click: () => options.window()?.webContents.send(EVENT_CHANNEL, 'app.command', { command }),
   }
 }
 
 export function menuTemplate(options: MenuOptions): MenuItemConstructorOptions[] {
   const { words } = options
-  const item = (label: string, accelerator: string): MenuItemConstructorOptions => command(label, accelerator, options)
+  const item = (label: string, command: AppCommand, accelerator: string): MenuItemConstructorOptions =>
+    commandItem(label, command, accelerator, options)
   const line: MenuItemConstructorOptions = { type: 'separator' }
   return [
     {
       label: words.file,
       submenu: [
-        item(words.newMachine, 'CmdOrCtrl+N'),
+        item(words.newMachine, 'new', 'CmdOrCtrl+N'),
         line,
-        item(words.trash, 'CmdOrCtrl+Shift+Delete'),
-        item(words.preferences, 'CmdOrCtrl+,'),
+        item(words.trash, 'trash', 'CmdOrCtrl+Shift+Delete'),
+        item(words.preferences, 'preferences', 'CmdOrCtrl+,'),
         line,
         { label: words.quit, accelerator: 'CmdOrCtrl+Q', registerAccelerator: options.platform === 'darwin', click: options.quit },
       ],
     },
     { label: words.edit, submenu: [{ role: 'undo' }, { role: 'redo' }, line, { role: 'cut', registerAccelerator: false },
-      { role: 'copy', registerAccelerator: false }, { role: 'paste', registerAccelerator: false }, line, item(words.find, 'CmdOrCtrl+F')] },
+      { role: 'copy', registerAccelerator: false }, { role: 'paste', registerAccelerator: false }, line, item(words.find, 'search', 'CmdOrCtrl+F')] },
     {
       label: words.machine,
       submenu: [
-        item(words.start, 'CmdOrCtrl+Enter'),
-        item(words.pause, 'CmdOrCtrl+P'),
-        item(words.reset, 'CmdOrCtrl+R'),
-        item(words.powerOff, 'CmdOrCtrl+H'),
+        item(words.start, 'start', 'CmdOrCtrl+Enter'),
+        item(words.pause, 'pauseResume', 'CmdOrCtrl+P'),
+        item(words.reset, 'reset', 'CmdOrCtrl+R'),
+        item(words.powerOff, 'powerOff', 'CmdOrCtrl+H'),
         line,
-        item(words.settings, 'CmdOrCtrl+S'),
-        item(words.rename, 'F2'),
-        item(words.log, 'CmdOrCtrl+L'),
+        item(words.settings, 'settings', 'CmdOrCtrl+S'),
+        item(words.rename, 'rename', 'F2'),
+        item(words.log, 'log', 'CmdOrCtrl+L'),
         line,
-        item(words.delete, 'Delete'),
+        item(words.delete, 'delete', 'Delete'),
       ],
     },
-    { label: words.view, submenu: [item(words.tasks, 'CmdOrCtrl+J'), line, { role: 'zoomIn' }, { role: 'zoomOut' }, { role: 'resetZoom' },
+    { label: words.view, submenu: [item(words.tasks, 'tasks', 'CmdOrCtrl+J'), line, { role: 'zoomIn' }, { role: 'zoomOut' }, { role: 'resetZoom' },
       { role: 'togglefullscreen' }] },
     { label: words.window, submenu: [{ role: 'minimize' }, { role: 'close', registerAccelerator: false }] },
-    { label: words.help, submenu: [item(words.shortcuts, 'F1')] },
+    { label: words.help, submenu: [item(words.shortcuts, 'help', 'F1')] },
   ]
 }
 

@@ -4,6 +4,14 @@ import { consoleChunk } from './console'
 import { machine, machineFigures, machineId } from './machine'
 import { task } from './task'
 
+/** What the application menu can ask of the window; each is also a key combination in the page. */
+export const APP_COMMANDS = [
+  'new', 'search', 'settings', 'rename', 'delete', 'start', 'pauseResume', 'reset', 'powerOff', 'forceStop', 'console', 'log', 'overview',
+  'consolesSideBySide', 'trash', 'tasks', 'preferences', 'help', 'selectAll',
+] as const
+export const appCommand = z.enum(APP_COMMANDS)
+export type AppCommand = z.infer<typeof appCommand>
+
 export const events = {
   /** New or changed in any way. */
   'machine.changed': machine,
@@ -15,6 +23,8 @@ export const events = {
   'console.data': consoleChunk,
   'task.changed': task,
   'trash.changed': z.object({}),
+  /** To one window, from its menu; the manager never sends it. */
+  'app.command': z.object({ command: appCommand }),
   /** Made by the transport itself where the connection can be lost. */
   'connection.changed': z.object({ connected: z.boolean() }),
 } as const

@@ -200,6 +200,19 @@ describe('dialogs', () => {
     await vi.waitFor(() => expect(body()).toContain('Please fill this in'))
   })
 
+  it('obeys the menu of the application, but not behind a dialog', async () => {
+    api.add('web')
+    await open()
+    api.emitCommand('trash')
+    await flushPromises()
+    expect(body()).toContain('The trash is empty')
+    api.emitCommand('help')
+    await flushPromises()
+    api.emitCommand('new')
+    await flushPromises()
+    expect(document.querySelector('.wizard')).toBeNull()
+  })
+
   it('lists every shortcut', async () => {
     await open()
     await press('F1')

@@ -1,4 +1,5 @@
 /** What the interface asks of the manager, whatever carries it. `client.ts` implements it over the contract. */
+import type { AppCommand } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
 import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Task, TrashItem } from './types'
@@ -41,6 +42,8 @@ export interface Api {
   onFigures(handler: (id: string, counters: FigureCounters) => void): Stop
   onTask(handler: (task: Task) => void): Stop
   onTrash(handler: () => void): Stop
+  /** From the application's menu. */
+  onCommand(handler: (command: AppCommand) => void): Stop
   /** The connection was lost (false) or is back (true); never called where there is nothing to lose. */
   onConnection(handler: (isConnected: boolean) => void): Stop
 }

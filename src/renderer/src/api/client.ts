@@ -79,6 +79,7 @@ export function createClient(bridge: NestboxBridge, onError: (error: unknown) =>
     onFigures: (handler) => bridge.subscribe('machine.figures', ({ id, figures }) => handler(id, figures)),
     onTask: (handler) => bridge.subscribe('task.changed', handler),
     onTrash: (handler) => bridge.subscribe('trash.changed', () => handler()),
+    onCommand: (handler) => bridge.subscribe('app.command', ({ command }) => handler(command)),
     onConnection: (handler) => bridge.subscribe('connection.changed', ({ connected }) => handler(connected)),
   }
 }

@@ -1,4 +1,5 @@
 /** An in-memory manager for unit tests: keeps the rules the interface relies on, no more. Never part of the product's bundle. */
+import type { AppCommand } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
 import type { Api, CreateSource, Stop } from './api'
@@ -39,6 +40,7 @@ export class FakeApi implements Api {
   private readonly figures = new Emitter<[string, FigureCounters]>()
   private readonly task = new Emitter<[Task]>()
   private readonly trashChanged = new Emitter<[]>()
+  private readonly command = new Emitter<[AppCommand]>()
   private readonly connection = new Emitter<[boolean]>()
 
   readonly onMachine = this.machine.on
@@ -46,6 +48,7 @@ export class FakeApi implements Api {
   readonly onFigures = this.figures.on
   readonly onTask = this.task.on
   readonly onTrash = this.trashChanged.on
+  readonly onCommand = this.command.on
   readonly onConnection = this.connection.on
 
   /** Adds a machine without a call. */
@@ -68,6 +71,10 @@ export class FakeApi implements Api {
   emitTask(task: Task): void {
     this.taskMap.set(task.id, task)
     this.task.emit(task)
+  }
+
+  emitCommand(command: AppCommand): void {
+    this.command.emit(command)
   }
 
   emitConnection(isConnected: boolean): void {

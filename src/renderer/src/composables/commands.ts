@@ -1,8 +1,8 @@
 /** The app's commands with their keys: one table for the shortcuts, the tooltips and the help page. */
 
-export type CommandName =
-  | 'new' | 'search' | 'settings' | 'rename' | 'delete' | 'start' | 'pauseResume' | 'reset' | 'powerOff' | 'forceStop'
-  | 'console' | 'log' | 'overview' | 'consolesSideBySide' | 'trash' | 'tasks' | 'preferences' | 'help' | 'selectAll'
+import type { AppCommand } from '@contract/index'
+
+export type CommandName = AppCommand
 
 /**
  * The second keys are for the page in a browser, which keeps Ctrl+N for itself.
