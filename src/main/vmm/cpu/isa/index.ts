@@ -9,6 +9,8 @@ import { miscRows } from './misc'
 import { movRows } from './mov'
 import { muldivRows } from './muldiv'
 import { shiftRows } from './shift'
+import { sseConvertRows } from './sse-convert'
+import { sseFloatRows } from './sse-float'
 import { sseIntRows } from './sse-int'
 import { sseMoveRows } from './sse-move'
 import { stackRows } from './stack'
@@ -29,6 +31,8 @@ export const isaRows: readonly InsnRow[] = [
   ...movRows,
   ...muldivRows,
   ...shiftRows,
+  ...sseConvertRows,
+  ...sseFloatRows,
   ...sseIntRows,
   ...sseMoveRows,
   ...stackRows,

@@ -1,0 +1,58 @@
+/**
+ * When wasm's float arithmetic gives exactly what SSE gives, flags included. wasm rounds to nearest and raises nothing, so:
+ * MXCSR rounds to nearest without flush modes, every exception is masked, PE is already set (most operations would set it),
+ * and operands and result are such that no other flag can change. Everything else goes to the exact helpers.
+ */
+import type { Emitter, Val, Vec } from '../emit/emitter'
+import { laneBytes } from './simd'
+
+export type FloatWidth = 32 | 64
+
+const MINIMUM = { 32: 0x0080_0000n, 64: 0x0010_0000_0000_0000n } as const
+const INFINITY = { 32: 0x7f80_0000n, 64: 0x7ff0_0000_0000_0000n } as const
+const MAGNITUDE = { 32: 0x7fff_ffffn, 64: 0x7fff_ffff_ffff_ffffn } as const
+
+export function all(e: Emitter, ...conditions: Val[]): Val {
+  return conditions.reduce((a, b) => e.and(a, b))
+}
+
+/** Default rounding, no flush modes, all masked, PE set. */
+export const quietMode = (e: Emitter): Val => e.eq(e.and(e.field('mxcsr'), e.const(32, 0xffe0)), e.const(32, 0x1fa0))
+/** Denormals are not taken for zeros. */
+export const keepsDenormals = (e: Emitter): Val => e.isZero(e.bit(e.field('mxcsr'), 6))
+
+const widthOf = (v: Val): FloatWidth => (v.width === 64 ? 64 : 32)
+const magnitude = (e: Emitter, x: Val): Val => e.and(x, e.const(widthOf(x), MAGNITUDE[widthOf(x)]))
+
+export const isFloatZero = (e: Emitter, x: Val): Val => e.isZero(magnitude(e, x))
+
+/** Zero or a normal number. */
+export function plain(e: Emitter, x: Val): Val {
+  const w = widthOf(x)
+  const abs = magnitude(e, x)
+  return e.or(e.isZero(abs), e.ltu(e.sub(abs, e.const(w, MINIMUM[w])), e.const(w, INFINITY[w] - MINIMUM[w])))
+}
+
+/** Normal, and above the smallest normal number: that one may have been tiny before rounding. */
+export function surelyNormal(e: Emitter, x: Val): Val {
+  const w = widthOf(x)
+  return e.ltu(e.sub(magnitude(e, x), e.const(w, MINIMUM[w] + 1n)), e.const(w, INFINITY[w] - MINIMUM[w] - 1n))
+}
+
+// ── the same for whole vectors: masks of lanes ──────────────────────────────────────────────────────────────────────
+
+const shapeOf = (w: FloatWidth): string => (w === 32 ? 'i32x4' : 'i64x2')
+const splat = (e: Emitter, w: FloatWidth, value: bigint): Vec => e.vecConst(laneBytes(w, new Array<bigint>(128 / w).fill(value)))
+const magnitudes = (e: Emitter, w: FloatWidth, v: Vec): Vec => e.vec('v128.and', v, splat(e, w, MAGNITUDE[w]))
+const between = (e: Emitter, w: FloatWidth, abs: Vec, above: bigint, below: bigint): Vec =>
+  e.vec('v128.and', e.vec(`${shapeOf(w)}.gt_s`, abs, splat(e, w, above)), e.vec(`${shapeOf(w)}.lt_s`, abs, splat(e, w, below)))
+
+export const zeroLanes = (e: Emitter, w: FloatWidth, v: Vec): Vec => e.vec(`${shapeOf(w)}.eq`, magnitudes(e, w, v), splat(e, w, 0n))
+
+export function plainLanes(e: Emitter, w: FloatWidth, v: Vec): Vec {
+  return e.vec('v128.or', zeroLanes(e, w, v), between(e, w, magnitudes(e, w, v), MINIMUM[w] - 1n, INFINITY[w]))
+}
+
+export const surelyNormalLanes = (e: Emitter, w: FloatWidth, v: Vec): Vec => between(e, w, magnitudes(e, w, v), MINIMUM[w], INFINITY[w])
+
+export const everyLane = (e: Emitter, w: FloatWidth, mask: Vec): Val => e.ne(e.vecTest(`${shapeOf(w)}.all_true`, mask), e.const(32, 0))
