@@ -1,0 +1,108 @@
+/** `machine.json`: reading with every check, writing atomically. A file that cannot be used is kept aside, never overwritten. */
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { machineId, machineName, machineSettings, type MachineSettings } from '../../../preload/contract'
+import { messageOf, ServiceError, systemCode } from '../errors'
+import { moveDurably, stamp, writeAtomic } from '../files'
+import type { MachineRecord } from '../types'
+import { DEFAULT_SETTINGS } from './defaults'
+
+export const MACHINE_FILE = 'machine.json'
+const DAMAGED = `${MACHINE_FILE}.damaged-`
+/** Raised when a reader of the old form could no longer understand the file. */
+export const MACHINE_FILE_VERSION = 1
+
+const machineFile = z.object({
+  version: z.literal(MACHINE_FILE_VERSION),
+  id: machineId,
+  createdAt: z.string(),
+  settings: machineSettings,
+})
+
+/** Whatever form the file has, these may be in it. */
+const salvage = z.object({ version: z.number().optional(), createdAt: z.string().optional(), settings: z.object({ name: machineName }).optional() })
+
+export async function writeMachineFile(dir: string, record: Pick<MachineRecord, 'id' | 'createdAt' | 'settings'>): Promise<void> {
+  const content = { version: MACHINE_FILE_VERSION, id: record.id, createdAt: record.createdAt, settings: record.settings }
+  await writeAtomic(join(dir, MACHINE_FILE), `${JSON.stringify(content, null, 2)}\n`)
+}
+
+/** Why the text is no machine file of this version, for people; or the record. */
+function parse(text: string): z.infer<typeof machineFile> | string {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (error) {
+    return `it is not JSON (${messageOf(error)})`
+  }
+  const parsed = machineFile.safeParse(json)
+  if (parsed.success) return parsed.data
+  const { path, message } = parsed.error.issues[0]
+  return `${path.length > 0 ? path.join('.') : 'the file'}: ${message}`
+}
+
+function damagedRecord(id: string, dir: string, text: string, damage: string): MachineRecord {
+  let known: z.infer<typeof salvage> = {}
+  try {
+    known = salvage.safeParse(JSON.parse(text)).data ?? {}
+  } catch {
+    // Nothing to salvage; the machine is shown under its id.
+  }
+  const settings: MachineSettings = { ...DEFAULT_SETTINGS, name: known.settings?.name ?? `Damaged ${id.slice(0, 8)}` }
+  return { id, dir, settings, createdAt: known.createdAt ?? new Date(0).toISOString(), damage }
+}
+
+async function newestDamaged(dir: string): Promise<string | undefined> {
+  return (await readdir(dir)).filter((name) => name.startsWith(DAMAGED)).sort().at(-1)
+}
+
+/** Version of a file a newer Nestbox wrote, else undefined. */
+function newerVersion(text: string): number | undefined {
+  try {
+    const version = salvage.safeParse(JSON.parse(text)).data?.version
+    return version !== undefined && version > MACHINE_FILE_VERSION ? version : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Reads the machine in a folder named by its id. Never throws for what the file holds: a damaged machine has `damage`.
+ * @returns undefined where the folder holds no machine at all
+ */
+export async function readMachineFolder(dir: string, id: string): Promise<MachineRecord | undefined> {
+  const path = join(dir, MACHINE_FILE)
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') return damagedRecord(id, dir, '', `${path} cannot be read: ${messageOf(error)}`)
+    const aside = await newestDamaged(dir)
+    if (!aside) return undefined
+    const kept = await readFile(join(dir, aside), 'utf8').catch(() => '')
+    return damagedRecord(id, dir, kept, `Its configuration was damaged and is kept as ${join(dir, aside)}.`)
+  }
+  const newer = newerVersion(text)
+  if (newer !== undefined) return damagedRecord(id, dir, text, `It was written by a newer Nestbox (form ${newer}); it is left untouched.`)
+  const parsed = parse(text)
+  if (typeof parsed !== 'string' && parsed.id === id) return { id, dir, createdAt: parsed.createdAt, settings: parsed.settings }
+  const why = typeof parsed === 'string' ? parsed : `it belongs to the machine ${parsed.id}`
+  return damagedRecord(id, dir, text, await keepAside(dir, why))
+}
+
+async function keepAside(dir: string, why: string): Promise<string> {
+  const path = join(dir, MACHINE_FILE)
+  const aside = join(dir, `${DAMAGED}${stamp(new Date())}`)
+  try {
+    await moveDurably(path, aside)
+    return `Its configuration cannot be used (${why}); it is kept as ${aside}.`
+  } catch (error) {
+    return `Its configuration ${path} cannot be used (${why}), and could not be moved aside: ${messageOf(error)}`
+  }
+}
+
+/** @throws ServiceError machine-damaged */
+export function requireSound(record: MachineRecord): void {
+  if (record.damage) throw new ServiceError('machine-damaged', `The machine '${record.settings.name}' is damaged. ${record.damage}`)
+}
