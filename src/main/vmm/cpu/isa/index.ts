@@ -13,6 +13,8 @@ import { sseConvertRows } from './sse-convert'
 import { sseFloatRows } from './sse-float'
 import { sseIntRows } from './sse-int'
 import { sseMoveRows } from './sse-move'
+import { sse41Rows } from './sse41'
+import { sse42Rows } from './sse42-string'
 import { stackRows } from './stack'
 import { stringRows } from './string'
 import { systemControlRows } from './system-control'
@@ -35,6 +37,8 @@ export const isaRows: readonly InsnRow[] = [
   ...sseFloatRows,
   ...sseIntRows,
   ...sseMoveRows,
+  ...sse41Rows,
+  ...sse42Rows,
   ...stackRows,
   ...stringRows,
   ...systemControlRows,
