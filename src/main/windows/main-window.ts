@@ -1,6 +1,6 @@
 /** The one window: sandboxed, isolated, remembered. */
 import { join } from 'node:path'
-import { BrowserWindow, screen } from 'electron'
+import { BrowserWindow, nativeTheme, screen } from 'electron'
 import { APP_ORIGIN } from './protocol'
 import { loadWindowState, saveWindowState } from './window-state'
 
@@ -26,7 +26,8 @@ export function createMainWindow(options: MainWindowOptions): BrowserWindow {
     minHeight: 480,
     show: false,
     title: 'Nestbox',
-    backgroundColor: '#14171e',
+    // The page's own ground, so that nothing flashes before it is drawn.
+    backgroundColor: nativeTheme.shouldUseDarkColors ? '#14171e' : '#f4f5f7',
     ...(options.icon ? { icon: options.icon } : {}),
     webPreferences: {
       preload: options.preload,

@@ -299,7 +299,7 @@ export const en = {
     done: 'Done',
     failed: 'Failed',
     cancelled: 'Cancelled',
-    badge: '{count} tasks running',
+    badge: 'Tasks running: {count}',
   },
   task: {
     imageStarter: 'Preparing the starter image',

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { append, sampleBetween, SERIES_LENGTH, type FigureCounters } from './figure-series'
 
 const counters = (changes: Partial<FigureCounters>): FigureCounters => ({
-  timeMs: 0, instructions: 0, guestRunNs: 0, interrupts: 0, readBytes: 0, writtenBytes: 0, exits: {}, residentGuestBytes: 0, processBytes: 0, processCpuSeconds: 0, ...changes,
+  timeMs: 0, instructions: 0, guestRunNs: 0, interrupts: 0, readBytes: 0, writtenBytes: 0, exits: {}, residentGuestBytes: 0, processBytes: 0, processCpuSeconds: 0, unimplemented: {}, ...changes,
 })
 
 describe('figure series', () => {
@@ -30,6 +30,11 @@ describe('figure series', () => {
 
   it('refuses readings too close together', () => {
     expect(sampleBetween(before, { ...before, timeMs: 1_010 })).toBeUndefined()
+  })
+
+  it('names what the guest used and we lack, most frequent first', () => {
+    const now = counters({ timeMs: 2_000, unimplemented: { aesenc: 1, vaddps: 7 } })
+    expect(sampleBetween(before, now)?.unimplemented).toEqual(['vaddps', 'aesenc'])
   })
 
   it('takes the load of the whole process where the host knows it', () => {

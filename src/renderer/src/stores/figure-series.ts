@@ -16,6 +16,8 @@ export interface FigureCounters {
   readonly processBytes: number
   /** CPU time of the machine's process; 0 where the host cannot say. */
   readonly processCpuSeconds: number
+  /** Mnemonics that raised #UD because they are not implemented, with counts. */
+  readonly unimplemented: Readonly<Record<string, number>>
 }
 
 export interface FigureSample {
@@ -27,6 +29,8 @@ export interface FigureSample {
   readonly writeRate: number
   readonly interruptRate: number
   readonly exitRates: Readonly<Record<string, number>>
+  /** Most frequent first. */
+  readonly unimplemented: readonly string[]
 }
 
 /** How many samples a chart shows. */
@@ -50,6 +54,7 @@ export function sampleBetween(before: FigureCounters, now: FigureCounters): Figu
     readRate: rate(now.readBytes, before.readBytes, seconds),
     writeRate: rate(now.writtenBytes, before.writtenBytes, seconds),
     interruptRate: rate(now.interrupts, before.interrupts, seconds),
+    unimplemented: Object.entries(now.unimplemented).sort((a, b) => b[1] - a[1]).map(([name]) => name),
     exitRates: Object.fromEntries(Object.entries(now.exits).map(([reason, count]) => [reason, rate(count, before.exits[reason] ?? 0, seconds)])),
   }
 }

@@ -93,7 +93,7 @@ describe('trash', () => {
 
 describe('figures', () => {
   const counters = (timeMs: number, instructions: number): FigureCounters => ({
-    timeMs, instructions, guestRunNs: timeMs * 1e6, interrupts: 0, readBytes: 0, writtenBytes: 0, exits: {}, residentGuestBytes: 1, processBytes: 0, processCpuSeconds: 0,
+    timeMs, instructions, guestRunNs: timeMs * 1e6, interrupts: 0, readBytes: 0, writtenBytes: 0, exits: {}, residentGuestBytes: 1, processBytes: 0, processCpuSeconds: 0, unimplemented: {},
   })
 
   it('makes a series of what arrives and forgets it', () => {
