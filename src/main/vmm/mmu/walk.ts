@@ -99,7 +99,8 @@ export class PageWalker {
   loadPdptes(cr3 = this.state.lo('cr3')): boolean {
     const fresh = this.readPdptes(cr3)
     for (let i = 0; i < 8; i += 2) {
-      if ((fresh[i] & P) !== 0 && ((fresh[i] & PDPTE_RESERVED_LO) !== 0 || (fresh[i + 1] & (this.reservedHi | 0xfff0_0000)) !== 0)) return false
+      const reserved = (fresh[i] & PDPTE_RESERVED_LO) | (fresh[i + 1] & (this.reservedHi | 0xfff0_0000))
+      if ((fresh[i] & P) !== 0 && reserved !== 0) return false
     }
     this.pdptes.set(fresh)
     this.pdptesFor = cr3

@@ -20,14 +20,16 @@ export const FEATURE_BITS = {
   arat: at(6, 'eax', 2),
   fsgsbase: seven('ebx', 0), 'tsc-adjust': seven('ebx', 1), smep: seven('ebx', 7), erms: seven('ebx', 9), invpcid: seven('ebx', 10),
   rdseed: seven('ebx', 18), smap: seven('ebx', 20), clflushopt: seven('ebx', 23), rdpid: seven('ecx', 22),
-  lahf: extended('ecx', 0), lzcnt: extended('ecx', 5), prefetchw: extended('ecx', 8), topoext: extended('ecx', 22),
+  lahf: extended('ecx', 0), lzcnt: extended('ecx', 5),
+  prefetchw: extended('ecx', 8), topoext: extended('ecx', 22),
   syscall: extended('edx', 11), nx: extended('edx', 20), mmxext: extended('edx', 22), pdpe1gb: extended('edx', 26), rdtscp: extended('edx', 27),
   lm: extended('edx', 29),
   'invariant-tsc': at(0x8000_0007, 'edx', 8),
   // FXSAVE always stores the x87 error pointers: Linux then needs no work-around for their leak.
   'xsaveerptr': at(0x8000_0008, 'ebx', 2),
   'ssb-no': at(0x8000_0008, 'ebx', 26),
-  'no-nested-data-bp': at(0x8000_0021, 'eax', 0), 'lfence-serializing': at(0x8000_0021, 'eax', 2), 'null-sel-clears-base': at(0x8000_0021, 'eax', 6),
+  'no-nested-data-bp': at(0x8000_0021, 'eax', 0), 'lfence-serializing': at(0x8000_0021, 'eax', 2),
+  'null-sel-clears-base': at(0x8000_0021, 'eax', 6),
   'auto-ibrs': at(0x8000_0021, 'eax', 8),
 } as const satisfies Record<string, FeatureBit>
 

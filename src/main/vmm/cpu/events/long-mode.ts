@@ -39,7 +39,13 @@ function setScratch({ view }: CpuState, cell: number, lo: number, hi: number): v
   view.setInt32(AT_SCRATCH + cell * 8 + 4, hi, true)
 }
 
-interface Gate { readonly selector: number; readonly offsetLo: number; readonly offsetHi: number; readonly ist: number; readonly type: number }
+interface Gate {
+  readonly selector: number
+  readonly offsetLo: number
+  readonly offsetHi: number
+  readonly ist: number
+  readonly type: number
+}
 
 function readGate(cpu: CpuContext, event: PendingEvent, ext: number): Gate {
   const { state } = cpu

@@ -29,8 +29,12 @@ interface TaskLayout {
   readonly ldt: number
 }
 
-const TASK32: TaskLayout = { bytes: 104, size: 4, ip: 0x20, flags: 0x24, gpr: 0x28, segments: 0x48, segmentStep: 4, segmentCount: 6, ldt: 0x60 }
-const TASK16: TaskLayout = { bytes: 44, size: 2, ip: 0x0e, flags: 0x10, gpr: 0x12, segments: 0x22, segmentStep: 2, segmentCount: 4, ldt: 0x2a }
+const TASK32: TaskLayout = {
+  bytes: 104, size: 4, ip: 0x20, flags: 0x24, gpr: 0x28, segments: 0x48, segmentStep: 4, segmentCount: 6, ldt: 0x60,
+}
+const TASK16: TaskLayout = {
+  bytes: 44, size: 2, ip: 0x0e, flags: 0x10, gpr: 0x12, segments: 0x22, segmentStep: 2, segmentCount: 4, ldt: 0x2a,
+}
 const CR3_AT = 0x1c
 
 const layoutOf = (type: number): TaskLayout => ((type & 8) !== 0 ? TASK32 : TASK16)

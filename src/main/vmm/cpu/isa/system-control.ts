@@ -119,7 +119,8 @@ const KVM_EPERM = 1
 /** No hypercall exists; the answer is KVM's. */
 const hypercall: Meaning = (e) => {
   const ring0 = e.isZero(e.field('cpl'))
-  e.setReg(Gpr.RAX, e.select(ring0, e.const(64, BigInt.asUintN(64, BigInt(-KVM_ENOSYS))), e.const(64, BigInt.asUintN(64, BigInt(-KVM_EPERM)))))
+  const negative = (value: number): Val => e.const(64, BigInt.asUintN(64, BigInt(-value)))
+  e.setReg(Gpr.RAX, e.select(ring0, negative(KVM_ENOSYS), negative(KVM_EPERM)))
 }
 
 // System state and time cannot be compared with the real CPU in user mode.

@@ -4,7 +4,8 @@ import type { CpuContext } from '../core/context'
 import { Seg, type FieldName } from '../state/layout'
 
 export const Msr = {
-  TSC: 0x10, APIC_BASE: 0x1b, TSC_ADJUST: 0x3b, UCODE_REV: 0x8b, MTRR_CAP: 0xfe, SYSENTER_CS: 0x174, SYSENTER_ESP: 0x175, SYSENTER_EIP: 0x176,
+  TSC: 0x10, APIC_BASE: 0x1b, TSC_ADJUST: 0x3b, UCODE_REV: 0x8b, MTRR_CAP: 0xfe, SYSENTER_CS: 0x174, SYSENTER_ESP: 0x175,
+  SYSENTER_EIP: 0x176,
   MISC_ENABLE: 0x1a0, DEBUGCTL: 0x1d9, MTRR_PHYS_BASE0: 0x200, PAT: 0x277, MTRR_DEF_TYPE: 0x2ff, EFER: 0xc000_0080, STAR: 0xc000_0081,
   LSTAR: 0xc000_0082, CSTAR: 0xc000_0083, FMASK: 0xc000_0084, FS_BASE: 0xc000_0100, GS_BASE: 0xc000_0101, KERNEL_GS_BASE: 0xc000_0102,
   TSC_AUX: 0xc000_0103,
@@ -16,7 +17,8 @@ export interface MsrEntry {
   write(cpu: CpuContext, value: bigint): boolean
 }
 
-type BigField = Extract<FieldName, 'star' | 'lstar' | 'cstar' | 'sfmask' | 'kernelGsBase' | 'sysenterCs' | 'sysenterEsp' | 'sysenterEip' | 'pat' | 'tscAux'>
+type BigField = Extract<FieldName,
+  'star' | 'lstar' | 'cstar' | 'sfmask' | 'kernelGsBase' | 'sysenterCs' | 'sysenterEsp' | 'sysenterEip' | 'pat' | 'tscAux'>
 type Valid = (value: bigint) => boolean
 
 const any: Valid = () => true
@@ -45,7 +47,9 @@ const STORED: readonly (readonly [index: number, reset: bigint, valid: Valid])[]
   // MTRRs on, default type write-back: what firmware leaves behind on a machine whose memory is all alike.
   [Msr.MTRR_DEF_TYPE, 0xc06n, within(0xcffn)],
   ...Array.from({ length: 16 }, (_, i) => [Msr.MTRR_PHYS_BASE0 + i, 0n, any] as const),
-  ...[0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f].map((index) => [index, 0x0606_0606_0606_0606n, any] as const),
+  // Fixed ranges, all write-back.
+  ...[0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f]
+    .map((index) => [index, 0x0606_0606_0606_0606n, any] as const),
   // HWCR: bit 24, the TSC counts at a constant rate.
   [0xc001_0015, 1n << 24n, any],
   // SYSCFG, NB_CFG, interrupt pending message, MMIO configuration base.
@@ -131,7 +135,8 @@ const MTRR_CAP_VALUE = 0x508n
 export const MSR_TABLE: ReadonlyMap<number, MsrEntry> = new Map<number, MsrEntry>([
   [Msr.TSC, tsc], [Msr.TSC_ADJUST, tscAdjust], [Msr.UCODE_REV, ignoring(0x0100_0065n << 32n | 0x0100_0065n)],
   [Msr.MTRR_CAP, constant(MTRR_CAP_VALUE)], [Msr.PAT, field('pat', validPat)],
-  [Msr.SYSENTER_CS, field('sysenterCs', fits32)], [Msr.SYSENTER_ESP, field('sysenterEsp', isCanonical)], [Msr.SYSENTER_EIP, field('sysenterEip', isCanonical)],
+  [Msr.SYSENTER_CS, field('sysenterCs', fits32)], [Msr.SYSENTER_ESP, field('sysenterEsp', isCanonical)],
+  [Msr.SYSENTER_EIP, field('sysenterEip', isCanonical)],
   [Msr.EFER, efer], [Msr.STAR, field('star')], [Msr.LSTAR, field('lstar', isCanonical)], [Msr.CSTAR, field('cstar', isCanonical)],
   [Msr.FMASK, field('sfmask', fits32)], [Msr.FS_BASE, segmentBase(Seg.FS)], [Msr.GS_BASE, segmentBase(Seg.GS)],
   [Msr.KERNEL_GS_BASE, field('kernelGsBase', isCanonical)], [Msr.TSC_AUX, field('tscAux', fits32)],

@@ -88,7 +88,14 @@ export class TestPlatform implements CpuPlatform {
   random64(): bigint { return 0x0123_4567_89ab_cdefn }
 }
 
-export interface GateSpec { readonly selector: number; readonly offset: number; readonly type: number; readonly dpl?: number; readonly present?: boolean; readonly ist?: number }
+export interface GateSpec {
+  readonly selector: number
+  readonly offset: number
+  readonly type: number
+  readonly dpl?: number
+  readonly present?: boolean
+  readonly ist?: number
+}
 
 export class TestCpu implements CpuContext {
   readonly bytes = new Uint8Array(BYTES)

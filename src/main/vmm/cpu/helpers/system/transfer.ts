@@ -11,7 +11,8 @@ import { Gpr, Seg } from '../../state/layout'
 
 /** L and D together are reserved in long mode. */
 export function refuseLongAndBig(cpu: CpuContext, d: Descriptor): void {
-  if (isLongMode(cpu.state) && (d.attr & (Attr.L | Attr.DB)) === (Attr.L | Attr.DB)) throw new CpuFault(Vector.GP, selectorError(d.selector))
+  const both = Attr.L | Attr.DB
+  if (isLongMode(cpu.state) && (d.attr & both) === both) throw new CpuFault(Vector.GP, selectorError(d.selector))
 }
 
 export const becomes64 = (cpu: CpuContext, code: Descriptor): boolean => isLongMode(cpu.state) && code.long
