@@ -6,7 +6,7 @@ import { output, root, run, say } from './run.mjs'
 
 export const guestsDir = join(root, '.cache', 'guests')
 /** Raised when the way guests are built changes. */
-const RECIPE = 1
+const RECIPE = 3
 
 const INIT = `#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev
@@ -21,18 +21,40 @@ poweroff -f
 `
 
 /** Modules a guest needs for its virtio devices, in an order that satisfies their dependencies. */
-const MODULES = ['virtio', 'virtio_ring', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci', 'virtio_blk', 'virtio_console',
+const MODULES = ['virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci', 'virtio_blk', 'virtio_console',
   'rng-core', 'virtio-rng', 'crc16', 'crc32c_generic', 'libcrc32c', 'mbcache', 'jbd2', 'ext4']
 
-const kernelPackage = (meta) => {
-  const depends = output('apt-cache', ['depends', meta]) ?? ''
-  return /Depends: (linux-image-\S+)/.exec(depends)?.[1]
+const kernelPackage = (apt, meta) => {
+  const depends = output('apt-cache', [...apt, 'depends', meta]) ?? ''
+  return /Depends: (linux-image-[^\s:]+)/.exec(depends)?.[1]
 }
 
-function download(name, into) {
+/**
+ * A private apt state for another architecture, from the host's own sources: nothing of the host's apt changes.
+ * @returns options for apt-get and apt-cache
+ */
+function foreignApt(arch) {
+  const base = join(guestsDir, `apt-${arch}`)
+  for (const dir of ['lists/partial', 'cache/archives/partial', 'etc']) mkdirSync(join(base, dir), { recursive: true })
+  writeFileSync(join(base, 'status'), '')
+  const options = {
+    'Dir::State': base, 'Dir::State::lists': join(base, 'lists'), 'Dir::State::status': join(base, 'status'), 'Dir::Cache': join(base, 'cache'),
+    'APT::Architecture': arch, 'APT::Architectures': arch, 'APT::Sandbox::User': 'root',
+  }
+  const apt = Object.entries(options).flatMap(([key, value]) => ['-o', `${key}=${value}`])
+  if (!existsSync(join(base, 'updated'))) {
+    say(`reading the package lists for ${arch}`)
+    // One list of several may be out of step on the mirror; whether a package is to be had is what counts.
+    output('apt-get', [...apt, 'update', '-qq'])
+    if (kernelPackage(apt, 'linux-image-686')) writeFileSync(join(base, 'updated'), '')
+  }
+  return apt
+}
+
+function download(apt, name, into) {
   mkdirSync(into, { recursive: true })
   // Without the sandbox user: the folder belongs to whoever runs this.
-  run('apt-get', ['download', '-qq', '-o', 'APT::Sandbox::User=root', name], { cwd: into, stdio: ['ignore', 'ignore', 'ignore'] })
+  run('apt-get', [...apt, 'download', '-qq', '-o', 'APT::Sandbox::User=root', name], { cwd: into, stdio: ['ignore', 'ignore', 'ignore'] })
   const file = readdirSync(into).find((f) => f.startsWith(`${name}_`))
   if (!file) throw new Error(`apt-get download ${name} gave no package`)
   return join(into, file)
@@ -67,20 +89,23 @@ function buildInitramfs(busybox, modules, target) {
 }
 
 /** One guest: kernel and initramfs under `.cache/guests/<name>`. */
-function buildGuest(name, meta) {
+function buildGuest(name, meta, apt = []) {
   const dir = join(guestsDir, name)
   const stamp = join(dir, `recipe-${RECIPE}`)
   if (existsSync(stamp)) return dir
   const work = `${dir}.work`
   rmSync(work, { recursive: true, force: true })
-  const kernel = kernelPackage(meta)
+  const kernel = kernelPackage(apt, meta)
   if (!kernel) throw new Error(`apt knows no kernel behind ${meta}; run 'apt-get update' first`)
-  say(`fetching ${kernel} for the test guest ${name}`)
-  run('dpkg-deb', ['-x', download(kernel, work), join(work, 'tree')])
-  const image = readdirSync(join(work, 'tree', 'boot')).find((f) => f.startsWith('vmlinuz-'))
-  renameSync(join(work, 'tree', 'boot', image), join(work, 'vmlinuz'))
-  buildInitramfs('/bin/busybox', findModules(join(work, 'tree'), MODULES), join(work, 'initrd.gz'))
-  rmSync(join(work, 'tree'), { recursive: true, force: true })
+  say(`fetching ${kernel} and busybox for the test guest ${name}`)
+  const tree = join(work, 'tree')
+  run('dpkg-deb', ['-x', download(apt, kernel, work), tree])
+  run('dpkg-deb', ['-x', download(apt, 'busybox-static', work), tree])
+  const image = readdirSync(join(tree, 'boot')).find((f) => f.startsWith('vmlinuz-'))
+  renameSync(join(tree, 'boot', image), join(work, 'vmlinuz'))
+  const busybox = ['bin/busybox', 'usr/bin/busybox'].map((p) => join(tree, p)).find((p) => existsSync(p))
+  buildInitramfs(busybox, findModules(tree, MODULES), join(work, 'initrd.gz'))
+  rmSync(tree, { recursive: true, force: true })
   for (const f of readdirSync(work)) if (f.endsWith('.deb')) rmSync(join(work, f))
   writeFileSync(join(work, `recipe-${RECIPE}`), kernel)
   rmSync(dir, { recursive: true, force: true })
@@ -88,9 +113,13 @@ function buildGuest(name, meta) {
   return dir
 }
 
+const isBuilt = (name) => existsSync(join(guestsDir, name, `recipe-${RECIPE}`))
+
 export function ensureGuests() {
-  if (output('apt-cache', ['depends', 'linux-image-cloud-amd64']) === undefined || !kernelPackage('linux-image-cloud-amd64')) {
-    run('apt-get', ['update', '-qq'])
+  if (!isBuilt('amd64-cloud') || !isBuilt('amd64')) {
+    if (!kernelPackage([], 'linux-image-cloud-amd64')) run('apt-get', ['update', '-qq'])
+    buildGuest('amd64-cloud', 'linux-image-cloud-amd64')
+    buildGuest('amd64', 'linux-image-amd64')
   }
-  buildGuest('amd64-cloud', 'linux-image-cloud-amd64')
+  if (!isBuilt('i386')) buildGuest('i386', 'linux-image-686', foreignApt('i386'))
 }

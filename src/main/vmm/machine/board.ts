@@ -11,6 +11,7 @@ import { Uart16550 } from '../devices/uart16550/device'
 import { Irq, Layout, PCI_GSIS, Ports } from '../firmware/layout'
 import { InterruptController } from '../irq/interrupt-controller'
 import type { PhysicalRam } from '../memory/guest-memory'
+import { Hpet } from '../timers/hpet'
 import { Pit } from '../timers/pit'
 import { Rtc } from '../timers/rtc'
 import { TimeStampCounter } from '../timers/tsc'
@@ -61,8 +62,10 @@ export class Board {
     this.intxLines = PCI_GSIS.map((gsi) => new SharedLine(this.interrupts.gsiLine(gsi)))
     const line = (irq: number): IrqLine => this.interrupts.isaLine(irq)
 
-    const pit = new Pit(clock, line(Irq.pit))
-    const rtc = new Rtc(clock, line(Irq.rtc))
+    const hpet = new Hpet({ clock, legacyLines: [line(Irq.pit), line(Irq.rtc)], gsiLine: (gsi) => this.interrupts.gsiLine(gsi) })
+    const pit = new Pit(clock, hpet.behindLegacyReplacement(line(Irq.pit)))
+    const rtc = new Rtc(clock, hpet.behindLegacyReplacement(line(Irq.rtc)))
+    hpet.mapInto(this.mmio, Layout.hpet)
     this.uart = new Uart16550({ id: 'uart0', irq: line(Irq.com1), chars: ports.serial, clock })
     this.keyboard = new I8042({ keyboardIrq: line(Irq.keyboard), auxIrq: line(Irq.aux), onReset: options.onReset })
     this.acpi = new AcpiPm({ clock, sci: line(Irq.sci), onPowerOff: options.onPowerOff })
@@ -74,7 +77,7 @@ export class Board {
     this.pci = new PciBus(createResetControl(options.onReset))
     this.mapPci()
     mapSystemControlPort(this.io, options.onReset)
-    this.devices.push(...this.interrupts.devices, pit, rtc, this.uart, this.keyboard, this.acpi, this.pci)
+    this.devices.push(...this.interrupts.devices, hpet, pit, rtc, this.uart, this.keyboard, this.acpi, this.pci)
 
     this.console = new VirtioConsole(ram, ports.console)
     this.disks = config.disks.map((disk) => new VirtioBlk({

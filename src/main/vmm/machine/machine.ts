@@ -13,6 +13,7 @@ import { Vcpu } from '../cpu/core/vcpu'
 import { writeAcpiTables } from '../firmware/acpi/tables'
 import { FrameTable } from '../memory/frame-table'
 import { PhysicalRam } from '../memory/guest-memory'
+import { HPET_CAPABILITIES } from '../timers/hpet'
 import { MachineClock } from '../timers/virtual-clock'
 import { Board, TSC_KHZ } from './board'
 import { KvmClock } from './kvm-clock'
@@ -77,7 +78,7 @@ export class EmbeddedMachine implements Machine {
 
   private powerOn(): void {
     const boot = loadLinux(this.ram, this.layout.frames.ramBytes, this.config.kernel)
-    writeAcpiTables(this.ram, { cpuCount: 1 })
+    writeAcpiTables(this.ram, { cpuCount: 1, hpetCapabilities: HPET_CAPABILITIES })
     applyBootState(this.cpu.state, boot)
     this.cpu.afterReset()
   }
@@ -174,11 +175,8 @@ export class EmbeddedMachine implements Machine {
 
   private describeFailure(error: unknown): StopReason {
     this.board.uart.flush()
-    if (error instanceof TripleFault) {
-      if (this.config.onReset === 'stop') return { kind: 'triple-fault', detail: error.description }
-      // A PC answers a triple fault with a reset; a guest that does nothing else would spin here for ever.
-      return { kind: 'triple-fault', detail: error.description }
-    }
+    // A PC answers a triple fault with a reset; here the machine stops and says why, which helps whoever debugs it more.
+    if (error instanceof TripleFault) return { kind: 'triple-fault', detail: error.description }
     if (error instanceof VmmError) return { kind: 'error', code: error.code, message: error.message }
     return { kind: 'error', code: 'internal', message: error instanceof Error ? error.stack ?? error.message : String(error) }
   }
