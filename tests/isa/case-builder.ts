@@ -21,7 +21,8 @@ export class CaseBuilder extends StateBuilder {
   private addressSize: 16 | 32 | 64
   private readonly fixedRegisters = new Set<number>()
 
-  constructor(form: Form, mode: CpuMode, random: Random) {
+  /** @param absolute memory operands name no register but the stack pointer */
+  constructor(form: Form, mode: CpuMode, random: Random, private readonly absolute = false) {
     super(form, mode, random)
     this.shape = shapeOf(form.row)
     this.addressSize = mode
@@ -35,7 +36,7 @@ export class CaseBuilder extends StateBuilder {
     this.immediates()
     const bytes = this.assemble(opcode)
     this.record.code.fill(0xcc)
-    this.record.code.set(bytes.subarray(0, 16))
+    this.record.code.set(bytes)
     return { bytes, record: this.record }
   }
 
@@ -55,7 +56,7 @@ export class CaseBuilder extends StateBuilder {
     if (sizeClass !== 'fixed') this.sizePrefix(form.size)
     if (encoding.rexW === 1) this.rex |= 8
     if (row.addressSized) this.addressPrefix(form.addressSize)
-    else if (this.hasMemory() && random.chance(10)) this.addressPrefix(mode === 32 ? 16 : 32)
+    else if (this.hasMemory() && !this.absolute && random.chance(10)) this.addressPrefix(mode === 32 ? 16 : 32)
     if (form.rep !== 'none') this.prefixes.push(row.rep === 'rep' ? random.pick([0xf3, 0xf3, 0xf2]) : form.rep === 'rep' ? 0xf3 : 0xf2)
     if (random.chance(8)) this.prefixes.push(random.pick(mode === 64 ? [0x65, 0x65, 0x2e, 0x36, 0x3e, 0x26] : [0x26, 0x36, 0x3e]))
     if (row.lock && form.rm === 'mem' && random.chance(20)) this.prefixes.push(0xf0)
@@ -172,7 +173,8 @@ export class CaseBuilder extends StateBuilder {
 
   private memoryOperand(reg: number): void {
     const target = this.windowOffset(this.target())
-    if (this.addressSize === 16) this.memory16(reg, target & 0xffffn)
+    if (this.addressSize === 16 && this.absolute) this.tail.push((reg << 3) | 6, Number(target & 0xffn), Number((target >> 8n) & 0xffn))
+    else if (this.addressSize === 16) this.memory16(reg, target & 0xffffn)
     else this.memory32(reg, target)
   }
 
@@ -200,6 +202,7 @@ export class CaseBuilder extends StateBuilder {
   private memory32(reg: number, target: bigint): void {
     const { random, mode } = this
     const choice = random.below(10)
+    if (this.absolute) return choice < 5 ? this.stackOperand(reg) : this.displacementOperand(reg, target)
     if (choice === 0 && mode === 64) return this.ripOperand(reg, target)
     if (choice <= 1) return this.baselessOperand(reg, target)
     const registers = mode === 64 ? 16 : 8
@@ -245,6 +248,16 @@ export class CaseBuilder extends StateBuilder {
 
   private push32(value: number): void {
     for (let i = 0; i < 4; i++) this.tail.push((value >> (8 * i)) & 0xff)
+  }
+
+  /** [RSP + disp8] */
+  private stackOperand(reg: number): void {
+    this.tail.push(0x44 | (reg << 3), 0x24, (this.random.below(16) * 8) & 0xff)
+  }
+
+  private displacementOperand(reg: number, target: bigint): void {
+    this.tail.push((reg << 3) | 4, 0x25)
+    this.push32(Number(BigInt.asIntN(32, target)))
   }
 
   private ripOperand(reg: number, target: bigint): void {

@@ -39,7 +39,7 @@ export function differences(one: IsaCase, expected: IsaRecord, actual: IsaRecord
     check('cr2', expected.cr2, actual.cr2)
   }
   // A faulting instruction leaves everything alone, whatever it would have left undefined.
-  const open = expected.vector === NO_VECTOR ? undefinedResults(one) : NOTHING_UNDEFINED
+  const open = expected.vector === NO_VECTOR || one.program ? undefinedResults(one) : NOTHING_UNDEFINED
   for (let n = 0; n < (one.mode === 64 ? 16 : 8); n++) {
     const mask = registerMask & ~(open.registers.get(n) ?? 0n)
     check(NAMES[n], expected.gpr(n) & mask, actual.gpr(n) & mask)

@@ -112,11 +112,12 @@ export function unwind(one: IsaCase, state: CpuState, ram: Uint8Array, result: I
   result.rflags = slot(3) & ~0x1_0000n
   result.rip = slot(5)
   result.vector = vector
-  // Elsewhere than at the instruction it was INT3, or what lay there: the instruction has branched to it.
+  // Elsewhere than in the code under test it was INT3, or what lay there: an instruction has branched to it.
   const isSoftware = /^INT/.test(one.form.row.mnemonic)
   if (isSoftware && vector !== 3) return
   if (vector === 3) result.rip -= 1n
-  if (vector === 3 || result.rip !== one.input.rip) { result.vector = NO_VECTOR; return }
+  const inside = result.rip >= one.input.rip && result.rip < one.input.rip + BigInt(one.length)
+  if (vector === 3 || !inside) { result.vector = NO_VECTOR; return }
   result.error = hasError ? Number(slot(6)) : 0
   result.cr2 = vector === 14 ? state.get64('cr2') : 0n
 }

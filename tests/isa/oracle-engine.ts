@@ -103,7 +103,9 @@ export function createOracleEngine(decode: Decode): IsaEngine {
     memory.ram.set(input.window, windowAt)
     loadKernel(state)
     faults.length = 0
-    oracle.step()
+    const inside = (rip: bigint): boolean => rip >= input.rip && rip < input.rip + BigInt(length)
+    do oracle.step()
+    while (one.program && faults.length === 0 && inside(state.get64('rip')))
     const fault = faults.at(0)
     storeState(state, result)
     if (fault) {

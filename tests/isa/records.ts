@@ -1,16 +1,18 @@
 /**
  * One test case and one result share a layout (the runner's `struct record`), so that nothing is converted on the way:
- * 0 gpr[16] u64 · 128 rflags u64 · 136 rip u64 · 144 code[16] (case) or vector u32, error u32, cr2 u64 (result)
- * · 160 fxsave image[512] · 672 data window[512].
+ * 0 gpr[16] u64 · 128 rflags u64 · 136 rip u64 · 144 code[128] (case) or vector u32, error u32, cr2 u64 (result)
+ * · 272 fxsave image[512] · 784 data window[512].
  */
 import type { CpuState } from '../../src/main/vmm/cpu/state/access'
 import { packRflags, unpackRflags } from '../../src/main/vmm/cpu/state/flags'
 import { Seg } from '../../src/main/vmm/cpu/state/layout'
 import { updateDerivedState } from '../../src/main/vmm/cpu/state/mode'
 
-export const RECORD_BYTES = 1184
-export const FX = 160
-export const WINDOW_AT = 672
+export const RECORD_BYTES = 1296
+/** Bytes of code in a record; the rest of them is INT3. */
+export const CODE_ROOM = 128
+export const FX = 272
+export const WINDOW_AT = 784
 export const WINDOW_BYTES = 512
 
 /** The same linear addresses in every engine and in the native runner. */
@@ -39,7 +41,7 @@ export class IsaRecord {
   set rflags(value: bigint) { this.view.setBigUint64(128, value, true) }
   get rip(): bigint { return this.view.getBigUint64(136, true) }
   set rip(value: bigint) { this.view.setBigUint64(136, BigInt.asUintN(64, value), true) }
-  get code(): Uint8Array { return this.bytes.subarray(144, 160) }
+  get code(): Uint8Array { return this.bytes.subarray(144, 144 + CODE_ROOM) }
   get vector(): number { return this.view.getUint32(144, true) }
   set vector(value: number) { this.view.setUint32(144, value, true) }
   get error(): number { return this.view.getUint32(148, true) }

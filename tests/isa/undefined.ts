@@ -69,6 +69,7 @@ const SPECIAL: Readonly<Record<string, (one: IsaCase) => UndefinedResults>> = {
 }
 
 export function undefinedResults(one: IsaCase): UndefinedResults {
+  if (one.program) return { flags: one.undefinedFlags ?? 0n, registers: NONE, memory: false }
   const { row } = one.form
   return SPECIAL[row.mnemonic]?.(one) ?? onlyFlags(row.flags?.undefined ?? '')
 }

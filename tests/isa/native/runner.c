@@ -1,5 +1,5 @@
 /*
- * Runs single instructions on the real CPU. Usage: runner 16|32|64 < cases > results
+ * Runs single instructions, or short programs of them, on the real CPU. Usage: runner 16|32|64 < cases > results
  *
  * Everything goes through signals: returning from a handler loads a whole machine state (general registers, flags,
  * x87/SSE state, RIP, CS), the instruction runs, and the INT3 bytes around it (or its own fault) bring us back with
@@ -30,6 +30,7 @@
 #define WINDOW_BYTES 512u
 #define WINDOW (DATA_BASE + DATA_BYTES - WINDOW_BYTES)
 #define GS_BASE 0x40u
+#define CODE_ROOM 128u
 #define NO_VECTOR 0xffffffffu
 #define TIMED_OUT 0xfeu
 
@@ -38,7 +39,7 @@ struct record {
   uint64_t rflags;
   uint64_t rip;
   union {
-    uint8_t code[16];
+    uint8_t code[CODE_ROOM];
     struct { uint32_t vector, error; uint64_t cr2; } out;
   } u;
   uint8_t fx[512];
@@ -71,8 +72,8 @@ static void store(struct record *r, ucontext_t *c, int sig) {
   uint64_t cr2 = vector == 14 ? (uint64_t)g[REG_CR2] : 0;
   if (sig == SIGALRM) vector = TIMED_OUT;
   else if (vector == 3) { vector = NO_VECTOR; rip--; }
-  /* A fetch fault elsewhere: the instruction has branched there. */
-  else if (vector == 14 && (error & 0x10) && rip != r->rip) { vector = NO_VECTOR; cr2 = 0; }
+  /* A fetch fault elsewhere: an instruction has branched there. */
+  else if (vector == 14 && (error & 0x10) && (rip < r->rip || rip >= r->rip + CODE_ROOM)) { vector = NO_VECTOR; cr2 = 0; }
   for (int i = 0; i < 16; i++) r->gpr[i] = (uint64_t)g[GREG[i]];
   r->rflags = (uint64_t)g[REG_EFL];
   r->rip = rip;
@@ -102,7 +103,7 @@ static void load(const struct record *r, ucontext_t *c) {
   memset((void *)(uintptr_t)CODE_BASE, 0xcc, CODE_BYTES);
   memset((void *)(uintptr_t)DATA_BASE, 0, DATA_BYTES - WINDOW_BYTES);
   memcpy((void *)(uintptr_t)WINDOW, r->window, WINDOW_BYTES);
-  memcpy((void *)(uintptr_t)(code_base() + r->rip), r->u.code, 16);
+  memcpy((void *)(uintptr_t)(code_base() + r->rip), r->u.code, CODE_ROOM);
 }
 
 static void finish(void) {
@@ -152,7 +153,7 @@ static void add_ldt(unsigned entry, unsigned contents) {
 
 int main(int argc, char **argv) {
   mode = argc > 1 ? atoi(argv[1]) : 64;
-  if (sizeof(struct record) != 1184) return 5;
+  if (sizeof(struct record) != 1296) return 5;
   read_cases();
   if (count == 0) return 0;
   int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
