@@ -90,7 +90,8 @@ function sameName(insn: DecodedInsn, listed: string): boolean {
   const ours = normal(insn.row.mnemonic)
   const theirs = normal(listed)
   if (ours === theirs) return true
-  if (/^mov[dq]$/.test(ours) && /^mov[dq]$/.test(theirs)) return true
+  const byRexW = /^(mov|pextr|pinsr)[dq]$|^(pcmpestr[im])q?$/
+  if (byRexW.test(ours) && ours.replace(byRexW, '$1$2') === theirs.replace(byRexW, '$1$2')) return true
   // Strings: MOVS for MOVSD/MOVSW/MOVSQ and operand forms; far jumps and calls; hints; pseudo-comparisons CMPEQPS.
   const stem = (name: string): string => name.replace(/^(movs|cmps|stos|lods|scas|ins|outs)[bwdq]$/, '$1')
   if (stem(ours) === stem(theirs)) return true
