@@ -1,4 +1,5 @@
 /** Loading and storing the x87, MMX and SSE state as a whole. SDM vol. 1, chapters 8 and 10.5. */
+import { checkSegment } from '../../mmu/segment'
 import { CpuFault, Vector, type CpuContext } from '../core/context'
 import type { Helper } from '../emit/emitter'
 import type { CpuState } from '../state/access'
@@ -23,7 +24,7 @@ export function resetX87(state: CpuState): void {
 }
 
 /** Bytes 0–159 of the FXSAVE image: control words and x87 registers. @param wide REX.W form: 64-bit pointers */
-function storeX87(state: CpuState, image: DataView, wide: boolean): void {
+export function storeX87(state: CpuState, image: DataView, wide: boolean): void {
   image.setUint16(0, state.get('fcw'), true)
   image.setUint16(2, state.get('fsw'), true)
   image.setUint8(4, state.get('ftw'))
@@ -43,7 +44,7 @@ function storeX87(state: CpuState, image: DataView, wide: boolean): void {
   }
 }
 
-function loadX87(state: CpuState, image: DataView, wide: boolean): void {
+export function loadX87(state: CpuState, image: DataView, wide: boolean): void {
   state.set('fcw', image.getUint16(0, true))
   state.set('fsw', image.getUint16(2, true))
   state.set('ftw', image.getUint8(4))
@@ -62,11 +63,11 @@ function loadX87(state: CpuState, image: DataView, wide: boolean): void {
 
 const xmmCount = (state: CpuState): number => ((state.get('modeKey') & Mode.CODE64) !== 0 ? 16 : 8)
 
-function storeXmm(state: CpuState, image: Uint8Array): void {
+export function storeXmm(state: CpuState, image: Uint8Array): void {
   for (let i = 0; i < xmmCount(state); i++) image.set(state.vec('xmm', i), 160 + 16 * i)
 }
 
-function loadXmm(state: CpuState, image: Uint8Array): void {
+export function loadXmm(state: CpuState, image: Uint8Array): void {
   for (let i = 0; i < xmmCount(state); i++) state.vec('xmm', i).set(image.subarray(160 + 16 * i, 176 + 16 * i))
 }
 
@@ -77,9 +78,10 @@ function includesXmm(state: CpuState): boolean {
 }
 
 export const fxsaveHelper: Helper = {
-  name: 'fxsave', args: ['i64', 'i32'], faults: true,
-  run(cpu: CpuContext, linear: bigint, wide: number): void {
+  name: 'fxsave', args: ['i32', 'i64', 'i32'], faults: true,
+  run(cpu: CpuContext, segment: number, address: bigint, wide: number): void {
     const { state } = cpu
+    const linear = checkSegment(cpu, segment, address, 512, true)
     const image = new Uint8Array(512)
     // Bytes 464–511 are left to software: they keep what memory holds.
     cpu.memory.probe(linear, 512, true)
@@ -94,9 +96,10 @@ export const fxsaveHelper: Helper = {
 }
 
 export const fxrstorHelper: Helper = {
-  name: 'fxrstor', args: ['i64', 'i32'], faults: true,
-  run(cpu: CpuContext, linear: bigint, wide: number): void {
+  name: 'fxrstor', args: ['i32', 'i64', 'i32'], faults: true,
+  run(cpu: CpuContext, segment: number, address: bigint, wide: number): void {
     const { state } = cpu
+    const linear = checkSegment(cpu, segment, address, 512, false)
     const image = new Uint8Array(512)
     cpu.memory.readBytes(linear, image)
     const view = new DataView(image.buffer)

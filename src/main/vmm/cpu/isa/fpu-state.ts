@@ -1,7 +1,8 @@
-/** FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, EMMS and the control instructions of the x87. SDM vol. 2. */
+/** FXSAVE, FXRSTOR, XSAVE, XRSTOR, LDMXCSR, STMXCSR, EMMS and the control instructions of the x87. SDM vol. 2. */
 import { Vector } from '../core/context'
-import type { Emitter } from '../emit/emitter'
+import type { Emitter, Helper } from '../emit/emitter'
 import { fxrstorHelper, fxsaveHelper, initX87Helper, loadMxcsrHelper } from '../helpers/fpu-state'
+import { xrstorHelper, xsaveHelper } from '../helpers/xsave'
 import { Gpr } from '../state/layout'
 import { mmxBegin } from './simd'
 import { row, type InsnRow, type Meaning } from './types'
@@ -10,12 +11,19 @@ const wide = (e: Emitter, size: number): ReturnType<Emitter['const']> => e.const
 
 const fxsave: Meaning = (e, { size }) => {
   e.requireAligned(0, 16)
-  e.call(fxsaveHelper, e.linearAddress(e.memOperand(0)), wide(e, size))
+  e.call(fxsaveHelper, e.segmentNumber(e.memOperand(0)), e.effectiveAddress(0), wide(e, size))
 }
 const fxrstor: Meaning = (e, { size }) => {
   e.requireAligned(0, 16)
-  e.call(fxrstorHelper, e.linearAddress(e.memOperand(0)), wide(e, size))
+  e.call(fxrstorHelper, e.segmentNumber(e.memOperand(0)), e.effectiveAddress(0), wide(e, size))
 }
+
+/** XSAVE and XRSTOR: the helper checks what comes before the alignment, and the alignment. */
+const extended = (helper: Helper): Meaning => (e, { size }) => {
+  const mask = e.or(e.zext(e.reg(Gpr.RAX, 32), 64), e.shl(e.zext(e.reg(Gpr.RDX, 32), 64), e.const(64, 32)))
+  e.call(helper, e.segmentNumber(e.memOperand(0)), e.effectiveAddress(0), mask, wide(e, size))
+}
+
 const ldmxcsr: Meaning = (e) => e.call(loadMxcsrHelper, e.operand(0))
 const stmxcsr: Meaning = (e) => e.setOperand(0, e.field('mxcsr'))
 
@@ -58,6 +66,9 @@ const x87 = { unit: 'x87', cpuid: 'x87' } as const
 export const fpuStateRows: readonly InsnRow[] = [
   row('FXSAVE', 'NP 0F AE /0 mod=m', 'M', 'w', fxsave, { cpuid: 'fxsr', unit: 'x87', noNative: true }),
   row('FXRSTOR', 'NP 0F AE /1 mod=m', 'M', 'r', fxrstor, { cpuid: 'fxsr', unit: 'x87', noNative: true }),
+  // The image holds pointers and, where the CPU keeps states apart, in-use bits that are its own business.
+  row('XSAVE', 'NP 0F AE /4 mod=m', 'M', 'w', extended(xsaveHelper), { cpuid: 'xsave', noNative: true }),
+  row('XRSTOR', 'NP 0F AE /5 mod=m', 'M', 'r', extended(xrstorHelper), { cpuid: 'xsave', noNative: true }),
   row('LDMXCSR', 'NP 0F AE /2 mod=m', 'Md', 'r', ldmxcsr, { cpuid: 'sse', unit: 'sse' }),
   row('STMXCSR', 'NP 0F AE /3 mod=m', 'Md', 'w', stmxcsr, { cpuid: 'sse', unit: 'sse' }),
   row('EMMS', 'NP 0F 77', '', '', emms, { cpuid: 'mmx', unit: 'mmx' }),

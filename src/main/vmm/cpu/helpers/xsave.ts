@@ -1,0 +1,75 @@
+/** XSAVE and XRSTOR of the x87 and SSE states, standard form. SDM vol. 1, 13.4 and 13.7 to 13.9. */
+import { checkSegment } from '../../mmu/segment'
+import { CpuFault, Vector, type CpuContext } from '../core/context'
+import type { Helper } from '../emit/emitter'
+import { MXCSR_MASK, loadX87, loadXmm, resetX87, storeX87, storeXmm } from './fpu-state'
+
+const X87 = 1n
+const SSE = 2n
+/** With AVX the SSE part of the image also carries MXCSR; kept so for models that may offer it. */
+const MXCSR_OWNERS = 6n
+const HEADER = 512
+const AREA = 576
+const CR0_TS = 8
+const CR4_OSXSAVE = 1 << 18
+
+/** Checks in the manual's order and returns the linear address of the area. @throws CpuFault */
+function area(cpu: CpuContext, segment: number, address: bigint, write: boolean): bigint {
+  const { state } = cpu
+  if ((state.lo('cr4') & CR4_OSXSAVE) === 0) throw new CpuFault(Vector.UD)
+  if ((state.lo('cr0') & CR0_TS) !== 0) throw new CpuFault(Vector.NM)
+  const linear = checkSegment(cpu, segment, address, AREA, write)
+  if ((linear & 63n) !== 0n) throw new CpuFault(Vector.GP, 0)
+  return linear
+}
+
+/** Every state component counts as in use: the initial-state optimisation is the processor's choice. */
+export const xsaveHelper: Helper = {
+  name: 'xsave', args: ['i32', 'i64', 'i64', 'i32'], faults: true,
+  run(cpu: CpuContext, segment: number, address: bigint, requested: bigint, wide: number): void {
+    const { state, memory } = cpu
+    const linear = area(cpu, segment, address, true)
+    const image = new Uint8Array(AREA)
+    memory.probe(linear, AREA, true)
+    // What is not requested, and bytes that belong to software, keep what memory holds.
+    memory.readBytes(linear, image)
+    const view = new DataView(image.buffer)
+    const wanted = requested & state.get64('xcr0')
+    if ((wanted & X87) !== 0n) storeX87(state, view, wide !== 0)
+    if ((wanted & MXCSR_OWNERS) !== 0n) {
+      view.setUint32(24, state.get('mxcsr'), true)
+      view.setUint32(28, MXCSR_MASK, true)
+    }
+    if ((wanted & SSE) !== 0n) storeXmm(state, image)
+    view.setBigUint64(HEADER, (view.getBigUint64(HEADER, true) & ~wanted) | (wanted & (X87 | SSE)), true)
+    memory.writeBytes(linear, image)
+  },
+}
+
+export const xrstorHelper: Helper = {
+  name: 'xrstor', args: ['i32', 'i64', 'i64', 'i32'], faults: true,
+  run(cpu: CpuContext, segment: number, address: bigint, requested: bigint, wide: number): void {
+    const { state, memory } = cpu
+    const linear = area(cpu, segment, address, false)
+    const image = new Uint8Array(AREA)
+    memory.readBytes(linear, image)
+    const view = new DataView(image.buffer)
+    const present = view.getBigUint64(HEADER, true)
+    const reserved = view.getBigUint64(HEADER + 8, true) | view.getBigUint64(HEADER + 16, true)
+    if ((present & ~state.get64('xcr0')) !== 0n || reserved !== 0n) throw new CpuFault(Vector.GP, 0)
+    const wanted = requested & state.get64('xcr0')
+    const mxcsr = view.getUint32(24, true)
+    if ((wanted & MXCSR_OWNERS) !== 0n) {
+      if ((mxcsr & ~MXCSR_MASK) !== 0) throw new CpuFault(Vector.GP, 0)
+      state.set('mxcsr', mxcsr)
+    }
+    if ((wanted & X87) !== 0n) restoreX87(cpu, view, (present & X87) !== 0n, wide !== 0)
+    if ((wanted & SSE) !== 0n) loadXmm(state, (present & SSE) !== 0n ? image : new Uint8Array(AREA))
+  },
+}
+
+function restoreX87({ state }: CpuContext, view: DataView, present: boolean, wide: boolean): void {
+  if (present) return loadX87(state, view, wide)
+  resetX87(state)
+  for (let i = 0; i < 8; i++) state.vec('fpr', i).fill(0)
+}
