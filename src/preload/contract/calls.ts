@@ -51,6 +51,8 @@ export const calls = {
    * It stays open while the machine stops and starts, until `console.close` or the client goes.
    */
   'console.open': call(z.object({ id: machineId, port: consolePort }), z.object({ consoleId: z.string() })),
+  /** Everything said so far that is kept, at once. */
+  'console.history': call(z.object({ id: machineId, port: consolePort }), z.object({ text: z.string() })),
   'console.write': call(z.object({ id: machineId, port: consolePort, text: z.string().max(1_000_000) }), none),
   'console.ack': call(z.object({ consoleId: z.string(), bytes: z.number().int().min(0) }), none),
   'console.close': call(z.object({ consoleId: z.string() }), none),

@@ -1,0 +1,195 @@
+/** The manager: holds the library, runs the machines, answers the contract's calls for any number of clients. */
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { calls, type CallName, type WireError } from '../../preload/contract'
+import { ConsoleHub } from './console'
+import { ServiceError, toWireError } from './errors'
+import { createHandlers, viewOf, type Services } from './handlers'
+import { Images } from './images'
+import { Library } from './library'
+import { LibraryLock } from './library/lock'
+import { logFolder } from './machine-log'
+import { MachineRuntime, type RuntimeStatus } from './runtime'
+import { Session, type Emit } from './session'
+import { Tasks } from './tasks'
+import { VERSION } from './version'
+
+export type Outcome = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly error: WireError }
+
+/** One client's line to the manager, whatever transport carries it. */
+export interface ManagerClient {
+  /** Checks name and parameters. Never rejects. */
+  call(name: string, params: unknown): Promise<Outcome>
+  /** Ends what the client had open. */
+  close(): void
+}
+
+export interface Manager {
+  /** @param emit gets every event, and the client's own console data */
+  connect(emit: Emit): ManagerClient
+  readonly home: string
+  /** Machines that have a process now. */
+  runningCount(): number
+  /** Tells other processes where this manager listens. */
+  announce(socket: string): Promise<void>
+  /** Calls back when another process took the library over: this one must end. */
+  onLost(listener: (reason: string) => void): void
+  /** Stops every machine and gives the library free. */
+  shutdown(): Promise<void>
+}
+
+export interface ManagerOptions {
+  /** The library's folder. */
+  readonly home: string
+  /** The bundled entry of the machine process, `out/main/vm-host.cjs`. */
+  readonly vmHostEntry: string
+}
+
+/** `NESTBOX_HOME`, else `~/Nestbox`. */
+export function defaultHome(env: NodeJS.ProcessEnv = process.env): string {
+  return env.NESTBOX_HOME ? resolve(env.NESTBOX_HOME) : join(homedir(), 'Nestbox')
+}
+
+/** Machines tell their figures twice a second; clients hear them once. */
+const FIGURES_EVERY_MS = 900
+const REACH_TIMEOUT_MS = 5000
+
+/** @throws ServiceError library-locked with `{ pid, socket }`, library-read-only, disk-full */
+export async function createManager(options: ManagerOptions): Promise<Manager> {
+  const lost = new Set<(reason: string) => void>()
+  const lock = await LibraryLock.acquire(options.home, VERSION, (reason) => {
+    for (const listener of lost) listener(reason)
+  })
+  try {
+    const library = await Library.open(options.home)
+    return new LocalManager(options, lock, library, lost)
+  } catch (error) {
+    await lock.release()
+    throw error
+  }
+}
+
+class LocalManager implements Manager {
+  readonly home: string
+  private readonly sessions = new Set<Session>()
+  private readonly tasks = new Tasks()
+  private readonly runtime: MachineRuntime
+  private readonly consoles: ConsoleHub
+  private readonly handlers: ReturnType<typeof createHandlers>
+  private readonly stateListeners = new Set<(id: string) => void>()
+  private readonly figuresSent = new Map<string, number>()
+  private ending: Promise<void> | undefined
+
+  constructor(options: ManagerOptions, private readonly lock: LibraryLock, private readonly library: Library, private readonly lost: Set<(reason: string) => void>) {
+    this.home = options.home
+    // A machine that is just being deleted is no longer listed; its logs are where its folder was.
+    const logDir = (id: string): string => logFolder(library.get(id)?.dir ?? join(options.home, 'trash', id))
+    const consoles = new ConsoleHub(logDir, (id, reason) => console.error(`nestbox: the console log of ${id} cannot be written: ${reason}`))
+    this.runtime = new MachineRuntime({
+      entry: options.vmHostEntry, consoles,
+      onStateChanged: (id) => this.machineChanged(id),
+      onFigures: (id, figures) => {
+        const now = Date.now()
+        if (now - (this.figuresSent.get(id) ?? 0) < FIGURES_EVERY_MS) return
+        this.figuresSent.set(id, now)
+        this.emit('machine.figures', { id, figures })
+      },
+    })
+    library.onDidChange((id) => this.machineChanged(id))
+    this.tasks.onDidChange((task) => this.emit('task.changed', task))
+    this.consoles = consoles
+    const services: Services = {
+      library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
+      reached: (id, state) => this.reached(id, state),
+      trashChanged: () => this.emit('trash.changed', {}),
+    }
+    this.handlers = createHandlers(services)
+  }
+
+  private readonly emit: Emit = (name, payload) => {
+    for (const session of this.sessions) session.emit(name, payload)
+  }
+
+  private machineChanged(id: string): void {
+    const record = this.library.get(id)
+    if (record) this.emit('machine.changed', viewOf(record, this.runtime.status(id)))
+    else this.emit('machine.removed', { id })
+    for (const listener of this.stateListeners) listener(id)
+  }
+
+  private reached(id: string, state: RuntimeStatus['state']): Promise<void> {
+    if (this.runtime.status(id).state === state) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        clearTimeout(timer)
+        this.stateListeners.delete(listener)
+      }
+      const listener = (changed: string): void => {
+        if (changed !== id || this.runtime.status(id).state !== state) return
+        settle()
+        resolve()
+      }
+      const timer = setTimeout(() => {
+        settle()
+        reject(new ServiceError('machine-busy', `The machine did not become ${state} in time; it is ${this.runtime.status(id).state}.`))
+      }, REACH_TIMEOUT_MS)
+      this.stateListeners.add(listener)
+    })
+  }
+
+  connect(emit: Emit): ManagerClient {
+    const session = new Session(this.consoles, emit)
+    this.sessions.add(session)
+    return {
+      call: (name, params) => this.call(session, name, params),
+      close: () => {
+        session.close()
+        this.sessions.delete(session)
+      },
+    }
+  }
+
+  private async call(session: Session, name: string, params: unknown): Promise<Outcome> {
+    try {
+      if (!Object.hasOwn(calls, name)) throw new ServiceError('unsupported', `There is no call '${name}'.`)
+      if (this.ending) throw new ServiceError('disconnected', 'The manager is ending.')
+      return { ok: true, result: await this.dispatch(session, name as CallName, params) }
+    } catch (error) {
+      return { ok: false, error: toWireError(error) }
+    }
+  }
+
+  private dispatch<N extends CallName>(session: Session, name: N, raw: unknown): unknown {
+    const parsed = calls[name].params.safeParse(raw)
+    if (!parsed.success) {
+      const issues = parsed.error.issues.map(({ path, message }) => ({ path: path.join('.'), message }))
+      throw new ServiceError('invalid-argument', issues.map((issue) => (issue.path ? `${issue.path}: ${issue.message}` : issue.message)).join('; '), { issues })
+    }
+    const handler = this.handlers[name] as (params: unknown, session: Session) => unknown
+    return handler(parsed.data, session)
+  }
+
+  runningCount(): number {
+    return this.runtime.runningCount
+  }
+
+  announce(socket: string): Promise<void> {
+    return this.lock.announce(socket)
+  }
+
+  onLost(listener: (reason: string) => void): void {
+    this.lost.add(listener)
+  }
+
+  shutdown(): Promise<void> {
+    this.ending ??= this.end()
+    return this.ending
+  }
+
+  private async end(): Promise<void> {
+    this.tasks.cancelAll()
+    await this.runtime.shutdown()
+    for (const session of this.sessions) session.close()
+    await this.lock.release()
+  }
+}

@@ -1,0 +1,49 @@
+/** One client of the manager: what it has open, which ends with it. */
+import { randomUUID } from 'node:crypto'
+import type { ConsolePort, EventName, EventPayload } from '../../preload/contract'
+import type { ConsoleAttachment, ConsoleHub } from './console'
+import { ServiceError } from './errors'
+
+export type Emit = <N extends EventName>(name: N, payload: EventPayload<N>) => void
+
+/** A client that opens more than this has lost count. */
+const MOST_CONSOLES = 64
+
+export class Session {
+  private readonly consoles = new Map<string, { readonly machineId: string; readonly attachment: ConsoleAttachment }>()
+  private isClosed = false
+
+  constructor(private readonly hub: ConsoleHub, readonly emit: Emit) {}
+
+  openConsole(machineId: string, port: ConsolePort): string {
+    if (this.isClosed) throw new ServiceError('disconnected', 'The client has gone.')
+    if (this.consoles.size >= MOST_CONSOLES) throw new ServiceError('invalid-argument', `More than ${MOST_CONSOLES} consoles are open.`)
+    const consoleId = randomUUID()
+    const decoder = new TextDecoder()
+    const attachment = this.hub.attach(machineId, port, (bytes) => {
+      this.emit('console.data', { consoleId, machineId, port, text: decoder.decode(bytes, { stream: true }), bytes: bytes.length })
+    })
+    this.consoles.set(consoleId, { machineId, attachment })
+    return consoleId
+  }
+
+  acknowledge(consoleId: string, bytes: number): void {
+    // A console that was closed meanwhile is no error: the acknowledgement was under way.
+    this.consoles.get(consoleId)?.attachment.acknowledge(bytes)
+  }
+
+  closeConsole(consoleId: string): void {
+    this.consoles.get(consoleId)?.attachment.detach()
+    this.consoles.delete(consoleId)
+  }
+
+  /** The machine goes: so do its consoles. */
+  closeConsolesOf(machineId: string): void {
+    for (const [consoleId, console] of this.consoles) if (console.machineId === machineId) this.closeConsole(consoleId)
+  }
+
+  close(): void {
+    this.isClosed = true
+    for (const consoleId of [...this.consoles.keys()]) this.closeConsole(consoleId)
+  }
+}

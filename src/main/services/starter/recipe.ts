@@ -1,0 +1,84 @@
+/** What is in the starter image. */
+import type { ArchiveEntry } from './cpio'
+
+/** Raised when the way the image is built changes: an older one is built anew. */
+export const RECIPE = 1
+
+export const COMMAND_LINE = 'console=ttyS0'
+
+/** Packages that name the newest kernel of their kind; the first one that apt knows is taken (Debian, then Ubuntu). */
+export const KERNEL_PACKAGES = ['linux-image-cloud-amd64', 'linux-image-virtual', 'linux-image-amd64'] as const
+export const BUSYBOX_PACKAGE = 'busybox-static'
+
+/** Modules a guest needs for its virtio devices, ext4 and the power button, in an order that satisfies their dependencies. */
+export const MODULES = ['virtio', 'virtio_ring', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci', 'virtio_blk', 'virtio_console',
+  'rng-core', 'virtio-rng', 'crc16', 'crc32c_generic', 'libcrc32c', 'mbcache', 'jbd2', 'ext4', 'evdev', 'button'] as const
+
+/** First process of the guest. A shell on the serial line, one on the virtio console, and an ear for the power button. */
+const INIT = `#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /dev/pts
+mount -t devpts devpts /dev/pts
+for m in $(cat /modules.order); do insmod "/modules/$m" 2>/dev/null; done
+for c in poweroff reboot halt; do rm -f /bin/$c; cp /power /bin/$c; done
+hostname nestbox
+export HOME=/root TERM=xterm-256color
+cd /root
+acpid -d >/dev/null 2>&1 &
+if [ -c /dev/hvc0 ]; then
+  (while :; do setsid sh -c 'exec sh -l </dev/hvc0 >/dev/hvc0 2>&1'; done) &
+fi
+cat /etc/motd
+setsid cttyhack sh -l
+poweroff
+`
+
+/** The first process is a shell script that no `kill` can tell to power off: the commands do it themselves. */
+const POWER = `#!/bin/sh
+sync
+exec /bin/busybox "\${0##*/}" -f "$@"
+`
+
+const POWER_BUTTON = `#!/bin/sh
+exec /bin/poweroff
+`
+
+const MOTD = `
+Welcome to Nestbox. This is Linux with busybox: a shell and some 300 commands.
+Nothing is kept when the machine stops, except what you write to its disks.
+'poweroff' or leaving the shell switches the machine off.
+
+`
+
+const PROFILE = `PS1='nestbox:\\w# '
+`
+
+export interface StarterParts {
+  readonly busybox: Uint8Array
+  /** In the order they are loaded. */
+  readonly modules: readonly { readonly name: string; readonly data: Uint8Array }[]
+}
+
+const folder = (path: string): ArchiveEntry => ({ path, mode: 0o040755 })
+const file = (path: string, data: Uint8Array | string, executable = false): ArchiveEntry =>
+  ({ path, mode: executable ? 0o100755 : 0o100644, data: typeof data === 'string' ? Buffer.from(data) : data })
+
+/** The guest's first file system. */
+export function starterFiles({ busybox, modules }: StarterParts): ArchiveEntry[] {
+  return [
+    ...['bin', 'proc', 'sys', 'dev', 'tmp', 'root', 'mnt', 'modules', 'etc', 'etc/acpi', 'etc/acpi/PWRF'].map(folder),
+    file('bin/busybox', busybox, true),
+    ...modules.map(({ name, data }) => file(`modules/${name}.ko`, data)),
+    file('modules.order', `${modules.map(({ name }) => `${name}.ko`).join('\n')}\n`),
+    file('etc/motd', MOTD),
+    file('etc/profile', PROFILE),
+    file('etc/passwd', 'root::0:0:root:/root:/bin/sh\n'),
+    file('etc/acpi/PWRF/00000080', POWER_BUTTON, true),
+    file('power', POWER, true),
+    file('init', INIT, true),
+  ]
+}
