@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { FunctionBuilder } from '../../src/main/vmm/cpu/emit/wasm/function'
 import { ModuleBuilder } from '../../src/main/vmm/cpu/emit/wasm/module'
 import { simdNames } from '../../src/main/vmm/cpu/emit/wasm/opcodes'
-import { convertShape, floatCompare, floatOp, fromInteger, toNumber, truncateSaturated, type FloatShape } from '../../src/main/vmm/cpu/oracle/floats'
+import {
+  convertShape, floatCompare, floatOp, fromInteger, toNumber, truncateSaturated, type FloatShape,
+} from '../../src/main/vmm/cpu/oracle/floats'
 import { readLanes, vecOp, vecShift, vecTestOp } from '../../src/main/vmm/cpu/oracle/vectors'
 import { interestingVector, interesting64, Random } from '../isa/random'
 
@@ -44,7 +46,8 @@ function sameLanes(op: string, expected: Uint8Array, actual: Uint8Array): boolea
   if (!op.startsWith('f')) return expected.every((byte, i) => byte === actual[i])
   const shape: FloatShape = op.startsWith('f64') ? 64 : 32
   const b = readLanes(actual, shape)
-  return readLanes(expected, shape).every((lane, i) => lane === b[i] || (Number.isNaN(toNumber(shape, lane)) && Number.isNaN(toNumber(shape, b[i]))))
+  const isNaNLane = (lane: bigint): boolean => Number.isNaN(toNumber(shape, lane))
+  return readLanes(expected, shape).every((lane, i) => lane === b[i] || (isNaNLane(lane) && isNaNLane(b[i])))
 }
 
 const hex = (bytes: Uint8Array): string => [...bytes].reverse().map((b) => b.toString(16).padStart(2, '0')).join('')
@@ -109,7 +112,8 @@ describe('scalar float conversions and operations', () => {
     const bitsType = `i${shape}` as const
     const load = (f: FunctionBuilder, at: number): ReturnType<FunctionBuilder['load']> =>
       f.pure(`${type}.reinterpret_${bitsType}`, type, [f.load(`${bitsType}.load`, bitsType, f.param(0), at)])
-    const check = (name: string, build: (f: FunctionBuilder) => void, compute: (a: bigint, b: bigint) => bigint, nan?: FloatShape): void => {
+    type Compute = (a: bigint, b: bigint) => bigint
+    const check = (name: string, build: (f: FunctionBuilder) => void, compute: Compute, nan?: FloatShape): void => {
       const { memory, run } = compile((f) => { build(f); f.return(f.i32(0)) })
       for (let round = 0; round < 500; round++) {
         const [a, b] = [floatBits(random, shape), floatBits(random, shape)]
@@ -120,7 +124,7 @@ describe('scalar float conversions and operations', () => {
         const expected = new DataView(memory.buffer).getBigUint64(64, true)
         const actual = compute(a, b)
         if (nan && Number.isNaN(toNumber(nan, expected)) && Number.isNaN(toNumber(nan, actual))) continue
-        expect(`${name} ${a.toString(16)} ${b.toString(16)}: ${actual.toString(16)}`).toBe(`${name} ${a.toString(16)} ${b.toString(16)}: ${expected.toString(16)}`)
+        expect(actual.toString(16), `${name} ${a.toString(16)} ${b.toString(16)}`).toBe(expected.toString(16))
       }
     }
     for (const width of [32, 64] as const) for (const sign of ['s', 'u'] as const) {

@@ -23,7 +23,8 @@ describe('straight programs', () => {
     const decode = createDecoder(isaRows, () => true)
     const random = new Random(seed * 3 + mode)
     const forms = straightForms(isaRows, mode)
-    const programs = Array.from({ length: wanted }, () => makeProgram(forms, mode, random, decode)).filter(({ program }) => program.length > 1)
+    const made = Array.from({ length: wanted }, () => makeProgram(forms, mode, random, decode))
+    const programs = made.filter(({ program }) => program.length > 1)
     const oracle = createOracleEngine(decode)
     const reference = nativeProblem() ? oracle : createNativeEngine()
     const expected = reference.run(programs)
@@ -34,7 +35,8 @@ describe('straight programs', () => {
         if (expected[i].vector === TIMED_OUT || reports.length >= 4) return
         const found = differences(program, expected[i], actual[i])
         if (found.length > 0) {
-          reports.push(`${report(program, [reference.name, engine.name], found)}\n  ${program.program.map(formKey).join('\n  ')}\n  (NB_ISA_SEED=${seed})`)
+          const keys = program.program.map(formKey).join('\n  ')
+          reports.push(`${report(program, [reference.name, engine.name], found)}\n  ${keys}\n  (NB_ISA_SEED=${seed})`)
         }
       })
     }

@@ -8,7 +8,9 @@ import { StateBuilder } from './random-state'
 import { WINDOW_BYTES, type CpuMode, type IsaRecord } from './records'
 
 /** Escape bytes of the opcode maps. */
-export const MAP_BYTES: Readonly<Record<OpcodeMap, readonly number[]>> = { one: [], '0F': [0x0f], '0F38': [0x0f, 0x38], '0F3A': [0x0f, 0x3a] }
+export const MAP_BYTES: Readonly<Record<OpcodeMap, readonly number[]>> = {
+  one: [], '0F': [0x0f], '0F38': [0x0f, 0x38], '0F3A': [0x0f, 0x3a],
+}
 
 export class CaseBuilder extends StateBuilder {
   private readonly prefixes: number[] = []
@@ -106,7 +108,10 @@ export class CaseBuilder extends StateBuilder {
     this.fixedRegisters.add(Gpr.RSP)
     if (random.chance(50)) record.setGpr(Gpr.RBP, this.windowOffset(64 + random.below(384)))
     if (!form.row.addressSized) return
-    for (const register of [Gpr.RSI, Gpr.RDI, Gpr.RBX]) this.setPointer(register, random.chance(95) ? 128 + random.below(256) : 490 + random.below(30), this.addressSize)
+    for (const register of [Gpr.RSI, Gpr.RDI, Gpr.RBX]) {
+      const at = random.chance(95) ? 128 + random.below(256) : 490 + random.below(30)
+      this.setPointer(register, at, this.addressSize)
+    }
     const count = BigInt(random.chance(80) ? random.below(6) : random.below(70))
     const upper = this.addressSize === 64 ? 0n : this.mode === 64 ? random.u64() & ~((1n << BigInt(this.addressSize)) - 1n)
       : this.addressSize === 16 ? BigInt(random.u32() & 0xffff_0000) & 0xffff_ffffn : 0n
@@ -291,7 +296,7 @@ export class CaseBuilder extends StateBuilder {
       if (operand.kind !== 'code') continue
       if (operand.letter === 'I') this.pushValue(interesting64(this.random), this.immediateBytes(operand.size))
       else if (operand.letter === 'O') this.moffs()
-      else if (operand.letter === 'A') { this.pushValue(this.random.u64(), this.form.size === 16 ? 2 : 4); this.pushValue(this.random.u64(), 2) }
+      else if (operand.letter === 'A') this.pushValue(this.random.u64(), this.form.size === 16 ? 4 : 6)
       else if (operand.letter === 'J') this.relative(operand.size)
     }
   }

@@ -77,7 +77,8 @@ function disassemble(bytes: Uint8Array, mode: CpuMode): string {
     writeFileSync(file, bytes)
     const machine = mode === 64 ? 'i386:x86-64' : mode === 32 ? 'i386' : 'i8086'
     const text = execFileSync('objdump', ['-D', '-b', 'binary', '-m', machine, '-M', 'intel', file], { encoding: 'utf8' })
-    return text.split('\n').filter((line) => /^\s+[0-9a-f]+:/.test(line)).map((line) => line.split('\t').slice(2).join(' ').trim()).join(' ; ')
+    const lines = text.split('\n').filter((line) => /^\s+[0-9a-f]+:/.test(line))
+    return lines.map((line) => line.split('\t').slice(2).join(' ').trim()).join(' ; ')
   } catch {
     return '(no objdump)'
   } finally {
@@ -92,7 +93,8 @@ export function report(one: IsaCase, engines: readonly [string, string], found: 
   const registers = NAMES.slice(0, mode === 64 ? 16 : 8).map((name, n) => `${name}=${hex(input.gpr(n))}`).join(' ')
   const lines = [
     `${formKey(form)} (${mode} bit)  ${bytesHex(code)}  ${disassemble(code, mode)}`,
-    `  in: rip=${hex(input.rip)} rflags=${hex(input.rflags)} mxcsr=${hex(input.mxcsr)} fcw=${hex(input.fcw)} fsw=${hex(input.fsw)} ftw=${hex(input.ftw)}`,
+    `  in: rip=${hex(input.rip)} rflags=${hex(input.rflags)} mxcsr=${hex(input.mxcsr)} ` +
+      `fcw=${hex(input.fcw)} fsw=${hex(input.fsw)} ftw=${hex(input.ftw)}`,
     `      ${registers}`,
     ...operandLines(one),
     `  ${'field'.padEnd(14)} ${engines[0].padEnd(34)} ${engines[1]}`,
@@ -105,7 +107,10 @@ function operandLines(one: IsaCase): string[] {
   const { input, insn } = one
   return (insn?.operands ?? []).flatMap((operand, n) => {
     if (operand.kind === 'xmm') return [`      operand ${n}: xmm${operand.index}=${littleHex(input.xmm(operand.index))}`]
-    if (operand.kind === 'mmx') return [`      operand ${n}: mm${operand.index} (st in: ${[0, 1, 2, 3, 4, 5, 6, 7].map((i) => littleHex(input.st(i))).join(' ')})`]
+    if (operand.kind === 'mmx') {
+      const stack = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => littleHex(input.st(i))).join(' ')
+      return [`      operand ${n}: mm${operand.index} (st in: ${stack})`]
+    }
     if (operand.kind === 'imm') return [`      operand ${n}: ${hex(operand.value)}`]
     if (operand.kind !== 'mem') return []
     const address = operandAddress(one, operand)

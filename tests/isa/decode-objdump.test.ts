@@ -58,7 +58,9 @@ function disassemble(image: Uint8Array, mode: CpuMode): Map<number, { text: stri
   }
 }
 
-const CONDITION_NAMES: Readonly<Record<string, string>> = { c: 'b', nae: 'b', nc: 'ae', nb: 'ae', z: 'e', nz: 'ne', na: 'be', nbe: 'a', pe: 'p', po: 'np', nge: 'l', nl: 'ge', ng: 'le', nle: 'g' }
+const CONDITION_NAMES: Readonly<Record<string, string>> = {
+  c: 'b', nae: 'b', nc: 'ae', nb: 'ae', z: 'e', nz: 'ne', na: 'be', nbe: 'a', pe: 'p', po: 'np', nge: 'l', nl: 'ge', ng: 'le', nle: 'g',
+}
 
 /** Both sides' names brought to one form: operand-size letters, synonyms and prefixes of the listing taken away. */
 function normal(name: string): string {
@@ -69,15 +71,19 @@ function normal(name: string): string {
 }
 
 const SYNONYMS: Readonly<Record<string, string>> = {
-  movabs: 'mov', sal: 'shl', retn: 'ret', retw: 'ret', retf: 'retf', lretw: 'retf', cwtl: 'cbw', cwde: 'cbw', cdqe: 'cbw', cdq: 'cwd', cqo: 'cwd',
+  movabs: 'mov', sal: 'shl', retn: 'ret', retw: 'ret', retf: 'retf', lretw: 'retf', cwtl: 'cbw', cwde: 'cbw', cdqe: 'cbw',
+  cdq: 'cwd', cqo: 'cwd',
   pushaw: 'pusha', pushad: 'pusha', popaw: 'popa', popad: 'popa', pushfw: 'pushf', pushfd: 'pushf', pushfq: 'pushf', popfw: 'popf',
   popfd: 'popf', popfq: 'popf', iretw: 'iret', iretd: 'iret', iretq: 'iret', movsxd: 'movsxd', jcxz: 'jrcxz', jecxz: 'jrcxz', xlat: 'xlatb',
-  fwait: 'wait', ud2a: 'ud2', ud2b: 'ud1', int1: 'icebp', enterw: 'enter', leavew: 'leave', pushw: 'push', pushd: 'push', pushq: 'push', popw: 'pop', enterd: 'enter',
+  fwait: 'wait', ud2a: 'ud2', ud2b: 'ud1', int1: 'icebp', enterw: 'enter', leavew: 'leave',
+  pushw: 'push', pushd: 'push', pushq: 'push', popw: 'pop', enterd: 'enter',
   callw: 'call', sysretl: 'sysret', sysretq: 'sysret', sysexitl: 'sysexit', sysexitq: 'sysexit', fxsave64: 'fxsave', fxrstor64: 'fxrstor',
-  xsave64: 'xsave', xrstor64: 'xrstor', xsaveopt64: 'xsaveopt', sgdtd: 'sgdt', sgdtw: 'sgdt', sidtd: 'sidt', sidtw: 'sidt', lgdtd: 'lgdt', lgdtw: 'lgdt', lidtd: 'lidt', lidtw: 'lidt', rex: '', sysretd: 'sysret', sysexitd: 'sysexit', popd: 'pop', retd: 'ret', calld: 'call', jmpd: 'jmp', leaved: 'leave',
+  xsave64: 'xsave', xrstor64: 'xrstor', xsaveopt64: 'xsaveopt', sgdtd: 'sgdt', sgdtw: 'sgdt', sidtd: 'sidt', sidtw: 'sidt', lgdtd: 'lgdt',
+  lgdtw: 'lgdt', lidtd: 'lidt', lidtw: 'lidt', rex: '', sysretd: 'sysret', sysexitd: 'sysexit', popd: 'pop', retd: 'ret', calld: 'call', jmpd: 'jmp', leaved: 'leave',
 }
 
-const LISTING_PREFIX = /^(rex(\.[WRXB]+)?|data16|data32|addr16|addr32|lock|repz|repnz|rep|repne|bnd|notrack|[cdefgs]s|xacquire|xrelease|data64)\s+/
+const LISTING_PREFIX =
+  /^(rex(\.[WRXB]+)?|data16|data32|addr16|addr32|lock|repz|repnz|rep|repne|bnd|notrack|[cdefgs]s|xacquire|xrelease|data64)\s+/
 
 function listedName(text: string): string {
   let rest = text
@@ -100,13 +106,16 @@ function sameName(insn: DecodedInsn, listed: string): boolean {
   return HINTS.has(ours) && HINTS.has(theirs)
 }
 
-const HINTS = new Set(['nop', 'nopw', 'prefetch', 'prefetchw', 'prefetchwt1', 'prefetcht0', 'prefetcht1', 'prefetcht2', 'prefetchnta', 'endbr32',
-  'endbr64', 'bndldx', 'bndstx', 'bndcl', 'bndcu', 'bndcn', 'bndmk', 'bndmov', 'rdsspd', 'rdsspq', 'cldemote', 'xchg', 'pause', 'prefetchit0', 'prefetchit1', 'hint'])
+const HINTS = new Set(['nop', 'nopw', 'prefetch', 'prefetchw', 'prefetchwt1', 'prefetcht0', 'prefetcht1', 'prefetcht2', 'prefetchnta',
+  'endbr32',
+  'endbr64', 'bndldx', 'bndstx', 'bndcl', 'bndcu', 'bndcn', 'bndmk', 'bndmov', 'rdsspd', 'rdsspq', 'cldemote', 'xchg', 'pause',
+  'prefetchit0', 'prefetchit1', 'hint'])
 
 describe.each([64, 32, 16] as const)('decoder and objdump in %i-bit mode', (mode) => {
   const random = new Random(mode * 101)
   // The listing joins FWAIT and what follows.
-  const rows = isaRows.map((_, i) => i).filter((i) => isaRows[i].mnemonic !== 'FWAIT' && isaRows[i].modes !== (mode === 64 ? 'not64' : 'only64'))
+  const absent = mode === 64 ? 'not64' : 'only64'
+  const rows = isaRows.map((_, i) => i).filter((i) => isaRows[i].mnemonic !== 'FWAIT' && isaRows[i].modes !== absent)
   const samples = rows.flatMap((i) => Array.from({ length: PER_ROW }, () => randomBytes(i, mode, random)))
   const image = new Uint8Array(samples.length * SLOT).fill(0x90)
   samples.forEach((bytes, i) => image.set(bytes, i * SLOT))
@@ -122,8 +131,8 @@ describe.each([64, 32, 16] as const)('decoder and objdump in %i-bit mode', (mode
       compared++
       const { length, row } = result.insn
       const hex = bytes.slice(0, Math.max(length, listed.length)).map((b) => b.toString(16).padStart(2, '0')).join(' ')
-      if (length !== listed.length) wrong.push(`${hex}: ${row.mnemonic} ${row.encoding} of ${length} bytes; objdump: ${listed.text} of ${listed.length}`)
-      else if (!sameName(result.insn, listedName(listed.text))) wrong.push(`${hex}: ${row.mnemonic} ${row.encoding}; objdump: ${listed.text}`)
+      const both = `${hex}: ${row.mnemonic} ${row.encoding} of ${length} bytes; objdump: ${listed.text} of ${listed.length}`
+      if (length !== listed.length || !sameName(result.insn, listedName(listed.text))) wrong.push(both)
     })
     expect(wrong.slice(0, 40)).toEqual([])
     expect(compared).toBeGreaterThan(samples.length * 0.5)

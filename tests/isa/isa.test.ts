@@ -7,6 +7,7 @@ import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
+import type { InsnRow } from '../../src/main/vmm/cpu/isa/types'
 import { testEngines } from './engines'
 import { nativeExclusion } from './exclusions'
 import { createNativeEngine, nativeProblem } from './native'
@@ -49,7 +50,8 @@ function describeResult({ row, cases, native, failures }: RowResult): unknown {
 }
 
 describe('instruction table', () => {
-  it.each(rows.map((row) => [`${row.mnemonic} ${row.encoding} ${row.operands} ${row.modes ?? ''}`.trim(), row] as const))('%s', (_name, row) => {
+  const nameOf = (row: InsnRow): string => `${row.mnemonic} ${row.encoding} ${row.operands} ${row.modes ?? ''}`.trim()
+  it.each(rows.map((row) => [nameOf(row), row] as const))('%s', (_name, row) => {
     const result = runRow(row, run as RowRun)
     results.push(result)
     expect(result.reports.join('\n\n')).toBe('')

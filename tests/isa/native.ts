@@ -35,7 +35,8 @@ function runMode(runner: string, mode: CpuMode, cases: readonly IsaCase[]): Uint
   const result = spawnSync(runner, [String(mode)], { input, maxBuffer: input.length + 65_536 })
   if (result.status !== 0 || result.stdout.length !== input.length) {
     const reached = result.stdout.length / RECORD_BYTES
-    throw new Error(`native runner (${mode} bit): status ${result.status}, signal ${result.signal}, ${reached} of ${cases.length} results. ${result.stderr.toString()}`)
+    const end = `status ${result.status}, signal ${result.signal}, ${reached} of ${cases.length} results`
+    throw new Error(`native runner (${mode} bit): ${end}. ${result.stderr.toString()}`)
   }
   return result.stdout
 }

@@ -54,7 +54,8 @@ export class StateBuilder {
     const style = this.random.below(3)
     if (style === 0) for (let at = 0; at + 16 <= WINDOW_BYTES; at += 10) interesting80(this.random, window.subarray(at, at + 10))
     // Packed decimals: most digits valid.
-    if (style === 1 && this.random.chance(50)) for (let at = 0; at < WINDOW_BYTES; at++) window[at] = this.random.below(10) | (this.random.below(10) << 4)
+    if (style !== 1 || this.random.chance(50)) return
+    for (let at = 0; at < WINDOW_BYTES; at++) window[at] = this.random.below(10) | (this.random.below(10) << 4)
   }
 
   private floatState(): void {
@@ -62,7 +63,10 @@ export class StateBuilder {
     const { unit } = form.row
     // With PE set already, engines may take their fast paths.
     record.mxcsr = random.chance(40) ? 0x1fa0 : 0x1f80
-    if (random.chance(30)) record.mxcsr = 0x1f80 | (random.below(4) << 13) | (random.below(4) === 0 ? 0x8000 : 0) | (random.below(4) === 0 ? 0x40 : 0) | random.below(64)
+    if (random.chance(30)) {
+      const zeroes = (random.chance(25) ? 0x8000 : 0) | (random.chance(25) ? 0x40 : 0)
+      record.mxcsr = 0x1f80 | (random.below(4) << 13) | zeroes | random.below(64)
+    }
     if (random.chance(4)) record.mxcsr &= ~(0x80 << random.below(6))
     record.fcw = 0x37f
     record.ftw = 0

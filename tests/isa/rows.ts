@@ -81,7 +81,9 @@ export function runRow(row: InsnRow, run: RowRun): RowResult {
 }
 
 /** @param native the real CPU where these cases may run on it; otherwise the oracle is the reference */
-export function runCases(made: readonly IsaCase[], native: IsaEngine | undefined, run: Omit<RowRun, 'native' | 'perForm'>): Omit<RowResult, 'row'> {
+export function runCases(
+  made: readonly IsaCase[], native: IsaEngine | undefined, run: Omit<RowRun, 'native' | 'perForm'>,
+): Omit<RowResult, 'row'> {
   const known = run.oracle.run(made)
   const cases = made.filter((one, i) => !runsItself(one, known[i]))
   const oracleResults = known.filter((result, i) => !runsItself(made[i], result))

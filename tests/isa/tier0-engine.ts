@@ -2,7 +2,7 @@
  * Tier 0 as an engine: a whole vCPU with paging on, at CPL 3. INT3 around the instruction, or its own fault, delivers
  * through the IDT to a handler of `kernel.ts`.
  */
-import { Vcpu } from '../../src/main/vmm/cpu/core/vcpu'
+import { Vcpu, type VcpuLayout } from '../../src/main/vmm/cpu/core/vcpu'
 import type { Decode } from '../../src/main/vmm/cpu/decode/types'
 import { buildInterpreter, numberHandlers, PSEUDO_SLOTS } from '../../src/main/vmm/cpu/interp/builder'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
@@ -10,7 +10,7 @@ import { STATE_SIZE } from '../../src/main/vmm/cpu/state/layout'
 import { FrameTable } from '../../src/main/vmm/memory/frame-table'
 import { PhysicalRam } from '../../src/main/vmm/memory/guest-memory'
 import { CODE_TLB_BYTES, CODE_TLB_SETS, TLB_BYTES, TLB_VIEWS } from '../../src/main/vmm/mmu/tlb-layout'
-import type { WasmEngine } from '../../src/main/vmm/ports'
+import type { WasmEngine, WasmMemory } from '../../src/main/vmm/ports'
 import type { IsaCase, IsaEngine } from './engine'
 import { fullModel, silentPlatform } from './environment'
 import { buildImage, handlerOf, loadKernel, Page, PAGE, RAM_BYTES, unwind } from './kernel'
@@ -21,14 +21,14 @@ const SLICE = 400
 const MAX_SLICES = 8
 
 const wasm: WasmEngine = {
-  createMemory: (pages) => new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) as unknown as { buffer: SharedArrayBuffer },
+  createMemory: (pages) => new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) as unknown as WasmMemory,
   createTable: (initial) => new WebAssembly.Table({ initial, element: 'anyfunc' }),
   compile: (bytes) => new WebAssembly.Module(bytes as BufferSource),
   instantiate: (module, imports) => new WebAssembly.Instance(module as WebAssembly.Module, imports as WebAssembly.Imports),
 }
 
 /** Layout of linear memory, each part page aligned. */
-function place(): { state: number; tlb: number; codeTlb: number; decodeCache: number; decodeCacheBytes: number; table: number; frames: number; total: number } {
+function place(): VcpuLayout & { readonly table: number; readonly frames: number; readonly total: number } {
   let at = 0
   const take = (bytes: number): number => {
     const start = at

@@ -137,7 +137,8 @@ describe('memory operands', () => {
   const mem = { kind: 'mem', bytes: 4, index: -1, scale: 0, displacement: 0n, ripRelative: false }
   it('SIB, displacement, RIP-relative', () => {
     expect(memory('01 44 8B F0')).toEqual({ ...mem, segment: Seg.DS, base: 3, index: 1, scale: 2, displacement: -16n, addressSize: 64 })
-    expect(memory('01 05 10 00 00 00')).toEqual({ ...mem, segment: Seg.DS, base: -1, displacement: 16n, ripRelative: true, addressSize: 64 })
+    expect(memory('01 05 10 00 00 00'))
+      .toEqual({ ...mem, segment: Seg.DS, base: -1, displacement: 16n, ripRelative: true, addressSize: 64 })
     expect(memory('01 04 25 10 00 00 00')).toEqual({ ...mem, segment: Seg.DS, base: -1, displacement: 16n, addressSize: 64 })
     expect(memory('42 01 04 24')).toMatchObject({ base: 4, index: 12, segment: Seg.SS })
     expect(memory('41 01 45 00')).toMatchObject({ base: 13, segment: Seg.DS })

@@ -192,7 +192,7 @@ class InsnDecoder {
       case 'D': return { kind: 'debug', index: reg }
       case 'O': return { ...this.reader.moffs(this.addressSize), bytes: operandBytes(code, this.size) }
       case 'I': return this.immediateOperand(code)
-      case 'J': return { kind: 'rel', displacement: BigInt(code === 'b' ? this.reader.i8() : this.size === 16 ? this.reader.i16() : this.reader.i32()) }
+      case 'J': return this.relativeOperand(code)
       default: return this.farOperand()
     }
   }
@@ -212,6 +212,11 @@ class InsnDecoder {
       case 'v': return size === 64 ? immediate(reader.u64(), 64) : immediate(BigInt(size === 16 ? reader.u16() : reader.u32()), size)
       default: return size === 16 ? immediate(BigInt(reader.u16()), 16) : immediate(BigInt(reader.i32()), size)
     }
+  }
+
+  private relativeOperand(code: SizeCode): DecodedOperand {
+    const { reader } = this
+    return { kind: 'rel', displacement: BigInt(code === 'b' ? reader.i8() : this.size === 16 ? reader.i16() : reader.i32()) }
   }
 
   private farOperand(): DecodedOperand {

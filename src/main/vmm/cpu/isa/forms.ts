@@ -1,6 +1,8 @@
 /** Variants of the table's rows: every `Form` an engine builds a handler for. The decoder refers to the same objects. */
 import type { Size } from '../emit/emitter'
-import { parseEncoding, parseOperands, type ParsedEncoding, type ParsedOperand, type ParsedOperandWithAccess, type SizeCode } from './notation'
+import {
+  parseEncoding, parseOperands, type ParsedEncoding, type ParsedOperand, type ParsedOperandWithAccess, type SizeCode,
+} from './notation'
 import type { Form, InsnRow } from './types'
 
 /**

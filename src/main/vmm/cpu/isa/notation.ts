@@ -37,7 +37,13 @@ export class NotationError extends Error {}
 
 const HEX_BYTE = /^[0-9A-F]{2}$/
 
-interface Tokens { bytes: number[]; modrm: ParsedEncoding['modrm']; plusR: boolean; rexW: ParsedEncoding['rexW']; mod: ParsedEncoding['mod'] }
+interface Tokens {
+  bytes: number[]
+  modrm: ParsedEncoding['modrm']
+  plusR: boolean
+  rexW: ParsedEncoding['rexW']
+  mod: ParsedEncoding['mod']
+}
 
 function takeToken(out: Tokens, token: string, encoding: string): void {
   if (HEX_BYTE.test(token)) out.bytes.push(parseInt(token, 16))
@@ -71,24 +77,30 @@ export function parseEncoding(encoding: string): ParsedEncoding {
   }
   const { map, rest } = splitMap(out.bytes)
   const [opcode, fixed] = rest
-  if (opcode === undefined || rest.length > 2) throw new NotationError(`encoding '${encoding}': expected one opcode byte and at most one fixed ModRM byte`)
-  if (fixed !== undefined && out.modrm !== undefined) throw new NotationError(`encoding '${encoding}': a fixed ModRM byte excludes /r and /digit`)
-  if (out.mod !== undefined && out.modrm === undefined) throw new NotationError(`encoding '${encoding}': mod= needs /r or /digit`)
-  if (out.plusR && out.modrm !== undefined) throw new NotationError(`encoding '${encoding}': +r excludes /r and /digit`)
+  const refuse = (why: string): never => { throw new NotationError(`encoding '${encoding}': ${why}`) }
+  if (opcode === undefined || rest.length > 2) return refuse('expected one opcode byte and at most one fixed ModRM byte')
+  if (fixed !== undefined && out.modrm !== undefined) return refuse('a fixed ModRM byte excludes /r and /digit')
+  if (out.mod !== undefined && out.modrm === undefined) return refuse('mod= needs /r or /digit')
+  if (out.plusR && out.modrm !== undefined) return refuse('+r excludes /r and /digit')
   return { prefix, map, opcode, fixed, modrm: out.modrm, plusR: out.plusR, rexW: out.rexW, mod: out.mod }
 }
 
 const GPR_NAMES = ['AX', 'CX', 'DX', 'BX', 'SP', 'BP', 'SI', 'DI']
 const SEGMENT_NAMES = ['ES', 'CS', 'SS', 'DS', 'FS', 'GS'] as const
 const WIDE = { r: 'v', e: 'z', E: 'd', R: 'q', '': 'w' } as const
-const SIZES: readonly SizeCode[] = ['b', 'w', 'd', 'q', 't', 'v', 'z', 'y', 'bs', 'dq', 'x', 'ps', 'pd', 'ss', 'sd', 'pi', 'p', 'a', 's', '']
+const SIZES: readonly SizeCode[] = [
+  'b', 'w', 'd', 'q', 't', 'v', 'z', 'y', 'bs', 'dq', 'x', 'ps', 'pd', 'ss', 'sd', 'pi', 'p', 'a', 's', '',
+]
 
 function parseFixed(text: string): ParsedOperand | undefined {
   if (/^\d+$/.test(text)) return { kind: 'constant', value: Number(text) }
   const byte = /^([ACDB])([LH])$/.exec(text)
   if (byte) return { kind: 'register', index: 'ACDB'.indexOf(byte[1] ?? ''), size: 'b', high8: byte[2] === 'H' }
   const wide = /^([reER]?)([ACDB]X|[SB]P|[SD]I)$/.exec(text)
-  if (wide) return { kind: 'register', index: GPR_NAMES.indexOf(wide[2] ?? ''), size: WIDE[(wide[1] ?? '') as keyof typeof WIDE], high8: false }
+  if (wide) {
+    const size = WIDE[(wide[1] ?? '') as keyof typeof WIDE]
+    return { kind: 'register', index: GPR_NAMES.indexOf(wide[2] ?? ''), size, high8: false }
+  }
   const extended = /^R(8|9|1[0-5])$/.exec(text)
   if (extended) return { kind: 'register', index: Number(extended[1]), size: 'q', high8: false }
   const segment = SEGMENT_NAMES.indexOf(text as (typeof SEGMENT_NAMES)[number])
@@ -115,7 +127,9 @@ export function parseOperands(operands: string, access: string): readonly Parsed
   }
   return texts.map((text, i) => {
     const kind = accesses[i] ?? ''
-    if (kind !== 'r' && kind !== 'w' && kind !== 'rw' && kind !== 'n') throw new NotationError(`access '${access}': '${kind}' is not r, w, rw or n`)
+    if (kind !== 'r' && kind !== 'w' && kind !== 'rw' && kind !== 'n') {
+      throw new NotationError(`access '${access}': '${kind}' is not r, w, rw or n`)
+    }
     return { operand: parseOperand(text, operands), access: kind }
   })
 }

@@ -392,7 +392,9 @@ export class OracleEmitter implements Emitter {
 
   variable(width: Width, init: Val): Var {
     let current = init
-    const check = (value: Val): void => { if (value.width !== width) throw new TypeError(`${value.width} bits into a variable of ${width}`) }
+    const check = (value: Val): void => {
+      if (value.width !== width) throw new TypeError(`${value.width} bits into a variable of ${width}`)
+    }
     check(init)
     return { width, get: () => current, set: (value) => { check(value); current = value } }
   }

@@ -85,6 +85,7 @@ export function unary(op: UnaryOp, a: Val): OVal {
 export function divide(kind: 'divu' | 'divs' | 'remu' | 'rems', a: Val, b: Val): OVal {
   const isSigned = kind === 'divs' || kind === 'rems'
   const [x, y] = isSigned ? [signed(a), signed(b)] : [unsigned(a), unsigned(b)]
-  if (y === 0n || (isSigned && y === -1n && x === -(1n << BigInt(a.width - 1)))) throw new RangeError(`${kind}: excluded operands ${x}, ${y}`)
+  const overflows = isSigned && y === -1n && x === -(1n << BigInt(a.width - 1))
+  if (y === 0n || overflows) throw new RangeError(`${kind}: excluded operands ${x}, ${y}`)
   return val(a.width, kind.startsWith('div') ? x / y : x % y)
 }
