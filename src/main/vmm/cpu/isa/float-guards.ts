@@ -3,7 +3,7 @@
  * MXCSR rounds to nearest without flush modes, every exception is masked, PE is already set (most operations would set it),
  * and operands and result are such that no other flag can change. Everything else goes to the exact helpers.
  */
-import type { Emitter, Val, Vec } from '../emit/emitter'
+import type { Emitter, Flt, Val, Vec } from '../emit/emitter'
 import { laneBytes } from './simd'
 
 export type FloatWidth = 32 | 64
@@ -18,6 +18,13 @@ export function all(e: Emitter, ...conditions: Val[]): Val {
 
 /** Default rounding, no flush modes, all masked, PE set. */
 export const quietMode = (e: Emitter): Val => e.eq(e.and(e.field('mxcsr'), e.const(32, 0xffe0)), e.const(32, 0x1fa0))
+/** As `quietMode`, where PE is set or `exact` holds: then the result is exact and nothing can set it. */
+export function quietUnlessInexact(e: Emitter, exact: () => Val): Val {
+  const mxcsr = e.field('mxcsr')
+  const quiet = e.eq(e.and(mxcsr, e.const(32, 0xffc0)), e.const(32, 0x1f80))
+  return e.and(quiet, e.choose(e.bit(mxcsr, 5), () => e.const(1, 1), exact))
+}
+
 /** Denormals are not taken for zeros. */
 export const keepsDenormals = (e: Emitter): Val => e.isZero(e.bit(e.field('mxcsr'), 6))
 
@@ -37,6 +44,30 @@ export function plain(e: Emitter, x: Val): Val {
 export function surelyNormal(e: Emitter, x: Val): Val {
   const w = widthOf(x)
   return e.ltu(e.sub(magnitude(e, x), e.const(w, MINIMUM[w] + 1n)), e.const(w, INFINITY[w] - MINIMUM[w] - 1n))
+}
+
+const FRACTION = { 32: 23, 64: 52 } as const
+
+/** Bits from the highest to the lowest one of a normal number's significand, width as the number's. */
+function significantBits(e: Emitter, x: Val): Val {
+  const w = widthOf(x)
+  const hidden = e.or(x, e.const(w, 1n << BigInt(FRACTION[w])))
+  return e.sub(e.const(w, FRACTION[w] + 1), e.unary('ctz', hidden))
+}
+
+/** The product of two normal numbers needs no more bits than there are. */
+export function productIsExact(e: Emitter, a: Val, b: Val): Val {
+  const w = widthOf(a)
+  return e.ltu(e.add(significantBits(e, a), significantBits(e, b)), e.const(w, FRACTION[w] + 2))
+}
+
+/** Knuth's two-sum: the rounding error of a + b, itself exact, is zero. */
+export function sumIsExact(e: Emitter, a: Flt, b: Flt, sum: Flt): Val {
+  const t = a.width
+  const part = e.flt(`${t}.sub`, sum, a)
+  const errorA = e.flt(`${t}.sub`, a, e.flt(`${t}.sub`, sum, part))
+  const error = e.flt(`${t}.add`, errorA, e.flt(`${t}.sub`, b, part))
+  return isFloatZero(e, e.fltToBits(error))
 }
 
 // ── the same for whole vectors: masks of lanes ──────────────────────────────────────────────────────────────────────

@@ -1,7 +1,9 @@
 /** SSE conversions between integers and floats. SDM vol. 2, CVT*. Fast paths: see `float-guards.ts`. */
 import type { Emitter, Val, Vec } from '../emit/emitter'
 import { convertCode, sseConvertHelper, type NumberShape } from '../helpers/sse/lanes'
-import { all, everyLane, isFloatZero, plain, plainLanes, quietMode, surelyNormal, surelyNormalLanes, zeroLanes, type FloatWidth } from './float-guards'
+import {
+  all, everyLane, isFloatZero, plain, plainLanes, quietMode, quietUnlessInexact, surelyNormal, surelyNormalLanes, zeroLanes, type FloatWidth,
+} from './float-guards'
 import { scratchVec } from './sse-float'
 import { SSE, SSE2, alignedSource, highHalf, laneBytes, lift, lowHalf, mmxBegin, mmxEnd, setMmx } from './simd'
 import { row, type Form, type InsnRow, type Meaning } from './types'
@@ -28,7 +30,9 @@ const fromGeneral = (w: FloatWidth): Meaning => (e, form) => {
   const value = e.operand(1, from)
   const direct = (): void => e.setOperand(0, e.fltToBits(e.flt(`f${w}.convert_i${from}_s`, value)))
   if (w === 64 && from === 32) return direct()
-  e.if(quietMode(e), direct, () => e.setOperand(0, slowValue(e, convertCode(intShape(from), floatShape(w), 1), value, w)))
+  const magnitude = e.select(e.lts(value, e.const(from, 0)), e.neg(value), value)
+  const small = (): Val => e.ltu(magnitude, e.const(from, w === 64 ? 1n << 53n : 1n << 24n))
+  e.if(quietUnlessInexact(e, small), direct, () => e.setOperand(0, slowValue(e, convertCode(intShape(from), floatShape(w), 1), value, w)))
 }
 
 /** Bits of 2^31 and 2^63: the first magnitudes that do not fit. */
@@ -39,7 +43,8 @@ const toGeneral = (w: FloatWidth, truncate: boolean): Meaning => (e, form) => {
   const bits = e.operand(1, w)
   const value = truncate ? e.bitsToFlt(bits) : e.flt(`f${w}.nearest`, e.bitsToFlt(bits))
   const fits = e.fltToInt(`f${w}.lt`, e.flt(`f${w}.abs`, value), e.bitsToFlt(e.const(w, LIMITS[w][to])))
-  e.if(e.and(quietMode(e), fits), () => e.setOperand(0, e.fltToInt(`i${to}.trunc_sat_f${w}_s`, value)),
+  const isWhole = (): Val => e.fltToInt(`f${w}.eq`, e.flt(`f${w}.trunc`, e.bitsToFlt(bits)), e.bitsToFlt(bits))
+  e.if(e.and(quietUnlessInexact(e, isWhole), fits), () => e.setOperand(0, e.fltToInt(`i${to}.trunc_sat_f${w}_s`, value)),
     () => e.setOperand(0, slowValue(e, convertCode(floatShape(w), intShape(to), 1, truncate), bits, to)))
 }
 
@@ -53,7 +58,8 @@ const narrow: Meaning = (e) => {
   const bits = e.operand(1, 64)
   const result = e.fltToBits(e.flt('f32.demote_f64', e.bitsToFlt(bits)))
   const settled = e.or(surelyNormal(e, result), isFloatZero(e, bits))
-  e.if(all(e, quietMode(e), plain(e, bits), settled), () => e.setOperand(0, result),
+  const fitsExactly = (): Val => e.eq(e.fltToBits(e.flt('f64.promote_f32', e.bitsToFlt(result))), bits)
+  e.if(all(e, quietUnlessInexact(e, fitsExactly), plain(e, bits), settled), () => e.setOperand(0, result),
     () => e.setOperand(0, slowValue(e, convertCode('f64', 'f32', 1), bits, 32)))
 }
 

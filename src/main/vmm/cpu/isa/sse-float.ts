@@ -1,8 +1,9 @@
 /** SSE, SSE2 and SSE3 float arithmetic and comparison. SDM vol. 2. Fast paths: see `float-guards.ts`. */
-import type { Emitter, Val, Vec } from '../emit/emitter'
+import type { Emitter, Flt, Val, Vec } from '../emit/emitter'
 import { RESULT_HIGH, RESULT_LOW, laneCode, sseCompareHelper, sseLanesHelper, type LaneOperationName } from '../helpers/sse/lanes'
 import {
-  all, everyLane, isFloatZero, keepsDenormals, plain, plainLanes, quietMode, surelyNormal, surelyNormalLanes, zeroLanes, type FloatWidth,
+  all, everyLane, isFloatZero, keepsDenormals, plain, plainLanes, productIsExact, quietMode, quietUnlessInexact, sumIsExact, surelyNormal,
+  surelyNormalLanes, zeroLanes, type FloatWidth,
 } from './float-guards'
 import { SSE, SSE2, SSE3, alignedSource, highHalf, laneBytes, lift, lowHalf } from './simd'
 import { row, type InsnRow, type Meaning, type RowOptions } from './types'
@@ -50,6 +51,19 @@ function exactZeroLanes(e: Emitter, name: Arithmetic, w: FloatWidth, a: Vec, b: 
   }
 }
 
+/** Whether the rounded result is the true one. Plain operands and a settled result are looked at elsewhere. */
+function isExact(e: Emitter, name: Arithmetic, w: FloatWidth, a: Val, b: Val, result: Val): Val {
+  const [x, y, r] = [e.bitsToFlt(a), e.bitsToFlt(b), e.bitsToFlt(result)]
+  const equals = (product: Flt, whole: Flt): Val => e.fltToInt(`f${w}.eq`, product, whole)
+  switch (name) {
+    case 'add': return sumIsExact(e, x, y, r)
+    case 'sub': return sumIsExact(e, x, e.flt(`f${w}.neg`, y), r)
+    case 'mul': return productIsExact(e, a, b)
+    case 'div': return e.and(productIsExact(e, result, b), equals(e.flt(`f${w}.mul`, r, y), x))
+    case 'sqrt': return e.and(productIsExact(e, result, result), equals(e.flt(`f${w}.mul`, r, r), y))
+  }
+}
+
 const scalar = (name: Arithmetic, w: FloatWidth): Meaning => (e) => {
   const b = e.operand(1, w)
   const a = name === 'sqrt' ? b : e.operand(0, w)
@@ -57,7 +71,8 @@ const scalar = (name: Arithmetic, w: FloatWidth): Meaning => (e) => {
   const result = e.fltToBits(e.flt(`f${w}.${name}`, ...operands))
   const settled = e.or(surelyNormal(e, result), exactZero(e, name, a, b, result))
   const inputs = name === 'sqrt' ? [plain(e, b)] : [plain(e, a), plain(e, b)]
-  e.if(all(e, quietMode(e), ...inputs, settled), () => e.setOperand(0, result), () => e.setOperand(0, slowScalar(e, name, w, a, b)))
+  const quiet = quietUnlessInexact(e, () => isExact(e, name, w, a, b, result))
+  e.if(all(e, quiet, ...inputs, settled), () => e.setOperand(0, result), () => e.setOperand(0, slowScalar(e, name, w, a, b)))
 }
 
 /** Packed arithmetic on vectors already fetched. */

@@ -114,7 +114,9 @@ function roundTiny(format: FloatFormat, env: FloatEnvironment, negative: boolean
 export function roundPack(format: FloatFormat, env: FloatEnvironment, negative: boolean, significand: bigint, exponent: number): bigint {
   const precision = format.fraction + 1
   const shift = bitLength(significand) - precision
-  let { result, inexact } = roundShift(significand, shift, negative, env.rounding)
+  const rounded = roundShift(significand, shift, negative, env.rounding)
+  const { inexact } = rounded
+  let { result } = rounded
   let top = exponent + shift + format.fraction
   if (bitLength(result) > precision) { result >>= 1n; top++ }
   if (top < 1 - format.bias) return roundTiny(format, env, negative, significand, exponent, inexact)
