@@ -126,7 +126,8 @@ export function makersDiffer(one: IsaCase): string | undefined {
   if (mode === 64 && form.row.size64 === 'f64' && prefixes.includes(0x66)) return 'AMD makes near branches 16 bits wide with 66'
   if (/^LOOPN?E$/.test(form.row.mnemonic) && prefixes.length > 0) return 'some CPUs let F2 and F3 choose between LOOPE and LOOPNE'
   if (form.row.mnemonic.startsWith('MASKMOV') && maskedStoreOutside(one)) return 'whether bytes that are not chosen can fault is left open'
-  if (form.row.mnemonic.startsWith('MASKMOV') && input.code.subarray(0, one.length).includes(0x2e)) {
+  const override = input.code.subarray(0, one.length).some((byte) => byte === 0x2e || byte === 0x65)
+  if (form.row.mnemonic.startsWith('MASKMOV') && mode !== 64 && override) {
     return 'MMX mode is entered before a segment fault on some CPUs'
   }
   if (isAlternativeCr8(one)) return 'AMD has LOCK MOV CR0 as another name of CR8'
