@@ -75,7 +75,7 @@ class InsnDecoder {
     this.long = mode === 'long'
     const first = reader.prefixes(this.long)
     const map = this.readOpcode(first)
-    const entry = this.tables[mode][this.prefixIndex() * 1024 + map * 256 + this.opcode]
+    const entry = this.tables[mode].entry(this.prefixIndex() * 1024 + map * 256 + this.opcode)
     if (entry === undefined) return this.undefinedOpcode(map, false)
     let plan: RowPlan | undefined
     if (entry.hasModrm) {

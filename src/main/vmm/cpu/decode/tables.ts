@@ -41,9 +41,6 @@ export interface OpcodeEntry {
   readonly byModrm: readonly (RowPlan | undefined)[]
 }
 
-/** Opcode entries by prefix, map and opcode: index `(prefix * 4 + map) * 256 + opcode`. */
-export type OpcodeTable = readonly (OpcodeEntry | undefined)[]
-
 const sizeSlot = (size: Size): number => (size === 64 ? 3 : size === 32 ? 2 : size === 16 ? 1 : 0)
 const addressSlot = (size: 16 | 32 | 64): number => (size === 64 ? 2 : size === 32 ? 1 : 0)
 const rmSlot = (rm: Form['rm']): number => (rm === 'none' ? 0 : rm === 'reg' ? 1 : 2)
@@ -128,31 +125,46 @@ function groupByOpcode(plans: readonly RowPlan[]): Map<number, RowPlan[]> {
   for (const plan of plans) {
     for (const opcode of opcodesOf(plan.encoding)) {
       const key = MAPS.indexOf(plan.encoding.map) * 256 + opcode
-      groups.set(key, [...(groups.get(key) ?? []), plan])
+      const group = groups.get(key)
+      if (group) group.push(plan)
+      else groups.set(key, [plan])
     }
   }
   return groups
 }
 
-function buildTable(plans: readonly RowPlan[]): OpcodeTable {
-  const table = new Array<OpcodeEntry | undefined>(4 * 4 * 256).fill(undefined)
-  for (const [key, group] of groupByOpcode(plans)) {
-    const anyPrefix = group.filter((plan) => plan.encoding.prefix === undefined)
-    const noRep = group.filter((plan) => plan.encoding.prefix === undefined || plan.encoding.prefix === 'NFx')
-    const shared = buildEntry([anyPrefix], key & 0xff)
-    PREFIX_NAMES.forEach((name, prefix) => {
-      const special = group.filter((plan) => plan.encoding.prefix === name)
-      const general = prefix >= PREFIX_F3 ? anyPrefix : noRep
-      table[prefix * 1024 + key] = special.length === 0 && general === anyPrefix ? shared : buildEntry([special, general], key & 0xff)
-    })
+/**
+ * Opcode entries by prefix, map and opcode: index `(prefix * 4 + map) * 256 + opcode`. An entry is built when its opcode
+ * is first met: a guest uses a fraction of them, and a machine should not wait for the rest at power-on.
+ */
+export class OpcodeTable {
+  private readonly entries = new Array<OpcodeEntry | undefined | null>(4 * 4 * 256).fill(null)
+  private readonly groups: ReadonlyMap<number, readonly RowPlan[]>
+
+  constructor(plans: readonly RowPlan[]) {
+    this.groups = groupByOpcode(plans)
   }
-  return table
+
+  entry(index: number): OpcodeEntry | undefined {
+    const known = this.entries[index]
+    return known === null ? (this.entries[index] = this.build(index)) : known
+  }
+
+  private build(index: number): OpcodeEntry | undefined {
+    const group = this.groups.get(index & 0x3ff)
+    if (group === undefined) return undefined
+    const prefix = index >> 10
+    const special = group.filter((plan) => plan.encoding.prefix === PREFIX_NAMES[prefix])
+    const isGeneral = ({ encoding }: RowPlan): boolean =>
+      encoding.prefix === undefined || (encoding.prefix === 'NFx' && prefix < PREFIX_F3)
+    return buildEntry([special, group.filter(isGeneral)], index & 0xff)
+  }
 }
 
 /** Tables by mode. Rows whose feature is absent do not exist. */
 export function buildTables(rows: readonly InsnRow[], hasFeature: (feature: string) => boolean): Record<TableMode, OpcodeTable> {
   const plans: RowPlan[] = []
   rows.forEach((row, i) => { if (row.cpuid === undefined || hasFeature(row.cpuid)) plans.push(planOf(row, i)) })
-  const tableFor = (mode: TableMode): OpcodeTable => buildTable(plans.filter(({ row }) => existsIn(row, mode)))
+  const tableFor = (mode: TableMode): OpcodeTable => new OpcodeTable(plans.filter(({ row }) => existsIn(row, mode)))
   return { long: tableFor('long'), protected: tableFor('protected'), real: tableFor('real') }
 }
