@@ -3,19 +3,19 @@ import { copyFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { _electron, type ElectronApplication, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { electronRuntime } from './electron-runtime'
+import { electronRuntime, type ElectronRuntime } from './electron-runtime'
 import { Flow } from './flow'
 import { createWorld, requireBuild, ROOT, SCREENSHOTS, type World } from './world'
 
 let world: World
-let executablePath: string
+let runtime: ElectronRuntime
 let app: ElectronApplication
 let page: Page
 let flow: Flow
 const problems: string[] = []
 
 async function launch(): Promise<void> {
-  app = await _electron.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'], env: world.env, timeout: 60_000 })
+  app = await _electron.launch({ executablePath: runtime.path, args: ['--no-sandbox', '--disable-gpu', ...runtime.args], env: world.env, timeout: 60_000 })
   page = await app.firstWindow()
   await app.evaluate(({ BrowserWindow }) => BrowserWindow.getAllWindows()[0].setSize(1280, 820))
   page.on('pageerror', (error) => problems.push(error.stack ?? error.message))
@@ -25,7 +25,7 @@ async function launch(): Promise<void> {
 beforeAll(async () => {
   requireBuild('out/main/index.cjs', 'out/main/vm-host.cjs', 'out/preload/index.cjs', 'out/renderer/index.html')
   world = await createWorld(true)
-  executablePath = await electronRuntime()
+  runtime = await electronRuntime()
   await launch()
 }, 300_000)
 

@@ -1,0 +1,38 @@
+/** Electron entry: opens the manager, lets the window talk to it, opens the window. No logic of its own. */
+import { join } from 'node:path'
+import { app, dialog } from 'electron'
+import { connectElectron } from './ipc/electron'
+import { openManager } from './ipc/open-manager'
+import { defaultHome } from './services/manager'
+import { Desktop } from './windows/desktop'
+import { APP_ORIGIN, registerAppScheme } from './windows/protocol'
+import { wordsFor } from './windows/words'
+
+async function start(): Promise<void> {
+  const words = wordsFor(app.getLocale())
+  try {
+    const manager = await openManager({ home: defaultHome(), vmHostEntry: join(__dirname, 'vm-host.cjs') })
+    const transport = connectElectron(manager, { isAllowedUrl: (address) => address.startsWith(`${APP_ORIGIN}/`) })
+    manager.onLost((reason) => {
+      if (manager.isLocal) dialog.showErrorBox(words.libraryBusyTitle, reason)
+      else app.relaunch() // the manager this app had joined is gone: the next start opens its own
+      app.exit(manager.isLocal ? 1 : 0)
+    })
+    new Desktop({
+      words,
+      background: { running: () => manager.runningCount(), shutdown: () => manager.shutdown() },
+      preload: join(__dirname, '../preload/index.cjs'),
+      rendererRoot: join(__dirname, '../renderer'),
+      resources: join(app.getAppPath(), 'resources'),
+      onWindow: (window) => transport.add(window.webContents),
+    }).open()
+  } catch (error) {
+    dialog.showErrorBox(words.startFailedTitle, error instanceof Error ? error.message : String(error))
+    app.exit(1)
+  }
+}
+
+registerAppScheme()
+// The first instance shows its window instead (windows/desktop).
+if (app.requestSingleInstanceLock()) void app.whenReady().then(start)
+else app.quit()
