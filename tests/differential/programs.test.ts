@@ -1,7 +1,7 @@
 /**
  * Random straight programs on every engine, against the real CPU where there is one: what no single-instruction test sees —
  * lazy flags handed on, partial registers, x87, MMX and SSE state, precise faults in the middle of a block.
- * NB_ISA_PROGRAMS: programs a mode (default 1500). NB_ISA_SEED: repeat a run.
+ * NB_ISA_PROGRAMS: programs a mode (default 1500). NB_ISA_SEED: other random values (default 1).
  */
 import { describe, expect, it } from 'vitest'
 import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
@@ -16,7 +16,7 @@ import { Random } from '../isa/random'
 import { NO_VECTOR, TIMED_OUT } from '../isa/records'
 
 const wanted = Number(process.env.NB_ISA_PROGRAMS ?? 1500)
-const seed = Number(process.env.NB_ISA_SEED ?? Date.now() % 1_000_000)
+const seed = Number(process.env.NB_ISA_SEED ?? 1)
 
 describe('straight programs', () => {
   it.each([64, 32, 16] as const)('end in the same state on every engine in %i-bit mode', (mode) => {

@@ -1,6 +1,7 @@
 /**
  * Random bytes, in 16-, 32- and 64-bit mode: what the decoder takes for an instruction must be one to the CPU too, with the
- * same operands, whatever prefixes come in whatever order. NB_ISA_RAW: cases (default 20000). NB_ISA_SEED: repeat a run.
+ * same operands, whatever prefixes come in whatever order. NB_ISA_RAW: cases (default 20000).
+ * NB_ISA_SEED: other random values (default 1).
  */
 import { describe, expect, it } from 'vitest'
 import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
@@ -16,7 +17,7 @@ import { runCases } from './rows'
 import { makersDiffer } from './undefined'
 
 const wanted = Number(process.env.NB_ISA_RAW ?? 20_000)
-const seed = Number(process.env.NB_ISA_SEED ?? Date.now() % 1_000_000)
+const seed = Number(process.env.NB_ISA_SEED ?? 1)
 
 describe('random bytes', () => {
   it.each([64, 32, 16] as const)('mean the same to every engine in %i-bit mode', (mode) => {
