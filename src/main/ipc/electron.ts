@@ -1,50 +1,55 @@
 /** The contract over Electron's IPC. The only place outside `windows/` that knows Electron. */
-import { ipcMain, type BrowserWindow, type IpcMainInvokeEvent, type WebContents } from 'electron'
-import { CALL_CHANNEL, EVENT_CHANNEL, type CallName, type CallOutcome } from '../../preload/contract'
-import type { Endpoint, Session } from './endpoint'
+import { ipcMain, type IpcMainInvokeEvent, type WebContents } from 'electron'
+import { CALL_CHANNEL, EVENT_CHANNEL } from '../../preload/contract'
+import type { Endpoint, ManagerClient, Outcome } from './endpoint'
+
+export interface ElectronTransportOptions {
+  /** Whether a page of this address may call; everything else is refused. */
+  readonly isAllowedUrl: (address: string) => boolean
+}
 
 export class ElectronTransport {
-  private readonly sessions = new Map<WebContents, Session>()
+  private readonly clients = new Map<WebContents, ManagerClient>()
 
-  /** @param isTrusted whether a page of this address may call; everything else is refused */
-  constructor(private readonly endpoint: Endpoint, private readonly isTrusted: (address: string) => boolean) {
+  constructor(private readonly endpoint: Endpoint, private readonly options: ElectronTransportOptions) {
     ipcMain.handle(CALL_CHANNEL, (event, name: unknown, params: unknown) => this.call(event, name, params))
   }
 
-  /** Lets a window talk to the manager until its page is destroyed. */
-  attach(window: BrowserWindow): void {
-    const contents = window.webContents
-    this.open(contents)
+  /** Lets a page talk to the manager until it is destroyed. */
+  add(webContents: WebContents): void {
+    this.open(webContents)
     // A page loaded anew knows nothing of the consoles the old one had open.
-    contents.on('did-start-navigation', (_event, _url, isInPlace, isMainFrame) => {
-      if (isMainFrame && !isInPlace) this.open(contents)
+    webContents.on('did-start-navigation', (details) => {
+      if (details.isMainFrame && !details.isSameDocument) this.open(webContents)
     })
-    contents.once('destroyed', () => {
-      this.sessions.get(contents)?.close()
-      this.sessions.delete(contents)
+    webContents.once('destroyed', () => {
+      this.clients.get(webContents)?.close()
+      this.clients.delete(webContents)
     })
   }
 
   private open(contents: WebContents): void {
-    this.sessions.get(contents)?.close()
-    this.sessions.set(contents, this.endpoint.open((name, payload) => {
+    this.clients.get(contents)?.close()
+    this.clients.set(contents, this.endpoint.connect((name, payload) => {
       if (!contents.isDestroyed()) contents.send(EVENT_CHANNEL, name, payload)
     }))
   }
 
-  private async call(event: IpcMainInvokeEvent, name: unknown, params: unknown): Promise<CallOutcome<CallName>> {
-    const session = this.sessions.get(event.sender)
+  private async call(event: IpcMainInvokeEvent, name: unknown, params: unknown): Promise<Outcome> {
+    const client = this.clients.get(event.sender)
     const frame = event.senderFrame
-    if (!session || !frame || frame !== event.sender.mainFrame || !this.isTrusted(frame.url)) {
+    if (!client || !frame || frame !== event.sender.mainFrame || !this.options.isAllowedUrl(frame.url)) {
       return { ok: false, error: { code: 'unauthorized', message: 'This page may not call the manager.' } }
     }
     if (typeof name !== 'string') return { ok: false, error: { code: 'invalid-argument', message: 'A call needs a name.' } }
-    return session.call(name, params)
+    return client.call(name, params)
   }
 
   dispose(): void {
     ipcMain.removeHandler(CALL_CHANNEL)
-    for (const session of this.sessions.values()) session.close()
-    this.sessions.clear()
+    for (const client of this.clients.values()) client.close()
+    this.clients.clear()
   }
 }
+
+export const connectElectron = (endpoint: Endpoint, options: ElectronTransportOptions): ElectronTransport => new ElectronTransport(endpoint, options)

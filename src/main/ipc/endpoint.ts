@@ -1,17 +1,6 @@
-/** What every transport talks to: the manager, seen as calls that answer and events that come. */
-import type { CallOutcome, CallName, EventName, EventPayload } from '../../preload/contract'
+/** What every transport talks to: the manager of this process, or one in another process seen through its socket. */
+import type { Manager, ManagerClient, Outcome } from '../services/manager'
+import type { Emit } from '../services/session'
 
-/** Hands one event to one client. */
-export type Emit = <N extends EventName>(name: N, payload: EventPayload<N>) => void
-
-/** One client's conversation: its consoles and subscriptions end with it. */
-export interface Session {
-  /** Checks name and parameters; errors are values. Never rejects. */
-  call(name: string, params: unknown): Promise<CallOutcome<CallName>>
-  close(): void
-}
-
-export interface Endpoint {
-  /** A client came. `emit` may be called at any time until the session is closed. */
-  open(emit: Emit): Session
-}
+export type { Emit, ManagerClient, Outcome }
+export type Endpoint = Pick<Manager, 'connect'>

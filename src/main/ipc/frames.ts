@@ -1,6 +1,6 @@
 /** Requests and replies as text, the same on the local socket and the WebSocket. */
-import { requestFrame, type CallName, type CallOutcome, type EventName, type EventPayload, type ReplyFrame } from '../../preload/contract'
-import type { Session } from './endpoint'
+import { requestFrame, type EventName, type EventPayload, type ReplyFrame } from '../../preload/contract'
+import type { ManagerClient, Outcome } from './endpoint'
 
 /** Longest request a client may send, in characters: a pasted text is at most a million. */
 export const MAX_REQUEST_LENGTH = 8 << 20
@@ -11,12 +11,12 @@ export const SKIP_FIGURES_BYTES = 1 << 20
 
 export const eventText = <N extends EventName>(event: N, payload: EventPayload<N>): string => JSON.stringify({ event, payload })
 
-function replyOf(id: number, outcome: CallOutcome<CallName>): ReplyFrame {
+function replyOf(id: number, outcome: Outcome): ReplyFrame {
   return outcome.ok ? { id, ok: true, result: outcome.result } : { id, ok: false, error: outcome.error }
 }
 
 /** The reply to one request; undefined where the text is no request at all, and the client no client of ours. */
-export async function answerRequest(session: Session, text: string): Promise<string | undefined> {
+export async function answerRequest(client: ManagerClient, text: string): Promise<string | undefined> {
   let json: unknown
   try {
     json = JSON.parse(text)
@@ -26,5 +26,5 @@ export async function answerRequest(session: Session, text: string): Promise<str
   const request = requestFrame.safeParse(json)
   if (!request.success) return undefined
   const { id, call, params } = request.data
-  return JSON.stringify(replyOf(id, await session.call(call, params)))
+  return JSON.stringify(replyOf(id, await client.call(call, params)))
 }

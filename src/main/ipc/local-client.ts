@@ -1,9 +1,10 @@
 /** The other end of the local socket: the command line, and an app that joins a manager that runs already. */
 import { connect, type Socket } from 'node:net'
 import {
-  eventFrame, replyFrame, type CallName, type CallOutcome, type CallParams, type CallResult, type EventName, type EventPayload,
+  eventFrame, replyFrame, type CallName, type CallParams, type CallResult, type EventName, type EventPayload,
 } from '../../preload/contract'
 import { ServiceError } from '../services/errors'
+import type { Outcome } from './endpoint'
 import { LineReader } from './line-reader'
 
 /** A reply may hold all a console ever said. */
@@ -13,7 +14,7 @@ type AnyHandler = (name: EventName, payload: unknown) => void
 
 export class LocalClient {
   private nextId = 1
-  private readonly waiting = new Map<number, (outcome: CallOutcome<CallName>) => void>()
+  private readonly waiting = new Map<number, (outcome: Outcome) => void>()
   private readonly handlers = new Set<AnyHandler>()
   private isClosed = false
   /** Resolves when the connection is gone, whoever ended it. */
@@ -53,12 +54,12 @@ export class LocalClient {
       return
     }
     const reply = replyFrame.safeParse(json)
-    if (reply.success) return this.settle(reply.data.id, reply.data as CallOutcome<CallName>)
+    if (reply.success) return this.settle(reply.data.id, reply.data as Outcome)
     const event = eventFrame.safeParse(json)
     if (event.success) for (const handler of [...this.handlers]) handler(event.data.event as EventName, event.data.payload)
   }
 
-  private settle(id: number, outcome: CallOutcome<CallName>): void {
+  private settle(id: number, outcome: Outcome): void {
     this.waiting.get(id)?.(outcome)
     this.waiting.delete(id)
   }
@@ -70,7 +71,7 @@ export class LocalClient {
   }
 
   /** The outcome as it came; never rejects. */
-  request(name: string, params: unknown): Promise<CallOutcome<CallName>> {
+  request(name: string, params: unknown): Promise<Outcome> {
     if (this.isClosed) return Promise.resolve({ ok: false, error: { code: 'disconnected', message: 'The manager is gone.' } })
     const id = this.nextId++
     return new Promise((resolve) => {

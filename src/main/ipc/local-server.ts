@@ -43,7 +43,7 @@ export class LocalServer {
       socket.write(`${text}\n`)
       if (socket.writableLength > MAX_BACKLOG_BYTES) socket.destroy()
     }
-    const session = this.endpoint.open((name, payload) => {
+    const session = this.endpoint.connect((name, payload) => {
       if (name === 'machine.figures' && socket.writableLength > SKIP_FIGURES_BYTES) return
       send(eventText(name, payload))
     })

@@ -1,11 +1,11 @@
 /** A manager in another process, as an endpoint: a second start of the app or `nestbox serve` joins the first through it. */
-import type { CallName, CallOutcome, EventName, EventPayload } from '../../preload/contract'
+import type { EventName, EventPayload } from '../../preload/contract'
 import { toWireError } from '../services/errors'
-import type { Emit, Endpoint, Session } from './endpoint'
+import type { Emit, Endpoint, ManagerClient, Outcome } from './endpoint'
 import { LocalClient } from './local-client'
 
 /** One connection per client, so that consoles end with whom they belong to. Connects again where the manager came back. */
-class RemoteSession implements Session {
+class RemoteClient implements ManagerClient {
   private client: Promise<LocalClient> | undefined
   private isClosed = false
 
@@ -33,7 +33,7 @@ class RemoteSession implements Session {
     if (!this.isClosed) this.emit('connection.changed', { connected: false })
   }
 
-  async call(name: string, params: unknown): Promise<CallOutcome<CallName>> {
+  async call(name: string, params: unknown): Promise<Outcome> {
     try {
       return await (await this.connection()).request(name, params)
     } catch (error) {
@@ -50,7 +50,7 @@ class RemoteSession implements Session {
 export class RemoteEndpoint implements Endpoint {
   constructor(private readonly path: string) {}
 
-  open(emit: Emit): Session {
-    return new RemoteSession(this.path, emit)
+  connect(emit: Emit): ManagerClient {
+    return new RemoteClient(this.path, emit)
   }
 }

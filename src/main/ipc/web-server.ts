@@ -106,7 +106,7 @@ export class WebServer {
       client.send(text)
       if (client.bufferedAmount > MAX_BACKLOG_BYTES) client.terminate()
     }
-    const session = this.options.endpoint.open((name, payload) => {
+    const session = this.options.endpoint.connect((name, payload) => {
       if (name === 'machine.figures' && client.bufferedAmount > SKIP_FIGURES_BYTES) return
       send(eventText(name, payload))
     })
