@@ -1,12 +1,16 @@
 /** The `nestbox` command. */
-import { Command } from 'commander'
+import { Command, CommanderError } from 'commander'
+import { VERSION } from '../services/version'
 import { VmmError } from '../vmm/errors'
-import { ExitCode, runMachine, type RunOptions } from './run'
+import { ExitCode } from './exit-codes'
+import { addImageCommands } from './image'
+import { printError } from './output'
+import { runMachine, type RunOptions } from './run'
+import { addServeCommands } from './serve'
+import { collect } from './settings-options'
+import { addVmCommands } from './vm'
 
-const collect = (value: string, all: readonly string[]): string[] => [...all, value]
-
-function buildProgram(): Command {
-  const program = new Command('nestbox').description('Virtual machines without a hypervisor')
+function addRunCommand(program: Command): void {
   program.command('run')
     .description('run a machine outside the library, its serial port on standard input and output (Ctrl-A X quits)')
     .requiredOption('--kernel <file>', 'Linux kernel (bzImage)')
@@ -19,20 +23,35 @@ function buildProgram(): Command {
     .option('--no-reboot', 'stop where the guest resets the machine')
     .option('--stats <file>', 'write figures as JSON when the machine stops')
     .option('--verbose', 'log what devices have to say')
+    .option('--json', 'errors as JSON')
     .action(async (options: RunOptions) => {
       process.exitCode = await runMachine(options)
     })
+}
+
+function buildProgram(): Command {
+  const program = new Command('nestbox').description('Virtual machines without a hypervisor').version(VERSION)
+  // Usage errors end with 2 as everywhere; commander's own choice is 1. Inherited by the commands made after it.
+  program.exitOverride().showHelpAfterError('(nestbox help shows the commands)')
+  addRunCommand(program)
+  addVmCommands(program)
+  addImageCommands(program)
+  addServeCommands(program)
   return program
 }
 
 async function main(): Promise<void> {
+  const json = process.argv.includes('--json')
   try {
     await buildProgram().parseAsync()
   } catch (error) {
-    if (!(error instanceof VmmError)) throw error
-    process.stderr.write(`nestbox: ${error.message}\n`)
-    process.exitCode = error.code === 'bad-config' ? ExitCode.USAGE : ExitCode.FAILED
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE
+    else if (error instanceof VmmError) {
+      process.stderr.write(json ? `${JSON.stringify({ error: { code: error.code, message: error.message } })}\n` : `nestbox: ${error.message}\n`)
+      process.exitCode = error.code === 'bad-config' ? ExitCode.USAGE : ExitCode.FAILED
+    } else process.exitCode = printError(error, json)
   }
 }
 
-void main().finally(() => setImmediate(() => process.exit()))
+// Output that waits in a pipe goes out before the process ends.
+void main().finally(() => process.stdout.write('', () => process.exit()))

@@ -6,6 +6,7 @@ import { createMachine, type Machine, type MachineConfig, type StopReason } from
 import { VmmError } from '../vmm/errors'
 import type { CharBackend, Logger } from '../vmm/ports'
 import { MachineLoop } from '../vm-host/loop'
+import { ExitCode } from './exit-codes'
 
 export interface RunOptions {
   readonly memory: string
@@ -19,9 +20,6 @@ export interface RunOptions {
   readonly stats?: string
   readonly verbose?: boolean
 }
-
-/** Exit codes of `nestbox run`; docs/cli.md lists them. */
-export const ExitCode = { OK: 0, FAILED: 1, USAGE: 2, RESET: 3, TRIPLE_FAULT: 4, QUIT: 130 } as const
 
 const CTRL_A = 1
 
