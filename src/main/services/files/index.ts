@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { writeError } from '../errors'
+import { systemCode, writeError } from '../errors'
 
 const TEMPORARY = /\.tmp-[0-9a-f]{12}$/
 
@@ -52,11 +52,17 @@ export async function moveDurably(from: string, to: string): Promise<void> {
   }
 }
 
-/** @throws ServiceError */
+/** Makes the folder and those above it where they are missing. @throws ServiceError */
 export async function makeFolder(dir: string, mode = 0o700): Promise<void> {
-  await mkdir(dir, { recursive: true, mode }).catch((error: unknown) => {
+  try {
+    // The recursive call alone would name the wrong reason (ENOENT) on a read-only file system.
+    await mkdir(dir, { mode }).catch((error: unknown) => {
+      if (systemCode(error) === 'ENOENT' || systemCode(error) === 'EEXIST') return mkdir(dir, { recursive: true, mode })
+      throw error
+    })
+  } catch (error) {
     throw writeError(error, dir)
-  })
+  }
 }
 
 /** Bytes of all files below; symbolic links are not followed, files that vanish meanwhile count as nothing. */
