@@ -159,7 +159,6 @@ export class DecodeCache {
       if (!result.ok) {
         rec = this.writeFailure(rec, result, at - offset, count + 1)
         at += 1
-        count++
         return this.finishBlock(code, first, rec, offset, at)
       }
       const { insn } = result
