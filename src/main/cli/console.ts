@@ -4,6 +4,8 @@ import type { LocalClient } from '../ipc/local-client'
 import { ExitCode } from './exit-codes'
 
 const CTRL_A = 1
+/** Input from a pipe that has ended: the guest's answer is over when it says nothing for so long. */
+const QUIET_MS = 1500
 
 /** Cuts Ctrl-A commands out of what is typed: Ctrl-A X leaves, Ctrl-A Ctrl-A is one Ctrl-A for the guest. */
 export class EscapeFilter {
@@ -30,10 +32,11 @@ export class EscapeFilter {
 }
 
 /** Text is acknowledged once the terminal has taken it: a slow one holds the guest back instead of filling our memory. */
-function showOutput(client: LocalClient, machine: Machine, port: ConsolePort): Promise<void> {
+function showOutput(client: LocalClient, machine: Machine, port: ConsolePort, onText: () => void): Promise<void> {
   let consoleId: string | undefined
   client.subscribe('console.data', (chunk) => {
     if (chunk.machineId !== machine.id || chunk.port !== port || (consoleId !== undefined && chunk.consoleId !== consoleId)) return
+    onText()
     process.stdout.write(chunk.text, () => void client.request('console.ack', { consoleId: chunk.consoleId, bytes: chunk.bytes }))
   })
   return client.call('console.open', { id: machine.id, port }).then((opened) => {
@@ -48,31 +51,33 @@ export async function printLog(client: LocalClient, machine: Machine, port: Cons
   await new Promise<void>((resolve) => process.stdout.write(out, () => resolve()))
 }
 
-/** Attaches until Ctrl-A X, the end of the input where it is no terminal, or the machine's end. @returns the exit code */
+/**
+ * Attaches until Ctrl-A X, the machine's end, or, where the input is no terminal, its end and the guest's answer.
+ * @returns the exit code
+ */
 export async function attachConsole(client: LocalClient, machine: Machine, port: ConsolePort): Promise<number> {
   const { stdin } = process
   if (stdin.isTTY) process.stderr.write(`Console ${port} of ${machine.name}. Ctrl-A X leaves it; the machine goes on.\n`)
-  await showOutput(client, machine, port)
+  let finish: (code: number) => void = () => undefined
+  let quiet: NodeJS.Timeout | undefined
+  const ended = new Promise<number>((resolve) => (finish = resolve))
+  await showOutput(client, machine, port, () => quiet?.refresh())
   const decoder = new TextDecoder()
-  return new Promise<number>((resolve) => {
-    const done = (code: number): void => {
-      stdin.off('data', onData)
-      stdin.pause()
-      if (stdin.isTTY) stdin.setRawMode(false)
-      resolve(code)
-    }
-    const filter = new EscapeFilter(() => done(ExitCode.OK))
-    const onData = (chunk: Buffer): void => {
-      const text = decoder.decode(stdin.isTTY ? filter.push(chunk) : chunk, { stream: true })
-      if (text !== '') void client.request('console.write', { id: machine.id, port, text })
-    }
-    client.subscribe('machine.changed', ({ id, state }) => {
-      // The console's last words may still be under way behind this event's.
-      if (id === machine.id && (state === 'stopped' || state === 'crashed')) setTimeout(() => done(state === 'stopped' ? ExitCode.OK : ExitCode.FAILED), 200)
-    })
-    void client.closed.then(() => done(ExitCode.UNREACHABLE))
-    if (stdin.isTTY) stdin.setRawMode(true)
-    stdin.on('data', onData)
-    stdin.resume()
+  const filter = new EscapeFilter(() => finish(ExitCode.OK))
+  client.subscribe('machine.changed', ({ id, state }) => {
+    // The console's last words may still be under way behind this event.
+    if (id === machine.id && (state === 'stopped' || state === 'crashed')) setTimeout(() => finish(state === 'stopped' ? ExitCode.OK : ExitCode.FAILED), 200)
   })
+  void client.closed.then(() => finish(ExitCode.UNREACHABLE))
+  if (stdin.isTTY) stdin.setRawMode(true)
+  stdin.on('data', (chunk: Buffer) => {
+    const text = decoder.decode(stdin.isTTY ? filter.push(chunk) : chunk, { stream: true })
+    if (text !== '') void client.request('console.write', { id: machine.id, port, text })
+  })
+  stdin.on('end', () => (quiet = setTimeout(() => finish(ExitCode.OK), QUIET_MS)))
+  stdin.resume()
+  const code = await ended
+  stdin.pause()
+  if (stdin.isTTY) stdin.setRawMode(false)
+  return code
 }
