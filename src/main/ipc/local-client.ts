@@ -54,7 +54,10 @@ export class LocalClient {
       return
     }
     const reply = replyFrame.safeParse(json)
-    if (reply.success) return this.settle(reply.data.id, reply.data as Outcome)
+    if (reply.success) {
+      const { id, ...outcome } = reply.data
+      return this.settle(id, outcome as Outcome)
+    }
     const event = eventFrame.safeParse(json)
     if (event.success) for (const handler of [...this.handlers]) handler(event.data.event as EventName, event.data.payload)
   }
