@@ -92,7 +92,7 @@ export function report(one: IsaCase, engines: readonly [string, string], found: 
   const code = input.code.subarray(0, length)
   const registers = NAMES.slice(0, mode === 64 ? 16 : 8).map((name, n) => `${name}=${hex(input.gpr(n))}`).join(' ')
   const lines = [
-    `${formKey(form)} (${mode} bit)  ${bytesHex(code)}  ${disassemble(code, mode)}`,
+    `${formKey(form)} (${mode} bit${one.segments === 'odd' ? ', odd segments' : ''})  ${bytesHex(code)}  ${disassemble(code, mode)}`,
     `  in: rip=${hex(input.rip)} rflags=${hex(input.rflags)} mxcsr=${hex(input.mxcsr)} ` +
       `fcw=${hex(input.fcw)} fsw=${hex(input.fsw)} ftw=${hex(input.ftw)}`,
     `      ${registers}`,

@@ -1,10 +1,11 @@
 /** What the instruction tests compare: anything that runs single instructions over records. */
 import type { DecodedInsn } from '../../src/main/vmm/cpu/decode/types'
 import type { Form } from '../../src/main/vmm/cpu/isa/types'
-import type { CpuMode, IsaRecord } from './records'
+import type { CpuMode, IsaRecord, Segments } from './records'
 
 export interface IsaCase {
   readonly mode: CpuMode
+  readonly segments?: Segments
   readonly input: IsaRecord
   /** Bytes of the instruction, or of the whole program, in `input.code`. */
   readonly length: number

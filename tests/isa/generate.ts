@@ -45,7 +45,9 @@ export function makeCase(form: Form, mode: CpuMode, random: Random, decode: Deco
   if (bytes.length > 15 || Number(record.rip & 0xffffn) + 16 > CODE_BYTES + 0x1_0000) return undefined
   const result = decode(bytes, 0, bytes.length, MODE_KEYS[mode])
   if (!result.ok || result.insn.form !== form || result.insn.length !== bytes.length) return undefined
-  const one: IsaCase = { mode, input: record, length: bytes.length, form, insn: result.insn }
+  // Now and then with segments that refuse things.
+  const segments = mode === 16 && random.chance(25) ? 'odd' : 'plain'
+  const one: IsaCase = { mode, segments, input: record, length: bytes.length, form, insn: result.insn }
   aimBranches(one, random)
   return one
 }

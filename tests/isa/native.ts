@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
 import type { IsaCase, IsaEngine } from './engine'
-import { IsaRecord, RECORD_BYTES, type CpuMode } from './records'
+import { IsaRecord, RECORD_BYTES, type CpuMode, type Segments } from './records'
 
 const SOURCE = fileURLToPath(new URL('./native/runner.c', import.meta.url))
 
@@ -30,9 +30,9 @@ export function nativeProblem(): string | undefined {
   return undefined
 }
 
-function runMode(runner: string, mode: CpuMode, cases: readonly IsaCase[]): Uint8Array {
+function runMode(runner: string, mode: CpuMode, segments: Segments, cases: readonly IsaCase[]): Uint8Array {
   const input = Buffer.concat(cases.map((one) => one.input.bytes))
-  const result = spawnSync(runner, [String(mode)], { input, maxBuffer: input.length + 65_536 })
+  const result = spawnSync(runner, [String(mode), segments], { input, maxBuffer: input.length + 65_536 })
   if (result.status !== 0 || result.stdout.length !== input.length) {
     const reached = result.stdout.length / RECORD_BYTES
     const end = `status ${result.status}, signal ${result.signal}, ${reached} of ${cases.length} results`
@@ -41,16 +41,18 @@ function runMode(runner: string, mode: CpuMode, cases: readonly IsaCase[]): Uint
   return result.stdout
 }
 
+const ENVIRONMENTS: readonly (readonly [CpuMode, Segments])[] = [[16, 'plain'], [16, 'odd'], [32, 'plain'], [64, 'plain']]
+
 export function createNativeEngine(): IsaEngine {
   const runner = buildRunner()
   return {
     name: 'native',
     run(cases) {
       const results = new Array<IsaRecord>(cases.length)
-      for (const mode of [16, 32, 64] as const) {
-        const indexes = cases.flatMap((one, i) => (one.mode === mode ? [i] : []))
+      for (const [mode, segments] of ENVIRONMENTS) {
+        const indexes = cases.flatMap((one, i) => (one.mode === mode && (one.segments ?? 'plain') === segments ? [i] : []))
         if (indexes.length === 0) continue
-        const bytes = runMode(runner, mode, indexes.map((i) => cases[i]))
+        const bytes = runMode(runner, mode, segments, indexes.map((i) => cases[i]))
         indexes.forEach((at, i) => { results[at] = new IsaRecord(bytes.subarray(i * RECORD_BYTES, (i + 1) * RECORD_BYTES)) })
       }
       return results

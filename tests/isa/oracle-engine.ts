@@ -95,7 +95,7 @@ export function createOracleEngine(decode: Decode): IsaEngine {
     const { input, mode, length } = one
     const result = new IsaRecord()
     state.bytes.fill(0)
-    loadState(state, input, mode)
+    loadState(state, input, mode, one.segments)
     const codeAt = Number(input.rip) + (mode === 16 ? CODE_BASE : 0) - CODE_BASE
     memory.ram.set(image)
     memory.ram.fill(0xcc, Page.CODE * PAGE, Page.CODE * PAGE + CODE_BYTES)

@@ -27,6 +27,13 @@ export const NO_VECTOR = 0xffff_ffff
 export const TIMED_OUT = 0xfe
 
 export type CpuMode = 16 | 32 | 64
+/**
+ * plain: data segments without surprises. odd (16-bit mode only): SS 32-bit, DS expand-down above ODD_DS_LIMIT,
+ * ES read-only up to ODD_ES_LIMIT.
+ */
+export type Segments = 'plain' | 'odd'
+const ODD_DS_LIMIT = 0x8e3f
+const ODD_ES_LIMIT = 0x8fbf
 
 /** Typed view of one record. */
 export class IsaRecord {
@@ -73,13 +80,18 @@ function setSegment(state: CpuState, seg: number, selector: number, attr: number
 }
 
 /** The process a user-mode instruction of this mode runs in, as the native runner sets it up. */
-function loadEnvironment(state: CpuState, mode: CpuMode): void {
+function loadEnvironment(state: CpuState, mode: CpuMode, segments: Segments): void {
   const base = mode === 16 ? BigInt(CODE_BASE) : 0n
   const limit = mode === 16 ? 0xffff : 0xffff_ffff
   const code = { 64: [0x33, 0xa0fb], 32: [0x23, 0xc0fb], 16: [0x07, 0x00fb] }[mode] as [number, number]
   const [dataSelector, dataAttr] = mode === 16 ? [0x0f, 0x00f3] : [0x2b, 0xc0f3]
   setSegment(state, Seg.CS, code[0], code[1], base, limit)
   for (const seg of [Seg.ES, Seg.SS, Seg.DS]) setSegment(state, seg, dataSelector, dataAttr, base, limit)
+  if (segments === 'odd') {
+    setSegment(state, Seg.SS, 0x17, 0x40f3, base, 0xffff)
+    setSegment(state, Seg.DS, 0x1f, 0x00f7, base, ODD_DS_LIMIT)
+    setSegment(state, Seg.ES, 0x27, 0x00f1, base, ODD_ES_LIMIT)
+  }
   setSegment(state, Seg.FS, 0, ATTR_UNUSABLE, 0n, 0)
   if (mode === 32) setSegment(state, Seg.GS, 0x2b, 0xc0f3, 0n, 0xffff_ffff)
   else setSegment(state, Seg.GS, 0, ATTR_UNUSABLE, mode === 64 ? GS_BASE : 0n, 0)
@@ -103,7 +115,7 @@ export function initState(state: CpuState): void {
 }
 
 /** Puts a case's registers into a vCPU block. Memory is the engine's own matter. */
-export function loadState(state: CpuState, record: IsaRecord, mode: CpuMode): void {
+export function loadState(state: CpuState, record: IsaRecord, mode: CpuMode, segments: Segments = 'plain'): void {
   initState(state)
   for (let n = 0; n < 16; n++) state.setGpr(n, record.gpr(n))
   unpackRflags(state, record.rflags)
@@ -120,7 +132,7 @@ export function loadState(state: CpuState, record: IsaRecord, mode: CpuMode): vo
   state.set('fsw', record.fsw)
   state.set('ftw', record.ftw)
   state.set('mxcsr', record.mxcsr)
-  loadEnvironment(state, mode)
+  loadEnvironment(state, mode, segments)
   updateDerivedState(state)
 }
 

@@ -79,7 +79,7 @@ class Tier0Engine implements IsaEngine {
     const windowAt = Page.DATA * PAGE + WINDOW - DATA_BASE
     this.ram.set(one.input.window, windowAt)
     state.bytes.fill(0)
-    loadState(state, one.input, one.mode)
+    loadState(state, one.input, one.mode, one.segments)
     loadKernel(state)
     this.vcpu.afterReset()
     for (let i = 0; i < MAX_SLICES && handlerOf(state) === undefined; i++) this.vcpu.run(SLICE)

@@ -1,5 +1,5 @@
 /*
- * Runs single instructions, or short programs of them, on the real CPU. Usage: runner 16|32|64 < cases > results
+ * Runs single instructions, or short programs of them, on the real CPU. Usage: runner 16|32|64 [odd] < cases > results
  *
  * Everything goes through signals: returning from a handler loads a whole machine state (general registers, flags,
  * x87/SSE state, RIP, CS), the instruction runs, and the INT3 bytes around it (or its own fault) bring us back with
@@ -7,6 +7,7 @@
  *
  * 64: the process's own code segment. 32: compatibility mode, the kernel's flat 32-bit segments.
  * 16: 16-bit segments from the LDT, base CODE_BASE, limit 0xffff, for CS, SS, DS and ES.
+ * 16 odd: the same base, but SS is 32-bit, DS 16-bit expand-down with limit ODD_DS_LIMIT, ES read-only with limit ODD_ES_LIMIT.
  * The layout of a record is in records.ts.
  */
 #define _GNU_SOURCE
@@ -31,6 +32,8 @@
 #define WINDOW (DATA_BASE + DATA_BYTES - WINDOW_BYTES)
 #define GS_BASE 0x40u
 #define CODE_ROOM 128u
+#define ODD_DS_LIMIT 0x8e3fu
+#define ODD_ES_LIMIT 0x8fbfu
 #define NO_VECTOR 0xffffffffu
 #define TIMED_OUT 0xfeu
 
@@ -50,7 +53,7 @@ static struct record *cases;
 static size_t count, current;
 static int mode, started;
 static size_t watched = ~(size_t)0;
-static uint16_t ds_selector;
+static uint16_t ds_selector, es_selector, ss_selector;
 
 /* Encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15. */
 static const int GREG[16] = {
@@ -61,7 +64,7 @@ static const int GREG[16] = {
 static uint64_t code_base(void) { return mode == 16 ? CODE_BASE : 0; }
 
 static void fix_data_segments(void) {
-  __asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"((uint32_t)ds_selector));
+  __asm__ volatile("mov %0, %%ds; mov %1, %%es" : : "r"((uint32_t)ds_selector), "r"((uint32_t)es_selector));
   if (mode == 32) __asm__ volatile("mov %0, %%gs" : : "r"(0x2b));
 }
 
@@ -90,7 +93,7 @@ static void load(const struct record *r, ucontext_t *c) {
   g[REG_EFL] = (greg_t)r->rflags;
   g[REG_RIP] = (greg_t)r->rip;
   uint64_t cs = mode == 64 ? 0x33 : mode == 32 ? 0x23 : 0x07;
-  uint64_t ss = mode == 16 ? 0x0f : 0x2b;
+  uint64_t ss = ss_selector;
   g[REG_CSGSFS] = (greg_t)(((uint64_t)g[REG_CSGSFS] & 0x0000ffffffff0000ull) | cs | (ss << 48));
   c->uc_flags |= 4; /* UC_STRICT_RESTORE_SS */
   uint8_t *fx = (uint8_t *)c->uc_mcontext.fpregs;
@@ -144,9 +147,10 @@ static void read_cases(void) {
   count = used / sizeof(struct record);
 }
 
-static void add_ldt(unsigned entry, unsigned contents) {
+static void add_ldt(unsigned entry, unsigned contents, unsigned limit, unsigned is32, unsigned read_only) {
   struct user_desc d = {
-    .entry_number = entry, .base_addr = CODE_BASE, .limit = 0xffff, .contents = contents, .useable = 1,
+    .entry_number = entry, .base_addr = CODE_BASE, .limit = limit, .contents = contents, .seg_32bit = is32,
+    .read_exec_only = read_only, .useable = 1,
   };
   if (syscall(SYS_modify_ldt, 1, &d, sizeof d) != 0) { perror("modify_ldt"); exit(4); }
 }
@@ -160,8 +164,17 @@ int main(int argc, char **argv) {
   void *code = mmap((void *)(uintptr_t)CODE_BASE, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC, fixed, -1, 0);
   void *data = mmap((void *)(uintptr_t)DATA_BASE, DATA_BYTES, PROT_READ | PROT_WRITE, fixed, -1, 0);
   if (code == MAP_FAILED || data == MAP_FAILED) { perror("mmap"); return 6; }
-  ds_selector = mode == 16 ? 0x0f : 0x2b;
-  if (mode == 16) { add_ldt(0, 2); add_ldt(1, 0); }
+  int odd = argc > 2 && strcmp(argv[2], "odd") == 0;
+  ds_selector = es_selector = ss_selector = mode == 16 ? 0x0f : 0x2b;
+  if (mode == 16) { add_ldt(0, 2, 0xffff, 0, 0); add_ldt(1, 0, 0xffff, 0, 0); }
+  if (odd) {
+    add_ldt(2, 0, 0xffff, 1, 0);
+    add_ldt(3, 1, ODD_DS_LIMIT, 0, 0);
+    add_ldt(4, 0, ODD_ES_LIMIT, 0, 1);
+    ss_selector = 0x17;
+    ds_selector = 0x1f;
+    es_selector = 0x27;
+  }
   if (mode == 64) syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)GS_BASE);
   fix_data_segments();
   static uint8_t stack[1 << 17];

@@ -1,7 +1,9 @@
 /** MOVS, CMPS, SCAS, LODS, STOS with REP. SDM vol. 2. Registers move after every element, so faults and interrupts are exact. */
-import type { CpuContext } from '../core/context'
+import { CpuFault, type CpuContext } from '../core/context'
 import type { Emitter, Helper, Val } from '../emit/emitter'
+import { checkSegment } from '../../mmu/segment'
 import { Gpr, Seg } from '../state/layout'
+import { Mode } from '../state/mode'
 import { row, type Form, type InsnRow, type Meaning } from './types'
 
 type Element = 8 | 16 | 32 | 64
@@ -57,7 +59,7 @@ const scas: Turn = (e, form, width) => {
  */
 const bulkString: Helper = {
   name: 'bulkString', args: ['i64', 'i64', 'i32', 'i32'], faults: false,
-  /** @param source linear address, or the fill pattern where `kind` has bit 8 @param kind element bytes, bit 8 fill */
+  /** @param source64 linear address, or the fill pattern @param kind element bytes, bit 8 fill, bits 16–18 the source's segment */
   run(cpu: CpuContext, source64: bigint, destination64: bigint, kind: number, addressSize: number): void {
     const { state } = cpu
     const bytes = kind & 0xff
@@ -68,8 +70,11 @@ const bulkString: Helper = {
     let elements = Number(count < 4096n ? count : 4096n)
     elements = Math.min(elements, room(destination64))
     if (!fill) elements = Math.min(elements, room(source64))
-    if (elements < 2 || !copyWithinRam(cpu, source64, destination64, elements * bytes, fill ? bytes : 0)) return
-    const moved = BigInt(elements * bytes)
+    const length = elements * bytes
+    if (elements < 2 || !allowed(cpu, Seg.ES, state.gpr(Gpr.RDI) & mask, length, mask, true)) return
+    if (!fill && !allowed(cpu, (kind >> 16) & 7, state.gpr(Gpr.RSI) & mask, length, mask, false)) return
+    if (!copyWithinRam(cpu, source64, destination64, length, fill ? bytes : 0)) return
+    const moved = BigInt(length)
     const bump = (register: number, by: bigint): void => {
       const old = state.gpr(register)
       const next = (old + by) & mask
@@ -79,6 +84,19 @@ const bulkString: Helper = {
     bump(Gpr.RDI, moved)
     bump(Gpr.RCX, -BigInt(elements))
   },
+}
+
+/** True where the whole range lies before the address wraps and the segment allows the access; else single turns find the fault. */
+function allowed(cpu: CpuContext, segment: number, ea: bigint, length: number, mask: bigint, write: boolean): boolean {
+  if (ea + BigInt(length) > mask + 1n) return false
+  if ((cpu.state.get('modeKey') & Mode.CODE64) !== 0) return true
+  try {
+    checkSegment(cpu, segment, ea, length, write)
+    return true
+  } catch (error) {
+    if (!(error instanceof CpuFault)) throw error
+    return false
+  }
 }
 
 function copyWithinRam(cpu: CpuContext, from: bigint, to: bigint, length: number, patternBytes: number): boolean {
@@ -118,8 +136,11 @@ function bulk(e: Emitter, form: Form, fill: boolean): void {
   const forward = e.isZero(e.bit(e.field('rflags'), 10))
   e.if(e.and(many, forward), () => {
     const to = e.linearAddress(destination(e, form))
-    const from = fill ? e.reg(Gpr.RAX, 64) : e.linearAddress(e.memData(pointer(e, form, Gpr.RSI)))
-    e.call(bulkString, from, to, e.const(32, width / 8 | (fill ? 0x100 : 0)), e.const(32, a))
+    const origin = e.memData(pointer(e, form, Gpr.RSI))
+    const from = fill ? e.reg(Gpr.RAX, 64) : e.linearAddress(origin)
+    const element = e.const(32, width / 8)
+    const kind = fill ? e.or(element, e.const(32, 0x100)) : e.or(element, e.shl(e.segmentNumber(origin), e.const(32, 16)))
+    e.call(bulkString, from, to, kind, e.const(32, a))
   })
 }
 
