@@ -20,6 +20,7 @@ import { stringRows } from './string'
 import { systemControlRows } from './system-control'
 import { systemEventRows } from './system-events'
 import { systemSegmentRows } from './system-segments'
+import { x87Rows } from './x87'
 import type { InsnRow } from './types'
 
 export const isaRows: readonly InsnRow[] = [
@@ -44,4 +45,5 @@ export const isaRows: readonly InsnRow[] = [
   ...systemControlRows,
   ...systemEventRows,
   ...systemSegmentRows,
+  ...x87Rows,
 ]
