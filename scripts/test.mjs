@@ -63,7 +63,10 @@ mkdirSync(join(root, '.cache', 'reports'), { recursive: true })
 step('lint', 'npx', ['--no-install', 'eslint', '.', '--max-warnings=-1'])
 step('typecheck', 'node', ['scripts/typecheck.mjs'])
 step('build', 'node', ['scripts/build.mjs'])
+if (process.platform === 'linux') step('package', 'node', ['scripts/package.mjs', '--no-build'])
 for (const name of SUITES) suite(name)
 
-process.stdout.write(`\n${notes.join('\n')}\n\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`)
+if (totals.skipped > 0) notes.push(`skipped by their own conditions: ${totals.skipped}`)
+// The last line is for programs: these words alone.
+process.stdout.write(`\n${notes.join('\n')}\n\n${totals.passed} passed, ${totals.failed} failed\n`)
 process.exitCode = totals.failed === 0 && totals.passed > 0 ? 0 : 1

@@ -20,6 +20,7 @@ export function ensureSystemPackages(packages) {
   if (process.getuid?.() !== 0) throw new Error(`these Debian packages are missing; install them with:\n  sudo ${command}`)
   for (const name of missing) say(`installing ${name} (${packages[name]})`)
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  run('apt-get', ['update', '-qq'], { env })
+  // One source of several may be out of reach; whether the packages are to be had is what counts.
+  if (output('apt-get', ['update', '-qq'], { env }) === undefined) say('apt-get update did not read every source')
   run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env, stdio: ['ignore', 'ignore', 'inherit'] })
 }
