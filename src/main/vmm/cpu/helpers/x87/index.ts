@@ -364,7 +364,10 @@ export const unaryHelper: Helper = {
       if (op === 'test') return unit.setCondition(C0 | C2 | C3, C0 | C2 | C3)
       if (op === 'remainder' || op === 'remainderNearest') unit.setCondition(C2, 0)
       unit.write(0, DEFAULT_NAN)
-      if (op === 'extract') unit.push(DEFAULT_NAN)
+      if (op === 'extract') {
+        unit.top = unit.top - 1
+        unit.write(0, DEFAULT_NAN)
+      }
       return
     }
     unaryOn(cpu, unit, op)
