@@ -1,6 +1,6 @@
 /** Builds the starter image from packages of the system's own distribution. */
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { decompress } from 'fzstd'
@@ -9,6 +9,7 @@ import { writeAtomic } from '../files'
 import type { Progress } from '../types'
 import { Apt, execute } from './apt'
 import { writeCpio } from './cpio'
+import { inLoadOrder, moduleKey, type KernelModule } from './modules'
 import { BUSYBOX_PACKAGE, KERNEL_PACKAGES, MODULES, starterFiles } from './recipe'
 
 export interface BuiltStarter {
@@ -18,6 +19,8 @@ export interface BuiltStarter {
 
 /** Shares of the whole work, as fractions done when each step begins. */
 const AT = { lists: 0.02, busybox: 0.1, kernel: 0.15, unpack: 0.8, pack: 0.9 } as const
+
+const MODULE_FILE = /\.ko(\.xz|\.zst)?$/
 
 async function kernelPackage(apt: Apt): Promise<string | undefined> {
   for (const meta of KERNEL_PACKAGES) {
@@ -43,15 +46,13 @@ async function readModule(path: string, signal: AbortSignal): Promise<Uint8Array
   return path.endsWith('.zst') ? decompress(data) : data
 }
 
-async function readModules(tree: string, signal: AbortSignal): Promise<{ name: string; data: Uint8Array }[]> {
-  const paths = await findFiles(tree, (name) => /\.ko(\.xz|\.zst)?$/.test(name))
-  const modules: { name: string; data: Uint8Array }[] = []
-  for (const name of MODULES) {
-    // What is not there is built into the kernel.
-    const path = paths.find((candidate) => new RegExp(`/${name}\\.ko(\\.|$)`).test(candidate))
-    if (path) modules.push({ name, data: await readModule(path, signal) })
-  }
-  return modules
+async function readModules(tree: string, signal: AbortSignal): Promise<KernelModule[]> {
+  const paths = new Map<string, string>()
+  for (const path of await findFiles(tree, (name) => MODULE_FILE.test(name))) paths.set(moduleKey(basename(path).replace(MODULE_FILE, '')), path)
+  return inLoadOrder(MODULES, async (name) => {
+    const path = paths.get(moduleKey(name))
+    return path === undefined ? undefined : { name: basename(path).replace(MODULE_FILE, ''), data: await readModule(path, signal) }
+  })
 }
 
 async function choose(apt: Apt, progress: Progress): Promise<string> {

@@ -1,8 +1,9 @@
 /** What is in the starter image. */
 import type { ArchiveEntry } from './cpio'
+import type { KernelModule } from './modules'
 
 /** Raised when the way the image is built changes: an older one is built anew. */
-export const RECIPE = 1
+export const RECIPE = 2
 
 export const COMMAND_LINE = 'console=ttyS0'
 
@@ -10,9 +11,8 @@ export const COMMAND_LINE = 'console=ttyS0'
 export const KERNEL_PACKAGES = ['linux-image-cloud-amd64', 'linux-image-virtual', 'linux-image-amd64'] as const
 export const BUSYBOX_PACKAGE = 'busybox-static'
 
-/** Modules a guest needs for its virtio devices, ext4 and the power button, in an order that satisfies their dependencies. */
-export const MODULES = ['virtio', 'virtio_ring', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci', 'virtio_blk', 'virtio_console',
-  'rng-core', 'virtio-rng', 'crc16', 'crc32c_generic', 'libcrc32c', 'mbcache', 'jbd2', 'ext4', 'evdev', 'button'] as const
+/** Modules a guest needs for its virtio devices, ext4 and the power button; what they depend on comes with them. */
+export const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_console', 'virtio-rng', 'crc32c_generic', 'ext4', 'evdev', 'button'] as const
 
 /** First process of the guest. A shell on the serial line, one on the virtio console, and an ear for the power button. */
 const INIT = `#!/bin/busybox sh
@@ -23,10 +23,11 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts
-for m in $(cat /modules.order); do insmod "/modules/$m" 2>/dev/null; done
+# Twice: which of two modules needs the other differs between kernels.
+for pass in 1 2; do for m in $(cat /modules.order); do insmod "/modules/$m" 2>/dev/null; done; done
 for c in poweroff reboot halt; do rm -f /bin/$c; cp /power /bin/$c; done
 hostname nestbox
-export HOME=/root TERM=xterm-256color
+export HOME=/root USER=root TERM=xterm-256color
 cd /root
 acpid -d >/dev/null 2>&1 &
 if [ -c /dev/hvc0 ]; then
@@ -60,7 +61,7 @@ const PROFILE = `PS1='nestbox:\\w# '
 export interface StarterParts {
   readonly busybox: Uint8Array
   /** In the order they are loaded. */
-  readonly modules: readonly { readonly name: string; readonly data: Uint8Array }[]
+  readonly modules: readonly KernelModule[]
 }
 
 const folder = (path: string): ArchiveEntry => ({ path, mode: 0o040755 })

@@ -1,0 +1,264 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { buildSync } from 'esbuild'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { CallName, CallParams, CallResult, Machine, WireError } from '../../src/preload/contract'
+import { createManager, type Manager, type ManagerClient } from '../../src/main/services/manager'
+import { buildVmHost } from '../fixtures/build-vm-host'
+import { GUESTS, buildTinyKernel } from '../fixtures/tiny-kernel'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+class TestClient {
+  readonly events: [string, unknown][] = []
+  private readonly client: ManagerClient
+
+  constructor(manager: Manager) {
+    this.client = manager.connect((name, payload) => this.events.push([name, payload]))
+  }
+
+  async call<N extends CallName>(name: N, params: CallParams<N>): Promise<CallResult<N>> {
+    const outcome = await this.client.call(name, params)
+    if (!outcome.ok) throw Object.assign(new Error(outcome.error.message), outcome.error)
+    return outcome.result as CallResult<N>
+  }
+
+  async refusal(name: string, params: unknown): Promise<WireError> {
+    const outcome = await this.client.call(name, params)
+    if (outcome.ok) throw new Error(`${name} was not refused`)
+    return outcome.error
+  }
+
+  async until(what: string, condition: () => boolean): Promise<void> {
+    const end = Date.now() + 30_000
+    while (!condition()) {
+      if (Date.now() > end) throw new Error(`waited in vain for ${what}; ${JSON.stringify(this.events.slice(-5)).slice(0, 2000)}`)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
+  of<T>(name: string): T[] {
+    return this.events.filter(([event]) => event === name).map(([, payload]) => payload as T)
+  }
+
+  close(): void {
+    this.client.close()
+  }
+}
+
+describe('manager', () => {
+  let home: string
+  let vmHostEntry: string
+  let manager: Manager
+  let client: TestClient
+
+  beforeAll(() => {
+    vmHostEntry = buildVmHost()
+  })
+
+  beforeEach(async () => {
+    home = mkdtempSync(join(tmpdir(), 'nestbox-manager-'))
+    manager = await createManager({ home, vmHostEntry })
+    client = new TestClient(manager)
+  })
+
+  afterEach(async () => {
+    await manager.shutdown()
+    rmSync(home, { recursive: true, force: true })
+  })
+
+  function guest(name: keyof typeof GUESTS): string {
+    const path = join(home, `${name}.bin`)
+    writeFileSync(path, buildTinyKernel(GUESTS[name]))
+    return path
+  }
+
+  const create = (name: string, kernel: string, more: object = {}): Promise<Machine> =>
+    client.call('machine.create', { settings: { name, kernel, memoryMiB: 32, onReset: 'stop', maxTier: 0, ...more } })
+  const stateOf = async (id: string): Promise<string> => (await client.call('machine.get', { id })).state
+
+  it('says what it is', async () => {
+    const info = await client.call('host.info', {})
+    expect(info).toMatchObject({ libraryPath: home, pid: process.pid, cpuProfiles: ['nestbox64', 'nestbox32'] })
+    expect(info.version).toMatch(/^\d+\.\d+\.\d+$/)
+  })
+
+  it('refuses what the contract does not know', async () => {
+    expect(await client.refusal('machine.explode', {})).toMatchObject({ code: 'unsupported' })
+    expect(await client.refusal('toString', {})).toMatchObject({ code: 'unsupported' })
+    expect(await client.refusal('machine.get', { id: '../../etc/passwd' })).toMatchObject({ code: 'invalid-argument' })
+    expect(await client.refusal('machine.get', undefined)).toMatchObject({ code: 'invalid-argument' })
+    const refused = await client.refusal('machine.create', { settings: { name: '--force', kernel: '/k' } })
+    expect(refused).toMatchObject({ code: 'invalid-argument' })
+    expect(refused.message).toContain('settings.name')
+  })
+
+  it('refuses files and models that are not there', async () => {
+    const kernel = guest('hello')
+    const tries: [object, string][] = [
+      [{ kernel: '/no/such/kernel' }, 'file-missing'], [{ kernel: home }, 'file-unreadable'], [{ kernel: 'relative' }, 'invalid-argument'],
+      [{ kernel, initrd: '/no/initrd' }, 'file-missing'], [{ kernel, cpuProfile: 'z80' }, 'invalid-argument'], [{}, 'invalid-argument'],
+      [{ kernel, disks: [{ path: '/no/disk', format: 'raw', readOnly: false }] }, 'file-missing'],
+    ]
+    for (const [settings, code] of tries) {
+      expect(await client.refusal('machine.create', { settings: { name: 'x', ...settings } }), JSON.stringify(settings)).toMatchObject({ code })
+    }
+    expect(await client.call('machine.list', {})).toEqual([])
+  })
+
+  it('runs a machine to its end and keeps what it said', async () => {
+    const { id } = await create('hello', guest('hello'))
+    await client.call('machine.start', { id }).catch(() => undefined)
+    await client.until('its end', () => client.of<Machine>('machine.changed').at(-1)?.state === 'stopped')
+    expect(client.of<Machine>('machine.changed').map(({ state }) => state)).toContain('starting')
+    expect((await client.call('console.history', { id, port: 'ttyS0' })).text).toBe('hello from the guest\r\n')
+    await manager.shutdown()
+    manager = await createManager({ home, vmHostEntry })
+    client = new TestClient(manager)
+    const { consoleId } = await client.call('console.open', { id, port: 'ttyS0' })
+    expect(client.of('console.data')).toEqual([{ consoleId, machineId: id, port: 'ttyS0', text: 'hello from the guest\r\n', bytes: 22 }])
+    expect((await client.call('machine.log', { id })).at(-1)).toMatchObject({ level: 'info', text: 'stopped' })
+  })
+
+  it('pauses, resumes, counts and stops', async () => {
+    const { id } = await create('spin', guest('spin'))
+    await client.call('machine.start', { id })
+    expect(await client.call('machine.get', { id })).toMatchObject({ state: 'running', pid: expect.any(Number) as number, startedAt: expect.any(String) as string })
+    expect(manager.runningCount()).toBe(1)
+    expect(await client.refusal('machine.start', { id })).toMatchObject({ code: 'wrong-state' })
+    await client.until('figures', () => client.of('machine.figures').length > 0)
+    await client.until('instructions', () => (client.of<{ figures: { instructions: number } }>('machine.figures').at(-1)?.figures.instructions ?? 0) > 0)
+    await client.call('machine.pause', { id })
+    expect(await stateOf(id)).toBe('paused')
+    expect(await client.refusal('machine.pause', { id })).toMatchObject({ code: 'wrong-state' })
+    await client.call('machine.resume', { id })
+    expect(await stateOf(id)).toBe('running')
+    expect(await client.refusal('machine.delete', { id })).toMatchObject({ code: 'machine-busy' })
+    await client.call('machine.forceStop', { id })
+    expect(await stateOf(id)).toBe('stopped')
+    expect(manager.runningCount()).toBe(0)
+  })
+
+  it('lets two clients type into one machine, and holds no console of one that went', async () => {
+    const { id } = await create('echo', guest('echo'))
+    await client.call('machine.start', { id })
+    const other = new TestClient(manager)
+    await client.call('console.open', { id, port: 'ttyS0' })
+    await other.call('console.open', { id, port: 'ttyS0' })
+    await client.call('console.write', { id, port: 'ttyS0', text: 'é' })
+    const said = (of: TestClient): string => of.of<{ text: string }>('console.data').map(({ text }) => text).join('')
+    await client.until('the echo', () => said(client) === 'é' && said(other) === 'é')
+    other.close()
+    await client.call('console.write', { id, port: 'ttyS0', text: '!' })
+    await client.until('the second echo', () => said(client) === 'é!')
+    expect(said(other)).toBe('é')
+    await client.call('machine.forceStop', { id })
+    expect(await client.refusal('console.write', { id, port: 'ttyS0', text: 'x' })).toMatchObject({ code: 'wrong-state' })
+  })
+
+  it('reports a guest that crashed and a process that was killed, and goes on', async () => {
+    const crash = await create('crash', guest('tripleFault'))
+    const victim = await create('victim', guest('spin'))
+    await client.call('machine.start', { id: victim.id })
+    await client.call('machine.start', { id: crash.id }).catch(() => undefined)
+    const last = (id: string): Machine | undefined => client.of<Machine>('machine.changed').filter((machine) => machine.id === id).at(-1)
+    await client.until('the crash', () => last(crash.id)?.state === 'crashed')
+    expect(last(crash.id)?.problem).toContain('crash')
+    process.kill((await client.call('machine.get', { id: victim.id })).pid as number, 'SIGKILL')
+    await client.until('the kill', () => last(victim.id)?.state === 'crashed')
+    expect(last(victim.id)?.problem).toContain('SIGKILL')
+    await client.call('machine.start', { id: victim.id })
+    expect(await stateOf(victim.id)).toBe('running')
+  })
+
+  it('says that a file is no kernel', async () => {
+    const path = join(home, 'text.txt')
+    writeFileSync(path, 'not a kernel')
+    const { id } = await create('text', path)
+    expect(await client.refusal('machine.start', { id })).toMatchObject({ code: 'bad-kernel' })
+    expect(await stateOf(id)).toBe('stopped')
+  })
+
+  it('gives a disk that is written to one running machine only', async () => {
+    const path = join(home, 'disk.img')
+    writeFileSync(path, Buffer.alloc(1 << 20))
+    const kernel = guest('spin')
+    const writer = await create('writer', kernel, { disks: [{ path, format: 'raw', readOnly: false }] })
+    const reader = await create('reader', kernel, { disks: [{ path, format: 'raw', readOnly: true }] })
+    await client.call('machine.start', { id: writer.id })
+    expect(await client.refusal('machine.start', { id: reader.id })).toMatchObject({ code: 'machine-busy' })
+    await client.call('machine.forceStop', { id: writer.id })
+    await client.call('machine.start', { id: reader.id })
+  })
+
+  it('deletes with consoles open, restores with the console kept', async () => {
+    const { id } = await create('hello', guest('hello'))
+    await client.call('machine.start', { id }).catch(() => undefined)
+    await client.until('its end', () => client.of<Machine>('machine.changed').at(-1)?.state === 'stopped')
+    await client.call('console.open', { id, port: 'ttyS0' })
+    const item = await client.call('machine.delete', { id })
+    expect(client.of('machine.removed')).toEqual([{ id }])
+    expect(client.of('trash.changed')).toHaveLength(1)
+    expect(existsSync(join(home, 'machines', id))).toBe(false)
+    expect(await client.refusal('machine.get', { id })).toMatchObject({ code: 'not-found' })
+    expect(await client.call('trash.list', {})).toEqual([item])
+    expect(await client.call('trash.restore', { id: item.id })).toMatchObject({ id, name: 'hello', state: 'stopped' })
+    expect((await client.call('console.history', { id, port: 'ttyS0' })).text).toContain('hello from the guest')
+  })
+
+  it('lists images and follows a task', async () => {
+    const images = await client.call('image.list', {})
+    expect(images.map(({ id }) => id)).toContain('starter')
+    const missing = images.find(({ unavailable }) => unavailable !== undefined)
+    expect(await client.refusal('image.prepare', { id: missing?.id ?? 'none' })).toMatchObject({ code: 'image-unavailable' })
+    expect(await client.refusal('image.prepare', { id: 'nonsense' })).toMatchObject({ code: 'not-found' })
+    expect(await client.refusal('machine.create', { settings: { name: 'x' }, image: 'nonsense' })).toMatchObject({ code: 'not-found' })
+    expect(await client.call('task.list', {})).toEqual([])
+  })
+
+  it('shows a damaged machine and will not start it', async () => {
+    const { id } = await create('broken', guest('hello'))
+    await manager.shutdown()
+    writeFileSync(join(home, 'machines', id, 'machine.json'), '')
+    manager = await createManager({ home, vmHostEntry })
+    client = new TestClient(manager)
+    expect(await client.call('machine.list', {})).toMatchObject([{ id, state: 'damaged', problem: expect.stringContaining('machine.json.damaged-') as string }])
+    expect(await client.refusal('machine.start', { id })).toMatchObject({ code: 'machine-damaged' })
+  })
+
+  it('lets nobody else have the library, and gives it free', async () => {
+    await manager.announce('/tmp/where.sock')
+    await expect(createManager({ home, vmHostEntry })).rejects.toMatchObject({ code: 'library-locked', details: { pid: process.pid, socket: '/tmp/where.sock' } })
+    await manager.shutdown()
+    manager = await createManager({ home, vmHostEntry })
+  })
+})
+
+describe('lock', () => {
+  it('is taken over from a manager that was killed', async () => {
+    const home = mkdtempSync(join(tmpdir(), 'nestbox-lock-'))
+    const outfile = join(home, 'holder.cjs')
+    buildSync({
+      stdin: { contents: "import { createManager } from './src/main/services/manager'\ncreateManager({ home: process.argv[2], vmHostEntry: '' }).then(() => { console.log('held'); setInterval(() => undefined, 1000) })", resolveDir: root, loader: 'ts' },
+      outfile, bundle: true, platform: 'node', target: 'node18', format: 'cjs', logLevel: 'error',
+    })
+    const library = join(home, 'library')
+    const holder: ChildProcess = spawn(process.execPath, [outfile, library], { stdio: ['ignore', 'pipe', 'inherit'] })
+    try {
+      await new Promise((resolve) => holder.stdout?.once('data', resolve))
+      await expect(createManager({ home: library, vmHostEntry: '' })).rejects.toMatchObject({ code: 'library-locked', details: { pid: holder.pid } })
+      holder.kill('SIGKILL')
+      await new Promise((resolve) => holder.once('exit', resolve))
+      const began = Date.now()
+      const manager = await createManager({ home: library, vmHostEntry: '' })
+      expect(Date.now() - began).toBeLessThan(10_000)
+      await manager.shutdown()
+    } finally {
+      holder.kill('SIGKILL')
+      rmSync(home, { recursive: true, force: true })
+    }
+  })
+})
