@@ -132,6 +132,7 @@ describe('nestbox vm', () => {
     expect(await nestbox(['vm', 'stop', name, '--timeout', '1'])).toMatchObject({ code: ExitCode.TIMEOUT, err: expect.stringContaining('--force') as string })
     await ok('vm', 'stop', name.toUpperCase(), '--force')
     expect(await ok('vm', 'list')).toMatch(new RegExp(`${name} +stopped`))
+    expect(await nestbox(['vm', 'console', name], 'to nobody')).toMatchObject({ code: ExitCode.CONFLICT, err: expect.stringContaining('does not run') as string })
     // What was said is kept after the stop.
     expect(await ok('vm', 'console', name, '--log')).toBe('question')
   })

@@ -2,6 +2,7 @@
 import type { ConsolePort, Machine } from '../../preload/contract'
 import type { LocalClient } from '../ipc/local-client'
 import { ExitCode } from './exit-codes'
+import { printError } from './output'
 
 const CTRL_A = 1
 /** Input from a pipe that has ended: the guest's answer is over when it says nothing for so long. */
@@ -72,7 +73,7 @@ export async function attachConsole(client: LocalClient, machine: Machine, port:
   if (stdin.isTTY) stdin.setRawMode(true)
   stdin.on('data', (chunk: Buffer) => {
     const text = decoder.decode(stdin.isTTY ? filter.push(chunk) : chunk, { stream: true })
-    if (text !== '') void client.request('console.write', { id: machine.id, port, text })
+    if (text !== '') client.call('console.write', { id: machine.id, port, text }).catch((error: unknown) => finish(printError(error, false)))
   })
   stdin.on('end', () => (quiet = setTimeout(() => finish(ExitCode.OK), QUIET_MS)))
   stdin.resume()
