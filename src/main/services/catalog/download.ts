@@ -114,8 +114,11 @@ async function writeBody(response: Response, file: FileHandle, at: number, alive
   let position = at
   for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
     alive()
-    await file.write(chunk, 0, chunk.length, position)
-    position += chunk.length
+    for (let at = 0; at < chunk.length;) {
+      const { bytesWritten } = await file.write(chunk, at, chunk.length - at, position)
+      at += bytesWritten
+      position += bytesWritten
+    }
     onBytes(position)
   }
   await file.sync()
