@@ -49,25 +49,6 @@ describe('in Electron', () => {
     expect(preferences).toMatchObject({ sandbox: true, contextIsolation: true, nodeIntegration: false })
   })
 
-  it('neither navigates away, nor opens windows, nor runs foreign scripts', async () => {
-    const before = page.url()
-    await page.evaluate(() => {
-      location.href = 'https://example.org/'
-    })
-    await page.waitForTimeout(500)
-    expect(page.url()).toBe(before)
-    await page.evaluate(() => window.open('file:///etc/passwd'))
-    expect(app.windows()).toHaveLength(1)
-    const ran = await page.evaluate(async () => {
-      const script = document.createElement('script')
-      script.textContent = 'window.foreign = true'
-      document.head.append(script)
-      await new Promise((resolve) => setTimeout(resolve, 50))
-      return 'foreign' in window
-    })
-    expect(ran).toBe(false)
-  })
-
   it('creates and boots a machine from the starter image', () => flow.createFromStarter())
   it('answers uname in the terminal', () => flow.askUname())
   it('pauses and resumes', () => flow.pauseAndResume())
@@ -92,5 +73,25 @@ describe('in Electron', () => {
 
   it('made no error in the page', () => {
     expect(problems).toEqual([])
+  })
+
+  // Last: Playwright waits for ever for the navigation that never comes.
+  it('neither navigates away, nor opens windows, nor runs foreign scripts', async () => {
+    const before = page.url()
+    await page.evaluate(() => {
+      location.href = 'https://example.org/'
+    })
+    await page.waitForTimeout(500)
+    expect(page.url()).toBe(before)
+    await page.evaluate(() => window.open('file:///etc/passwd'))
+    expect(app.windows()).toHaveLength(1)
+    const ran = await page.evaluate(async () => {
+      const script = document.createElement('script')
+      script.textContent = 'window.foreign = true'
+      document.head.append(script)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      return 'foreign' in window
+    })
+    expect(ran).toBe(false)
   })
 })
