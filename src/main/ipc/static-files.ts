@@ -39,6 +39,8 @@ export async function serveStatic(root: string, policy: string, request: Incomin
     response.end(request.method === 'HEAD' ? undefined : body)
   }
   if (request.method !== 'GET' && request.method !== 'HEAD') return end(405, 'text/plain', 'only GET')
+  // Every browser asks for it; an error would be all there is in its log.
+  if (request.url === '/favicon.ico') return end(204, 'image/x-icon', '')
   const file = resolveStaticFile(root, request.url ?? '/')
   const body = file === undefined ? undefined : await readFile(file).catch(() => undefined)
   if (file === undefined || body === undefined) return end(404, 'text/plain', 'not found')

@@ -3,8 +3,10 @@ import type { Machine, StopReason } from '../vmm/machine'
 
 /** Host time of one slice: short enough that disk completions and commands are prompt. */
 const SLICE_NS = 4e6
-/** Sleeps shorter than this are spent polling: Node's timers have a grain of a millisecond. */
-const POLL_BELOW_MS = 1.5
+/** Node's timers have a grain of a millisecond: what is shorter than this is slept in naps. */
+const NAP_BELOW_MS = 1.5
+/** A nap blocks the process, so that it costs nothing; between two of them disks and commands get their turn. */
+const LONGEST_NAP_MS = 0.25
 const LONGEST_SLEEP_MS = 1000
 
 export class MachineLoop {
@@ -13,6 +15,7 @@ export class MachineLoop {
   private stopRequested: StopReason | undefined
   private wakeUp: (() => void) | undefined
   private woken = false
+  private readonly neverNotified = new Int32Array(new SharedArrayBuffer(4))
 
   constructor(private readonly machine: Machine) {
     machine.onWake(() => this.wake())
@@ -35,7 +38,8 @@ export class MachineLoop {
   }
 
   private async idle(wakeMs: number): Promise<void> {
-    if (this.woken || wakeMs < POLL_BELOW_MS) {
+    if (this.woken || wakeMs < NAP_BELOW_MS) {
+      if (!this.woken) Atomics.wait(this.neverNotified, 0, 0, Math.min(wakeMs, LONGEST_NAP_MS))
       this.woken = false
       return immediate()
     }
