@@ -14,7 +14,10 @@ export const BUSYBOX_PACKAGE = 'busybox-static'
 /** Modules a guest needs for its virtio devices, ext4 and the power button; what they depend on comes with them. */
 export const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_console', 'virtio-rng', 'crc32c_generic', 'ext4', 'evdev', 'button'] as const
 
-/** First process of the guest. A shell on the serial line, one on the virtio console, and an ear for the power button. */
+/**
+ * First process of the guest. A shell on the serial line, one on the virtio console, an ear for the power button.
+ * busybox's poweroff, reboot and halt ask the first process by signal: it hears them because it waits in the background.
+ */
 const INIT = `#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev
 /bin/busybox --install -s /bin
@@ -23,9 +26,10 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts
-# Twice: which of two modules needs the other differs between kernels.
-for pass in 1 2; do for m in $(cat /modules.order); do insmod "/modules/$m" 2>/dev/null; done; done
-for c in poweroff reboot halt; do rm -f /bin/$c; cp /power /bin/$c; done
+for m in $(cat /modules.order); do insmod "/modules/$m" 2>/dev/null; done
+trap 'sync; busybox poweroff -f' USR2
+trap 'sync; busybox reboot -f' TERM
+trap 'sync; busybox halt -f' USR1
 hostname nestbox
 export HOME=/root USER=root TERM=xterm-256color
 cd /root
@@ -34,18 +38,16 @@ if [ -c /dev/hvc0 ]; then
   (while :; do setsid sh -c 'exec sh -l </dev/hvc0 >/dev/hvc0 2>&1'; done) &
 fi
 cat /etc/motd
-setsid cttyhack sh -l
-poweroff
-`
-
-/** The first process is a shell script that no `kill` can tell to power off: the commands do it themselves. */
-const POWER = `#!/bin/sh
+setsid cttyhack sh -l </dev/console >/dev/console 2>&1 &
+shell=$!
+while kill -0 $shell 2>/dev/null; do wait $shell; done
 sync
-exec /bin/busybox "\${0##*/}" -f "$@"
+busybox poweroff -f
 `
 
-const POWER_BUTTON = `#!/bin/sh
-exec /bin/poweroff
+const POWER_BUTTON = `#!/bin/busybox sh
+sync
+exec /bin/busybox poweroff -f
 `
 
 const MOTD = `
@@ -79,7 +81,6 @@ export function starterFiles({ busybox, modules }: StarterParts): ArchiveEntry[]
     file('etc/profile', PROFILE),
     file('etc/passwd', 'root::0:0:root:/root:/bin/sh\n'),
     file('etc/acpi/PWRF/00000080', POWER_BUTTON, true),
-    file('power', POWER, true),
     file('init', INIT, true),
   ]
 }
