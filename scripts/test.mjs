@@ -15,6 +15,9 @@ function hasTests(dir) {
     entry.isDirectory() ? hasTests(join(dir, entry.name)) : entry.name.endsWith('.test.ts'))
 }
 
+/** A step that hangs is ended, and counts as failed. */
+const STEP_LIMIT_MS = 20 * 60_000
+
 const totals = { passed: 0, failed: 0, skipped: 0 }
 const notes = []
 
@@ -22,7 +25,7 @@ const notes = []
 function step(name, command, args) {
   process.stdout.write(`\n── ${name}\n`)
   const started = Date.now()
-  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' })
+  const { status } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], timeout: STEP_LIMIT_MS, killSignal: 'SIGKILL' })
   if (status === 0) totals.passed++
   else totals.failed++
   notes.push(`${status === 0 ? 'ok    ' : 'FAILED'} ${name} (${Math.round((Date.now() - started) / 1000)} s)`)
@@ -40,7 +43,7 @@ function suite(name) {
   const args = ['--no-install', 'vitest', 'run', '--project', name, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...process.argv.slice(2)]
   // End-to-end tests open real windows: on a display of their own where there is none.
   const [command, prefix] = name === 'e2e' && !process.env.DISPLAY ? ['xvfb-run', ['-a', '-s', '-screen 0 1400x900x24', 'npx']] : ['npx', []]
-  const { status } = spawnSync(command, [...prefix, ...args], { cwd: root, stdio: 'inherit' })
+  const { status } = spawnSync(command, [...prefix, ...args], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], timeout: STEP_LIMIT_MS, killSignal: 'SIGKILL' })
   const seconds = Math.round((Date.now() - started) / 1000)
   const result = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0 }
   totals.passed += result.numPassedTests
