@@ -182,6 +182,15 @@ describe('manager', () => {
     expect(await stateOf(id)).toBe('stopped')
   })
 
+  it('says that a disk has gone since', async () => {
+    const path = join(home, 'disk.img')
+    writeFileSync(path, Buffer.alloc(1 << 20))
+    const { id } = await create('disk', guest('hello'), { disks: [{ path, format: 'raw', readOnly: false }] })
+    rmSync(path)
+    expect(await client.refusal('machine.start', { id })).toMatchObject({ code: 'file-missing', details: { path } })
+    expect(await stateOf(id)).toBe('stopped')
+  })
+
   it('gives a disk that is written to one running machine only', async () => {
     const path = join(home, 'disk.img')
     writeFileSync(path, Buffer.alloc(1 << 20))

@@ -87,4 +87,16 @@ describe('starter', () => {
     expect(existsSync(join(dir, 'starter.work'))).toBe(false)
     expect((await starter.list())[0].ready).toBe(false)
   })
+
+  // Needs a file system of its own, which only root may mount.
+  it.runIf(process.getuid?.() === 0 && process.platform === 'linux')('says that the disk is full', async () => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'none', dir])
+    try {
+      const work = new Starter(join(dir, 'starter')).prepare('starter', { signal: new AbortController().signal, report: () => undefined })
+      await expect(work).rejects.toMatchObject({ code: 'disk-full' })
+      expect(readdirSync(dir)).toEqual([])
+    } finally {
+      execFileSync('umount', ['-l', dir])
+    }
+  })
 })

@@ -1,7 +1,7 @@
 /** What each call of the contract does. The type makes the table complete. */
 import { realpath } from 'node:fs/promises'
 import type { z } from 'zod'
-import type { CallName, CallResult, Calls, Machine } from '../../preload/contract'
+import type { CallName, CallResult, Calls, Machine, TrashItem } from '../../preload/contract'
 import type { ConsoleHub } from './console'
 import { ServiceError } from './errors'
 import { copyBootFiles, type Images } from './images'
@@ -60,28 +60,45 @@ async function checkDisksFree({ library, runtime }: Services, record: MachineRec
   }
 }
 
+type CreateParams = z.output<Calls['machine.create']['params']>
+
+async function createMachine({ library, images }: Services, settings: CreateParams['settings'], image: string | undefined): Promise<MachineRecord> {
+  // Before an image is fetched for minutes.
+  library.checkName(settings.name)
+  if (image === undefined) {
+    if (!settings.kernel) throw new ServiceError('invalid-argument', 'A machine needs a kernel, or an image to be made from.')
+    await checkSettings(settings)
+    return library.create(settings)
+  }
+  const { kernel: _kernel, initrd: _initrd, ...rest } = settings
+  await checkSettings(rest)
+  const files = await (await images.prepare(image)).result
+  return library.create(rest, async (dir, finalDir) => {
+    const copies = await copyBootFiles(files, dir, finalDir)
+    return rest.commandLine === undefined ? copies : { ...copies, commandLine: rest.commandLine }
+  })
+}
+
+async function deleteMachine(services: Services, id: string): Promise<TrashItem> {
+  const { library, runtime, consoles, sessions } = services
+  const { settings } = library.require(id)
+  const { state } = runtime.status(id)
+  if (state !== 'stopped' && state !== 'crashed') throw new ServiceError('machine-busy', `The machine '${settings.name}' is ${state}. Stop it first.`, { state })
+  for (const session of sessions) session.closeConsolesOf(id)
+  consoles.release(id)
+  const { item } = await library.delete(id)
+  services.trashChanged()
+  return item
+}
+
 function machineHandlers(services: Services): Pick<Handlers, Extract<CallName, `machine.${string}`>> {
-  const { library, runtime, consoles, images, sessions, reached } = services
+  const { library, runtime, reached } = services
   const view = (record: MachineRecord): Machine => viewOf(record, runtime.status(record.id))
   const known = (id: string): string => library.require(id).id
   return {
     'machine.list': () => library.list().map(view),
     'machine.get': ({ id }) => view(library.require(id)),
-    'machine.create': async ({ settings, image }) => {
-      library.checkName(settings.name)
-      if (image === undefined) {
-        if (!settings.kernel) throw new ServiceError('invalid-argument', 'A machine needs a kernel, or an image to be made from.')
-        await checkSettings(settings)
-        return view(await library.create(settings))
-      }
-      const { kernel: _kernel, initrd: _initrd, ...rest } = settings
-      await checkSettings(rest)
-      const files = await (await images.prepare(image)).result
-      return view(await library.create(rest, async (dir, finalDir) => {
-        const copies = await copyBootFiles(files, dir, finalDir)
-        return rest.commandLine === undefined ? copies : { ...copies, commandLine: rest.commandLine }
-      }))
-    },
+    'machine.create': async ({ settings, image }) => view(await createMachine(services, settings, image)),
     'machine.update': async ({ id, settings }) => {
       known(id)
       await checkSettings(settings)
@@ -90,6 +107,7 @@ function machineHandlers(services: Services): Pick<Handlers, Extract<CallName, `
     'machine.start': async ({ id }) => {
       const record = library.require(id)
       requireSound(record)
+      await checkSettings(record.settings)
       await checkDisksFree(services, record)
       await runtime.start({ id, settings: record.settings, logDir: logFolder(record.dir) })
     },
@@ -106,16 +124,7 @@ function machineHandlers(services: Services): Pick<Handlers, Extract<CallName, `
     'machine.reset': ({ id }) => runtime.reset(known(id)),
     'machine.figures': ({ id }) => runtime.figures(known(id)),
     'machine.log': ({ id, lines }) => readMachineLog(library.require(id).dir, lines ?? LOG_LINES),
-    'machine.delete': async ({ id }) => {
-      const { settings } = library.require(id)
-      const { state } = runtime.status(id)
-      if (state !== 'stopped' && state !== 'crashed') throw new ServiceError('machine-busy', `The machine '${settings.name}' is ${state}. Stop it first.`, { state })
-      for (const session of sessions) session.closeConsolesOf(id)
-      consoles.release(id)
-      const { item } = await library.delete(id)
-      services.trashChanged()
-      return item
-    },
+    'machine.delete': ({ id }) => deleteMachine(services, id),
   }
 }
 

@@ -55,6 +55,7 @@ export class Apt {
       return (await execute(command, [...this.options(), ...args], { signal: this.signal, ...(cwd ? { cwd } : {}) })).toString()
     } catch (error) {
       if (this.signal.aborted) throw error
+      if (/no space left|enospc/i.test(messageOf(error))) throw new ServiceError('disk-full', `There is no space left in ${this.work}: ${messageOf(error)}`)
       throw new ServiceError('download-failed', `${what}: ${messageOf(error)}. Check the network and the system's package sources.`)
     }
   }
