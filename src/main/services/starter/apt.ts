@@ -39,7 +39,7 @@ export class Apt {
     const common = ['-o', 'APT::Sandbox::User=', '-o', 'APT::Architecture=amd64']
     if (!this.privateLists) return common
     const state = join(this.work, 'apt')
-    return [...common, '-o', `Dir::State=${state}`, '-o', `Dir::State::status=${join(state, 'status')}`, '-o', `Dir::Cache=${join(state, 'cache')}`]
+    return [...common, '-o', `Dir::State=${state}`, '-o', `Dir::State::lists=${join(state, 'lists')}`, '-o', `Dir::State::status=${join(state, 'status')}`, '-o', `Dir::Cache=${join(state, 'cache')}`]
   }
 
   /** Fetches package lists into our own folder. */
