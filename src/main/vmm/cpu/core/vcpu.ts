@@ -110,7 +110,7 @@ export class Vcpu implements CpuContext {
     this.memory = new CpuLinearMemory(buffer, this.tlb, options.ram, options.mmio, this.state)
     this.cache = new DecodeCache({
       buffer, base: options.layout.decodeCache, bytes: options.layout.decodeCacheBytes, decode: options.decode,
-      slots: options.slots, onUndefined: (name) => this.noteUnimplemented(name),
+      slots: options.slots,
     })
     this.enter = this.instantiate()
     this.clearCodeLookups()
@@ -420,6 +420,7 @@ export class Vcpu implements CpuContext {
         const vector = state.getI32('faultVector')
         state.set('faultVector', -1)
         if (this.hostError) return
+        if (vector === Vector.UD) this.noteUndefinedHere()
         return this.raise(vector, state.get('faultHasError') !== 0 ? state.get('faultError') : undefined)
       }
       default: throw new BugError(`generated code returned ${exit}`)
@@ -437,6 +438,21 @@ export class Vcpu implements CpuContext {
     state.set64('dr', (state.get64('dr', 6) & ~0xfn) | BigInt(hits), 6)
     this.raise(Vector.DB)
     return true
+  }
+
+  /** Names the opcode at RIP if the table lacks it: what the guest executed, not what merely was decoded. */
+  private noteUndefinedHere(): void {
+    const code = new Uint8Array(LONGEST_INSN)
+    const [lo, hi] = this.linearRip(0)
+    const linear = (BigInt(hi) << 32n) | BigInt(lo)
+    try {
+      this.memory.readBytes(linear, code)
+    } catch (error) {
+      // The instruction ends before an unmapped page: what was read of it will do.
+      if (!(error instanceof CpuFault)) throw error
+    }
+    const result = this.options.decode(code, 0, LONGEST_INSN, this.state.get('modeKey'))
+    if (!result.ok && result.kind === 'undefined') this.noteUnimplemented(result.name)
   }
 
   private singleStepTrap(): void {

@@ -20,7 +20,7 @@ const BRAND = 'Nestbox Virtual CPU'
 
 const COMMON: readonly FeatureName[] = [
   'x87', 'de', 'pse', 'tsc', 'msr', 'pae', 'cx8', 'apic', 'sep', 'mtrr', 'pge', 'cmov', 'pat', 'pse36', 'clflush', 'mmx', 'fxsr',
-  'sse', 'sse2', 'sse3', 'ssse3', 'popcnt', 'movbe', 'lzcnt', 'prefetchw',
+  'sse', 'sse2', 'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'movbe', 'lzcnt', 'prefetchw', 'xsave',
   'x2apic', 'tsc-deadline', 'arat', 'invariant-tsc', 'tsc-adjust', 'rdtscp', 'rdpid', 'rdrand', 'rdseed', 'hypervisor',
   'smep', 'smap', 'erms', 'clflushopt', 'nx', 'xsaveerptr', 'ssb-no', 'lfence-serializing', 'null-sel-clears-base', 'auto-ibrs', 'topoext',
 ]

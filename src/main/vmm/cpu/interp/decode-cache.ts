@@ -63,8 +63,6 @@ export interface DecodeCacheOptions {
   readonly bytes: number
   readonly decode: Decode
   readonly slots: HandlerSlots
-  /** Called with the name of an opcode that has no row. */
-  readonly onUndefined: (name: string) => void
 }
 
 export class DecodeCache {
@@ -242,7 +240,6 @@ export class DecodeCache {
     const generalProtection = failure.kind === 'too-long' || failure.kind === 'truncated'
     this.view.setInt32(rec + Rec.imm, generalProtection ? Vector.GP : Vector.UD, true)
     this.view.setInt32(rec + Rec.displacement, generalProtection ? 0 : -1, true)
-    if (failure.kind === 'undefined') this.options.onUndefined(failure.name)
     return rec + RECORD_SIZE
   }
 
