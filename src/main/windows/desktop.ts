@@ -64,6 +64,7 @@ export class Desktop {
       stateDirectory: app.getPath('userData'),
       ...(existsSync(icon) ? { icon } : {}),
       ...(developmentUrl ? { developmentUrl } : {}),
+      isEnding: () => this.isQuitting,
       mayClose: () => this.mayClose(),
     })
     this.window = window
@@ -112,7 +113,8 @@ export class Desktop {
     }
     this.isQuitting = true
     await this.options.background.shutdown().catch((error: unknown) => console.error(error))
-    app.quit()
+    this.window?.destroy()
+    app.exit(0)
   }
 
   /** Without a tray (some Linux desktops) the app is found again by starting it a second time. */

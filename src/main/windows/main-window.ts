@@ -13,6 +13,8 @@ export interface MainWindowOptions {
   readonly icon?: string
   /** Address of the development server; the built page otherwise. */
   readonly developmentUrl?: string
+  /** True while the whole app ends: a window that asks then would stop the end. */
+  readonly isEnding: () => boolean
   /** Asked before the window closes; false keeps it open. */
   readonly mayClose: () => Promise<boolean>
 }
@@ -42,9 +44,12 @@ export function createMainWindow(options: MainWindowOptions): BrowserWindow {
   window.once('ready-to-show', () => window.show())
 
   let isAgreed = false
+  const remember = (): void => saveWindowState(stateFile, { ...window.getNormalBounds(), maximized: window.isMaximized() })
+  // An app that ends destroys its window without a close event.
+  window.on('blur', remember)
   window.on('close', (event) => {
-    saveWindowState(stateFile, { ...window.getNormalBounds(), maximized: window.isMaximized() })
-    if (isAgreed) return
+    remember()
+    if (isAgreed || options.isEnding()) return
     event.preventDefault()
     void options.mayClose().then((agreed) => {
       if (!agreed) return
