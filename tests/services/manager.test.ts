@@ -1,5 +1,5 @@
-import { spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -247,27 +247,79 @@ describe('manager', () => {
 })
 
 describe('lock', () => {
-  it('is taken over from a manager that was killed', async () => {
-    const home = mkdtempSync(join(tmpdir(), 'nestbox-lock-'))
+  let home: string
+  let library: string
+  let holder: ChildProcess | undefined
+
+  beforeEach(() => {
+    home = mkdtempSync(join(tmpdir(), 'nestbox-lock-'))
+    library = join(home, 'library')
+  })
+
+  afterEach(() => {
+    holder?.kill('SIGKILL')
+    rmSync(home, { recursive: true, force: true })
+  })
+
+  /** A manager in a process of its own. @param then runs when it holds the library; what it prints is given back */
+  async function hold(then: string, ...args: string[]): Promise<string> {
     const outfile = join(home, 'holder.cjs')
-    buildSync({
-      stdin: { contents: "import { createManager } from './src/main/services/manager'\ncreateManager({ home: process.argv[2], vmHostEntry: '' }).then(() => { console.log('held'); setInterval(() => undefined, 1000) })", resolveDir: root, loader: 'ts' },
-      outfile, bundle: true, platform: 'node', target: 'node18', format: 'cjs', logLevel: 'error',
-    })
-    const library = join(home, 'library')
-    const holder: ChildProcess = spawn(process.execPath, [outfile, library], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const contents = `import { createManager } from './src/main/services/manager'
+      const [library, vmHostEntry, kernel] = process.argv.slice(2)
+      createManager({ home: library, vmHostEntry }).then(async (manager) => { ${then}; setInterval(() => undefined, 1000) })`
+    buildSync({ stdin: { contents, resolveDir: root, loader: 'ts' }, outfile, bundle: true, platform: 'node', target: 'node18', format: 'cjs', logLevel: 'error' })
+    holder = spawn(process.execPath, [outfile, library, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+    return new Promise((resolve) => holder?.stdout?.once('data', (data: Buffer) => resolve(data.toString().trim())))
+  }
+
+  async function kill(): Promise<void> {
+    const ended = new Promise((resolve) => holder?.once('exit', resolve))
+    holder?.kill('SIGKILL')
+    await ended
+  }
+
+  it('is taken over from a manager that was killed', async () => {
+    await hold("console.log('held')", '')
+    await expect(createManager({ home: library, vmHostEntry: '' })).rejects.toMatchObject({ code: 'library-locked', details: { pid: holder?.pid } })
+    await kill()
+    const began = Date.now()
+    const manager = await createManager({ home: library, vmHostEntry: '' })
+    expect(Date.now() - began).toBeLessThan(10_000)
+    await manager.shutdown()
+  })
+
+  it('leaves no machine of a killed manager behind, and keeps its library', async () => {
+    const kernel = join(home, 'spin.bin')
+    writeFileSync(kernel, buildTinyKernel(GUESTS.spin))
+    const pid = Number(await hold(`
+      const client = manager.connect(() => undefined)
+      const created = await client.call('machine.create', { settings: { name: 'orphan', kernel, memoryMiB: 32, maxTier: 0 } })
+      await client.call('machine.start', { id: created.result.id })
+      console.log((await client.call('machine.get', { id: created.result.id })).result.pid)`, buildVmHost(), kernel))
+    expect(() => process.kill(pid, 0)).not.toThrow()
+    await kill()
+    const manager = await createManager({ home: library, vmHostEntry: '' })
+    expect(() => process.kill(pid, 0)).toThrow('ESRCH')
+    const listed = await new TestClient(manager).call('machine.list', {})
+    expect(listed).toMatchObject([{ name: 'orphan', state: 'stopped' }])
+    await manager.shutdown()
+  })
+
+  // Needs a file system of its own, which only root may mount.
+  it.runIf(process.getuid?.() === 0 && process.platform === 'linux')('says that the folder is read-only or the disk is full, and works when it no longer is', async () => {
+    mkdirSync(library)
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'none', library])
     try {
-      await new Promise((resolve) => holder.stdout?.once('data', resolve))
-      await expect(createManager({ home: library, vmHostEntry: '' })).rejects.toMatchObject({ code: 'library-locked', details: { pid: holder.pid } })
-      holder.kill('SIGKILL')
-      await new Promise((resolve) => holder.once('exit', resolve))
-      const began = Date.now()
+      execFileSync('mount', ['-o', 'remount,ro', library])
+      await expect(createManager({ home: library, vmHostEntry: '' })).rejects.toMatchObject({ code: 'library-read-only' })
+      execFileSync('mount', ['-o', 'remount,rw', library])
+      expect(() => writeFileSync(join(library, 'filler'), Buffer.alloc(1 << 20))).toThrow('ENOSPC')
+      await expect(createManager({ home: library, vmHostEntry: '' })).rejects.toMatchObject({ code: 'disk-full' })
+      rmSync(join(library, 'filler'))
       const manager = await createManager({ home: library, vmHostEntry: '' })
-      expect(Date.now() - began).toBeLessThan(10_000)
       await manager.shutdown()
     } finally {
-      holder.kill('SIGKILL')
-      rmSync(home, { recursive: true, force: true })
+      execFileSync('umount', ['-l', library])
     }
   })
 })

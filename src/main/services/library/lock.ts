@@ -59,7 +59,10 @@ export class LibraryLock {
           lockfilePath: join(home, 'manager.lock'), realpath: false, stale: STALE_MS, update: UPDATE_MS, onCompromised: (error) => onLost(error.message),
         })
         const held = new LibraryLock(home, unlock, version)
-        await held.announce('')
+        await held.announce('').catch(async (error: unknown) => {
+          await unlock().catch(() => undefined)
+          throw error
+        })
         return held
       } catch (error) {
         if (systemCode(error) !== 'ELOCKED') throw writeError(error, join(home, 'manager.lock'))
