@@ -233,11 +233,13 @@ export class Vcpu implements CpuContext {
     if (this.cache.invalidate(page, offset, length) && !this.cache.hasCode(page)) this.options.ram.frames.clearFlags(page, Frame.CODE)
   }
 
-  /** Linear address of `rip` in the running mode, as halves. */
-  private linearRip(offset: number): [number, number] {
-    const linear = BigInt.asUintN(64, this.state.get64('rip') + this.state.get64('codeBase') + BigInt(offset))
-    const hi = (this.state.get('modeKey') & Mode.LONG) !== 0 ? Number(linear >> 32n) : 0
-    return [Number(linear & 0xffff_ffffn), hi]
+  /** Linear address of `rip` in the running mode, as halves. Runs at every code lookup: no bigint. */
+  private linearRip(): [number, number] {
+    const { state } = this
+    const lo = state.lo('rip') + state.lo('codeBase')
+    if ((state.get('modeKey') & Mode.LONG) === 0) return [lo >>> 0, 0]
+    const carry = lo > 0xffff_ffff ? 1 : 0
+    return [lo >>> 0, (state.hi('rip') + state.hi('codeBase') + carry) >>> 0]
   }
 
   /** Guest-physical address an instruction fetch reads. Throws CpuFault. */
@@ -259,10 +261,10 @@ export class Vcpu implements CpuContext {
       this.clearCodeLookups()
     }
     const modeKey = state.get('modeKey') | (single ? Mode.SINGLE_STEP : 0)
-    if ((modeKey & Mode.CODE64) === 0 && state.get64('rip') > BigInt(state.get('segLimit', Seg.CS))) throw new CpuFault(Vector.GP, 0)
-    const [lo, hi] = this.linearRip(0)
+    if ((modeKey & Mode.CODE64) === 0 && (state.hi('rip') !== 0 || state.lo('rip') > state.get('segLimit', Seg.CS))) throw new CpuFault(Vector.GP, 0)
+    const [lo, hi] = this.linearRip()
     const gpa = this.fetchGpa(lo, hi)
-    state.set64('blockRip', state.get64('rip'))
+    state.setLoHi('blockRip', state.lo('rip'), state.hi('rip'))
     const checked = (modeKey & Mode.CODE64) === 0
     const host = this.options.ram.hostForRead(gpa)
     if (host < 0) return this.resolveOutsideRam(gpa, modeKey, checked)
@@ -316,9 +318,9 @@ export class Vcpu implements CpuContext {
   /** Called by the guard of a page-crossing instruction. 0: go on, 1: fault pending, 2: the second page changed. */
   private checkCrossing(rec: number): number {
     try {
-      const delta = BigInt(this.cache.delta(rec))
-      this.state.set64('rip', this.state.get64('blockRip') + delta)
-      const [lo, hi] = this.linearRip(0)
+      // A guard is always the head of its block.
+      this.state.setLoHi('rip', this.state.lo('blockRip'), this.state.hi('blockRip'))
+      const [lo, hi] = this.linearRip()
       if (this.secondPage(lo, hi) === this.cache.secondPage(rec)) return 0
       this.cache.dropCrossing(rec)
       return 2
@@ -432,7 +434,7 @@ export class Vcpu implements CpuContext {
   /** Instruction breakpoint at RIP: a #DB fault before the instruction. */
   private breaksHere(): boolean {
     const { state } = this
-    const [lo, hi] = this.linearRip(0)
+    const [lo, hi] = this.linearRip()
     const hits = instructionBreakpoints(state, (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0))
     if (hits === 0) return false
     state.set64('dr', (state.get64('dr', 6) & ~0xfn) | BigInt(hits), 6)
@@ -443,7 +445,7 @@ export class Vcpu implements CpuContext {
   /** Names the opcode at RIP if the table lacks it: what the guest executed, not what merely was decoded. */
   private noteUndefinedHere(): void {
     const code = new Uint8Array(LONGEST_INSN)
-    const [lo, hi] = this.linearRip(0)
+    const [lo, hi] = this.linearRip()
     const linear = (BigInt(hi) << 32n) | BigInt(lo)
     try {
       this.memory.readBytes(linear, code)

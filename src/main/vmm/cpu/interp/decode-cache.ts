@@ -194,10 +194,6 @@ export class DecodeCache {
     return this.finishBlock(code, guard, end, offset, PAGE_SIZE)
   }
 
-  delta(rec: number): number {
-    return this.view.getUint16(rec + Rec.delta, true)
-  }
-
   /** Frame the guarded instruction ended in when it was decoded. */
   secondPage(guard: number): number {
     return this.view.getFloat64(guard + Rec.imm, true)
