@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
@@ -77,6 +77,10 @@ describe('starter', () => {
     await starter.prepare('starter', progress)
     expect(details).toHaveLength(said)
     expect((await starter.list())[0]).toMatchObject({ ready: true })
+    // One that an older Nestbox built is built anew.
+    const info = join(dir, 'starter', 'info.json')
+    writeFileSync(info, readFileSync(info, 'utf8').replace(/"recipe":"\w+"/, '"recipe":"older"'))
+    expect((await starter.list())[0]).toMatchObject({ ready: false })
   }, 240_000)
 
   it('leaves nothing behind when it is cancelled', async () => {

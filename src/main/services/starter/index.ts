@@ -10,7 +10,7 @@ import { hasProgram } from './apt'
 import { buildStarter } from './build'
 import { COMMAND_LINE, RECIPE } from './recipe'
 
-const infoFile = z.object({ recipe: z.number(), kernelPackage: z.string() })
+const infoFile = z.object({ recipe: z.string(), kernelPackage: z.string() })
 
 export class Starter implements ImageSource {
   /** @param dir where the finished image is kept */

@@ -1,9 +1,7 @@
 /** What is in the starter image. */
-import type { ArchiveEntry } from './cpio'
+import { createHash } from 'node:crypto'
+import { writeCpio, type ArchiveEntry } from './cpio'
 import type { KernelModule } from './modules'
-
-/** Raised when the way the image is built changes: an older one is built anew. */
-export const RECIPE = 2
 
 export const COMMAND_LINE = 'console=ttyS0'
 
@@ -84,3 +82,6 @@ export function starterFiles({ busybox, modules }: StarterParts): ArchiveEntry[]
     file('init', INIT, true),
   ]
 }
+
+/** Changes whenever anything above does: an image of another recipe is built anew. */
+export const RECIPE = createHash('sha256').update(writeCpio(starterFiles({ busybox: new Uint8Array(), modules: [] }))).update(MODULES.join()).digest('hex').slice(0, 16)
