@@ -1,10 +1,11 @@
 /** x87 floating point: loads, stores, arithmetic, comparison, stack. SDM vol. 2; encodings in appendix B.17. */
 import { Vector } from '../core/context'
-import type { Condition, Emitter, Val } from '../emit/emitter'
+import type { Condition, Emitter, Helper, Val } from '../emit/emitter'
 import {
   ARITHMETIC, Compare, Kind, Stack, Store, UNARY, arithmeticHelper, arithmeticMemoryHelper, commitStoreHelper, compareHelper, compareMemoryHelper,
-  constantHelper, loadExtendedHelper, loadHelper, loadRegisterHelper, prepareStoreHelper, stackHelper, storeRegisterHelper, unaryHelper,
-  type Arithmetic, type Unary,
+  constantHelper, loadDecimalHelper, loadEnvironmentHelper, loadExtendedHelper, loadHelper, loadRegisterHelper, prepareStoreHelper,
+  probeStoreHelper, stackHelper, storeEnvironmentHelper, storeRegisterHelper, TRANSCENDENTAL, transcendentalHelper, unaryHelper,
+  type Arithmetic, type Transcendental, type Unary,
 } from '../helpers/x87'
 import { row, type InsnRow, type Meaning } from './types'
 
@@ -22,26 +23,31 @@ const waiting = (meaning: Meaning): Meaning => (e, form) => {
 const bits = (kind: number) => (e: Emitter): Val => (kind === Kind.INTEGER ? e.sext(e.operand(0), 64) : e.zext(e.operand(0), 64))
 
 const load = (kind: number): Meaning => waiting((e) => e.call(loadHelper, number(e, kind), bits(kind)(e)))
-const loadExtended: Meaning = waiting((e) => {
+const loadTen = (helper: Helper): Meaning => waiting((e) => {
   const low = e.load(64, e.memOperand(0))
-  e.call(loadExtendedHelper, low, e.zext(e.load(16, e.memOperand(0, e.const(64, 8))), 32))
+  e.call(helper, low, e.zext(e.load(16, e.memOperand(0, e.const(64, 8))), 32))
 })
 
 const WIDTHS = { [Store.SINGLE]: 32, [Store.DOUBLE]: 64, [Store.INT16]: 16, [Store.INT32]: 32, [Store.INT64]: 64 } as const
 
+const probe = (e: Emitter, bytes: number): void => {
+  e.call(probeStoreHelper, e.segmentNumber(e.memOperand(0)), e.effectiveAddress(0), number(e, bytes))
+}
+
 const store = (kind: keyof typeof WIDTHS, pop: boolean, truncate = false): Meaning => waiting((e) => {
   const value = e.call(prepareStoreHelper, number(e, kind), number(e, truncate ? 1 : 0))
-  // An unmasked exception keeps memory as it is.
-  e.if(e.bit(e.field('scratch', 6), 0), () => e.setOperand(0, e.trunc(value, WIDTHS[kind])))
+  // An unmasked exception keeps memory as it is; that it could be written is checked all the same.
+  e.if(e.bit(e.field('scratch', 6), 0), () => e.setOperand(0, e.trunc(value, WIDTHS[kind])), () => probe(e, WIDTHS[kind] / 8))
   e.call(commitStoreHelper, number(e, pop ? 1 : 0))
 })
 
-const storeExtended: Meaning = waiting((e) => {
-  const low = e.call(prepareStoreHelper, number(e, Store.EXTENDED), number(e, 0))
+/** Ten bytes: FSTP m80 and FBSTP. */
+const storeTen = (kind: number): Meaning => waiting((e) => {
+  const low = e.call(prepareStoreHelper, number(e, kind), number(e, 0))
   const high = e.trunc(e.field('scratch', 3), 16)
+  // The whole is checked before either part is written: the two may lie in different pages.
+  probe(e, 10)
   e.if(e.bit(e.field('scratch', 6), 0), () => {
-    // The first part is checked before the second is written: the two may lie in different pages.
-    e.update(64, e.memOperand(0), (old) => old)
     e.store(e.memOperand(0, e.const(64, 8)), high)
     e.store(e.memOperand(0), low)
   })
@@ -100,6 +106,15 @@ function registerGroup(): InsnRow[] {
 const unary = (mnemonic: string, byte: string, op: Unary): InsnRow =>
   row(mnemonic, `D9 ${byte}`, '', '', waiting((e) => e.call(unaryHelper, number(e, UNARY.indexOf(op)))), x87)
 
+/** CPUs of different makers differ in the last bit: tests/isa/x87-transcendental.test.ts compares within one. */
+const transcendental = (mnemonic: string, byte: string, op: Transcendental): InsnRow =>
+  row(mnemonic, `D9 ${byte}`, '', '', waiting((e) => e.call(transcendentalHelper, number(e, TRANSCENDENTAL.indexOf(op)))), { ...x87, noNative: true })
+
+/** Environment and whole state; the loads wait for pending exceptions, the stores do not. */
+const environment = (helper: Helper, whole: boolean): Meaning => (e, { size }) => {
+  e.call(helper, e.segmentNumber(e.memOperand(0)), e.effectiveAddress(0), number(e, size === 16 ? 16 : 32), number(e, whole ? 1 : 0))
+}
+
 const CONSTANT_NAMES = ['FLD1', 'FLDL2T', 'FLDL2E', 'FLDPI', 'FLDLG2', 'FLDLN2', 'FLDZ']
 const constants = CONSTANT_NAMES.map((name, i) =>
   row(name, `D9 ${hex(0xe8 + i)}`, '', '', waiting((e) => e.call(constantHelper, number(e, i))), x87))
@@ -120,7 +135,7 @@ const nothing: Meaning = waiting(() => undefined)
 export const x87Rows: readonly InsnRow[] = [
   row('FLD', 'D9 /0 mod=m', 'Md', 'r', load(Kind.SINGLE), x87),
   row('FLD', 'DD /0 mod=m', 'Mq', 'r', load(Kind.DOUBLE), x87),
-  row('FLD', 'DB /5 mod=m', 'Mt', 'r', loadExtended, x87),
+  row('FLD', 'DB /5 mod=m', 'Mt', 'r', loadTen(loadExtendedHelper), x87),
   row('FILD', 'DF /0 mod=m', 'Mw', 'r', load(Kind.INTEGER), x87),
   row('FILD', 'DB /0 mod=m', 'Md', 'r', load(Kind.INTEGER), x87),
   row('FILD', 'DF /5 mod=m', 'Mq', 'r', load(Kind.INTEGER), x87),
@@ -128,7 +143,9 @@ export const x87Rows: readonly InsnRow[] = [
   row('FST', 'DD /2 mod=m', 'Mq', 'w', store(Store.DOUBLE, false), x87),
   row('FSTP', 'D9 /3 mod=m', 'Md', 'w', store(Store.SINGLE, true), x87),
   row('FSTP', 'DD /3 mod=m', 'Mq', 'w', store(Store.DOUBLE, true), x87),
-  row('FSTP', 'DB /7 mod=m', 'Mt', 'w', storeExtended, x87),
+  row('FSTP', 'DB /7 mod=m', 'Mt', 'w', storeTen(Store.EXTENDED), x87),
+  row('FBLD', 'DF /4 mod=m', 'Mt', 'r', loadTen(loadDecimalHelper), x87),
+  row('FBSTP', 'DF /6 mod=m', 'Mt', 'w', storeTen(Store.DECIMAL), x87),
   row('FIST', 'DF /2 mod=m', 'Mw', 'w', store(Store.INT16, false), x87),
   row('FIST', 'DB /2 mod=m', 'Md', 'w', store(Store.INT32, false), x87),
   row('FISTP', 'DF /3 mod=m', 'Mw', 'w', store(Store.INT16, true), x87),
@@ -155,4 +172,12 @@ export const x87Rows: readonly InsnRow[] = [
   unary('FCHS', 'E0', 'changeSign'), unary('FABS', 'E1', 'absolute'), unary('FTST', 'E4', 'test'), unary('FXAM', 'E5', 'examine'),
   unary('FSQRT', 'FA', 'squareRoot'), unary('FRNDINT', 'FC', 'round'), unary('FSCALE', 'FD', 'scale'), unary('FXTRACT', 'F4', 'extract'),
   unary('FPREM', 'F8', 'remainder'), unary('FPREM1', 'F5', 'remainderNearest'), unary('FDECSTP', 'F6', 'stepDown'), unary('FINCSTP', 'F7', 'stepUp'),
+  transcendental('FSIN', 'FE', 'sine'), transcendental('FCOS', 'FF', 'cosine'), transcendental('FSINCOS', 'FB', 'sineCosine'),
+  transcendental('FPTAN', 'F2', 'tangent'), transcendental('FPATAN', 'F3', 'angle'), transcendental('F2XM1', 'F0', 'exponential'),
+  transcendental('FYL2X', 'F1', 'log'), transcendental('FYL2XP1', 'F9', 'logOnePlus'),
+  // The image holds pointers, which are the runner's own; tests/isa/x87-environment.test.ts compares the rest.
+  row('FNSTENV', 'D9 /6 mod=m', 'M', 'w', environment(storeEnvironmentHelper, false), { ...x87, noNative: true }),
+  row('FNSAVE', 'DD /6 mod=m', 'M', 'w', environment(storeEnvironmentHelper, true), { ...x87, noNative: true }),
+  row('FLDENV', 'D9 /4 mod=m', 'M', 'r', waiting(environment(loadEnvironmentHelper, false)), { ...x87, noNative: true }),
+  row('FRSTOR', 'DD /4 mod=m', 'M', 'r', waiting(environment(loadEnvironmentHelper, true)), { ...x87, noNative: true }),
 ]

@@ -212,7 +212,6 @@ export function remainder(a: Float80, b: Float80, nearest: boolean, mode: FpMode
   noteDenormals(mode, a, b)
   if (ka === 'zero' || kb === 'infinity') return { value: a, quotient: 0, incomplete: false }
   const [x, y] = [exactOf(a), exactOf(b)]
-  const exact = { flags: 0, roundedUp: false }
   const distance = x.e + bitLength(x.m) - (y.e + bitLength(y.m))
   const e = Math.min(x.e, y.e)
   const [n, d] = [x.m << BigInt(x.e - e), y.m << BigInt(y.e - e)]
@@ -221,7 +220,7 @@ export function remainder(a: Float80, b: Float80, nearest: boolean, mode: FpMode
     const step = BigInt(distance - (32 + (distance % 32)))
     const q = (n / d) >> step << step
     const rest = n - q * d
-    return { value: rest === 0n ? zero(a.sign) : toFloat80({ sign: a.sign, m: rest, e }, 64, 0, exact), quotient: 0, incomplete: true }
+    return { value: rest === 0n ? zero(a.sign) : toFloat80({ sign: a.sign, m: rest, e }, 64, 0, mode.status, mode.unmasked), quotient: 0, incomplete: true }
   }
   let q = n / d
   let rest = n - q * d
@@ -231,6 +230,6 @@ export function remainder(a: Float80, b: Float80, nearest: boolean, mode: FpMode
     rest = d - rest
     sign = sign ? 0 : 1
   }
-  const value = rest === 0n ? zero(a.sign) : toFloat80({ sign, m: rest, e }, 64, 0, exact)
+  const value = rest === 0n ? zero(a.sign) : toFloat80({ sign, m: rest, e }, 64, 0, mode.status, mode.unmasked)
   return { value, quotient: Number(q & 7n), incomplete: false }
 }

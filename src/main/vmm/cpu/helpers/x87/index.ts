@@ -7,7 +7,12 @@ import {
   BIAS, DEFAULT_NAN, DOUBLE, Fx, SINGLE, exactOf, bitLength, fromDouble, fromInteger, fromSingle, infinity, isDenormal, isNaN80, kindOf, quieten,
   toFloat80, toIeee, toInteger, zero, type Float80,
 } from './float80'
+import { DECIMAL_INDEFINITE, toDecimal } from './decimal'
 import { C0, C1, C2, C3, X87 } from './unit'
+
+export { loadDecimalHelper } from './decimal'
+export { loadEnvironmentHelper, probeStoreHelper, storeEnvironmentHelper } from './environment'
+export { TRANSCENDENTAL, transcendentalHelper, type Transcendental } from './transcendental'
 
 /** Formats of a memory operand. */
 export const Kind = { SINGLE: 0, DOUBLE: 1, INTEGER: 2 } as const
@@ -198,7 +203,7 @@ export const compareMemoryHelper: Helper = {
 // ── storing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** What a store writes. */
-export const Store = { SINGLE: 0, DOUBLE: 1, INT16: 2, INT32: 3, INT64: 4, EXTENDED: 5 } as const
+export const Store = { SINGLE: 0, DOUBLE: 1, INT16: 2, INT32: 3, INT64: 4, EXTENDED: 5, DECIMAL: 6 } as const
 const INTEGER_BITS: Readonly<Record<number, number>> = { [Store.INT16]: 16, [Store.INT32]: 32, [Store.INT64]: 64 }
 const TRUNCATE = 3
 /** Values handed to the second half of a store, in scratch cells no memory access uses. */
@@ -209,6 +214,7 @@ interface Stored { readonly bits: bigint; readonly high?: number }
 function convert(value: Float80, kind: number, truncate: boolean, mode: FpMode): Stored {
   const rounding = truncate ? TRUNCATE : mode.rounding
   if (kind === Store.EXTENDED) return { bits: value.sig, high: (value.sign << 15) | value.exp }
+  if (kind === Store.DECIMAL) return toDecimal(value, rounding, mode.status)
   if (kind === Store.SINGLE) return { bits: toIeee(value, SINGLE, rounding, mode.status) }
   if (kind === Store.DOUBLE) return { bits: toIeee(value, DOUBLE, rounding, mode.status) }
   const bits = INTEGER_BITS[kind]
@@ -218,6 +224,7 @@ function convert(value: Float80, kind: number, truncate: boolean, mode: FpMode):
 function indefinite(kind: number): Stored {
   switch (kind) {
     case Store.EXTENDED: return { bits: DEFAULT_NAN.sig, high: 0xffff }
+    case Store.DECIMAL: return DECIMAL_INDEFINITE
     case Store.SINGLE: return { bits: 0xffc0_0000n }
     case Store.DOUBLE: return { bits: 0xfff8_0000_0000_0000n }
     default: return { bits: 1n << BigInt(INTEGER_BITS[kind] - 1) }
