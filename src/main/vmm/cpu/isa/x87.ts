@@ -3,22 +3,42 @@ import { Vector } from '../core/context'
 import type { Condition, Emitter, Helper, Val } from '../emit/emitter'
 import {
   ARITHMETIC, Compare, Kind, Stack, Store, UNARY, arithmeticHelper, arithmeticMemoryHelper, commitStoreHelper, compareHelper, compareMemoryHelper,
-  constantHelper, loadDecimalHelper, loadEnvironmentHelper, loadExtendedHelper, loadHelper, loadRegisterHelper, prepareStoreHelper,
-  probeStoreHelper, stackHelper, storeEnvironmentHelper, storeRegisterHelper, TRANSCENDENTAL, transcendentalHelper, unaryHelper,
+  constantHelper, loadDecimalHelper, loadEnvironmentHelper, loadExtendedHelper, loadHelper, loadRegisterHelper, noteOpcodeHelper,
+  prepareStoreHelper, probeStoreHelper, stackHelper, storeEnvironmentHelper, storeRegisterHelper, TRANSCENDENTAL, transcendentalHelper, unaryHelper,
   type Arithmetic, type Transcendental, type Unary,
 } from '../helpers/x87'
+import { Seg } from '../state/layout'
 import { row, type InsnRow, type Meaning } from './types'
 
 const x87 = { unit: 'x87', cpuid: 'x87' } as const
 const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0')
 const number = (e: Emitter, n: number): Val => e.const(32, n)
 
-/** Every waiting instruction reports a pending unmasked exception first. */
-const waiting = (meaning: Meaning): Meaning => (e, form) => {
-  e.if(e.bit(e.field('fsw'), 7), () => e.raise(Vector.MF))
+const CR0_NE = 0x20
+const DATA_SEGMENTS = [Seg.ES, Seg.CS, Seg.SS, Seg.FS, Seg.GS]
+
+/** Reports an exception that is pending unmasked. Without CR0.NE it would go out on FERR#, which leads nowhere here. */
+const checked = (meaning: Meaning): Meaning => (e, form) => {
+  e.if(e.bit(e.field('fsw'), 7), () => {
+    const native = e.ne(e.and(e.trunc(e.field('cr0'), 32), e.const(32, CR0_NE)), e.const(32, 0))
+    e.if(native, () => e.raise(Vector.MF))
+  })
   meaning(e, form)
 }
 
+/** As `checked`, and the instruction leaves its address, its operand's and, with an unmasked exception, its opcode. */
+const waiting = (meaning: Meaning): Meaning => checked((e, form) => {
+  meaning(e, form)
+  e.setField('fpIp', e.currentRip())
+  e.setField('fpCs', e.field('segSelector', Seg.CS))
+  if (form.rm === 'mem') {
+    const at = e.segmentNumber(e.memOperand(0))
+    e.setField('fpDp', e.effectiveAddress(0))
+    e.setField('fpDs', DATA_SEGMENTS.reduce(
+      (rest, seg) => e.select(e.eq(at, number(e, seg)), e.field('segSelector', seg), rest), e.field('segSelector', Seg.DS)))
+  }
+  e.if(e.bit(e.field('fsw'), 7), () => e.call(noteOpcodeHelper))
+})
 /** A memory operand as 64 bits: floats as they are, integers sign-extended. */
 const bits = (kind: number) => (e: Emitter): Val => (kind === Kind.INTEGER ? e.sext(e.operand(0), 64) : e.zext(e.operand(0), 64))
 
@@ -178,6 +198,6 @@ export const x87Rows: readonly InsnRow[] = [
   // The image holds pointers, which are the runner's own; tests/isa/x87-environment.test.ts compares the rest.
   row('FNSTENV', 'D9 /6 mod=m', 'M', 'w', environment(storeEnvironmentHelper, false), { ...x87, noNative: true }),
   row('FNSAVE', 'DD /6 mod=m', 'M', 'w', environment(storeEnvironmentHelper, true), { ...x87, noNative: true }),
-  row('FLDENV', 'D9 /4 mod=m', 'M', 'r', waiting(environment(loadEnvironmentHelper, false)), { ...x87, noNative: true }),
-  row('FRSTOR', 'DD /4 mod=m', 'M', 'r', waiting(environment(loadEnvironmentHelper, true)), { ...x87, noNative: true }),
+  row('FLDENV', 'D9 /4 mod=m', 'M', 'r', checked(environment(loadEnvironmentHelper, false)), { ...x87, noNative: true }),
+  row('FRSTOR', 'DD /4 mod=m', 'M', 'r', checked(environment(loadEnvironmentHelper, true)), { ...x87, noNative: true }),
 ]

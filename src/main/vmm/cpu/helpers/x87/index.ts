@@ -11,7 +11,7 @@ import { DECIMAL_INDEFINITE, toDecimal } from './decimal'
 import { C0, C1, C2, C3, X87 } from './unit'
 
 export { loadDecimalHelper } from './decimal'
-export { loadEnvironmentHelper, probeStoreHelper, storeEnvironmentHelper } from './environment'
+export { loadEnvironmentHelper, noteOpcodeHelper, probeStoreHelper, storeEnvironmentHelper } from './environment'
 export { TRANSCENDENTAL, transcendentalHelper, type Transcendental } from './transcendental'
 
 /** Formats of a memory operand. */
