@@ -1,8 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { add, compare, divide, multiply, remainder, roundToInteger, scale, squareRoot, subtract, type FpMode } from './arithmetic'
-import { DEFAULT_NAN, DOUBLE, Fx, SINGLE, bitLength, fromDouble, fromInteger, fromSingle, infinity, kindOf, toIeee, toInteger, zero, type Float80, type Rounding } from './float80'
+import {
+  DEFAULT_NAN, DOUBLE, Fx, SINGLE, bitLength, fromDouble, fromInteger, fromSingle, infinity, kindOf, toIeee, toInteger, zero,
+  type Float80, type Rounding,
+} from './float80'
 
-const mode = (rounding: Rounding = 0, precision = 64, unmasked = 0): FpMode => ({ precision, rounding, status: { flags: 0, roundedUp: false }, unmasked })
+const mode = (rounding: Rounding = 0, precision = 64, unmasked = 0): FpMode =>
+  ({ precision, rounding, status: { flags: 0, roundedUp: false }, unmasked })
 const doubleBits = (value: number): bigint => new BigUint64Array(new Float64Array([value]).buffer)[0]
 const from = (value: number): Float80 => fromDouble(doubleBits(value))
 /** Back to a double, rounded to nearest. */

@@ -200,7 +200,12 @@ export function scale(a: Float80, b: Float80, mode: FpMode): Float80 {
   return toFloat80({ ...x, e: x.e + by }, 64, mode.rounding, mode.status, mode.unmasked)
 }
 
-export interface Remainder { readonly value: Float80; /** Low three bits of the quotient; undefined where a NaN came of it. */ readonly quotient: number | undefined; readonly incomplete: boolean }
+export interface Remainder {
+  readonly value: Float80
+  /** Low three bits of the quotient; undefined where a NaN came of it. */
+  readonly quotient: number | undefined
+  readonly incomplete: boolean
+}
 
 /** FPREM (truncating) and FPREM1 (to nearest). One step reduces the exponent by at most 63. */
 export function remainder(a: Float80, b: Float80, nearest: boolean, mode: FpMode): Remainder {
@@ -220,7 +225,8 @@ export function remainder(a: Float80, b: Float80, nearest: boolean, mode: FpMode
     const step = BigInt(distance - (32 + (distance % 32)))
     const q = (n / d) >> step << step
     const rest = n - q * d
-    return { value: rest === 0n ? zero(a.sign) : toFloat80({ sign: a.sign, m: rest, e }, 64, 0, mode.status, mode.unmasked), quotient: 0, incomplete: true }
+    const value = rest === 0n ? zero(a.sign) : toFloat80({ sign: a.sign, m: rest, e }, 64, 0, mode.status, mode.unmasked)
+    return { value, quotient: 0, incomplete: true }
   }
   let q = n / d
   let rest = n - q * d

@@ -64,7 +64,9 @@ function roundsUp(mode: Rounding, sign: 0 | 1, odd: boolean, half: -1 | 0 | 1): 
 }
 
 /** m shifted right by `by` bits and rounded; tells whether anything was lost and whether it went up. */
-export function roundShift(m: bigint, by: number, sticky: boolean, mode: Rounding, sign: 0 | 1): { m: bigint; inexact: boolean; up: boolean } {
+export function roundShift(
+  m: bigint, by: number, sticky: boolean, mode: Rounding, sign: 0 | 1,
+): { m: bigint; inexact: boolean; up: boolean } {
   if (by <= 0) {
     const kept = m << BigInt(-by)
     if (!sticky) return { m: kept, inexact: false, up: false }
@@ -131,7 +133,10 @@ function adjustUnmasked(v: Exact, precision: number, mode: Rounding, status: FpS
   return { ...v, e: v.e + WRAP }
 }
 
-/** To a register, with the precision the control word asks for (the exponent keeps its full range). @param unmasked exceptions that are not masked */
+/**
+ * To a register, with the precision the control word asks for (the exponent keeps its full range).
+ * @param unmasked exceptions that are not masked
+ */
 export function toFloat80(v: Exact, precision: number, mode: Rounding, status: FpStatus, unmasked = 0): Float80 {
   const packed = roundTo(adjustUnmasked(v, precision, mode, status, unmasked), { ...EXTENDED, precision }, mode, status)
   const sig = packed.sig << BigInt(64 - precision)

@@ -2,10 +2,12 @@
 import type { CpuContext } from '../../core/context'
 import type { Helper } from '../../emit/emitter'
 import { ARITH_FLAGS, packRflags, unpackRflags } from '../../state/flags'
-import { add, compare, divide, multiply, remainder, roundToInteger, scale, squareRoot, subtract, type FpMode, type Ordering } from './arithmetic'
 import {
-  BIAS, DEFAULT_NAN, DOUBLE, Fx, SINGLE, exactOf, bitLength, fromDouble, fromInteger, fromSingle, infinity, isDenormal, isNaN80, kindOf, quieten,
-  toFloat80, toIeee, toInteger, zero, type Float80,
+  add, compare, divide, multiply, remainder, roundToInteger, scale, squareRoot, subtract, type FpMode, type Ordering,
+} from './arithmetic'
+import {
+  BIAS, DEFAULT_NAN, DOUBLE, Fx, SINGLE, exactOf, bitLength, fromDouble, fromInteger, fromSingle, infinity, isDenormal, isNaN80, kindOf,
+  quieten, toFloat80, toIeee, toInteger, zero, type Float80,
 } from './float80'
 import { DECIMAL_INDEFINITE, toDecimal } from './decimal'
 import { C0, C1, C2, C3, X87 } from './unit'
@@ -231,6 +233,19 @@ function indefinite(kind: number): Stored {
   }
 }
 
+const RANGE = Fx.OE | Fx.UE
+
+/** An unmasked overflow or underflow is all there is to say, and a tiny value underflows even where it is exact. */
+function noteUnmaskedRange({ bits }: Stored, kind: number, { status, unmasked }: FpMode): void {
+  if (kind !== Store.SINGLE && kind !== Store.DOUBLE) return
+  const fraction = kind === Store.SINGLE ? 23n : 52n
+  const magnitude = bits & ((1n << (kind === Store.SINGLE ? 31n : 63n)) - 1n)
+  if ((unmasked & Fx.UE) !== 0 && magnitude !== 0n && magnitude >> fraction === 0n) status.flags |= Fx.UE
+  if ((status.flags & unmasked & RANGE) === 0) return
+  status.flags &= ~Fx.PE
+  status.roundedUp = false
+}
+
 /**
  * First half of a store: what goes to memory. Nothing architectural changes yet, for the store may fault.
  * `scratch[6]` tells whether memory is to be written at all.
@@ -245,8 +260,10 @@ export const prepareStoreHelper: Helper = {
     if (unit.isEmpty(0)) {
       mode.status.flags = Fx.IE | Fx.SF
       stored = indefinite(kind)
-    } else stored = convert(unit.read(0), kind, truncate !== 0, mode)
-    // Storing the extended format changes nothing about the value and reports nothing.
+    } else {
+      stored = convert(unit.read(0), kind, truncate !== 0, mode)
+      noteUnmaskedRange(stored, kind, mode)
+    }
     const unmasked = mode.status.flags & ~state.get('fcw') & (Fx.IE | Fx.OE | Fx.UE)
     state.set64('scratch', BigInt(mode.status.flags | (mode.status.roundedUp ? 0x100 : 0)), Cell.FLAGS)
     state.set64('scratch', BigInt(stored.high ?? 0), Cell.HIGH)
@@ -339,6 +356,7 @@ function partialRemainder(unit: X87, nearest: boolean): void {
   const mode = unit.mode()
   const { value, quotient, incomplete } = remainder(unit.read(0), unit.read(1), nearest, mode)
   dropDenormalOfInvalid(mode)
+  if ((mode.status.flags & Fx.IE) !== 0) unit.setCondition(C2, 0)
   if (!unit.settle(mode.status)) return
   unit.write(0, value)
   if (quotient === undefined) return unit.setCondition(C1 | C2, 0)
@@ -367,9 +385,10 @@ export const unaryHelper: Helper = {
       return
     }
     if (unit.isEmpty(0) || (NEEDS_TWO.includes(op) && unit.isEmpty(1))) {
-      if (!unit.stackFault(false)) return
+      const masked = unit.stackFault(false)
       if (op === 'test') return unit.setCondition(C0 | C2 | C3, C0 | C2 | C3)
       if (op === 'remainder' || op === 'remainderNearest') unit.setCondition(C2, 0)
+      if (!masked) return
       unit.write(0, DEFAULT_NAN)
       if (op === 'extract') {
         unit.top = unit.top - 1

@@ -91,7 +91,10 @@ export class X87 {
 
   mode(): FpMode & { status: FpStatus } {
     const control = this.state.get('fcw')
-    return { precision: PRECISIONS[(control >> 8) & 3], rounding: ((control >> 10) & 3) as Rounding, status: { flags: 0, roundedUp: false }, unmasked: ~control & 0x3f }
+    return {
+      precision: PRECISIONS[(control >> 8) & 3], rounding: ((control >> 10) & 3) as Rounding,
+      status: { flags: 0, roundedUp: false }, unmasked: ~control & 0x3f,
+    }
   }
 
   /** Reports an operation's exceptions. False where the result must not be stored. */
