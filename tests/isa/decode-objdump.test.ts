@@ -78,6 +78,7 @@ const SYNONYMS: Readonly<Record<string, string>> = {
   fwait: 'wait', ud2a: 'ud2', ud2b: 'ud1', int1: 'icebp', enterw: 'enter', leavew: 'leave',
   pushw: 'push', pushd: 'push', pushq: 'push', popw: 'pop', enterd: 'enter',
   callw: 'call', sysretl: 'sysret', sysretq: 'sysret', sysexitl: 'sysexit', sysexitq: 'sysexit', fxsave64: 'fxsave', fxrstor64: 'fxrstor',
+  fnstenvw: 'fnstenv', fnstenvd: 'fnstenv', fnsavew: 'fnsave', fnsaved: 'fnsave', fldenvw: 'fldenv', fldenvd: 'fldenv', frstorw: 'frstor', frstord: 'frstor',
   xsave64: 'xsave', xrstor64: 'xrstor', xsaveopt64: 'xsaveopt', sgdtd: 'sgdt', sgdtw: 'sgdt', sidtd: 'sidt', sidtw: 'sidt', lgdtd: 'lgdt',
   lgdtw: 'lgdt', lidtd: 'lidt', lidtw: 'lidt', rex: '', sysretd: 'sysret', sysexitd: 'sysexit', popd: 'pop', retd: 'ret', calld: 'call', jmpd: 'jmp', leaved: 'leave',
 }
