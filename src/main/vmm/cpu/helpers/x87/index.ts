@@ -356,7 +356,7 @@ function partialRemainder(unit: X87, nearest: boolean): void {
   const mode = unit.mode()
   const { value, quotient, incomplete } = remainder(unit.read(0), unit.read(1), nearest, mode)
   dropDenormalOfInvalid(mode)
-  if ((mode.status.flags & Fx.IE) !== 0) unit.setCondition(C2, 0)
+  unit.setCondition(C2, 0)
   if (!unit.settle(mode.status)) return
   unit.write(0, value)
   if (quotient === undefined) return unit.setCondition(C1 | C2, 0)
