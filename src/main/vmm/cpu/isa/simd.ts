@@ -29,9 +29,17 @@ export function alignedSource(e: Emitter, n: number): Vec {
 
 // ── MMX and the x87 state ───────────────────────────────────────────────────────────────────────────────────────────
 
-/** A pending x87 exception comes before anything an MMX instruction does. */
+const CR0_NE = 0x20
+
+/**
+ * A pending x87 exception comes before anything an MMX or waiting x87 instruction does. Without CR0.NE it would go out on
+ * FERR#, which leads nowhere here.
+ */
 export function mmxBegin(e: Emitter): void {
-  e.if(e.bit(e.field('fsw'), 7), () => e.raise(Vector.MF))
+  e.if(e.bit(e.field('fsw'), 7), () => {
+    const native = e.ne(e.and(e.trunc(e.field('cr0'), 32), e.const(32, CR0_NE)), e.const(32, 0))
+    e.if(native, () => e.raise(Vector.MF))
+  })
 }
 
 /** Every MMX instruction but EMMS makes all registers valid and TOP zero. */

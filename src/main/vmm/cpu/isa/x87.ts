@@ -1,5 +1,4 @@
 /** x87 floating point: loads, stores, arithmetic, comparison, stack. SDM vol. 2; encodings in appendix B.17. */
-import { Vector } from '../core/context'
 import type { Condition, Emitter, Helper, Val } from '../emit/emitter'
 import {
   ARITHMETIC, Compare, Kind, Stack, Store, UNARY, arithmeticHelper, arithmeticMemoryHelper, commitStoreHelper, compareHelper, compareMemoryHelper,
@@ -8,21 +7,18 @@ import {
   type Arithmetic, type Transcendental, type Unary,
 } from '../helpers/x87'
 import { Seg } from '../state/layout'
+import { mmxBegin } from './simd'
 import { row, type InsnRow, type Meaning } from './types'
 
 const x87 = { unit: 'x87', cpuid: 'x87' } as const
 const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0')
 const number = (e: Emitter, n: number): Val => e.const(32, n)
 
-const CR0_NE = 0x20
 const DATA_SEGMENTS = [Seg.ES, Seg.CS, Seg.SS, Seg.FS, Seg.GS]
 
-/** Reports an exception that is pending unmasked. Without CR0.NE it would go out on FERR#, which leads nowhere here. */
+/** Reports an exception that is pending unmasked. */
 const checked = (meaning: Meaning): Meaning => (e, form) => {
-  e.if(e.bit(e.field('fsw'), 7), () => {
-    const native = e.ne(e.and(e.trunc(e.field('cr0'), 32), e.const(32, CR0_NE)), e.const(32, 0))
-    e.if(native, () => e.raise(Vector.MF))
-  })
+  mmxBegin(e)
   meaning(e, form)
 }
 
