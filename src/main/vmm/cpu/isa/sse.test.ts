@@ -7,6 +7,9 @@ const ADDPS = [0x0f, 0x58, 0xc1]
 const ADDPS_MEMORY = [0x0f, 0x58, 0x07]
 const MOVUPS_MEMORY = [0x0f, 0x10, 0x07]
 const PADDB_MMX = [0x0f, 0xfc, 0xc1]
+const FLD1 = [0xd9, 0xe8]
+const FSIN = [0xd9, 0xfe]
+const FNSTSW_AX = [0xdf, 0xe0]
 const DIVSS = [0xf3, 0x0f, 0x5e, 0xc1]
 
 function ready(cr4 = 0x620n): TestCpu {
@@ -15,6 +18,11 @@ function ready(cr4 = 0x620n): TestCpu {
   cpu.state.set('mxcsr', 0x1f80)
   cpu.modeChanged()
   return cpu
+}
+function pending(cpu: TestCpu, cr0: bigint): void {
+  cpu.state.set64('cr0', cr0)
+  cpu.state.set('fcw', 0x37e)
+  cpu.state.set('fsw', 0x8081)
 }
 const setSingle = (cpu: TestCpu, register: number, value: number): void => {
   new DataView(cpu.state.bytes.buffer, cpu.state.vec('xmm', register).byteOffset).setFloat32(0, value, true)
@@ -27,7 +35,11 @@ describe('availability', () => {
     ['SSE with TS', (cpu) => cpu.state.set64('cr0', 0x8001_0019n), ADDPS, '7:-'],
     ['MMX with EM', (cpu) => cpu.state.set64('cr0', 0x8001_0015n), PADDB_MMX, '6:-'],
     ['MMX with TS', (cpu) => cpu.state.set64('cr0', 0x8001_0019n), PADDB_MMX, '7:-'],
-    ['MMX with a pending x87 exception', (cpu) => cpu.state.set('fsw', 0x8081), PADDB_MMX, '16:-'],
+    ['MMX with a pending x87 exception', (cpu) => pending(cpu, 0x8001_0031n), PADDB_MMX, '16:-'],
+    ['MMX with a pending x87 exception that NE keeps from #MF', (cpu) => pending(cpu, 0x8001_0011n), PADDB_MMX, 'none'],
+    ['FLD1 with a pending x87 exception', (cpu) => pending(cpu, 0x8001_0031n), FLD1, '16:-'],
+    ['FNSTSW with a pending x87 exception', (cpu) => pending(cpu, 0x8001_0031n), FNSTSW_AX, 'none'],
+    ['FSIN with TS', (cpu) => cpu.state.set64('cr0', 0x8001_0019n), FSIN, '7:-'],
     ['a misaligned packed operand', (cpu) => cpu.state.setGpr(7, 0x5008n), ADDPS_MEMORY, '13:0'],
     ['a misaligned MOVUPS', (cpu) => cpu.state.setGpr(7, 0x5008n), MOVUPS_MEMORY, 'none'],
   ])('%s', (_name, change, code, fault) => {
