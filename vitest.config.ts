@@ -13,6 +13,7 @@ export default defineConfig({
       { plugins: [vue()], resolve: { alias }, test: { name: 'renderer', include: ['src/renderer/**/*.test.ts'], environment: 'happy-dom' as const } },
       node('isa', ['tests/isa/**/*.test.ts', 'tests/differential/**/*.test.ts'], 600_000),
       node('devices', ['tests/devices/**/*.test.ts'], 60_000),
+      node('state', ['tests/state/**/*.test.ts'], 300_000),
       node('services', ['tests/services/**/*.test.ts'], 120_000),
       node('boot', ['tests/boot/**/*.test.ts'], 600_000),
       node('e2e', ['tests/e2e/**/*.test.ts'], 600_000),

@@ -6,6 +6,8 @@ export type VmmErrorCode =
   | 'device-broken'
   | 'disk-io'
   | 'no-memory'
+  | 'state-damaged'
+  | 'state-mismatch'
   | 'triple-fault'
   | 'unsupported'
 

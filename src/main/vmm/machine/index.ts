@@ -1,10 +1,22 @@
 /** The machine as `vm-host` sees it. */
-import { EmbeddedMachine } from './machine'
+import { EmbeddedMachine, type SavedMachine } from './machine'
 import type { Machine, MachineConfig, MachinePorts } from './types'
 
 export * from './types'
+export type { SavedMachine } from './machine'
+export { decodeMachineState, encodeMachineState, type HardwareManifest, type MachineState } from './state/machine-state'
+export { CHUNK_BYTES, CHUNK_PAGES, type CapturedChunk, type RamCapture } from '../memory/ram-capture'
+export type { ChunkSource, LazyRam } from '../memory/lazy-ram'
 
 /** @throws VmmError `bad-config`, `bad-kernel`, `no-memory` */
 export function createMachine(config: MachineConfig, ports: MachinePorts): Machine {
   return new EmbeddedMachine(config, ports)
+}
+
+/**
+ * A machine that goes on where `capture` was taken. Its clock stands until `runSlice`.
+ * @throws VmmError as createMachine; `state-mismatch` naming what differs, `bad-state`, `state-damaged`
+ */
+export function restoreMachine(config: MachineConfig, ports: MachinePorts, saved: SavedMachine): Machine {
+  return new EmbeddedMachine(config, ports, saved)
 }

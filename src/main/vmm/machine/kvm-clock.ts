@@ -1,10 +1,13 @@
 /** The KVM paravirtual clock: MSRs 0x4b564d00/01 and their old aliases. Documentation/virt/kvm/x86/msr.rst of the kernel. */
-import type { GuestMemory, VirtualClock } from '../bus/types'
+import type { DeviceState, GuestMemory, VirtualClock } from '../bus/types'
+import { VmmError } from '../errors'
 import type { TimeStampCounter } from '../timers/tsc'
 
 const WALL_CLOCK = [0x11, 0x4b56_4d00]
 const SYSTEM_TIME = [0x12, 0x4b56_4d01]
 const TSC_STABLE = 1
+/** PVCLOCK_GUEST_STOPPED: the host held the guest, so a watchdog that saw no progress is no news. The guest clears it. */
+const GUEST_STOPPED = 2
 
 export class KvmClock {
   private systemTime = 0n
@@ -40,7 +43,7 @@ export class KvmClock {
   }
 
   /** struct pvclock_vcpu_time_info. The TSC runs at a constant rate, so one reading serves until the clock is moved. */
-  private writeSystemTime(at: number): void {
+  private writeSystemTime(at: number, flags = TSC_STABLE): void {
     const tsc = this.tsc.read()
     const now = BigInt(Math.floor(this.clock.nowNs()))
     // ns = (tsc << shift) * mul >> 32, with mul kept in its upper half for precision.
@@ -62,11 +65,26 @@ export class KvmClock {
     memory.writeU32(at + 16, Number(now & 0xffff_ffffn))
     memory.writeU32(at + 20, Number(now >> 32n))
     memory.writeU32(at + 24, multiplier)
-    memory.writeU32(at + 28, (shift & 0xff) | (TSC_STABLE << 8))
+    memory.writeU32(at + 28, (shift & 0xff) | (flags << 8))
     memory.writeU32(at, 2)
   }
 
-  /** After a restore or a clock change: the guest's page is brought up to date. */
+  save(): DeviceState {
+    return { systemTime: this.systemTime, wallClock: this.wallClock }
+  }
+
+  restore({ systemTime, wallClock }: DeviceState): void {
+    if (typeof systemTime !== 'bigint' || typeof wallClock !== 'bigint') throw new VmmError('bad-state', 'kvm-clock: systemTime and wallClock must be integers')
+    this.systemTime = systemTime
+    this.wallClock = wallClock
+  }
+
+  /** The machine was held for longer than a guest would explain to itself: after a restore. */
+  noteStopped(): void {
+    if ((this.systemTime & 1n) !== 0n) this.writeSystemTime(Number(this.systemTime & ~1n), TSC_STABLE | GUEST_STOPPED)
+  }
+
+  /** After a clock change: the guest's page is brought up to date. */
   refresh(): void {
     if ((this.systemTime & 1n) !== 0n) this.writeSystemTime(Number(this.systemTime & ~1n))
   }

@@ -13,18 +13,25 @@ import { Vcpu } from '../cpu/core/vcpu'
 import { writeAcpiTables } from '../firmware/acpi/tables'
 import { FrameTable } from '../memory/frame-table'
 import { PhysicalRam } from '../memory/guest-memory'
+import { LazyRam, type ChunkSource } from '../memory/lazy-ram'
+import { RamCapture } from '../memory/ram-capture'
 import { HPET_CAPABILITIES } from '../timers/hpet'
 import { MachineClock } from '../timers/virtual-clock'
 import { Board, TSC_KHZ } from './board'
 import { KvmClock } from './kvm-clock'
 import { planLinearMemory, type LinearLayout } from './linear-layout'
 import { createPlatform } from './platform'
-import type { Machine, MachineConfig, MachineFigures, MachinePorts, SliceResult, StopReason } from './types'
+import { describeHardware, type MachineState } from './state/machine-state'
+import { restoreMachine, resumeDevices, saveMachine, type MachineParts } from './state/save'
+import type { Machine, MachineCapture, MachineConfig, MachineFigures, MachinePorts, SliceResult, StopReason } from './types'
 
 /** Longest stretch of guest time between two looks at the timers. */
 const MAX_STRETCH_NS = 2e6
 const MIN_INSTRUCTIONS = 2_000
 const MAX_INSTRUCTIONS = 4_000_000
+
+/** What a machine is restored from. */
+export interface SavedMachine { readonly state: MachineState; readonly memory: ChunkSource }
 
 export class EmbeddedMachine implements Machine {
   private readonly layout: LinearLayout
@@ -33,6 +40,7 @@ export class EmbeddedMachine implements Machine {
   private readonly kvmClock: KvmClock
   readonly board: Board
   readonly cpu: Vcpu
+  readonly lazyRam: LazyRam | undefined
   private pendingStop: StopReason | undefined
   private resetWanted = false
   private wake: () => void = () => undefined
@@ -42,8 +50,11 @@ export class EmbeddedMachine implements Machine {
   private idleNs = 0
   private idleSince: number | undefined
 
-  /** @throws VmmError `bad-config`, `bad-kernel`, `no-memory` */
-  constructor(private readonly config: MachineConfig, private readonly ports: MachinePorts) {
+  /**
+   * @param saved continue this instead of booting
+   * @throws VmmError `bad-config`, `bad-kernel`, `no-memory`; with `saved` also `bad-state`, `state-mismatch`, `state-damaged`
+   */
+  constructor(private readonly config: MachineConfig, private readonly ports: MachinePorts, saved?: SavedMachine) {
     this.layout = planLinearMemory(config.memoryMiB)
     const memory = ports.wasm.createMemory(this.layout.wasmPages)
     this.ram = new PhysicalRam(memory.buffer, new FrameTable(memory.buffer, this.layout.frames))
@@ -59,7 +70,20 @@ export class EmbeddedMachine implements Machine {
     this.kvmClock = new KvmClock(this.ram, this.clock, this.board.tsc)
     this.cpu = this.createCpu(memory)
     this.ram.setCodeWriteListener((page, offset, length) => this.cpu.codeWritten(page, offset, length))
-    this.powerOn()
+    if (saved) this.lazyRam = this.restore(saved)
+    else this.powerOn()
+  }
+
+  private restore({ state, memory }: SavedMachine): LazyRam {
+    const lazyRam = new LazyRam(this.ram, memory)
+    restoreMachine(this.parts(), state)
+    resumeDevices(this.board)
+    return lazyRam
+  }
+
+  private parts(): MachineParts {
+    const { board, cpu, clock, kvmClock, config } = this
+    return { board, cpu, clock, kvmClock, hardware: describeHardware(config, cpu.model) }
   }
 
   private createCpu(memory: ReturnType<MachinePorts['wasm']['createMemory']>): Vcpu {
@@ -213,6 +237,14 @@ export class EmbeddedMachine implements Machine {
 
   async drain(): Promise<void> {
     for (const disk of this.board.disks) await disk.drain()
+  }
+
+  capture(): MachineCapture {
+    const state = saveMachine(this.parts())
+    const hot = this.cpu.tlb.cachedFrames()
+    const memory = new RamCapture(this.ram, hot)
+    this.cpu.flushTlb(false)
+    return { state, memory }
   }
 
   figures(): MachineFigures {

@@ -1,6 +1,8 @@
 /** The face the machine shows to `vm-host`: configuration in, events and figures out. */
 import type { BlockBackend, CharBackend, EntropySource, HostClock, Logger, WasmEngine } from '../ports'
-import type { DeviceState } from '../bus/types'
+import type { LazyRam } from '../memory/lazy-ram'
+import type { RamCapture } from '../memory/ram-capture'
+import type { MachineState } from './state/machine-state'
 
 export interface DiskConfig {
   /** Stable name, e.g. `disk0`; also the virtio-blk serial number unless `serial` is given. */
@@ -79,9 +81,11 @@ export interface MachineFigures {
   readonly unimplemented: Readonly<Record<string, number>>
 }
 
-export interface MachineSnapshotState {
-  readonly version: number
-  readonly devices: Readonly<Record<string, { readonly version: number; readonly state: DeviceState }>>
+/** The machine at one instant. */
+export interface MachineCapture {
+  readonly state: MachineState
+  /** To be taken piece by piece, also while the guest runs on; `end` when done or no longer wanted. One at a time. */
+  readonly memory: RamCapture
 }
 
 export interface Machine {
@@ -98,6 +102,13 @@ export interface Machine {
   reset(): void
   /** Resolves when no disk request is under way; call before the disks are closed. */
   drain(): Promise<void>
+  /**
+   * State and memory of now; call between two slices. Disk requests under way are recorded and start again in the restored
+   * machine; `drain` first where the disks themselves are captured too.
+   */
+  capture(): MachineCapture
+  /** Of a restored machine: memory that is on disk still. */
+  readonly lazyRam: LazyRam | undefined
   figures(): MachineFigures
   /** Readable one-page state for crash reports: registers, mode, last exits. */
   describe(): string

@@ -23,6 +23,9 @@ export const Frame = {
   ZERO: 1 << 6,
 } as const
 
+/** Before such a page is read or written, the host has work to do: see `PhysicalRam`. */
+export const READ_SLOW_MASK = Frame.ABSENT
+
 /** With any of these a page gets no write tag in a TLB. */
 export const WRITE_SLOW_MASK = Frame.ABSENT | Frame.SHARED | Frame.ROM | Frame.CODE
 const OFFSET_MASK = 0xffff_f000
@@ -65,15 +68,35 @@ export class FrameTable {
     this.entries[page] &= ~flags
   }
 
+  /** Replaces all flags of a page. */
+  resetFlags(page: number, flags: number): void {
+    this.entries[page] = (this.entries[page] & OFFSET_MASK) | flags
+  }
+
+  /** Sets flags on every page for which all of `has` and none of `hasNot` are set. */
+  markAll(flags: number, has: number, hasNot: number): void {
+    const { entries } = this
+    for (let page = 0; page < entries.length; page++) {
+      const entry = entries[page]
+      if ((entry & has) === has && (entry & hasNot) === 0) entries[page] = entry | flags
+    }
+  }
+
+  /** Clears flags on every page. */
+  clearAll(flags: number): void {
+    const { entries } = this
+    for (let page = 0; page < entries.length; page++) entries[page] &= ~flags
+  }
+
   /** Notes a write: the page is dirty and no longer known to be zero. */
   markWritten(page: number): void {
     this.entries[page] = (this.entries[page] | Frame.DIRTY) & ~Frame.ZERO
   }
 
-  /** Pages that were ever written, in bytes: what the machine really needs of the host. */
+  /** Pages that were ever written and are not on disk still, in bytes: what the machine really needs of the host. */
   touchedBytes(): number {
     let touched = 0
-    for (let page = 0; page < this.pageCount; page++) if ((this.entries[page] & Frame.ZERO) === 0) touched++
+    for (let page = 0; page < this.pageCount; page++) if ((this.entries[page] & (Frame.ZERO | Frame.ABSENT)) === 0) touched++
     return touched * PAGE_SIZE
   }
 }

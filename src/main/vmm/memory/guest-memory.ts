@@ -8,10 +8,18 @@ import { Frame, FrameTable, PAGE_SHIFT, PAGE_SIZE } from './frame-table'
 /** What must happen before bytes of a code page change: `offset` within the page, `length` within the page. */
 export type CodeWriteListener = (page: number, offset: number, length: number) => void
 
+/** Brings the contents of an ABSENT page (and maybe its neighbours) and clears the flag. Throws where it cannot. */
+export type PageLoader = (page: number) => void
+
+/** Called before the first write to a SHARED page: keeps the old contents and clears the flag. */
+export type SharedWriteListener = (page: number) => void
+
 export class PhysicalRam implements GuestMemory {
-  private readonly bytes: Uint8Array
+  readonly bytes: Uint8Array
   private readonly view: DataView
   private onCodeWrite: CodeWriteListener = () => undefined
+  private loadPage: PageLoader = (page) => this.frames.clearFlags(page, Frame.ABSENT)
+  private onSharedWrite: SharedWriteListener = (page) => this.frames.clearFlags(page, Frame.SHARED)
 
   constructor(buffer: ArrayBufferLike, readonly frames: FrameTable) {
     this.bytes = new Uint8Array(buffer)
@@ -20,6 +28,22 @@ export class PhysicalRam implements GuestMemory {
 
   setCodeWriteListener(listener: CodeWriteListener): void {
     this.onCodeWrite = listener
+  }
+
+  setPageLoader(loader: PageLoader): void {
+    this.loadPage = loader
+  }
+
+  setSharedWriteListener(listener: SharedWriteListener): void {
+    this.onSharedWrite = listener
+  }
+
+  /** Entry of a page whose bytes are needed now: brings them in where they are on disk still. 0 where there is no RAM. */
+  presentEntry(page: number): number {
+    const entry = this.frames.entry(page)
+    if ((entry & Frame.ABSENT) === 0) return entry
+    this.loadPage(page)
+    return this.frames.entry(page)
   }
 
   isRam(gpa: number, length: number): boolean {
@@ -33,15 +57,19 @@ export class PhysicalRam implements GuestMemory {
   /** Host offset for reading at `gpa`, or -1 where there is no RAM. The bytes up to the page's end are contiguous. */
   hostForRead(gpa: number): number {
     const page = Math.floor(gpa / PAGE_SIZE)
-    if ((this.frames.entry(page) & Frame.PRESENT) === 0) return -1
+    if ((this.presentEntry(page) & Frame.PRESENT) === 0) return -1
     return this.frames.hostOffset(page) + (gpa % PAGE_SIZE)
   }
 
-  /** As hostForRead, for a write of `length` bytes within the page: marks it dirty, drops code decoded from those bytes. -1: not writable RAM. */
+  /**
+   * As hostForRead, for a write of `length` bytes within the page: marks it dirty, keeps its old contents where a capture wants
+   * them, drops code decoded from those bytes. -1: not writable RAM.
+   */
   hostForWrite(gpa: number, length: number): number {
     const page = Math.floor(gpa / PAGE_SIZE)
-    const entry = this.frames.entry(page)
+    const entry = this.presentEntry(page)
     if ((entry & Frame.PRESENT) === 0 || (entry & Frame.ROM) !== 0) return -1
+    if ((entry & Frame.SHARED) !== 0) this.onSharedWrite(page)
     this.frames.markWritten(page)
     const offset = gpa % PAGE_SIZE
     if ((entry & Frame.CODE) !== 0) this.onCodeWrite(page, offset, length)

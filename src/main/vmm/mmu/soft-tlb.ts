@@ -110,6 +110,19 @@ export class SoftTlb {
     }
   }
 
+  /** Host offsets of the frames with an entry: what the guest used last. */
+  cachedFrames(): number[] {
+    const frames = new Set<number>()
+    for (let view = 0; view < TLB_VIEWS; view++) {
+      for (let i = 0; i < this.usedCount[view]; i++) {
+        const word = (this.viewBase(view) + this.used[view][i] * TLB_ENTRY_SIZE) >> 2
+        const tag = this.words[word + TlbEntry.readTag / 4]
+        if (tag !== EMPTY_LO) frames.add((tag + this.words[word + TlbEntry.addend / 4]) >>> 0)
+      }
+    }
+    return [...frames]
+  }
+
   private slotWord(view: number, lo: number): number {
     return (this.viewBase(view) + (((lo >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_SIZE)) >> 2
   }
@@ -144,7 +157,7 @@ export class SoftTlb {
     }
     this.gpa = walker.gpaPage + (lo & 0xfff)
     const page = walker.gpaPage / PAGE_SIZE
-    const entry = this.ram.frames.entry(page)
+    const entry = this.ram.presentEntry(page)
     if ((entry & Frame.PRESENT) === 0) return Translation.MMIO
     if (write && (entry & Frame.ROM) !== 0) return Translation.MMIO
     if (write && (entry & WRITE_SLOW_MASK) === 0) this.ram.frames.markWritten(page)

@@ -107,6 +107,17 @@ export class PageWalker {
     return true
   }
 
+  /** The PDPTE registers as halves and the CR3 they were loaded for; undefined where they hold nothing. */
+  pdpteRegisters(): { readonly cr3: number; readonly halves: readonly number[] } | undefined {
+    return this.pdptesFor < 0 ? undefined : { cr3: this.pdptesFor, halves: [...this.pdptes] }
+  }
+
+  /** Puts back what `pdpteRegisters` told. */
+  restorePdptes(cr3: number, halves: readonly number[]): void {
+    this.pdptes.set(halves)
+    this.pdptesFor = cr3
+  }
+
   /** After the machine's state was replaced: the registers are read again at the next walk. */
   forgetPdptes(): void {
     this.pdptesFor = -1

@@ -1,5 +1,6 @@
 /** Time-stamp counter: constant rate, derived from the machine's clock, never stepping back. */
-import type { VirtualClock } from '../bus/types'
+import type { DeviceState, VirtualClock } from '../bus/types'
+import { VmmError } from '../errors'
 
 export class TimeStampCounter {
   private offset = 0n
@@ -20,6 +21,16 @@ export class TimeStampCounter {
     if (value < this.latest && this.latest - value < this.khz) return this.latest
     this.latest = value
     return value
+  }
+
+  save(): DeviceState {
+    return { offset: BigInt.asUintN(64, this.offset) }
+  }
+
+  restore({ offset }: DeviceState): void {
+    if (typeof offset !== 'bigint') throw new VmmError('bad-state', 'tsc: offset must be an integer')
+    this.offset = offset
+    this.latest = 0n
   }
 
   write(value: bigint): void {

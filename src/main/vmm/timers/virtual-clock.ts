@@ -1,5 +1,6 @@
 /** The machine's time: host monotonic time less the pauses, or executed instructions in deterministic mode. */
-import type { Timer, VirtualClock } from '../bus/types'
+import type { DeviceState, Timer, VirtualClock } from '../bus/types'
+import { VmmError } from '../errors'
 import type { HostClock } from '../ports'
 
 class ClockTimer implements Timer {
@@ -18,15 +19,13 @@ class ClockTimer implements Timer {
   }
 }
 
-export interface ClockState { readonly nowNs: number; readonly wallOffsetMs: number }
-
 export class MachineClock implements VirtualClock {
   private readonly timers: ClockTimer[] = []
   /** Host time that corresponds to machine time 0. */
   private origin: number
   /** Machine time while paused. */
   private pausedAt: number | undefined = 0
-  private readonly bootWallMs: number
+  private bootWallMs: number
   private nextCached: number | undefined
 
   /** @param counted time source of deterministic mode: nanoseconds made of executed instructions */
@@ -53,6 +52,20 @@ export class MachineClock implements VirtualClock {
     if (this.pausedAt === undefined) return
     this.origin = this.host.monotonicNs() - this.pausedAt
     this.pausedAt = undefined
+  }
+
+  save(): DeviceState {
+    return { nowNs: this.nowNs(), bootWallMs: this.bootWallMs }
+  }
+
+  /**
+   * Machine time goes on where it stood: timers, time-stamp counter and kvmclock see no jump. Wall time is the host's, so the
+   * RTC has caught up when the guest reads it. In deterministic mode the instruction count brings `nowNs` back.
+   */
+  restore({ nowNs, bootWallMs }: DeviceState): void {
+    if (typeof nowNs !== 'number' || typeof bootWallMs !== 'number' || !(nowNs >= 0)) throw new VmmError('bad-state', 'clock: nowNs and bootWallMs must be numbers')
+    this.pausedAt = nowNs
+    this.bootWallMs = bootWallMs
   }
 
   createTimer(fire: () => void): Timer {

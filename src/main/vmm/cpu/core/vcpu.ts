@@ -83,7 +83,7 @@ export class Vcpu implements CpuContext {
     instructions: 0, exceptions: 0, interrupts: 0, exits: { SLICE: 0, LOOKUP: 0, FAULT: 0, RESYNC: 0 }, unimplemented: new Map(),
   }
   readonly cache: DecodeCache
-  private readonly walker: PageWalker
+  readonly walker: PageWalker
   private readonly enter: EnterFunction
   private readonly words: Int32Array
   private readonly bytes: Uint8Array

@@ -1,6 +1,7 @@
 /** The model-specific registers, as data. Intel SDM vol. 4; AMD APM vol. 2, appendix A. */
 import { isCanonical } from '../../mmu/segment'
 import type { CpuContext } from '../core/context'
+import type { CpuState } from '../state/access'
 import { Seg, type FieldName } from '../state/layout'
 
 export const Msr = {
@@ -144,6 +145,26 @@ export const MSR_TABLE: ReadonlyMap<number, MsrEntry> = new Map<number, MsrEntry
   [0xc001_0114, constant(0x10n)],
   ...STORED.map(([index, reset, valid], i) => [index, stored(FIRST_STORED_SLOT + i, reset, valid)] as const),
 ])
+
+/** Registers that only keep what is written, with their values: for saved states. */
+export function storedMsrs(state: CpuState): [index: number, value: bigint][] {
+  return [
+    [Msr.TSC_ADJUST, state.get64('msrStore', SLOT_TSC_ADJUST)],
+    ...STORED.map(([index, reset], i): [number, bigint] => [index, state.get64('msrStore', FIRST_STORED_SLOT + i) ^ reset]),
+  ]
+}
+
+/** Puts one of them back, without the effects of a WRMSR. False: there is no such register. */
+export function restoreStoredMsr(state: CpuState, index: number, value: bigint): boolean {
+  if (index === Msr.TSC_ADJUST) {
+    state.set64('msrStore', value, SLOT_TSC_ADJUST)
+    return true
+  }
+  const i = STORED.findIndex(([stored]) => stored === index)
+  if (i < 0) return false
+  state.set64('msrStore', value ^ STORED[i][1], FIRST_STORED_SLOT + i)
+  return true
+}
 
 /** Registers that exist only with long mode. */
 const LONG_MODE_ONLY: ReadonlySet<number> = new Set([
