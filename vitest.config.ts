@@ -12,6 +12,7 @@ export default defineConfig({
       node('unit', ['src/main/**/*.test.ts', 'src/preload/**/*.test.ts', 'scripts/**/*.test.ts']),
       { plugins: [vue()], resolve: { alias }, test: { name: 'renderer', include: ['src/renderer/**/*.test.ts'], environment: 'happy-dom' as const } },
       node('isa', ['tests/isa/**/*.test.ts', 'tests/differential/**/*.test.ts'], 600_000),
+      node('system', ['tests/system/**/*.test.ts'], 300_000),
       node('devices', ['tests/devices/**/*.test.ts'], 60_000),
       node('state', ['tests/state/**/*.test.ts'], 300_000),
       node('services', ['tests/services/**/*.test.ts'], 120_000),

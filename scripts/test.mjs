@@ -6,8 +6,8 @@ import { ensureNpmPackages } from './setup/npm.mjs'
 import { TEST_PACKAGES, ensureSystemPackages } from './setup/packages.mjs'
 import { root, say } from './setup/run.mjs'
 
-const SUITES = ['unit', 'renderer', 'isa', 'devices', 'state', 'services', 'boot', 'e2e', 'fuzz']
-const ROOTS = { unit: 'src', renderer: 'src/renderer', isa: 'tests', devices: 'tests/devices', state: 'tests/state', services: 'tests/services', boot: 'tests/boot', e2e: 'tests/e2e', fuzz: 'tests/fuzz' }
+const SUITES = ['unit', 'renderer', 'isa', 'system', 'devices', 'state', 'services', 'boot', 'e2e', 'fuzz']
+const ROOTS = { unit: 'src', renderer: 'src/renderer', isa: 'tests', system: 'tests/system', devices: 'tests/devices', state: 'tests/state', services: 'tests/services', boot: 'tests/boot', e2e: 'tests/e2e', fuzz: 'tests/fuzz' }
 
 function hasTests(dir) {
   if (!existsSync(dir)) return false

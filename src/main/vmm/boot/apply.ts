@@ -1,4 +1,5 @@
 /** Puts a CPU into the state a boot loader hands over. */
+import { SIGNATURE } from '../cpu/cpuid/profiles'
 import type { CpuState } from '../cpu/state/access'
 import { unpackRflags } from '../cpu/state/flags'
 import { Gpr, Seg } from '../cpu/state/layout'
@@ -33,7 +34,7 @@ export function powerOnState(state: CpuState): void {
   state.set64('rip', 0xfff0n)
   state.set('gdtrLimit', 0xffff)
   state.set('idtrLimit', 0xffff)
-  state.setGpr(Gpr.RDX, 0x0080_0f12n)
+  state.setGpr(Gpr.RDX, BigInt(SIGNATURE))
 }
 
 function loadFlat(state: CpuState, seg: number, selector: number, attr: number): void {

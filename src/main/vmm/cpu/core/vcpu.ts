@@ -89,6 +89,8 @@ export class Vcpu implements CpuContext {
   private readonly bytes: Uint8Array
   /** Mode keys that own a code lookup set, by set number; 0 = free. */
   private readonly codeSets: number[] = new Array<number>(CODE_TLB_SETS).fill(-1)
+  /** Limit of the code segment each set was filled under; -1: 4 GiB or none. */
+  private readonly codeSetLimits: number[] = new Array<number>(CODE_TLB_SETS).fill(-1)
   private nextCodeSet = 0
   private readonly crossing = new Uint8Array(2 * LONGEST_INSN)
   /** Instructions granted but put aside by `requestExit`. */
@@ -216,6 +218,12 @@ export class Vcpu implements CpuContext {
       this.codeSets[set] = modeKey
       this.clearCodeSet(set)
     }
+    // What was entered under a larger limit must not be found under a smaller one.
+    const limit = (modeKey & (Mode.CODE64 | Mode.FLAT)) !== 0 ? -1 : this.state.get('segLimit', Seg.CS)
+    if (this.codeSetLimits[set] !== limit) {
+      this.codeSetLimits[set] = limit
+      this.clearCodeSet(set)
+    }
     return this.options.layout.codeTlb + set * CODE_TLB_BYTES
   }
 
@@ -264,18 +272,41 @@ export class Vcpu implements CpuContext {
     if ((modeKey & Mode.CODE64) === 0 && (state.hi('rip') !== 0 || state.lo('rip') > state.get('segLimit', Seg.CS))) throw new CpuFault(Vector.GP, 0)
     const [lo, hi] = this.linearRip()
     const gpa = this.fetchGpa(lo, hi)
+    const partial = this.limitInPage(state.lo('rip'))
+    const key = partial ? modeKey | Mode.SINGLE_STEP : modeKey
     state.setLoHi('blockRip', state.lo('rip'), state.hi('rip'))
     const checked = (modeKey & Mode.CODE64) === 0
     const host = this.options.ram.hostForRead(gpa)
-    if (host < 0) return this.resolveOutsideRam(gpa, modeKey, checked)
+    if (host < 0) return this.resolveOutsideRam(gpa, key, checked)
+    if (partial) this.checkLength(this.bytes, host)
     const offset = gpa % PAGE_SIZE
-    const code = cache.page((gpa - offset) / PAGE_SIZE, modeKey)
-    if (modeKey === state.get('modeKey')) this.enterCodeLookup(lo, hi, code.map)
+    const code = cache.page((gpa - offset) / PAGE_SIZE, key)
+    if (key === state.get('modeKey')) this.enterCodeLookup(lo, hi, code.map)
     const known = cache.recordAt(code, offset)
     if (known !== 0) return known
     this.protectCode(code.page, host - offset)
     const record = cache.decodeBlock(code, host - offset, offset, this.bytes, checked)
     return record === 'crosses' ? this.resolveCrossing(lo, hi, code, host, checked) : record
+  }
+
+  /**
+   * Does the code segment end within the page that holds this offset? Such pages are run one instruction at a time and
+   * never entered in the lookup, so that every instruction is held to the limit; all other code need not look at it.
+   * @param rip offset within the code segment
+   */
+  private limitInPage(rip: number): boolean {
+    const { state } = this
+    if ((state.get('modeKey') & (Mode.CODE64 | Mode.FLAT)) !== 0) return false
+    const last = rip + PAGE_SIZE - 1 - ((rip + state.lo('codeBase')) & (PAGE_SIZE - 1))
+    return last > state.get('segLimit', Seg.CS)
+  }
+
+  /** The whole instruction must lie within the code segment. SDM vol. 3, 5.3. @throws CpuFault #GP(0) */
+  private checkLength(code: Uint8Array, at: number): void {
+    const room = this.state.get('segLimit', Seg.CS) - this.state.lo('rip') + 1
+    if (room >= LONGEST_INSN) return
+    const result = this.options.decode(code, at, room, this.state.get('modeKey'))
+    if (!result.ok && result.kind === 'truncated') throw new CpuFault(Vector.GP, 0)
   }
 
   /** From now on writes to the frame are noticed. */
@@ -303,7 +334,9 @@ export class Vcpu implements CpuContext {
     const host2 = this.options.ram.hostForRead(page2 * PAGE_SIZE)
     if (host2 < 0) crossing.fill(0xff, first)
     else crossing.set(this.bytes.subarray(host2, host2 + LONGEST_INSN), first)
-    if (host2 < 0) return this.cache.decodeOnce(crossing, first + LONGEST_INSN, code.modeKey, checked)
+    const limited = this.limitInPage(this.state.lo('rip') + first)
+    if (limited) this.checkLength(crossing, 0)
+    if (host2 < 0 || limited) return this.cache.decodeOnce(crossing, first + LONGEST_INSN, code.modeKey, checked)
     this.protectCode(page2, host2)
     return this.cache.decodeCrossing(code, offset, crossing, page2, checked)
   }
@@ -321,7 +354,8 @@ export class Vcpu implements CpuContext {
       // A guard is always the head of its block.
       this.state.setLoHi('rip', this.state.lo('blockRip'), this.state.hi('blockRip'))
       const [lo, hi] = this.linearRip()
-      if (this.secondPage(lo, hi) === this.cache.secondPage(rec)) return 0
+      const limited = this.limitInPage(this.state.lo('rip') + PAGE_SIZE - (lo & (PAGE_SIZE - 1)))
+      if (this.secondPage(lo, hi) === this.cache.secondPage(rec) && !limited) return 0
       this.cache.dropCrossing(rec)
       return 2
     } catch (error) {

@@ -15,7 +15,7 @@ export interface CpuProfile {
  * AMD family 1Ah. The vendor keeps Linux from page-table isolation; the family is behind those that need return thunks
  * against Retbleed, which would make every RET of the guest's kernel an indirect jump.
  */
-const SIGNATURE = 0x00b0_0f21
+export const SIGNATURE = 0x00b0_0f21
 const BRAND = 'Nestbox Virtual CPU'
 
 const COMMON: readonly FeatureName[] = [

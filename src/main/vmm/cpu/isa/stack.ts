@@ -77,6 +77,8 @@ const enter: Meaning = (e, { size }) => {
   const level = e.and(e.zext(e.operand(1), 32), e.const(32, 31))
   const start = e.reg(Gpr.RSP, 64)
   const frame = stackAt(e, start, -bytes)
+  // The frame pointer is the whole of ESP, also where the stack uses SP alone.
+  const framePointer = e.or(e.and(start, e.not(e.field('stackMask'))), frame)
   e.store(e.memSeg(Seg.SS, frame), e.reg(Gpr.RBP, width))
   const at = e.variable(64, frame)
   const left = e.variable(32, level)
@@ -91,13 +93,13 @@ const enter: Meaning = (e, { size }) => {
       e.store(e.memSeg(Seg.SS, at.get()), copied)
     })
     at.set(stackAt(e, at.get(), -bytes))
-    e.store(e.memSeg(Seg.SS, at.get()), e.trunc(frame, width))
+    e.store(e.memSeg(Seg.SS, at.get()), e.trunc(framePointer, width))
   })
   const end = e.and(e.sub(at.get(), e.zext(e.operand(0), 64)), e.field('stackMask'))
   // The final stack pointer must be writable, or the instruction faults.
   e.update(width, e.memSeg(Seg.SS, end), (old) => old)
   setStack(e, end)
-  e.setReg(Gpr.RBP, e.trunc(frame, width))
+  e.setReg(Gpr.RBP, e.trunc(framePointer, width))
 }
 
 const leave: Meaning = (e, { size }) => {

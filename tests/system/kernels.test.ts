@@ -1,0 +1,52 @@
+/**
+ * Bare-metal kernels, assembled now, run on our processor and under QEMU's translator: what they write must be equal.
+ * NESTBOX_TEST_TIER limits our tiers. Where QEMU strays from the manual, the manual counts (`deviations.ts`).
+ */
+import { afterAll, describe, expect, it } from 'vitest'
+import { DEVIATIONS } from './deviations'
+import { Workshop } from './qemu'
+import { powerOnSignature, runKernel } from './rig'
+
+const KERNELS = ['segments']
+
+const shop = new Workshop()
+afterAll(() => shop.close())
+
+const nameOf = (line: string): string => line.split(': ', 1)[0]
+
+/** A line by the manual: `name |result|section: what came`. */
+function manualResult(line: string): { result: string; came: string } | undefined {
+  const match = /\|(.*?)\|[^:]*: (.*)$/.exec(line)
+  return match ? { result: match[1], came: match[2] } : undefined
+}
+
+/** Differences of our lines from QEMU's, or from the manual where QEMU does not follow it. */
+function differences(kernel: string, ours: string, theirs: string): string[] {
+  const mine = ours.split('\n')
+  const reference = theirs.split('\n')
+  const known = new Map(DEVIATIONS.filter((d) => d.kernel === kernel).map((d) => [d.line, d.expected]))
+  const found: string[] = []
+  for (let i = 0; i < Math.max(mine.length, reference.length); i++) {
+    const line = mine[i] ?? ''
+    const manual = manualResult(line)
+    const expected = known.get(nameOf(line)) ?? reference[i]
+    if (manual ? !manual.came.startsWith(manual.result) : line !== expected) found.push(`ours:     ${line}\nexpected: ${manual ? manual.result : expected}`)
+  }
+  return found
+}
+
+describe.each(KERNELS)('%s', (name) => {
+  it('does what QEMU does, or the manual', () => {
+    const kernel = shop.assemble(name)
+    const theirs = shop.runQemu(kernel, name)
+    const ours = runKernel(kernel.image)
+    expect(differences(name, ours.log, theirs).slice(0, 20)).toEqual([])
+    expect(ours.log.split('\n').length).toBe(theirs.split('\n').length)
+    expect(ours.log).toMatch(/\nexit\n$/)
+  })
+})
+
+it('power-on EDX is the signature CPUID tells', () => {
+  const { edx, cpuid } = powerOnSignature()
+  expect(edx).toBe(cpuid)
+})

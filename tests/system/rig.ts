@@ -1,0 +1,128 @@
+/** A bare PC for test kernels: one CPU with PIC and PIT, a debug port that keeps what it hears, a port that ends the run. */
+import { powerOnState } from '../../src/main/vmm/boot/apply'
+import { Vcpu } from '../../src/main/vmm/cpu/core/vcpu'
+import { createCpuModel } from '../../src/main/vmm/cpu/cpuid'
+import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
+import { TripleFault } from '../../src/main/vmm/cpu/events/deliver'
+import { TestPlatform } from '../../src/main/vmm/cpu/helpers/system/test-cpu'
+import { buildInterpreter, numberHandlers, PSEUDO_SLOTS } from '../../src/main/vmm/cpu/interp/builder'
+import { isaRows } from '../../src/main/vmm/cpu/isa'
+import { Gpr, Seg } from '../../src/main/vmm/cpu/state/layout'
+import { planLinearMemory } from '../../src/main/vmm/machine/linear-layout'
+import { FrameTable } from '../../src/main/vmm/memory/frame-table'
+import { PhysicalRam } from '../../src/main/vmm/memory/guest-memory'
+import type { WasmEngine } from '../../src/main/vmm/ports'
+import { Bench } from '../devices/platform-bench'
+
+export const KERNEL_AT = 0x8000
+export const MEMORY_MIB = 16
+const PORT_LOG = 0xe9
+const PORT_EXIT = 0xf4
+const SLICE = 100_000
+/** A run that takes longer than this has gone astray; the largest kernel needs a tenth of it. */
+const MAX_SLICES = 400
+
+/** Highest tier the CPU may use: all there are, unless NESTBOX_TEST_TIER says less. */
+export const TIER_LIMIT = process.env.NESTBOX_TEST_TIER === undefined ? undefined : Number(process.env.NESTBOX_TEST_TIER)
+
+const wasm: WasmEngine = {
+  createMemory: (pages) => new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) as unknown as { buffer: SharedArrayBuffer },
+  createTable: (initial) => new WebAssembly.Table({ initial, element: 'anyfunc' }),
+  compile: (bytes) => new WebAssembly.Module(bytes as BufferSource),
+  instantiate: (module, imports) => new WebAssembly.Instance(module as WebAssembly.Module, imports as WebAssembly.Imports),
+}
+
+class RigPlatform extends TestPlatform {
+  readonly said: number[] = []
+  exited = false
+
+  constructor(private readonly bench: Bench, private readonly onExit: () => void) {
+    super()
+  }
+
+  override portIn(port: number, size: 1 | 2 | 4): number {
+    return this.bench.io.read(port, size)
+  }
+
+  override portOut(port: number, size: 1 | 2 | 4, value: number): void {
+    if (port === PORT_LOG) this.said.push(value & 0xff)
+    else if (port === PORT_EXIT) {
+      this.exited = true
+      this.onExit()
+    } else this.bench.io.write(port, size, value)
+  }
+
+  log(): string {
+    return new TextDecoder('latin1').decode(Uint8Array.from(this.said))
+  }
+}
+
+export interface RigRun {
+  /** What the kernel wrote, then `exit`, or why the machine stopped otherwise. */
+  readonly log: string
+  readonly instructions: number
+}
+
+/** Interpreter modules are built once for all runs of a worker. */
+function createInterpreter(): () => { module: unknown; helpers: ReturnType<typeof buildInterpreter>['helpers'] } {
+  let made: { module: unknown; helpers: ReturnType<typeof buildInterpreter>['helpers'] } | undefined
+  return () => {
+    if (made) return made
+    const { bytes, helpers } = buildInterpreter(isaRows)
+    return (made = { module: wasm.compile(bytes), helpers })
+  }
+}
+
+const interpreter = createInterpreter()
+
+function createCpu(bench: Bench): { cpu: Vcpu; platform: RigPlatform; ram: PhysicalRam; framesBase: number } {
+  const layout = planLinearMemory(MEMORY_MIB)
+  const memory = wasm.createMemory(layout.wasmPages)
+  const ram = new PhysicalRam(memory.buffer, new FrameTable(memory.buffer, layout.frames))
+  const handlers = numberHandlers(isaRows)
+  const model = createCpuModel('nestbox64', { tscKHz: 1_000_000, apicId: 0, cpuCount: 1 })
+  const platform = new RigPlatform(bench, () => cpu.requestExit())
+  const cpu: Vcpu = new Vcpu({
+    memory, layout: layout.vcpu, ram, mmio: bench.mmio, platform, model, wasm, interrupts: bench.interrupts,
+    decode: createDecoder(isaRows, (name) => model.has(name)),
+    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, tableSize: handlers.size, interpreter: interpreter(),
+  })
+  ram.setCodeWriteListener((page, offset, length) => cpu.codeWritten(page, offset, length))
+  return { cpu, platform, ram, framesBase: layout.frames.framesBase }
+}
+
+/** As `kernels/boot.asm` leaves the processor: real mode, at 0:8000. */
+function enterKernel({ state }: Vcpu): void {
+  powerOnState(state)
+  state.set('segSelector', 0, Seg.CS)
+  state.set64('segBase', 0n, Seg.CS)
+  state.set64('rip', BigInt(KERNEL_AT))
+}
+
+/** Runs a flat image until it writes to the exit port or cannot go on. */
+export function runKernel(image: Uint8Array): RigRun {
+  const bench = new Bench()
+  const { cpu, platform, ram } = createCpu(bench)
+  ram.write(KERNEL_AT, image)
+  enterKernel(cpu)
+  cpu.afterReset()
+  let end = 'astray'
+  try {
+    for (let i = 0; i < MAX_SLICES && !platform.exited; i++) {
+      if (cpu.run(SLICE) === 'halted' && !platform.exited) bench.time.advance(1_000_000)
+      else bench.time.advance(100_000)
+    }
+    if (platform.exited) end = 'exit'
+  } catch (error) {
+    if (!(error instanceof TripleFault)) throw error
+    end = 'triple fault'
+  }
+  return { log: `${platform.log()}${end}\n`, instructions: cpu.counters.instructions }
+}
+
+/** Power-on EDX is the processor's signature: here for the test that compares it with CPUID. */
+export function powerOnSignature(): { edx: number; cpuid: number } {
+  const { cpu } = createCpu(new Bench())
+  powerOnState(cpu.state)
+  return { edx: cpu.state.lo('gpr', Gpr.RDX), cpuid: cpu.model.cpuid(1, 0, cpu.state).eax }
+}
