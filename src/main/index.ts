@@ -20,12 +20,13 @@ async function start(): Promise<void> {
     })
     new Desktop({
       words,
-      background: { running: () => manager.runningCount(), shutdown: () => manager.shutdown() },
+      background: { running: () => manager.runningCount(), shutdown: () => manager.shutdown('suspend') },
       preload: join(__dirname, '../preload/index.cjs'),
       rendererRoot: join(__dirname, '../renderer'),
       resources: join(app.getAppPath(), 'resources'),
       onWindow: (window) => transport.add(window.webContents),
     }).open()
+    void manager.resumeSuspended()
   } catch (error) {
     dialog.showErrorBox(words.startFailedTitle, error instanceof Error ? error.message : String(error))
     app.exit(1)

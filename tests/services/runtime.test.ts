@@ -27,12 +27,12 @@ describe('machine runtime', () => {
     states = []
     consoles = new ConsoleHub(() => join(dir, 'logs'), () => undefined)
     runtime = new MachineRuntime({
-      entry, consoles, onStateChanged: (id) => states.push(runtime.status(id).state), onFigures: () => undefined,
+      entry, consoles, onStateChanged: (id) => states.push(runtime.status(id).state), onFigures: () => undefined, savedState: () => undefined,
     })
   })
 
   afterEach(async () => {
-    await runtime.shutdown()
+    await runtime.shutdown('stop')
     rmSync(dir, { recursive: true, force: true })
   })
 

@@ -2,10 +2,11 @@
 import { randomUUID } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { NodeClock, NodeEntropy, NodeWasmEngine, openRawDisk, type RawDisk } from '../host'
-import { createMachine, type Machine, type MachineConfig, type StopReason } from '../vmm/machine'
+import { createMachine, type Machine, type MachineConfig } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import type { CharBackend, Logger } from '../vmm/ports'
 import { MachineLoop } from '../vm-host/loop'
+import type { HostStop } from '../vm-host/protocol'
 import { ExitCode } from './exit-codes'
 
 export interface RunOptions {
@@ -104,7 +105,7 @@ async function buildConfig(options: RunOptions, disks: readonly RawDisk[]): Prom
   }
 }
 
-function exitCodeOf(reason: StopReason): number {
+function exitCodeOf(reason: HostStop): number {
   switch (reason.kind) {
     case 'power-off': return ExitCode.OK
     case 'reset': return ExitCode.RESET
@@ -113,7 +114,7 @@ function exitCodeOf(reason: StopReason): number {
   }
 }
 
-function report(reason: StopReason, machine: Machine): void {
+function report(reason: HostStop, machine: Machine): void {
   if (reason.kind === 'triple-fault') process.stderr.write(`\nnestbox: the guest crashed (${reason.detail})\n${machine.describe()}\n`)
   if (reason.kind === 'error') process.stderr.write(`\nnestbox: ${reason.code}: ${reason.message}\n${machine.describe()}\n`)
 }

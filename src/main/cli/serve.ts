@@ -23,7 +23,7 @@ function endOf(manager: OpenedManager): Promise<{ code: number; reason?: string 
 
 async function finish(manager: OpenedManager, end: { code: number; reason?: string }): Promise<void> {
   if (end.reason) process.stderr.write(`nestbox: ${end.reason}\n`)
-  await manager.shutdown()
+  await manager.shutdown('suspend')
   process.exitCode = end.code
 }
 
@@ -42,7 +42,8 @@ async function serve({ port, token, json }: ServeOptions): Promise<void> {
   try {
     const web = await WebServer.listen({ endpoint: manager, root: outFile('renderer'), port: number, ...(token === undefined ? {} : { token }) })
     if (json) printJson({ url: web.address, pid: process.pid, joined: !manager.isLocal })
-    else say(false, `${web.address}\nWhoever has this address commands your machines. Ctrl-C ends ${manager.isLocal ? 'the server and its machines' : 'the server; the machines go on'}.`)
+    else say(false, `${web.address}\nWhoever has this address commands your machines. Ctrl-C ends ${manager.isLocal ? 'the server and suspends its machines' : 'the server; the machines go on'}.`)
+    void manager.resumeSuspended()
     const end = await ending
     await web.close()
     await finish(manager, end)
@@ -97,7 +98,7 @@ async function stopManager({ json }: { json?: boolean }): Promise<void> {
   // The library is free only when its lock is.
   while (await readHolder(defaultHome()) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50))
   if (json) printJson({ stopped: true, pid })
-  else say(false, 'The manager and its machines are stopped.')
+  else say(false, 'The manager is stopped, its machines are suspended.')
 }
 
 export function addServeCommands(program: Command): void {
@@ -108,5 +109,5 @@ export function addServeCommands(program: Command): void {
   const manager = program.command('manager').description('the background process that runs machines; commands start it where it is needed')
     .option('--idle-exit <seconds>', 'end when nothing ran and nobody asked for so long').action(runManager)
   manager.command('status').description('whether it runs').option('--json', 'print JSON').action(status)
-  manager.command('stop').description('stop all machines and the manager').option('--json', 'print JSON').action(stopManager)
+  manager.command('stop').description('suspend all machines and stop the manager').option('--json', 'print JSON').action(stopManager)
 }

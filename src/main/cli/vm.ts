@@ -12,7 +12,7 @@ import { addSettingsOptions, settingsFrom, type SettingsOptions } from './settin
 
 interface Json { readonly json?: boolean }
 
-const OFF: readonly MachineState[] = ['stopped', 'crashed', 'damaged']
+const OFF: readonly MachineState[] = ['stopped', 'saved', 'crashed', 'damaged']
 
 /** Resolves when the machine's state satisfies the condition. @returns undefined where it did not in time */
 async function waitFor(client: LocalClient, id: string, condition: (machine: Machine) => boolean, timeoutMs: number): Promise<Machine | undefined> {
@@ -155,7 +155,25 @@ async function log(name: string, { json, lines }: Json & { lines: string }): Pro
   for (const { time, level, text } of entries) say(false, `${time} ${level} ${printable(text)}`)
 }
 
-const start = verb('Started', (client, { id }) => client.call('machine.start', { id }))
+async function start(name: string, { json, fresh }: Json & { fresh?: boolean }): Promise<void> {
+  await withManager(async (client) => {
+    const machine = await findMachine(client, name)
+    await client.call('machine.start', { id: machine.id, ...(fresh ? { fresh } : {}) })
+    if (json) printJson(await client.call('machine.get', { id: machine.id }))
+    else say(false, `${machine.state === 'saved' && !fresh ? 'Resumed' : 'Started'} ${machine.name}.`)
+  })
+}
+
+async function suspend(name: string, { json }: Json): Promise<void> {
+  await withManager(async (client) => {
+    const machine = await findMachine(client, name)
+    const saved = await client.call('machine.suspend', { id: machine.id })
+    if (json) printJson({ ...(await client.call('machine.get', { id: machine.id })), saved })
+    else say(false, `Suspended ${machine.name}: ${(saved.fileBytes / 2 ** 20).toFixed(1)} MiB in ${(saved.ms / 1000).toFixed(1)} s.`)
+  })
+}
+
+const discard = verb('Discarded the saved state of', (client, { id }) => client.call('machine.discardSaved', { id }))
 const pause = verb('Paused', (client, { id }) => client.call('machine.pause', { id }))
 const resume = verb('Resumed', (client, { id }) => client.call('machine.resume', { id }))
 const reset = verb('Reset', (client, { id }) => client.call('machine.reset', { id }))
@@ -165,7 +183,9 @@ export function addVmCommands(program: Command): void {
   const command = (text: string, description: string): Command => vm.command(text).description(description).option('--json', 'print JSON')
   command('list', 'all machines').action(list)
   addSettingsOptions(command('create <name>', 'make a machine from a kernel, or from an image').option('--image <id>', "image to make it from, such as 'starter'")).action(create)
-  command('start <name>', 'start a machine').action(start)
+  command('start <name>', 'start a machine, or continue a suspended one').option('--fresh', 'boot it even if it is suspended: the saved state is lost').action(start)
+  command('suspend <name>', 'write a running machine to disk and end it; start continues it').action(suspend)
+  command('discard <name>', 'throw the saved state of a suspended machine away').action(discard)
   command('stop <name>', 'press the power button and wait for the guest to switch itself off')
     .option('--force', 'switch off without asking the guest').option('--timeout <seconds>', 'how long to wait', '60').action(stop)
   command('pause <name>', 'freeze a machine').action(pause)

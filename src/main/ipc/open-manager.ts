@@ -8,7 +8,7 @@ import { RemoteEndpoint } from './remote-endpoint'
 import { socketPath } from './socket-path'
 
 /** What an app or a server needs of a manager, wherever it runs. */
-export interface OpenedManager extends Pick<Manager, 'connect' | 'runningCount' | 'shutdown'> {
+export interface OpenedManager extends Pick<Manager, 'connect' | 'runningCount' | 'shutdown' | 'resumeSuspended'> {
   /** Whether the machines live in this process; else they go on without it. */
   readonly isLocal: boolean
   /** Clients of the local socket; 0 where the manager is another process. */
@@ -40,9 +40,10 @@ async function openLocal(options: ManagerOptions): Promise<OpenedManager> {
       clients: () => server.clients,
       runningCount: () => manager.runningCount(),
       onLost: (listener) => manager.onLost(listener),
-      async shutdown() {
+      resumeSuspended: () => manager.resumeSuspended(),
+      async shutdown(how) {
         // First the machines, so that a client that waits for one hears its end.
-        await manager.shutdown()
+        await manager.shutdown(how)
         await server.close()
       },
     }
@@ -64,6 +65,8 @@ function openRemote(probe: LocalClient, path: string): OpenedManager {
     onLost: (listener) => void probe.closed.then(() => {
       if (!isEnding) listener('The machine manager this process had joined has ended.')
     }),
+    // The holder did that when it started.
+    resumeSuspended: () => Promise.resolve(),
     async shutdown() {
       isEnding = true
       probe.close()

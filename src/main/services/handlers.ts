@@ -12,6 +12,7 @@ import { logFolder, readMachineLog } from './machine-log'
 import type { MachineRuntime, RuntimeStatus } from './runtime'
 import type { Session } from './session'
 import { checkSettings } from './settings-check'
+import { SavedState } from './snapshots/saved-state'
 import type { Tasks } from './tasks'
 import type { MachineRecord } from './types'
 import { VERSION } from './version'
@@ -27,6 +28,8 @@ export interface Services {
   /** Resolves when the machine is in the state, or after a few seconds anyway. */
   readonly reached: (id: string, state: RuntimeStatus['state']) => Promise<void>
   readonly trashChanged: () => void
+  /** Something outside the runtime changed what state a machine is in. */
+  readonly stateChanged: (id: string) => void
 }
 
 /** A call without a result may come from a function without one. */
@@ -79,11 +82,23 @@ async function createMachine({ library, images }: Services, settings: CreatePara
   })
 }
 
+/** A saved machine goes on where it was, unless `fresh`. */
+export async function startMachine(services: Services, id: string, fresh: boolean): Promise<void> {
+  const record = services.library.require(id)
+  requireSound(record)
+  await checkSettings(record.settings)
+  await checkDisksFree(services, record)
+  const saved = new SavedState(record.dir)
+  if (['saved', 'stopped', 'crashed'].includes(services.runtime.status(id).state)) await saved.clearLeftovers()
+  await services.runtime.start({ id, settings: record.settings, logDir: logFolder(record.dir) }, fresh)
+  await saved.clearResume()
+}
+
 async function deleteMachine(services: Services, id: string): Promise<TrashItem> {
   const { library, runtime, consoles, sessions } = services
   const { settings } = library.require(id)
   const { state } = runtime.status(id)
-  if (state !== 'stopped' && state !== 'crashed') throw new ServiceError('machine-busy', `The machine '${settings.name}' is ${state}. Stop it first.`, { state })
+  if (state !== 'stopped' && state !== 'crashed' && state !== 'saved') throw new ServiceError('machine-busy', `The machine '${settings.name}' is ${state}. Stop it first.`, { state })
   for (const session of sessions) session.closeConsolesOf(id)
   consoles.release(id)
   const { item } = await library.delete(id)
@@ -91,7 +106,7 @@ async function deleteMachine(services: Services, id: string): Promise<TrashItem>
   return item
 }
 
-function machineHandlers(services: Services): Pick<Handlers, Extract<CallName, `machine.${string}`>> {
+function machineHandlers(services: Services): Omit<Pick<Handlers, Extract<CallName, `machine.${string}`>>, SavedStateCall> {
   const { library, runtime, reached } = services
   const view = (record: MachineRecord): Machine => viewOf(record, runtime.status(record.id))
   const known = (id: string): string => library.require(id).id
@@ -104,13 +119,7 @@ function machineHandlers(services: Services): Pick<Handlers, Extract<CallName, `
       await checkSettings(settings)
       return view(await library.update(id, settings))
     },
-    'machine.start': async ({ id }) => {
-      const record = library.require(id)
-      requireSound(record)
-      await checkSettings(record.settings)
-      await checkDisksFree(services, record)
-      await runtime.start({ id, settings: record.settings, logDir: logFolder(record.dir) })
-    },
+    'machine.start': ({ id, fresh }) => startMachine(services, id, fresh ?? false),
     'machine.pause': async ({ id }) => {
       runtime.pause(known(id))
       await reached(id, 'paused')
@@ -125,6 +134,27 @@ function machineHandlers(services: Services): Pick<Handlers, Extract<CallName, `
     'machine.figures': ({ id }) => runtime.figures(known(id)),
     'machine.log': ({ id, lines }) => readMachineLog(library.require(id).dir, lines ?? LOG_LINES),
     'machine.delete': ({ id }) => deleteMachine(services, id),
+  }
+}
+
+type SavedStateCall = 'machine.suspend' | 'machine.discardSaved'
+
+function savedStateHandlers(services: Services): Pick<Handlers, SavedStateCall> {
+  const { library, runtime, tasks } = services
+  return {
+    'machine.suspend': async ({ id }) => {
+      const { settings } = library.require(id)
+      const { result } = tasks.start('machine.suspend', settings.name, (progress) => runtime.suspend(id, progress))
+      const { pauseMs, ms, fileBytes, memoryBytes } = await result
+      return { pauseMs, ms, fileBytes, memoryBytes }
+    },
+    'machine.discardSaved': async ({ id }) => {
+      const { dir, settings } = library.require(id)
+      const { state } = runtime.status(id)
+      if (state !== 'saved') throw new ServiceError('wrong-state', `The machine '${settings.name}' has no saved state: it is ${state}.`, { state })
+      await new SavedState(dir).discard()
+      services.stateChanged(id)
+    },
   }
 }
 
@@ -161,6 +191,7 @@ export function createHandlers(services: Services): Handlers {
   return {
     'host.info': () => ({ version: VERSION, libraryPath: library.home, cpuProfiles: [...CPU_PROFILE_NAMES], defaults: DEFAULT_SETTINGS, pid: process.pid }),
     ...machineHandlers(services),
+    ...savedStateHandlers(services),
     ...trashHandlers(services),
     ...consoleHandlers(services),
     'image.list': () => images.list(),

@@ -4,13 +4,14 @@ import { join, resolve } from 'node:path'
 import { calls, type CallName, type WireError } from '../../preload/contract'
 import { ConsoleHub } from './console'
 import { ServiceError, toWireError } from './errors'
-import { createHandlers, viewOf, type Services } from './handlers'
+import { createHandlers, startMachine, viewOf, type Services } from './handlers'
 import { Images } from './images'
 import { Library } from './library'
 import { LibraryLock } from './library/lock'
 import { logFolder } from './machine-log'
 import { MachineRuntime, type RuntimeStatus } from './runtime'
 import { Session, type Emit } from './session'
+import { SavedState } from './snapshots/saved-state'
 import { Tasks } from './tasks'
 import { VERSION } from './version'
 
@@ -34,8 +35,10 @@ export interface Manager {
   announce(socket: string): Promise<void>
   /** Calls back when another process took the library over: this one must end. */
   onLost(listener: (reason: string) => void): void
-  /** Stops every machine and gives the library free. */
-  shutdown(): Promise<void>
+  /** Ends every machine and gives the library free. @param how `stop` unless given; suspended machines go on with `resumeSuspended` */
+  shutdown(how?: 'stop' | 'suspend'): Promise<void>
+  /** Starts what the last end of the app suspended. Failures are in the machines' logs; the states are kept. */
+  resumeSuspended(): Promise<void>
 }
 
 export interface ManagerOptions {
@@ -76,6 +79,7 @@ class LocalManager implements Manager {
   private readonly runtime: MachineRuntime
   private readonly consoles: ConsoleHub
   private readonly handlers: ReturnType<typeof createHandlers>
+  private readonly services: Services
   private readonly stateListeners = new Set<(id: string) => void>()
   private readonly figuresSent = new Map<string, number>()
   private ending: Promise<void> | undefined
@@ -87,6 +91,10 @@ class LocalManager implements Manager {
     const consoles = new ConsoleHub(logDir, (id, reason) => console.error(`nestbox: the console log of ${id} cannot be written: ${reason}`))
     this.runtime = new MachineRuntime({
       entry: options.vmHostEntry, consoles,
+      savedState: (id) => {
+        const dir = library.get(id)?.dir
+        return dir === undefined ? undefined : new SavedState(dir)
+      },
       onStateChanged: (id) => this.machineChanged(id),
       onFigures: (id, figures) => {
         const now = Date.now()
@@ -98,12 +106,13 @@ class LocalManager implements Manager {
     library.onDidChange((id) => this.machineChanged(id))
     this.tasks.onDidChange((task) => this.emit('task.changed', task))
     this.consoles = consoles
-    const services: Services = {
+    this.services = {
       library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
       reached: (id, state) => this.reached(id, state),
       trashChanged: () => this.emit('trash.changed', {}),
+      stateChanged: (id) => this.machineChanged(id),
     }
-    this.handlers = createHandlers(services)
+    this.handlers = createHandlers(this.services)
   }
 
   private readonly emit: Emit = (name, payload) => {
@@ -181,14 +190,20 @@ class LocalManager implements Manager {
     this.lost.add(listener)
   }
 
-  shutdown(): Promise<void> {
-    this.ending ??= this.end()
+  async resumeSuspended(): Promise<void> {
+    const ids = this.library.list().filter(({ dir }) => new SavedState(dir).resumesOnStart).map(({ id }) => id)
+    // Nobody asked: a client would hear of the failure, here the machine's log does.
+    await Promise.all(ids.map((id) => startMachine(this.services, id, false).catch(() => undefined)))
+  }
+
+  shutdown(how: 'stop' | 'suspend' = 'stop'): Promise<void> {
+    this.ending ??= this.end(how)
     return this.ending
   }
 
-  private async end(): Promise<void> {
+  private async end(how: 'stop' | 'suspend'): Promise<void> {
     this.tasks.cancelAll()
-    await this.runtime.shutdown()
+    await this.runtime.shutdown(how)
     for (const session of this.sessions) session.close()
     await this.lock.release()
   }

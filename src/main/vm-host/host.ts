@@ -1,17 +1,24 @@
 /** Runs one machine for a manager: launches it, carries out commands, reports life and end. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { NodeClock, NodeEntropy, NodeWasmEngine, openRawDisk, type RawDisk } from '../host'
-import { createMachine, type Machine, type MachineConfig, type StopReason } from '../vmm/machine'
+import { createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import { ConsolePort } from './console-port'
 import { MachineLoop } from './loop'
-import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type LaunchConfig, type ToHost } from './protocol'
+import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostStop, type LaunchConfig, type ToHost } from './protocol'
+import { BackgroundLoad, openSavedState, saveMachine, setAside, USED_SUFFIX } from './saved-state'
+import type { StateFile } from './state-file/reader'
 
 async function readFileFor(what: string, path: string): Promise<Uint8Array> {
   return readFile(path).catch((cause: unknown) => {
     throw new VmmError('bad-config', `cannot read the ${what} ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { path }, { cause })
   })
+}
+
+function described(error: unknown): { code: string; message: string; details?: unknown } {
+  if (error instanceof VmmError) return { code: error.code, message: error.message, details: error.details }
+  return { code: 'internal', message: error instanceof Error ? error.message : String(error) }
 }
 
 export class VmHost {
@@ -20,6 +27,9 @@ export class VmHost {
   private disks: RawDisk[] = []
   private config: LaunchConfig | undefined
   private holds = 0
+  private savedState: StateFile | undefined
+  private loading: BackgroundLoad | undefined
+  private saving: { readonly done: Promise<void>; readonly abort: AbortController } | undefined
   private readonly ports: Record<'ttyS0' | 'hvc0', ConsolePort>
 
   /** @param send to the manager @param exit ends the process once everything is closed */
@@ -51,6 +61,8 @@ export class VmHost {
       case 'reset': this.machine?.reset(); break
       case 'power-button': this.machine?.pressPowerButton(); break
       case 'stop': this.stop(); break
+      case 'save': this.save(message.path, message.then); break
+      case 'cancel-save': this.saving?.abort.abort(); break
       case 'input': this.ports[message.port].input(message.bytes); break
       case 'ack': this.ports[message.port].acknowledge(message.count); break
     }
@@ -64,18 +76,23 @@ export class VmHost {
 
   private async launch(config: LaunchConfig): Promise<void> {
     this.config = config
+    const start = performance.now()
     try {
       this.machine = await this.build(config)
+      if (config.savedState && config.savedState.use !== 'restore') await setAside(config.savedState.path)
     } catch (error) {
-      const [code, message] = error instanceof VmmError ? [error.code, error.message] : ['internal', error instanceof Error ? error.message : String(error)]
-      this.send({ type: 'refused', code, message })
+      this.send({ type: 'refused', ...described(error) })
       return this.finish(1)
     }
-    this.loop = new MachineLoop(this.machine)
-    this.send({ type: 'running' })
+    const loop = this.loop = new MachineLoop(this.machine)
+    this.startLoading(config, loop)
+    this.send({ type: 'running', ...(this.savedState ? { restoredMs: performance.now() - start } : {}) })
     this.beat()
     const timer = setInterval(() => this.beat(), HEARTBEAT_MS)
     const reason = await this.loop.run()
+    this.saving?.abort.abort()
+    await this.saving?.done
+    await this.loading?.stop()
     clearInterval(timer)
     await this.machine.drain()
     this.beat()
@@ -96,11 +113,52 @@ export class VmHost {
       disks: this.disks.map((backend, i) => ({ id: `disk${i}`, backend })),
       maxTier: config.maxTier, onReset: config.onReset,
     }
-    return createMachine(machineConfig, {
+    return this.create(machineConfig, config, {
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(),
       log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },
       serial: this.ports.ttyS0, console: this.ports.hvc0,
     })
+  }
+
+  private create(machineConfig: MachineConfig, { savedState }: LaunchConfig, ports: MachinePorts): Machine {
+    if (!savedState || savedState.use === 'discard') return createMachine(machineConfig, ports)
+    const file = this.savedState = openSavedState(savedState.path)
+    return restoreMachine(machineConfig, ports, { state: file.state, memory: file })
+  }
+
+  /** What is left of a continued machine's memory comes in beside the guest; a discarded state goes. */
+  private startLoading({ savedState }: LaunchConfig, loop: MachineLoop): void {
+    const lazy = this.machine?.lazyRam
+    if (savedState?.use === 'discard') void rm(savedState.path + USED_SUFFIX, { force: true }).catch(() => undefined)
+    if (!this.savedState || !lazy) return
+    this.loading = new BackgroundLoad(this.savedState, lazy, savedState?.use === 'resume', (error) => loop.stop({ kind: 'error', ...described(error) }))
+  }
+
+  private save(path: string, then: 'go-on' | 'end'): void {
+    const { machine, loop } = this
+    if (!machine || !loop || this.saving) {
+      this.send({ type: 'save-failed', code: 'busy', message: this.saving ? 'the machine is being saved already' : 'the machine does not run' })
+      return
+    }
+    const abort = new AbortController()
+    const done = this.performSave({ machine, loop, path, then, signal: abort.signal }).finally(() => (this.saving = undefined))
+    this.saving = { abort, done }
+  }
+
+  private async performSave({ machine, loop, path, then, signal }: { machine: Machine; loop: MachineLoop; path: string; then: 'go-on' | 'end'; signal: AbortSignal }): Promise<void> {
+    try {
+      const figures = await saveMachine({
+        machine, loop, path, signal, goesOn: then === 'go-on',
+        atInstant: async () => {
+          for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
+        },
+        onProgress: (fraction) => this.send({ type: 'save-progress', fraction }),
+      })
+      this.send({ type: 'saved', path, figures })
+      if (then === 'end') loop.stop({ kind: 'suspended' })
+    } catch (error) {
+      this.send({ type: 'save-failed', ...(signal.aborted ? { code: 'cancelled', message: 'saving was cancelled' } : described(error)) })
+    }
   }
 
   private figures(machine: Machine): HostFigures {
@@ -118,7 +176,7 @@ export class VmHost {
   }
 
   /** A crash leaves a report with the machine's last state. */
-  private async report(reason: StopReason): Promise<{ report?: string }> {
+  private async report(reason: HostStop): Promise<{ report?: string }> {
     if ((reason.kind !== 'triple-fault' && reason.kind !== 'error') || !this.machine || !this.config) return {}
     const what = reason.kind === 'error' ? `${reason.code}: ${reason.message}` : `triple fault: ${reason.detail}`
     const path = join(this.config.logDir, `crash-${new Date().toISOString().replaceAll(':', '-')}.txt`)
@@ -133,6 +191,7 @@ export class VmHost {
   }
 
   private async finish(code: number): Promise<void> {
+    this.savedState?.close()
     for (const disk of this.disks) await disk.close().catch(() => undefined)
     this.exit(code)
   }

@@ -1,5 +1,6 @@
 /** Gives a machine its time: slices while it has work, sleep while it has none, and room for everything else between. */
-import type { Machine, StopReason } from '../vmm/machine'
+import type { Machine } from '../vmm/machine'
+import type { HostStop } from './protocol'
 
 /** Host time of one slice: short enough that disk completions and commands are prompt. */
 const SLICE_NS = 4e6
@@ -12,7 +13,8 @@ const LONGEST_SLEEP_MS = 1000
 export class MachineLoop {
   private paused = false
   private held = false
-  private stopRequested: StopReason | undefined
+  private frozen = false
+  private stopRequested: HostStop | undefined
   private wakeUp: (() => void) | undefined
   private woken = false
   private readonly neverNotified = new Int32Array(new SharedArrayBuffer(4))
@@ -22,11 +24,11 @@ export class MachineLoop {
   }
 
   /** Runs until the machine stops or `stop` is called. Resolves with the reason. */
-  async run(): Promise<StopReason> {
+  async run(): Promise<HostStop> {
     this.machine.resumeClock()
     for (;;) {
       if (this.stopRequested) return this.stopRequested
-      if (this.paused || this.held) {
+      if (this.paused || this.held || this.frozen) {
         await this.sleep(Infinity)
         continue
       }
@@ -78,7 +80,19 @@ export class MachineLoop {
 
   resume(): void {
     this.paused = false
-    this.machine.resumeClock()
+    if (!this.frozen) this.machine.resumeClock()
+    this.wake()
+  }
+
+  /** Stops guest and clock for the machine's state to be taken. */
+  freeze(): void {
+    this.frozen = true
+    this.machine.pauseClock()
+  }
+
+  thaw(): void {
+    this.frozen = false
+    if (!this.paused) this.machine.resumeClock()
     this.wake()
   }
 
@@ -89,7 +103,7 @@ export class MachineLoop {
   }
 
   /** Ends the loop before the next slice. */
-  stop(reason: StopReason): void {
+  stop(reason: HostStop): void {
     this.stopRequested ??= reason
     this.wake()
   }

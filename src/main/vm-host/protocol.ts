@@ -20,6 +20,11 @@ export const launchConfig = z.object({
   maxTier: z.union([z.literal(0), z.literal(1), z.literal(2)]),
   /** Folder for crash reports. */
   logDir: z.string(),
+  /**
+   * A state the machine was saved in. `resume`: continue from it, it is used up; `restore`: continue from it, it stays;
+   * `discard`: boot afresh, it is gone once the guest runs.
+   */
+  savedState: z.object({ path: z.string(), use: z.enum(['resume', 'restore', 'discard']) }).optional(),
 })
 export type LaunchConfig = z.infer<typeof launchConfig>
 
@@ -30,6 +35,9 @@ export const toHost = z.discriminatedUnion('type', [
   z.object({ type: z.literal('reset') }),
   z.object({ type: z.literal('power-button') }),
   z.object({ type: z.literal('stop') }),
+  /** Writes the machine's state to `path`; then it goes on, or ends as `suspended`. Answered by `saved` or `save-failed`. */
+  z.object({ type: z.literal('save'), path: z.string(), then: z.enum(['go-on', 'end']) }),
+  z.object({ type: z.literal('cancel-save') }),
   z.object({ type: z.literal('input'), port, bytes }),
   /** The manager has stored this much of what a console said. */
   z.object({ type: z.literal('ack'), port, count: z.number().int().nonnegative() }),
@@ -52,21 +60,39 @@ export const hostFigures = z.object({
 })
 export type HostFigures = z.infer<typeof hostFigures>
 
-const stopReason = z.discriminatedUnion('kind', [
+export const stopReason = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('power-off') }),
   z.object({ kind: z.literal('reset') }),
+  z.object({ kind: z.literal('suspended') }),
   z.object({ kind: z.literal('triple-fault'), detail: z.string() }),
   z.object({ kind: z.literal('error'), code: z.string(), message: z.string() }),
 ])
 
+/** Why a machine's process ended in order. */
+export type HostStop = z.infer<typeof stopReason>
+
+const saveFigures = z.object({
+  /** How long the guest stood; of a machine that ended with the save, until its memory was captured. */
+  pauseMs: z.number(),
+  ms: z.number(),
+  fileBytes: z.number(),
+  memoryBytes: z.number(),
+  copiedPages: z.number(),
+})
+export type SaveFigures = z.infer<typeof saveFigures>
+
 export const fromHost = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ready') }),
-  z.object({ type: z.literal('running') }),
+  /** `restoredMs`: from the launch message to the first slice of a machine that was continued. */
+  z.object({ type: z.literal('running'), restoredMs: z.number().optional() }),
   /** Could not be started: code of a VmmError, message for people. */
-  z.object({ type: z.literal('refused'), code: z.string(), message: z.string() }),
+  z.object({ type: z.literal('refused'), code: z.string(), message: z.string(), details: z.unknown().optional() }),
   z.object({ type: z.literal('heartbeat'), paused: z.boolean(), figures: hostFigures }),
   z.object({ type: z.literal('output'), port, bytes }),
   z.object({ type: z.literal('log'), level: z.enum(['debug', 'info', 'warn', 'error']), text: z.string() }),
+  z.object({ type: z.literal('save-progress'), fraction: z.number() }),
+  z.object({ type: z.literal('saved'), path: z.string(), figures: saveFigures }),
+  z.object({ type: z.literal('save-failed'), code: z.string(), message: z.string() }),
   z.object({ type: z.literal('stopped'), reason: stopReason, report: z.string().optional() }),
 ])
 export type FromHost = z.infer<typeof fromHost>

@@ -1,7 +1,7 @@
 /** Every call: what it takes and what it gives. The handlers, the preload bridge and the renderer are typed from this table. */
 import { z } from 'zod'
 import { consolePort } from './console'
-import { logLine, machine, machineFigures, machineId, machineSettings, trashItem } from './machine'
+import { logLine, machine, machineFigures, machineId, machineSettings, saveFigures, trashItem } from './machine'
 import { image, task } from './task'
 
 const nothing = z.object({})
@@ -27,8 +27,15 @@ export const calls = {
   /** With `image`, kernel, initrd and command line come from it; it is built or fetched first when it is not ready. */
   'machine.create': call(z.object({ settings: newMachine, image: z.string().optional() }), machine),
   'machine.update': call(z.object({ id: machineId, settings: machineSettings.partial() }), machine),
-  /** Resolves when the machine runs. */
-  'machine.start': call(byId, none),
+  /**
+   * Resolves when the machine runs. A saved machine goes on where it was; with `fresh` it boots, and the saved state is gone
+   * once it runs. A state that cannot be used is refused with `state-mismatch` or `state-damaged`, and kept.
+   */
+  'machine.start': call(z.object({ id: machineId, fresh: z.boolean().optional() }), none),
+  /** Writes memory and devices to disk and ends the machine: resolves when it is `saved`. A task shows progress and can cancel. */
+  'machine.suspend': call(byId, saveFigures),
+  /** The saved machine is as if its plug had been pulled. */
+  'machine.discardSaved': call(byId, none),
   'machine.pause': call(byId, none),
   'machine.resume': call(byId, none),
   /** Presses the ACPI power button; resolves at once. */

@@ -4,7 +4,7 @@ import { z } from 'zod'
 export const ERROR_CODES = [
   'invalid-argument', 'not-found', 'name-taken', 'wrong-state', 'machine-busy', 'machine-damaged', 'machine-crashed', 'library-locked',
   'library-read-only', 'disk-full', 'file-missing', 'file-unreadable', 'bad-kernel', 'bad-disk', 'not-enough-memory', 'image-unavailable',
-  'download-failed', 'checksum-mismatch', 'cancelled', 'unauthorized', 'disconnected', 'unsupported', 'internal',
+  'state-mismatch', 'state-damaged', 'download-failed', 'checksum-mismatch', 'cancelled', 'unauthorized', 'disconnected', 'unsupported', 'internal',
 ] as const
 
 export const errorCode = z.enum(ERROR_CODES)

@@ -9,7 +9,7 @@ export const NAME_PATTERN = /^[\p{L}\p{N}][\p{L}\p{N} ._()+-]*$/u
 export const machineName = z.string().trim().min(1).max(LIMITS.nameLength).regex(NAME_PATTERN)
 export const machineId = z.string().uuid()
 
-export const machineState = z.enum(['stopped', 'starting', 'running', 'paused', 'stopping', 'crashed', 'damaged'])
+export const machineState = z.enum(['stopped', 'starting', 'running', 'paused', 'stopping', 'saving', 'saved', 'crashed', 'damaged'])
 export type MachineState = z.infer<typeof machineState>
 
 export const diskFormat = z.enum(['raw', 'qcow2'])
@@ -76,6 +76,17 @@ export const machineFigures = z.object({
   unimplemented: z.record(z.string(), z.number()),
 })
 export type MachineFigures = z.infer<typeof machineFigures>
+
+/** What saving a running machine took. */
+export const saveFigures = z.object({
+  /** How long the guest stood until its memory was captured. */
+  pauseMs: z.number(),
+  ms: z.number(),
+  fileBytes: z.number(),
+  /** Guest memory in the file, before compression. */
+  memoryBytes: z.number(),
+})
+export type SaveFigures = z.infer<typeof saveFigures>
 
 export const logLine = z.object({
   /** ISO 8601. */

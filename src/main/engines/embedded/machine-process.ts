@@ -1,14 +1,16 @@
 /** The manager's end of a machine's process: starts it, talks to it, notices when it dies or hangs. */
 import { fork, type ChildProcess } from 'node:child_process'
-import { fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type LaunchConfig, type HostConsolePort, type ToHost } from '../../vm-host/protocol'
+import {
+  fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type LaunchConfig, type HostConsolePort, type SaveFigures, type ToHost,
+} from '../../vm-host/protocol'
 
 const START_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 10_000
 
 /** How a machine's process ended. */
 export type ProcessEnd =
-  | { readonly kind: 'power-off' | 'reset' }
-  | { readonly kind: 'refused'; readonly code: string; readonly message: string }
+  | { readonly kind: 'power-off' | 'reset' | 'suspended' }
+  | { readonly kind: 'refused'; readonly code: string; readonly message: string; readonly details?: unknown }
   | { readonly kind: 'crashed'; readonly message: string; readonly report?: string }
 
 export interface MachineProcessEvents {
@@ -34,8 +36,10 @@ export class MachineProcess {
   private started!: { resolve: () => void; reject: (error: Error) => void }
   /** Resolves when the guest runs; rejects with the reason it does not. */
   readonly running: Promise<void>
-  private readonly ended: Promise<void>
+  /** Resolves when the process is gone. */
+  readonly ended: Promise<void>
   private isRunning = false
+  private save: { resolve: (figures: SaveFigures) => void; reject: (error: Error) => void; onProgress: (fraction: number) => void } | undefined
 
   constructor(private readonly options: MachineProcessOptions) {
     this.running = new Promise<void>((resolve, reject) => (this.started = { resolve, reject }))
@@ -73,12 +77,16 @@ export class MachineProcess {
       case 'ready': this.send({ type: 'launch', config }); break
       case 'running':
         this.isRunning = true
+        if (message.restoredMs !== undefined) events.onLog('info', `continued after ${Math.round(message.restoredMs)} ms`)
         this.started.resolve()
         break
-      case 'refused': this.end = { kind: 'refused', code: message.code, message: message.message }; break
+      case 'refused': this.end = { kind: 'refused', code: message.code, message: message.message, details: message.details }; break
       case 'heartbeat': events.onHeartbeat(message.paused, message.figures); break
       case 'output': events.onOutput(message.port, message.bytes); break
       case 'log': events.onLog(message.level, message.text); break
+      case 'save-progress': this.save?.onProgress(message.fraction); break
+      case 'saved': this.saveEnded((save) => save.resolve(message.figures)); break
+      case 'save-failed': this.saveEnded((save) => save.reject(new SaveError(message.code, message.message))); break
       case 'stopped': this.end = endOf(message); break
     }
   }
@@ -97,6 +105,7 @@ export class MachineProcess {
     const tail = complaints.trim() === '' ? '' : `: ${complaints.trim().split('\n').slice(-3).join(' ')}`
     const end = this.end ?? { kind: 'crashed' as const, message: `the machine's process ${how}${tail}` }
     this.started.reject(new ProcessEndError(end))
+    this.saveEnded((save) => save.reject(new SaveError('ended', 'the machine ended before it was saved')))
     // Nobody may be waiting for the start any more.
     this.running.catch(() => undefined)
     this.options.events.onEnd(end)
@@ -106,6 +115,27 @@ export class MachineProcess {
     if (this.child.connected) this.child.send(message)
   }
 
+  private saveEnded(settle: (save: NonNullable<MachineProcess['save']>) => void): void {
+    const { save } = this
+    this.save = undefined
+    if (save) settle(save)
+  }
+
+  /**
+   * Has the machine write its state to `path`; then it goes on, or ends as `suspended`.
+   * @throws SaveError; the machine then goes on
+   */
+  saveState(path: string, then: 'go-on' | 'end', { signal, onProgress }: { signal: AbortSignal; onProgress: (fraction: number) => void }): Promise<SaveFigures> {
+    if (this.save) return Promise.reject(new SaveError('busy', 'the machine is being saved already'))
+    if (signal.aborted) return Promise.reject(new SaveError('cancelled', 'saving was cancelled'))
+    return new Promise((resolve, reject) => {
+      this.save = { resolve, reject, onProgress }
+      signal.addEventListener('abort', () => this.send({ type: 'cancel-save' }), { once: true })
+      this.send({ type: 'save', path, then })
+      if (!this.child.connected) this.saveEnded((save) => save.reject(new SaveError('ended', 'the machine does not run')))
+    })
+  }
+
   /** Ends the machine without asking the guest. Resolves when the process is gone. */
   async stop(): Promise<void> {
     this.send({ type: 'stop' })
@@ -113,6 +143,13 @@ export class MachineProcess {
     // A stopped (SIGSTOP) or spinning process would never read the message.
     await this.ended
     clearTimeout(timer)
+  }
+}
+
+/** Why a machine could not be saved: `busy`, `ended`, `cancelled`, or the code of a VmmError. */
+export class SaveError extends Error {
+  constructor(readonly code: string, message: string) {
+    super(message)
   }
 }
 
@@ -126,7 +163,7 @@ export class ProcessEndError extends Error {
 function endOf(message: Extract<FromHost, { type: 'stopped' }>): ProcessEnd {
   const { reason, report } = message
   switch (reason.kind) {
-    case 'power-off': case 'reset': return { kind: reason.kind }
+    case 'power-off': case 'reset': case 'suspended': return { kind: reason.kind }
     case 'triple-fault': return { kind: 'crashed', message: `the guest crashed (${reason.detail})`, ...(report ? { report } : {}) }
     case 'error': return { kind: 'crashed', message: reason.message, ...(report ? { report } : {}) }
   }

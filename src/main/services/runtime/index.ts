@@ -2,10 +2,12 @@
 import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { MachineFigures, MachineSettings, MachineState } from '../../../preload/contract'
-import { MachineProcess, ProcessEndError, type ProcessEnd } from '../../engines/embedded/machine-process'
-import type { HostFigures } from '../../vm-host/protocol'
+import { MachineProcess, ProcessEndError, SaveError, type ProcessEnd } from '../../engines/embedded/machine-process'
+import type { HostFigures, SaveFigures } from '../../vm-host/protocol'
 import type { ConsoleHub } from '../console'
-import { ServiceError } from '../errors'
+import { messageOf, ServiceError } from '../errors'
+import type { SavedState } from '../snapshots/saved-state'
+import type { Progress } from '../types'
 
 /** What the runtime needs to know of a machine. */
 export interface RunnableMachine {
@@ -35,6 +37,8 @@ export interface RuntimeOptions {
   /** Bundled entry of the machine process. */
   readonly entry: string
   readonly consoles: ConsoleHub
+  /** Of a machine of the library; undefined where there is none. */
+  readonly savedState: (id: string) => SavedState | undefined
   readonly onStateChanged: (id: string) => void
   readonly onFigures: (id: string, figures: MachineFigures) => void
 }
@@ -51,6 +55,7 @@ export class MachineRuntime {
     const run = this.running.get(id)
     if (run) return { state: run.state, startedAt: run.startedAt, ...(run.process.pid === undefined ? {} : { pid: run.process.pid }) }
     const problem = this.problems.get(id)
+    if (this.options.savedState(id)?.exists) return { state: 'saved', ...(problem === undefined ? {} : { problem }) }
     return problem === undefined ? { state: 'stopped' } : { state: 'crashed', problem }
   }
 
@@ -71,12 +76,15 @@ export class MachineRuntime {
     return run
   }
 
-  /** Resolves when the guest runs. @throws ServiceError with the reason it does not */
-  async start(machine: RunnableMachine): Promise<void> {
+  /**
+   * Resolves when the guest runs. A saved machine goes on where it was, unless `fresh`.
+   * @throws ServiceError with the reason it does not
+   */
+  async start(machine: RunnableMachine, fresh = false): Promise<void> {
     if (this.running.has(machine.id)) throw new ServiceError('wrong-state', `the machine is ${this.status(machine.id).state} already`)
     this.problems.delete(machine.id)
     const run: Running = {
-      process: this.launch(machine), machine, state: 'starting', startedAt: new Date().toISOString(), figures: null, forced: false,
+      process: this.launch(machine, fresh), machine, state: 'starting', startedAt: new Date().toISOString(), figures: null, forced: false,
     }
     this.running.set(machine.id, run)
     this.connectConsoles(run)
@@ -89,7 +97,8 @@ export class MachineRuntime {
     this.setState(run, 'running')
   }
 
-  private launch(machine: RunnableMachine): MachineProcess {
+  private launch(machine: RunnableMachine, fresh: boolean): MachineProcess {
+    const saved = this.options.savedState(machine.id)
     const { settings, logDir, id } = machine
     const { entry, consoles } = this.options
     return new MachineProcess({
@@ -98,6 +107,7 @@ export class MachineRuntime {
         name: settings.name, uuid: id, memoryMiB: settings.memoryMiB, cpuProfile: settings.cpuProfile, kernel: settings.kernel,
         initrd: settings.initrd, commandLine: settings.commandLine, disks: settings.disks.map((d) => ({ ...d })),
         onReset: settings.onReset, maxTier: settings.maxTier, logDir,
+        ...(saved?.exists ? { savedState: { path: saved.path, use: fresh ? 'discard' as const : 'resume' as const } } : {}),
       },
       events: {
         onHeartbeat: (paused, figures) => this.heartbeat(id, paused, figures),
@@ -139,7 +149,7 @@ export class MachineRuntime {
     if (end.kind === 'crashed' && !run?.forced) {
       this.problems.set(machine.id, end.report ? `${end.message}. Report: ${end.report}` : end.message)
       this.log(machine, 'error', end.message)
-    } else this.log(machine, 'info', end.kind === 'refused' ? `not started: ${end.message}` : 'stopped')
+    } else this.log(machine, 'info', end.kind === 'refused' ? `not started: ${end.message}` : end.kind === 'suspended' ? 'suspended' : 'stopped')
     this.options.onStateChanged(machine.id)
   }
 
@@ -177,11 +187,65 @@ export class MachineRuntime {
     await run.process.stop()
   }
 
-  /** Stops every machine. */
-  async shutdown(): Promise<void> {
-    await Promise.all([...this.running.keys()].map((id) => this.forceStop(id)))
+  /**
+   * Writes the machine's state and ends it. Where that fails the machine goes on as it was.
+   * @throws ServiceError disk-full, cancelled, machine-crashed, internal
+   */
+  async suspend(id: string, progress: Progress): Promise<SaveFigures> {
+    const saved = this.options.savedState(id)
+    const run = this.require(id, 'suspended', 'running', 'paused')
+    if (!saved) throw new ServiceError('not-found', `There is no machine with the id ${id}.`)
+    const { state } = run
+    this.setState(run, 'saving')
+    try {
+      await saved.prepare()
+      const figures = await run.process.saveState(saved.path, 'end', { signal: progress.signal, onProgress: (fraction) => progress.report(fraction) })
+      await run.process.ended
+      return figures
+    } catch (error) {
+      this.setState(run, state)
+      throw saveFailure(error)
+    }
+  }
+
+  /** Ends every machine. @param how where a machine cannot be suspended, it is stopped */
+  async shutdown(how: 'stop' | 'suspend'): Promise<void> {
+    await Promise.all([...this.running.values()].map((run) => this.endRun(run, how)))
     await this.logging
   }
+
+  private async endRun(run: Running, how: 'stop' | 'suspend'): Promise<void> {
+    const { id } = run.machine
+    if (how === 'suspend' && (run.state === 'running' || run.state === 'paused')) {
+      try {
+        await this.suspend(id, { report: () => undefined, signal: new AbortController().signal })
+        return await this.options.savedState(id)?.markResume()
+      } catch (error) {
+        this.log(run.machine, 'error', `not suspended, but stopped: ${messageOf(error)}`)
+      }
+    }
+    if (this.running.get(id) !== run) return
+    if (run.state === 'saving') await run.process.ended
+    else await this.forceStop(id)
+  }
+}
+
+function saveFailure(error: unknown): ServiceError {
+  if (error instanceof ServiceError) return error
+  const code = error instanceof SaveError ? error.code : 'internal'
+  const message = `The machine could not be saved: ${messageOf(error)}.`
+  switch (code) {
+    case 'cancelled': return new ServiceError('cancelled', 'Saving was cancelled; the machine goes on.')
+    case 'ended': return new ServiceError('machine-crashed', message)
+    case 'busy': return new ServiceError('machine-busy', message)
+    case 'disk-io': return new ServiceError(messageOf(error).includes('disk is full') ? 'disk-full' : 'library-read-only', message)
+    default: return new ServiceError('internal', message)
+  }
+}
+
+/** A saved state that cannot be used; the other way is said with the reason. */
+function stateRefused(code: 'state-mismatch' | 'state-damaged', message: string, details: unknown): ServiceError {
+  return new ServiceError(code, `${message}. Undo the change, or start without the saved state ('nestbox vm start --fresh').`, details)
 }
 
 function asServiceError(error: unknown): ServiceError {
@@ -190,6 +254,8 @@ function asServiceError(error: unknown): ServiceError {
   if (end.kind !== 'refused') return new ServiceError('machine-crashed', error.message)
   switch (end.code) {
     case 'bad-kernel': return new ServiceError('bad-kernel', end.message)
+    case 'state-mismatch': return stateRefused('state-mismatch', end.message, end.details)
+    case 'state-damaged': case 'bad-state': return stateRefused('state-damaged', end.message, end.details)
     case 'no-memory': return new ServiceError('not-enough-memory', end.message)
     case 'disk-io': return new ServiceError('bad-disk', end.message)
     case 'bad-config': return new ServiceError('invalid-argument', end.message)

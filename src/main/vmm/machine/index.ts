@@ -5,6 +5,7 @@ import type { Machine, MachineConfig, MachinePorts } from './types'
 export * from './types'
 export type { SavedMachine } from './machine'
 export { decodeMachineState, encodeMachineState, type HardwareManifest, type MachineState } from './state/machine-state'
+export { PAGE_SIZE } from '../memory/frame-table'
 export { CHUNK_BYTES, CHUNK_PAGES, type CapturedChunk, type RamCapture } from '../memory/ram-capture'
 export type { ChunkSource, LazyRam } from '../memory/lazy-ram'
 
