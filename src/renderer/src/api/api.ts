@@ -23,6 +23,11 @@ export interface Api {
   powerOff(id: string): Promise<void>
   forceStop(id: string): Promise<void>
   reset(id: string): Promise<void>
+  /** Writes the machine to disk and ends it; `start` goes on. */
+  suspend(id: string): Promise<void>
+  /** Boots a suspended machine; its saved state is lost. */
+  startFresh(id: string): Promise<void>
+  discardSaved(id: string): Promise<void>
   log(id: string): Promise<LogLine[]>
 
   trash(): Promise<TrashItem[]>

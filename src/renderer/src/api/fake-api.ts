@@ -105,7 +105,7 @@ export class FakeApi implements Api {
   }
 
   async start(id: string): Promise<void> {
-    this.move('start', id, ['stopped', 'crashed'], 'running')
+    this.move('start', id, ['stopped', 'crashed', 'saved'], 'running')
   }
 
   async pause(id: string): Promise<void> {
@@ -126,6 +126,18 @@ export class FakeApi implements Api {
 
   async reset(id: string): Promise<void> {
     this.move('reset', id, ['running', 'paused'], 'running')
+  }
+
+  async suspend(id: string): Promise<void> {
+    this.move('suspend', id, ['running', 'paused'], 'saved')
+  }
+
+  async startFresh(id: string): Promise<void> {
+    this.move('startFresh', id, ['saved'], 'running')
+  }
+
+  async discardSaved(id: string): Promise<void> {
+    this.move('discardSaved', id, ['saved'], 'stopped')
   }
 
   async log(): Promise<LogLine[]> {

@@ -2,16 +2,20 @@
 import type { Machine, MachineState } from '../api/types'
 
 export type ActionName =
-  | 'start' | 'pause' | 'resume' | 'powerOff' | 'forceStop' | 'reset'
+  | 'start' | 'pause' | 'resume' | 'powerOff' | 'forceStop' | 'reset' | 'suspend' | 'startFresh' | 'discardSaved'
   | 'settings' | 'rename' | 'delete' | 'console' | 'log' | 'copyId'
 
-const ANY: readonly MachineState[] = ['stopped', 'starting', 'running', 'paused', 'stopping', 'crashed', 'damaged']
+const ANY: readonly MachineState[] = ['stopped', 'starting', 'running', 'paused', 'stopping', 'saving', 'saved', 'crashed', 'damaged']
 const NOT_DAMAGED = ANY.filter((state) => state !== 'damaged')
 
 const ALLOWED: Readonly<Record<ActionName, readonly MachineState[]>> = {
   start: ['stopped', 'crashed'],
   pause: ['running'],
-  resume: ['paused'],
+  // A saved machine goes on from disk.
+  resume: ['paused', 'saved'],
+  suspend: ['running', 'paused'],
+  startFresh: ['saved'],
+  discardSaved: ['saved'],
   powerOff: ['running'],
   forceStop: ['starting', 'running', 'paused', 'stopping'],
   reset: ['running', 'paused'],
@@ -48,6 +52,9 @@ export const MENU: readonly (readonly MenuEntry[])[] = [
     { action: 'start', label: 'action.start', keys: 'Mod+Enter' },
     { action: 'resume', label: 'action.resume', keys: 'Mod+P' },
     { action: 'pause', label: 'action.pause', keys: 'Mod+P' },
+    { action: 'suspend', label: 'action.suspend' },
+    { action: 'startFresh', label: 'action.startFresh', isDangerous: true },
+    { action: 'discardSaved', label: 'action.discardSaved', isDangerous: true },
     { action: 'reset', label: 'action.reset', keys: 'Mod+R' },
     { action: 'powerOff', label: 'action.powerOff', keys: 'Mod+H' },
     { action: 'forceStop', label: 'action.forceStop', keys: 'Mod+Shift+H', isDangerous: true },
