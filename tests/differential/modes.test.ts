@@ -59,7 +59,7 @@ function createMachine(): Machine {
   const memory = wasm.createMemory(Math.ceil(at / 65_536))
   const ram = new PhysicalRam(memory.buffer, new FrameTable(memory.buffer, { tableBase, framesBase, ramBytes: RAM_BYTES }))
   const handlers = numberHandlers(isaRows)
-  const { bytes, helpers } = buildInterpreter(isaRows)
+  const interpreter = buildInterpreter(isaRows)
   const model = createCpuModel('nestbox64', { tscKHz: 1_000_000, apicId: 0, cpuCount: 1 })
   let pending = -1
   const cpu = new Vcpu({
@@ -74,8 +74,8 @@ function createMachine(): Machine {
       takeNmi: () => false,
     },
     decode: createDecoder(isaRows, (name) => model.has(name)),
-    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, tableSize: handlers.size,
-    interpreter: { module: wasm.compile(bytes), helpers },
+    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) },
+    interpreter: { ...interpreter, module: wasm.compile(interpreter.bytes) },
   })
   ram.setCodeWriteListener((page, offset, length) => cpu.codeWritten(page, offset, length))
   const interrupt = (vector: number): void => {

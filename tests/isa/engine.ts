@@ -26,5 +26,7 @@ export interface IsaCase {
  */
 export interface IsaEngine {
   readonly name: string
+  /** Runs one case in so many: for engines that are slow to prepare. Default 1. */
+  readonly every?: number
   run(cases: readonly IsaCase[]): readonly IsaRecord[]
 }

@@ -1,6 +1,7 @@
 /**
  * Every row of the instruction table, every form: random operands, flags and addressing, against the real CPU where user
  * mode allows it, else against the oracle. NB_ISA_N: cases per form (default 200). NB_ISA_SEED: other random values (default 1).
+ * NB_ISA_EVERY: translated tiers run one case in so many (default 4).
  * NB_ISA_ROWS: regular expression over "MNEMONIC encoding". NB_ISA_REPORT: file for the counts per row, as JSON.
  */
 import { writeFileSync } from 'node:fs'

@@ -5,7 +5,7 @@ import { createCpuModel } from '../../src/main/vmm/cpu/cpuid'
 import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
 import { TripleFault } from '../../src/main/vmm/cpu/events/deliver'
 import { TestPlatform } from '../../src/main/vmm/cpu/helpers/system/test-cpu'
-import { buildInterpreter, numberHandlers, PSEUDO_SLOTS } from '../../src/main/vmm/cpu/interp/builder'
+import { type InterpreterModule, buildInterpreter, numberHandlers, PSEUDO_SLOTS } from '../../src/main/vmm/cpu/interp/builder'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
 import { Gpr, Seg } from '../../src/main/vmm/cpu/state/layout'
 import { planLinearMemory } from '../../src/main/vmm/machine/linear-layout'
@@ -64,14 +64,17 @@ export interface RigRun {
 }
 
 /** Interpreter modules are built once for all runs of a worker. */
-function createInterpreter(): () => { module: unknown; helpers: ReturnType<typeof buildInterpreter>['helpers'] } {
-  let made: { module: unknown; helpers: ReturnType<typeof buildInterpreter>['helpers'] } | undefined
+function createInterpreter(): () => InterpreterModule & { module: unknown } {
+  let made: (InterpreterModule & { module: unknown }) | undefined
   return () => {
     if (made) return made
-    const { bytes, helpers } = buildInterpreter(isaRows)
-    return (made = { module: wasm.compile(bytes), helpers })
+    const interpreter = buildInterpreter(isaRows)
+    return (made = { ...interpreter, module: wasm.compile(interpreter.bytes) })
   }
 }
+
+/** NESTBOX_TEST_TIER: highest tier, default the highest there is. Blocks are translated soon, so that short kernels get there. */
+const tiers = { max: process.env.NESTBOX_TEST_TIER === '0' ? 0 : 1, hotAfter: 1, batch: 1, now: () => performance.now() * 1e6 } as const
 
 const interpreter = createInterpreter()
 
@@ -85,7 +88,7 @@ function createCpu(bench: Bench): { cpu: Vcpu; platform: RigPlatform; ram: Physi
   const cpu: Vcpu = new Vcpu({
     memory, layout: layout.vcpu, ram, mmio: bench.mmio, platform, model, wasm, interrupts: bench.interrupts,
     decode: createDecoder(isaRows, (name) => model.has(name)),
-    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, tableSize: handlers.size, interpreter: interpreter(),
+    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, interpreter: interpreter(), tiers,
   })
   ram.setCodeWriteListener((page, offset, length) => cpu.codeWritten(page, offset, length))
   return { cpu, platform, ram, framesBase: layout.frames.framesBase }

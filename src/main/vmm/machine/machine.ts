@@ -29,6 +29,9 @@ import type { Machine, MachineCapture, MachineConfig, MachineFigures, MachinePor
 const MAX_STRETCH_NS = 2e6
 const MIN_INSTRUCTIONS = 2_000
 const MAX_INSTRUCTIONS = 4_000_000
+/** Entries of a block on tier 0 before it is translated, and blocks per module. */
+const HOT_AFTER = 1000
+const TRANSLATION_BATCH = 128
 
 /** What a machine is restored from. */
 export interface SavedMachine { readonly state: MachineState; readonly memory: ChunkSource }
@@ -95,8 +98,9 @@ export class EmbeddedMachine implements Machine {
       memory, layout: this.layout.vcpu, ram: this.ram, mmio: board.mmio, model, wasm: ports.wasm,
       platform: createPlatform(board, this.kvmClock, ports.entropy), interrupts: board.interrupts,
       decode: createDecoder(isaRows, (feature) => model.has(feature)),
-      slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, tableSize: handlers.size,
-      interpreter: { module: ports.wasm.compile(interpreter.bytes), helpers: interpreter.helpers },
+      slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) },
+      interpreter: { ...interpreter, module: ports.wasm.compile(interpreter.bytes) },
+      tiers: { max: config.maxTier > 0 ? 1 : 0, hotAfter: HOT_AFTER, batch: TRANSLATION_BATCH, now: () => ports.clock.monotonicNs() },
     })
   }
 

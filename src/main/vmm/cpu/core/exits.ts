@@ -16,4 +16,6 @@ export const Slow = {
   OK: 0,
   /** A fault is pending. */
   FAULT: 1,
+  /** Nothing was done: tier 0 must execute the instruction. No exception is pending. */
+  AGAIN: 2,
 } as const

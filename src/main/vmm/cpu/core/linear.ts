@@ -95,6 +95,18 @@ export class CpuLinearMemory implements LinearMemory {
     }
   }
 
+  /**
+   * Whether a write within one page would go to RAM that `test` holds for (page number, offset, length). Raises nothing:
+   * the write itself will.
+   */
+  writesTo(lo: number, hiRaw: number, length: number, test: (page: number, offset: number, length: number) => boolean): boolean {
+    const hi = this.wrapHi(hiRaw)
+    if (!this.isCanonical(hi)) return false
+    // A write tag in the TLB says that the page holds no code.
+    if (this.tlb.translate(lo, hi, true, this.currentView()) < 0 || this.tlb.gpa < 0) return false
+    return test(Math.floor(this.tlb.gpa / PAGE_SIZE), this.tlb.gpa % PAGE_SIZE, length)
+  }
+
   /** Translates every page of a range for the access, before any byte moves. */
   probeAt(lo: number, hiRaw: number, length: number, write: boolean, view: number): void {
     const hi = this.wrapHi(hiRaw)

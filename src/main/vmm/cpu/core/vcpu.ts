@@ -7,12 +7,15 @@ import { checkSegment } from '../../mmu/segment'
 import { SoftTlb, Translation } from '../../mmu/soft-tlb'
 import { CODE_TLB_BYTES, CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_SETS, CodeTlbEntry, TlbView } from '../../mmu/tlb-layout'
 import { Access, PageWalker } from '../../mmu/walk'
-import type { WasmEngine, WasmMemory } from '../../ports'
+import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import { instructionBreakpoints } from '../events/breakpoints'
 import { deliverEvent, type EventKind } from '../events/deliver'
 import type { Decode } from '../decode/types'
 import type { Helper } from '../emit/emitter'
-import { DecodeCache, type CodePage, type HandlerSlots } from '../interp/decode-cache'
+import { CodeCache } from '../dbt/code-cache'
+import { Translator } from '../dbt/translator'
+import type { CallSlots } from '../interp/builder'
+import { DecodeCache, type BlockSource, type CodePage, type HandlerSlots } from '../interp/decode-cache'
 import { createSlowPaths, notePendingFault } from '../interp/slow-paths'
 import { CpuState } from '../state/access'
 import { STATE_SIZE, Seg } from '../state/layout'
@@ -50,10 +53,22 @@ export interface VcpuOptions {
   readonly interrupts: InterruptSource
   readonly decode: Decode
   readonly slots: HandlerSlots
-  readonly tableSize: number
   readonly wasm: WasmEngine
-  /** Compiled tier 0 module and the helpers it imports. */
-  readonly interpreter: { readonly module: unknown; readonly helpers: readonly Helper[] }
+  /** Compiled tier 0 module, the helpers it imports, and where it puts them in the table. */
+  readonly interpreter: { readonly module: unknown; readonly helpers: readonly Helper[]; readonly calls: CallSlots; readonly tableSize: number }
+  /** Default: tier 0 alone. */
+  readonly tiers?: TierOptions
+}
+
+export interface TierOptions {
+  /** Highest tier used: 0 interprets only. */
+  readonly max: 0 | 1
+  /** Entries after which a block is translated. */
+  readonly hotAfter: number
+  /** Blocks compiled at once. */
+  readonly batch: number
+  /** Host time in nanoseconds, for figures. */
+  readonly now: () => number
 }
 
 export interface VcpuCounters {
@@ -83,6 +98,8 @@ export class Vcpu implements CpuContext {
     instructions: 0, exceptions: 0, interrupts: 0, exits: { SLICE: 0, LOOKUP: 0, FAULT: 0, RESYNC: 0 }, unimplemented: new Map(),
   }
   readonly cache: DecodeCache
+  readonly translations: CodeCache | undefined
+  private readonly table: WasmTable
   readonly walker: PageWalker
   private readonly enter: EnterFunction
   private readonly words: Int32Array
@@ -112,27 +129,64 @@ export class Vcpu implements CpuContext {
     this.memory = new CpuLinearMemory(buffer, this.tlb, options.ram, options.mmio, this.state)
     this.cache = new DecodeCache({
       buffer, base: options.layout.decodeCache, bytes: options.layout.decodeCacheBytes, decode: options.decode,
-      slots: options.slots,
+      slots: options.slots, hotAfter: options.tiers && options.tiers.max > 0 ? options.tiers.hotAfter : 0,
+      onDropped: (tableSlots) => this.translations?.drop(tableSlots),
     })
+    this.table = options.wasm.createTable(options.interpreter.tableSize)
     this.enter = this.instantiate()
+    this.translations = options.tiers && options.tiers.max > 0 ? this.createCodeCache(options.tiers) : undefined
     this.clearCodeLookups()
   }
 
   /** Links tier 0 with this machine's memory, a table of its own, the slow paths and the helpers. */
   private instantiate(): EnterFunction {
-    const { wasm, memory, interpreter, tableSize } = this.options
+    const { wasm, memory, interpreter } = this.options
     const slow = createSlowPaths({
       state: this.state, memory: this.memory, mmio: this.options.mmio,
       checkSegment: (segment, ea, bytes, write) => checkSegment(this, segment, ea, bytes, write),
       checkUnit: (unit) => this.checkUnit(unit),
       checkCrossing: (rec) => this.checkCrossing(rec),
+      onHot: (head) => this.noteHot(head),
+      holdsCode: (page, offset, length) => this.cache.holds(page, offset, length),
       onError: (error) => this.noteHostError(error),
     })
     const helper: Record<string, unknown> = {}
     for (const h of interpreter.helpers) helper[h.name] = this.wrapHelper(h)
-    const table = wasm.createTable(tableSize)
-    const instance = wasm.instantiate(interpreter.module, { env: { memory, table }, slow: slow as unknown as Record<string, unknown>, helper })
+    const instance = wasm.instantiate(interpreter.module, { env: { memory, table: this.table }, slow: slow as unknown as Record<string, unknown>, helper })
     return instance.exports.enter as EnterFunction
+  }
+
+  private createCodeCache(tiers: TierOptions): CodeCache {
+    const { wasm, memory, interpreter, decode, slots, ram } = this.options
+    const translator = new Translator({
+      bytes: this.bytes, decode, places: (form) => slots.of(form).places, calls: interpreter.calls,
+      hostOfPage: (page) => ram.frames.hostOffset(page),
+    })
+    return new CodeCache({ wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, now: tiers.now })
+  }
+
+  /** The block at RIP, decoded; undefined where it cannot be translated. For tests and comparisons of tiers. Throws CpuFault. */
+  blockHere(): BlockSource | undefined {
+    return this.cache.blockAt(this.resolve(false))
+  }
+
+  /** A full batch is translated at once, a smaller one when the slice is over. */
+  private noteHot(head: number): void {
+    if (this.translations?.noteHot(head)) this.requestExit()
+  }
+
+  private translateHot(): void {
+    const { translations } = this
+    if (!translations) return
+    if (translations.full) this.dropCode()
+    else translations.translateHot()
+  }
+
+  /** Forgets all decoded and translated code. Only between two entries into generated code. */
+  private dropCode(): void {
+    this.translations?.forgetHot()
+    this.cache.clear()
+    this.clearCodeLookups()
   }
 
   /** Gives a helper its context and unsigned arguments; turns its faults into a pending exception. */
@@ -201,7 +255,7 @@ export class Vcpu implements CpuContext {
   /** Power-on or reset is the caller's work on `state`; this drops everything derived from it. */
   afterReset(): void {
     this.flushTlb(false)
-    this.cache.clear()
+    this.dropCode()
     this.codeSets.fill(-1)
     this.walker.forgetPdptes()
     this.state.set('faultVector', -1)
@@ -264,10 +318,7 @@ export class Vcpu implements CpuContext {
   /** Record for the current RIP, decoding if needed. `single`: a block of one instruction. Throws CpuFault. */
   private resolve(single: boolean): number {
     const { state, cache } = this
-    if (!cache.hasRoom()) {
-      cache.clear()
-      this.clearCodeLookups()
-    }
+    if (!cache.hasRoom()) this.dropCode()
     const modeKey = state.get('modeKey') | (single ? Mode.SINGLE_STEP : 0)
     if ((modeKey & Mode.CODE64) === 0 && (state.hi('rip') !== 0 || state.lo('rip') > state.get('segLimit', Seg.CS))) throw new CpuFault(Vector.GP, 0)
     const [lo, hi] = this.linearRip()
@@ -413,7 +464,9 @@ export class Vcpu implements CpuContext {
         break
       }
       if (this.hostError) throw this.hostError.error
+      if (this.translations?.due) this.translateHot()
     }
+    if (this.translations?.sliceEnded()) this.translateHot()
     this.counters.instructions += this.executedInSlice()
     this.granted = this.stash + state.getI32('sliceLeft')
     return result

@@ -5,14 +5,14 @@ import { Exit } from '../core/exits'
 import type { Helper } from '../emit/emitter'
 import { formsOf } from '../isa/forms'
 import type { Form, InsnRow } from '../isa/types'
-import { buildContinue, buildCrossingGuard, buildEnter, buildGoto, buildLink, buildLookup, buildRaise, buildStopHere, buildUnitCheck } from './glue'
+import { buildContinue, buildCrossingGuard, buildEnter, buildGoto, buildHead, buildLink, buildLookup, buildRaise, buildStopHere, buildUnitCheck } from './glue'
 import { HandlerEmitter, type HandlerLinks } from './handler-emitter'
-import type { SlowPaths } from './memory-emitter'
+import type { SlowPath } from './memory-emitter'
 import { placesOf, type OperandPlace } from './places'
 import { RECORD_SIZE } from './record'
 
 /** First table slots: pseudo-instructions, in this order. */
-export const PSEUDO_SLOTS = { resync: 1, next: 2, unitCheck: 3, raise: 4, crossing: 5 } as const
+export const PSEUDO_SLOTS = { resync: 1, next: 2, unitCheck: 3, raise: 4, crossing: 5, head: 6 } as const
 const FIRST_HANDLER_SLOT = 8
 
 const i32s = (count: number): FuncType => ({ params: new Array(count).fill('i32') as 'i32'[], results: ['i32'] })
@@ -61,9 +61,21 @@ export interface InterpreterModule {
   readonly bytes: Uint8Array
   /** Helpers the module imports from `helper`, by name. */
   readonly helpers: readonly Helper[]
+  /** Table slots of what translated code calls: the module puts its imports there too. */
+  readonly calls: CallSlots
+  /** Slots the module fills, from 1. */
+  readonly tableSize: number
 }
 
-const SLOW_IMPORTS = 6
+/** Where translated code finds slow paths and helpers in the table. */
+export interface CallSlots {
+  readonly slow: Readonly<Record<SlowPath, number>>
+  readonly helper: ReadonlyMap<Helper, number>
+}
+
+/** Paths of translated code differ from those of tier 0: a store into code is refused, tier 0 makes it. */
+const SLOW_IMPORTS = ['load', 'store', 'probe', 'segment', 'unit', 'crossing', 'hot', 'tstore', 'tprobe'] as const
+const FIVE_ARGUMENTS: readonly string[] = ['load', 'store', 'probe', 'segment', 'tstore', 'tprobe']
 
 /**
  * Builds the module. Imports: `env.memory`, `env.table`, `slow.*`, `helper.*`. Exports: `enter(cpu, rec) → exit`.
@@ -72,31 +84,29 @@ const SLOW_IMPORTS = 6
 export function buildInterpreter(rows: readonly InsnRow[]): InterpreterModule {
   const handlers = numberHandlers(rows)
   // The number of helper imports shifts every later index, so meanings are built twice: first to learn the helpers.
-  const dryImports = new HelperImports(SLOW_IMPORTS)
+  const dryImports = new HelperImports(SLOW_IMPORTS.length)
   const dry = fixedLinks(0, 0, dryImports)
   for (const row of rows) for (const form of formsOf(row)) buildHandler(form, handlers.of(form).places, dry)
   return assemble(rows, handlers, dryImports.list)
 }
 
-function fixedLinks(handlerType: number, firstGlue: number, imports: HelperImports): HandlerLinks & { check: number; crossing: number } {
-  const slow: SlowPaths = { load: 0, store: 1, probe: 2, segment: 3 }
-  return { slow, check: 4, crossing: 5, handlerType, fault: firstGlue, goto: firstGlue + 2, link: firstGlue + 3, helper: (h) => imports.index(h) }
+function fixedLinks(handlerType: number, firstGlue: number, imports: HelperImports): HandlerLinks & { check: number; crossing: number; hot: number } {
+  const slow = { load: 0, store: 1, probe: 2, commit: 1, segment: 3 }
+  return { slow, check: 4, crossing: 5, hot: 6, handlerType, fault: firstGlue, goto: firstGlue + 2, link: firstGlue + 3, helper: (h) => imports.index(h) }
 }
 
 function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: readonly Helper[]): InterpreterModule {
   const m = new ModuleBuilder()
-  for (const name of ['load', 'store', 'probe', 'segment']) m.importFunction('slow', name, i32s(5))
-  m.importFunction('slow', 'unit', i32s(2))
-  m.importFunction('slow', 'crossing', i32s(2))
+  for (const name of SLOW_IMPORTS) m.importFunction('slow', name, i32s(FIVE_ARGUMENTS.includes(name) ? 5 : 2))
   for (const h of helpers) {
     m.importFunction('helper', h.name, { params: ['i32', ...h.args], results: h.returns ? [h.returns] : [] })
   }
-  const imports = new HelperImports(SLOW_IMPORTS)
+  const imports = new HelperImports(SLOW_IMPORTS.length)
   for (const h of helpers) imports.index(h)
   const handlerFunc: FuncType = { params: ['i32', 'i32'], results: ['i32'] }
   const moveFunc: FuncType = { params: ['i32', 'i64', 'i32'], results: ['i32'] }
   const handlerType = m.typeIndex(handlerFunc)
-  const firstGlue = SLOW_IMPORTS + helpers.length
+  const firstGlue = SLOW_IMPORTS.length + helpers.length
   const links = fixedLinks(handlerType, firstGlue, imports)
 
   const define = (type: FuncType, body: Uint8Array, exportName?: string): number => {
@@ -114,14 +124,28 @@ function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: rea
   const unitCheck = define(handlerFunc, buildUnitCheck(handlerType, links.check, links.fault, RECORD_SIZE))
   const raise = define(handlerFunc, buildRaise(links.fault))
   const crossing = define(handlerFunc, buildCrossingGuard(handlerType, links.crossing, links.fault, resync, RECORD_SIZE))
+  const head = define(handlerFunc, buildHead(handlerType, links.hot, RECORD_SIZE))
   define(handlerFunc, buildEnter(handlerType), 'enter')
 
-  const elements = [resync, next, unitCheck, raise, crossing, resync, resync]
+  const elements = [resync, next, unitCheck, raise, crossing, head, resync]
   for (const row of rows) {
     for (const form of formsOf(row)) elements.push(define(handlerFunc, buildHandler(form, handlers.of(form).places, links)))
   }
+  const calls = placeCalls(elements, helpers)
   m.setElements(elements)
-  return { bytes: m.finish(65536, 1), helpers }
+  return { bytes: m.finish(65536, 1), helpers, calls, tableSize: elements.length + 1 }
+}
+
+/** Appends slow paths and helpers to the table's elements. Slot = position + 1. */
+function placeCalls(elements: number[], helpers: readonly Helper[]): CallSlots {
+  const place = (index: number): number => elements.push(index)
+  const slow = {
+    load: place(0), store: place(SLOW_IMPORTS.indexOf('tstore')), probe: place(SLOW_IMPORTS.indexOf('tprobe')),
+    commit: place(1), segment: place(3),
+  }
+  const helper = new Map<Helper, number>()
+  helpers.forEach((h, i) => helper.set(h, place(SLOW_IMPORTS.length + i)))
+  return { slow, helper }
 }
 
 function buildHandler(form: Form, places: readonly OperandPlace[], links: HandlerLinks): Uint8Array {

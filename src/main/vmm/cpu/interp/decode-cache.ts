@@ -19,6 +19,7 @@ export interface HandlerSlots {
   readonly unitCheck: number
   readonly raise: number
   readonly crossing: number
+  readonly head: number
   /** Slot and operand places of a form's handler. */
   of(form: Form): { readonly slot: number; readonly places: readonly OperandPlace[] }
 }
@@ -38,6 +39,8 @@ export class CodePage {
   readonly blocks: number[] = []
   /** Word indices, in other pages' maps, of instructions that end in this page. */
   readonly crossingMaps: number[] = []
+  /** Table slots of translations that stand in head records of this page. */
+  readonly translated: number[] = []
 
   constructor(readonly page: number, readonly modeKey: number, readonly map: number) {}
 
@@ -63,6 +66,28 @@ export interface DecodeCacheOptions {
   readonly bytes: number
   readonly decode: Decode
   readonly slots: HandlerSlots
+  /** Entries after which a block is reported as hot; 0: blocks are not counted. */
+  readonly hotAfter: number
+  /** Translations whose code is gone. Generated code may still be running in one of them. */
+  readonly onDropped: (tableSlots: readonly number[]) => void
+}
+
+/** A block as the translator finds it: what its head record says. */
+export interface BlockSource {
+  readonly head: number
+  readonly code: CodePage
+  /** Byte offset of the first instruction in its page. */
+  readonly pageOffset: number
+  /** Records behind the head, in order. `offset`: bytes from the head record. */
+  readonly records: readonly BlockRecord[]
+}
+
+export interface BlockRecord {
+  readonly offset: number
+  /** `next`: the block was cut here. `other`: a pseudo-instruction tier 0 must run. */
+  readonly kind: 'insn' | 'next' | 'other'
+  readonly delta: number
+  readonly count: number
 }
 
 export class DecodeCache {
@@ -91,8 +116,41 @@ export class DecodeCache {
 
   /** Forgets everything. Code lookups and links must have been dropped, and no generated code may be running. */
   clear(): void {
+    for (const list of this.pages.values()) for (const code of list) this.dropTranslations(code)
     this.pages.clear()
     this.top = this.options.base + 4 * RECORD_SIZE
+  }
+
+  private dropTranslations(code: CodePage): void {
+    if (code.translated.length > 0) this.options.onDropped(code.translated.splice(0))
+  }
+
+  /** What a head record stands for; undefined where its code was dropped or is translated already. */
+  blockAt(head: number): BlockSource | undefined {
+    const { view } = this
+    if (this.words[(head + Rec.handler) >> 2] !== this.options.slots.head) return undefined
+    const map = this.words[(head + Rec.page) >> 2]
+    const code = this.pages.get(view.getFloat64(head + Rec.displacement, true))?.find((p) => p.map === map)
+    if (!code) return undefined
+    const records: BlockRecord[] = []
+    const end = head + RECORD_SIZE * (1 + view.getUint16(head + Rec.regB, true))
+    for (let rec = head + RECORD_SIZE; rec < end; rec += RECORD_SIZE) {
+      const next = this.words[(rec + Rec.handler) >> 2] === this.options.slots.next
+      const kind = view.getUint8(rec + Rec.length) > 0 ? 'insn' : next ? 'next' : 'other'
+      records.push({ offset: rec - head, kind, delta: view.getUint16(rec + Rec.delta, true), count: view.getUint16(rec + Rec.count, true) })
+    }
+    return { head, code, pageOffset: view.getUint16(head + Rec.regA, true), records }
+  }
+
+  /** Puts a translation in the place of a block's head. */
+  install(block: BlockSource, tableSlot: number): void {
+    this.words[(block.head + Rec.handler) >> 2] = tableSlot
+    block.code.translated.push(tableSlot)
+  }
+
+  /** True where a byte of the range was decoded. */
+  holds(page: number, offset: number, length: number): boolean {
+    return this.pages.get(page)?.some((code) => code.touches(offset, length)) ?? false
   }
 
   page(page: number, modeKey: number): CodePage {
@@ -128,6 +186,7 @@ export class DecodeCache {
           this.words[(rec + Rec.handler) >> 2] = this.options.slots.resync
         }
       }
+      this.dropTranslations(code)
       for (const word of code.crossingMaps) this.words[word] = 0
       code.crossingMaps.length = 0
       code.blocks.length = 0
@@ -144,7 +203,8 @@ export class DecodeCache {
   decodeBlock(code: CodePage, host: number, offset: number, bytes: Uint8Array, checked: boolean): number | 'crosses' {
     const first = this.top
     let at = offset
-    let rec = first
+    const counted = this.options.hotAfter > 0 && (code.modeKey & Mode.SINGLE_STEP) === 0
+    let rec = counted ? this.writeHead(first, code, offset) : first
     let count = 0
     const maximum = (code.modeKey & Mode.SINGLE_STEP) !== 0 ? 1 : MAX_BLOCK
     for (;;) {
@@ -168,6 +228,14 @@ export class DecodeCache {
     }
     this.writePseudo(rec, this.options.slots.next, at - offset, count, code.map)
     return this.finishBlock(code, first, rec + RECORD_SIZE, offset, at)
+  }
+
+  private writeHead(rec: number, code: CodePage, offset: number): number {
+    this.writePseudo(rec, this.options.slots.head, 0, 1, code.map)
+    this.view.setInt32(rec + Rec.imm, this.options.hotAfter, true)
+    this.view.setFloat64(rec + Rec.displacement, code.page, true)
+    this.view.setUint16(rec + Rec.regA, offset, true)
+    return rec + RECORD_SIZE
   }
 
   /** Decodes one instruction that is not worth or not safe keeping, into a place that the next such one overwrites. */
@@ -217,6 +285,9 @@ export class DecodeCache {
   private finishBlock(code: CodePage, first: number, end: number, offset: number, at: number): number {
     this.top = end
     this.blocksDecoded++
+    if (this.words[(first + Rec.handler) >> 2] === this.options.slots.head) {
+      this.view.setUint16(first + Rec.regB, (end - first) / RECORD_SIZE - 1, true)
+    }
     code.blocks.push(first, end)
     code.markLines(offset, Math.max(offset, at - 1))
     this.words[(code.map >> 2) + offset] = first

@@ -142,3 +142,28 @@ export function buildCrossingGuard(handlerType: number, check: number, fault: nu
   f.tailCallIndirect(handlerType, [f.param(0), next], f.load('i32.load', 'i32', next, Rec.handler))
   return f.encode()
 }
+
+/** (cpu, rec): head of a block: counts entries, tells once when the block is hot, and goes on with the first instruction. */
+export function buildHead(handlerType: number, hot: number, recordSize: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  const left = f.pure('i32.sub', 'i32', [f.load('i32.load', 'i32', f.param(1), Rec.imm), f.i32(1)])
+  f.store('i32.store', f.param(1), left, Rec.imm)
+  f.if(f.pure('i32.eqz', 'i32', [left]), () => { f.call(hot, 'i32', [f.param(0), f.param(1)]) })
+  f.tailCallIndirect(handlerType, [f.param(0), f.pure('i32.add', 'i32', [f.param(1), f.i32(recordSize)])],
+    f.load('i32.load', 'i32', f.param(1), recordSize + Rec.handler))
+  return f.encode()
+}
+
+/**
+ * (cpu, rec): a translated block cannot go on at this instruction. A pending exception leaves; a store into code is made
+ * again by tier 0, which sees the change at its next record.
+ */
+export function buildTranslatedFault(handlerType: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  const none = f.pure('i32.lt_s', 'i32', [f.load('i32.load', 'i32', f.param(0), offsetOf('faultVector')), f.i32(0)])
+  f.if(none, () => f.tailCallIndirect(handlerType, [f.param(0), f.param(1)], f.load('i32.load', 'i32', f.param(1), Rec.handler)))
+  setRipToRecord(f, f.param(1))
+  charge(f, f.param(1), -1)
+  f.return(f.i32(Exit.FAULT))
+  return f.encode()
+}

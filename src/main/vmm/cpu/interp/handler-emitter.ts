@@ -7,13 +7,14 @@ import { Exit } from '../core/exits'
 import { Vector } from '../core/context'
 import type { Form } from '../isa/types'
 import { FIELDS, Seg, offsetOf, type FieldName } from '../state/layout'
-import { MemoryEmitter, bytesOf, type SlowPaths, type WMem } from './memory-emitter'
+import { MemoryEmitter, bytesOf, type SlowPath, type WMem } from './memory-emitter'
 import { Rec, RECORD_SIZE } from './record'
 import type { OperandPlace } from './places'
 
 /** Indices of the functions every handler may call or continue with. */
 export interface HandlerLinks {
-  readonly slow: SlowPaths
+  /** Indices of the slow paths. */
+  readonly slow: Readonly<Record<SlowPath, number>>
   /** Type index of handlers: (cpu, rec) → exit. */
   readonly handlerType: number
   /** (cpu, rec) → exit: pending exception. */
@@ -38,7 +39,11 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
     private readonly form: Form,
     private readonly places: readonly OperandPlace[],
   ) {
-    super(f, f.param(0), links.slow)
+    super(f, f.param(0))
+  }
+
+  protected callSlow(path: SlowPath, args: readonly Node[]): Node {
+    return this.f.call(this.links.slow[path], 'i32', args)
   }
 
   private get rec(): Node {

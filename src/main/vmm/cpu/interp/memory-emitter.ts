@@ -19,17 +19,15 @@ export interface WMem extends MemRef {
   readonly checked: Node | undefined
 }
 
-/** Functions the accesses call, by index in the module under construction. */
-export interface SlowPaths {
-  /** (cpu, lo, hi, bytes, slot) → Slow status; the value comes in scratch[slot]. */
-  readonly load: number
-  /** (cpu, lo, hi, bytes, slot) → Slow status; the value waits in scratch[slot]. */
-  readonly store: number
-  /** As load, but the access must also be writable. */
-  readonly probe: number
-  /** (cpu, segment, lo, hi, bytes | write << 8) → Slow status; linear address in scratch[7]. */
-  readonly segment: number
-}
+/**
+ * Functions the accesses call; each returns a Slow status.
+ * - load (cpu, lo, hi, bytes | segment << 8, slot): the value comes in scratch[slot]
+ * - store: the same, the value waits in scratch[slot]
+ * - probe: as load, but the access must also be writable
+ * - commit: as store, after a probe of the same bytes: cannot fault
+ * - segment (cpu, segment, lo, hi, bytes | write << 8): linear address in scratch[7]
+ */
+export type SlowPath = 'load' | 'store' | 'probe' | 'commit' | 'segment'
 
 /** Byte count of an access: 1 to 16. */
 type Bytes = 1 | 2 | 4 | 8 | 16
@@ -47,8 +45,17 @@ const SEGMENT_SLOT = 7
 export const bytesOf = (width: Width): Bytes => (width === 1 ? 1 : (width / 8)) as Bytes
 
 export abstract class MemoryEmitter extends VecEmitter {
-  constructor(protected readonly f: FunctionBuilder, protected readonly cpu: Node, protected readonly slow: SlowPaths) {
+  constructor(protected readonly f: FunctionBuilder, protected readonly cpu: Node) {
     super()
+  }
+
+  protected abstract callSlow(path: SlowPath, args: readonly Node[]): Node
+
+  /** Legacy modes: linear addresses have 32 bits. */
+  protected readonly narrowLinear: boolean = false
+
+  protected tlbBase(): Node {
+    return this.stateLoad('i32.load', 'i32', 'tlbBase')
   }
 
   /** Ends the function with the pending exception. */
@@ -59,7 +66,7 @@ export abstract class MemoryEmitter extends VecEmitter {
   }
 
   private failIf(status: Node): void {
-    this.f.if(status, () => this.exitFault())
+    this.f.if(status, () => { this.exitFault() })
   }
 
   /** Linear address of an access; i64, in a local. */
@@ -74,11 +81,11 @@ export abstract class MemoryEmitter extends VecEmitter {
       const flat = f.load('i32.load', 'i32', flatAt, offsetOf('segFlat'))
       f.if(f.pure('i32.eqz', 'i32', [flat]), () => {
         const args = [this.cpu, mem.segment, ...this.halves(mem.address), f.i32(bytes | (write ? 0x100 : 0))]
-        this.failIf(f.call(this.slow.segment, 'i32', args))
+        this.failIf(this.callSlow('segment', args))
         f.setLocal(local, this.stateLoad('i64.load', 'i64', 'scratch', SEGMENT_SLOT))
       })
     })
-    return f.getLocal(local)
+    return f.finalLocal(local)
   }
 
   private halves(address: Node): [Node, Node] {
@@ -89,13 +96,26 @@ export abstract class MemoryEmitter extends VecEmitter {
 
   /** TLB probe: entry address, whether it serves the access, and the host address if so. */
   private probe(linear: Node, bytes: Bytes, tagOffset: number): { hit: Node; host: () => Node } {
+    if (this.narrowLinear && linear.op === 'i64.extend_i32_u') return this.probe32(linear.args[0], bytes, tagOffset)
     const { f } = this
     const slot = f.pure('i32.and', 'i32', [f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(7n)])]), f.i32(0x7fe0)])
-    const entry = f.pure('i32.add', 'i32', [this.stateLoad('i32.load', 'i32', 'tlbBase'), slot])
+    const entry = f.pure('i32.add', 'i32', [this.tlbBase(), slot])
     const last = bytes === 1 ? linear : f.pure('i64.add', 'i64', [linear, f.i64(BigInt(bytes - 1))])
     const page = f.pure('i64.and', 'i64', [last, f.i64(-4096n)])
     const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, tagOffset), page])
     const host = (): Node => f.pure('i32.add', 'i32', [f.pure('i32.wrap_i64', 'i32', [linear]), f.load('i32.load', 'i32', entry, TlbEntry.addend)])
+    return { hit, host }
+  }
+
+  /** As `probe` where every linear address has 32 bits: no entry has a tag above them. */
+  private probe32(linear: Node, bytes: Bytes, tagOffset: number): { hit: Node; host: () => Node } {
+    const { f } = this
+    const slot = f.pure('i32.and', 'i32', [f.pure('i32.shr_u', 'i32', [linear, f.i32(7)]), f.i32(0x7fe0)])
+    const entry = f.pure('i32.add', 'i32', [this.tlbBase(), slot])
+    const last = bytes === 1 ? linear : f.pure('i32.add', 'i32', [linear, f.i32(bytes - 1)])
+    const page = f.pure('i32.and', 'i32', [last, f.i32(-4096)])
+    const hit = f.pure('i32.eq', 'i32', [f.load('i32.load', 'i32', entry, tagOffset), page])
+    const host = (): Node => f.pure('i32.add', 'i32', [linear, f.load('i32.load', 'i32', entry, TlbEntry.addend)])
     return { hit, host }
   }
 
@@ -113,10 +133,10 @@ export abstract class MemoryEmitter extends VecEmitter {
     const result = f.newLocal(type)
     const { hit, host } = this.probe(linear, bytes, TlbEntry.readTag)
     f.if(hit, () => f.setLocal(result, f.load(op, type, host())), () => {
-      this.failIf(f.call(this.slow.load, 'i32', this.slowArgs(linear, mem, bytes, PLAIN_SLOT)))
+      this.failIf(this.callSlow('load', this.slowArgs(linear, mem, bytes, PLAIN_SLOT)))
       f.setLocal(result, this.stateLoad(op, type, 'scratch', PLAIN_SLOT))
     })
-    return f.getLocal(result)
+    return f.finalLocal(result)
   }
 
   private write(mem: WMem, bytes: Bytes, value: Node): void {
@@ -125,7 +145,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
     f.if(hit, () => f.store(STORE[bytes], host(), value), () => {
       f.store(STORE[bytes], this.cpu, value, offsetOf('scratch', PLAIN_SLOT))
-      this.failIf(f.call(this.slow.store, 'i32', this.slowArgs(linear, mem, bytes, PLAIN_SLOT)))
+      this.failIf(this.callSlow('store', this.slowArgs(linear, mem, bytes, PLAIN_SLOT)))
     })
   }
 
@@ -139,14 +159,14 @@ export abstract class MemoryEmitter extends VecEmitter {
     f.setLocal(isSlow, f.i32(0))
     const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
     f.if(hit, () => f.setLocal(place, host()), () => {
-      this.failIf(f.call(this.slow.probe, 'i32', this.slowArgs(linear, mem, bytes, UPDATE_SLOT)))
+      this.failIf(this.callSlow('probe', this.slowArgs(linear, mem, bytes, UPDATE_SLOT)))
       f.setLocal(place, f.pure('i32.add', 'i32', [this.cpu, f.i32(offsetOf('scratch', UPDATE_SLOT))]))
       f.setLocal(isSlow, f.i32(1))
     })
-    const old = f.load(op, type, f.getLocal(place))
+    const old = f.load(op, type, f.finalLocal(place))
     const finish = (value: Node): void => {
-      f.store(STORE[bytes], f.getLocal(place), value)
-      f.if(f.getLocal(isSlow), () => this.failIf(f.call(this.slow.store, 'i32', this.slowArgs(linear, mem, bytes, UPDATE_SLOT))))
+      f.store(STORE[bytes], f.finalLocal(place), value)
+      f.if(f.finalLocal(isSlow), () => this.failIf(this.callSlow('commit', this.slowArgs(linear, mem, bytes, UPDATE_SLOT))))
     }
     return { old, finish }
   }

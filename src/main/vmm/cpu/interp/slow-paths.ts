@@ -1,5 +1,6 @@
 /** What generated code calls when the fast path does not do: TLB misses, MMIO, page-crossing and checked accesses. */
 import type { IoHandler } from '../../bus/types'
+import { PAGE_SIZE } from '../../memory/frame-table'
 import { CpuFault, Vector } from '../core/context'
 import { Slow } from '../core/exits'
 import type { CpuLinearMemory } from '../core/linear'
@@ -27,6 +28,11 @@ export interface SlowImports {
   segment(cpu: number, segment: number, lo: number, hi: number, access: number): number
   unit(cpu: number, unit: number): number
   crossing(cpu: number, rec: number): number
+  /** A block's entry count ran out. */
+  hot(cpu: number, rec: number): number
+  /** `store` and `probe` of translated code. */
+  tstore(cpu: number, lo: number, hi: number, access: number, slot: number): number
+  tprobe(cpu: number, lo: number, hi: number, access: number, slot: number): number
 }
 
 export interface SlowPathOptions {
@@ -38,6 +44,9 @@ export interface SlowPathOptions {
   readonly checkUnit: (unit: number) => void
   /** 0: the second page is as decoded, 1: fault pending, 2: it changed. Does not throw. */
   readonly checkCrossing: (rec: number) => number
+  readonly onHot: (rec: number) => void
+  /** True where bytes of a frame were decoded as code: the page number, and offset and length within it. */
+  readonly holdsCode: (page: number, offset: number, length: number) => boolean
   /** Errors that are not the guest's: kept, and rethrown when the run loop is back. */
   readonly onError: (error: unknown) => void
 }
@@ -95,20 +104,39 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
     }
   }
 
-  return {
-    load: (_cpu, lo, hi, access, slot) => guarded(() => {
+  /**
+   * A store into code may change the running block, so translated code must not make it: tier 0 makes it instead, and sees
+   * at its next record that its page was dropped. Both pages of a crossing access count.
+   */
+  const writesCode = (lo: number, hi: number, bytes: number): boolean => {
+    const inFirst = Math.min(bytes, PAGE_SIZE - (lo & 0xfff))
+    return memory.writesTo(lo, hi, inFirst, options.holdsCode) ||
+      (inFirst < bytes && memory.writesTo(((lo >>> 0) + inFirst) >>> 0, hi, bytes - inFirst, options.holdsCode))
+  }
+
+  const ordinary = {
+    load: (_cpu: number, lo: number, hi: number, access: number, slot: number) => guarded(() => {
       checkWrap(lo, hi, access)
       readInto(lo, hi, access & 0xff, slot)
     }, access >> 8),
-    store: (_cpu, lo, hi, access, slot) => guarded(() => {
+    store: (_cpu: number, lo: number, hi: number, access: number, slot: number) => guarded(() => {
       checkWrap(lo, hi, access)
       writeFrom(lo, hi, access & 0xff, slot)
     }, access >> 8),
-    probe: (_cpu, lo, hi, access, slot) => guarded(() => {
+    probe: (_cpu: number, lo: number, hi: number, access: number, slot: number) => guarded(() => {
       checkWrap(lo, hi, access)
       memory.probeAt(lo, hi, access & 0xff, true, memory.currentView())
       readInto(lo, hi, access & 0xff, slot)
     }, access >> 8),
+  }
+  return {
+    ...ordinary,
+    tstore: (cpu, lo, hi, access, slot) => (writesCode(lo, hi, access & 0xff) ? Slow.AGAIN : ordinary.store(cpu, lo, hi, access, slot)),
+    tprobe: (cpu, lo, hi, access, slot) => (writesCode(lo, hi, access & 0xff) ? Slow.AGAIN : ordinary.probe(cpu, lo, hi, access, slot)),
+    hot: (_cpu, rec) => {
+      options.onHot(rec)
+      return 0
+    },
     segment: (_cpu, segment, lo, hi, access) => guarded(() => {
       const ea = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
       const linear = options.checkSegment(segment, ea, access & 0xff, (access & 0x100) !== 0)

@@ -12,7 +12,7 @@ export const Mode = {
   PROTECTED: 1 << 2,
   /** RFLAGS.VM. */
   V86: 1 << 3,
-  /** DS, ES, SS and CS are flat, writable where they should be: no limit or access check needed. */
+  /** DS, ES, SS and CS have base 0 and 4 GiB, writable where they should be, SS.B = CS.D: addresses need no check and no base. */
   FLAT: 1 << 4,
   /** CPL 3. */
   USER: 1 << 5,
@@ -50,6 +50,16 @@ function isFlatData(view: DataView, seg: number): boolean {
   return (attr & (ATTR_UNUSABLE | 0x9e)) === 0x92 && view.getInt32(AT_LIMIT + seg * 4, true) === -1
 }
 
+const baseIsZero = (view: DataView, seg: number): boolean => view.getInt32(AT_BASE + seg * 8, true) === 0
+
+function hasFlatSegments(view: DataView, csAttr: number): boolean {
+  if (view.getInt32(AT_LIMIT + Seg.CS * 4, true) !== -1 || !baseIsZero(view, Seg.CS)) return false
+  if (((view.getInt32(AT_ATTR + Seg.SS * 4, true) ^ csAttr) & ATTR_DB) !== 0) return false
+  return isFlatBase0(view, Seg.DS) && isFlatBase0(view, Seg.ES) && isFlatBase0(view, Seg.SS)
+}
+
+const isFlatBase0 = (view: DataView, seg: number): boolean => isFlatData(view, seg) && baseIsZero(view, seg)
+
 /** Computes the key from the architectural state. */
 export function computeModeKey({ view }: CpuState): number {
   let key = 0
@@ -62,10 +72,7 @@ export function computeModeKey({ view }: CpuState): number {
   if (long) key |= Mode.LONG
   if (long && csAttr & ATTR_L) key |= Mode.CODE64
   else if (csAttr & ATTR_DB) key |= Mode.CODE32
-  const flat = (key & Mode.CODE64) !== 0 ||
-    (isFlatData(view, Seg.DS) && isFlatData(view, Seg.ES) && isFlatData(view, Seg.SS) &&
-      view.getInt32(AT_LIMIT + Seg.CS * 4, true) === -1)
-  if (flat) key |= Mode.FLAT
+  if ((key & Mode.CODE64) !== 0 || hasFlatSegments(view, csAttr)) key |= Mode.FLAT
   if (view.getInt32(AT_CPL, true) === 3) key |= Mode.USER
   if (rflags & 0x100 || view.getInt32(AT_DR7, true) & 0xff) key |= Mode.SINGLE_STEP
   if (cr0 & 0xc || (view.getInt32(AT_CR4, true) & 0x200) === 0) key |= Mode.FPU_TRAP

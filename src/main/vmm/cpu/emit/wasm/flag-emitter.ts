@@ -14,12 +14,12 @@ export abstract class FlagEmitter extends IntEmitter {
   abstract field(name: FieldName, index?: number): Val
   abstract setField(name: FieldName, value: Val, index?: number): void
 
-  private op64(name: string, a: Node, b: Node): Node {
+  protected op64(name: string, a: Node, b: Node): Node {
     return this.f.pure(`i64.${name}`, 'i64', [a, b])
   }
 
   /** Carry-out vector of an addition or subtraction, moved so that the top carry is bit 63 and AF stays at bit 3. */
-  private carries(kind: 'add' | 'sub', a: Val, b: Val, result: Val): Node {
+  protected carries(kind: 'add' | 'sub', a: Val, b: Val, result: Val): Node {
     const { width } = result
     const t = width === 64 ? 'i64' : 'i32'
     const op = (name: string, x: Node, y: Node): Node => this.f.pure(`${t}.${name}`, t, [x, y])
@@ -33,11 +33,11 @@ export abstract class FlagEmitter extends IntEmitter {
     return this.op64('or', this.op64('shl', wide, this.f.i64(BigInt(64 - width))), this.op64('and', wide, this.f.i64(8n)))
   }
 
-  private setResult(result: Val): void {
+  protected setResult(result: Val): void {
     this.setField('ccResult', this.sext(result, 64))
   }
 
-  private setCarry(node: Node): void {
+  protected setCarry(node: Node): void {
     this.setField('ccCarry', this.wrap(64, node, true))
   }
 
@@ -50,15 +50,20 @@ export abstract class FlagEmitter extends IntEmitter {
 
   /** INC and DEC: CF survives, OF is new, so bit 62 is CF xor OF. */
   private setStepFlags(kind: 'inc' | 'dec', a: Val, result: Val): void {
+    this.setCarry(this.stepCarry(kind, a, result, this.raw(this.field('ccCarry'))))
+  }
+
+  /** @param old `ccCarry` before the instruction */
+  protected stepCarry(kind: 'inc' | 'dec', a: Val, result: Val, old: Node): Node {
     const { f } = this
     const fresh = this.carries(kind === 'inc' ? 'add' : 'sub', a, this.const(a.width, 1), result)
     const of63 = this.op64('xor', fresh, this.op64('shl', fresh, f.i64(1n)))
-    const cf63 = this.op64('and', this.raw(this.field('ccCarry')), f.i64(CF_BIT))
+    const cf63 = this.op64('and', old, f.i64(CF_BIT))
     const bit62 = this.op64('and', this.op64('shr_u', this.op64('xor', of63, cf63), f.i64(1n)), f.i64(OF_BIT))
-    this.setCarry(this.op64('or', this.op64('or', cf63, bit62), this.op64('and', fresh, f.i64(8n))))
+    return this.op64('or', this.op64('or', cf63, bit62), this.op64('and', fresh, f.i64(8n)))
   }
 
-  private carryFrom(cf: Val, of: Val, af: Val | undefined): Node {
+  protected carryFrom(cf: Val, of: Val, af: Val | undefined): Node {
     const at = (v: Val, shift: number): Node => this.op64('shl', this.asI64(v), this.f.i64(BigInt(shift)))
     const both = this.op64('or', at(cf, 63), at(this.xor(cf, of), 62))
     return af ? this.op64('or', both, at(af, 3)) : both
@@ -141,6 +146,6 @@ export abstract class FlagEmitter extends IntEmitter {
     const parityDelta = this.ne(is(6), is(2))
     const low = this.or(this.zext(is(7), 64), this.shl(this.zext(parityDelta, 64), this.const(64, 8)))
     this.setCarry(this.op64('or', this.carryFrom(is(0), is(11), is(4)), this.raw(low)))
-    this.setField('ccResult', this.zext(notZf, 64))
+    this.setResult(this.zext(notZf, 64))
   }
 }

@@ -3,6 +3,7 @@
  * Pure nodes used once are written where they are used; nodes used more often, and results of effects, go through a local.
  */
 import { BugError } from '../../../errors'
+import { fold } from './fold'
 import { ByteWriter } from './module'
 import { MEMORY_OPS, Op, SHUFFLE, V128_CONST, VALTYPE_CODE, VEC_MEMORY_OPS, encodeName, type ValType } from './opcodes'
 
@@ -13,18 +14,22 @@ export interface Node {
   readonly args: readonly Node[]
   /** Constant value, memory offset, function index, lane or local number, by `op`. */
   readonly imm: number | bigint
-  readonly bytes?: readonly number[]
+  readonly bytes: readonly number[] | undefined
   readonly pure: boolean
+  /** Set by `encode`: how often live code uses it, and the local that holds it. */
   uses: number
   local: number
 }
 
 export interface LoopLabel { readonly loop: true }
+/** Target of forward jumps: the end of a `block`. */
+export type BlockLabel = LoopLabel
 
 type Statement =
   | { readonly k: 'node'; readonly node: Node }
   | { readonly k: 'if'; readonly cond: Node; readonly then: Statement[]; readonly otherwise: Statement[] }
   | { readonly k: 'loop'; readonly label: LoopLabel; readonly body: Statement[] }
+  | { readonly k: 'block'; readonly label: BlockLabel; readonly body: Statement[] }
   | { readonly k: 'jump'; readonly label: LoopLabel; readonly to: 'break' | 'continue' }
   | { readonly k: 'set'; readonly local: number; readonly value: Node }
   | { readonly k: 'return'; readonly value: Node }
@@ -41,9 +46,8 @@ export class FunctionBuilder {
   // ── nodes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private node(op: string, type: ValType | undefined, args: readonly Node[], imm: number | bigint, pure: boolean, bytes?: readonly number[]): Node {
-    for (const arg of args) arg.uses++
-    const node: Node = { op, type, args, imm, pure, uses: 0, local: -1, ...(bytes ? { bytes } : {}) }
-    if (op !== 'const' && op !== 'param') this.statements.push({ k: 'node', node })
+    const node: Node = { op, type, args, imm, pure, uses: 0, local: -1, bytes }
+    if (op !== 'const' && op !== 'param' && !(pure && op === 'local')) this.statements.push({ k: 'node', node })
     return node
   }
 
@@ -65,7 +69,7 @@ export class FunctionBuilder {
 
   /** A side-effect free instruction by its wasm name; `imm` is the lane where it takes one. */
   pure(op: string, type: ValType, args: readonly Node[], imm = 0): Node {
-    return foldConstants(this, op, type, args) ?? this.node(op, type, args, imm, true)
+    return fold(this, op, args) ?? this.node(op, type, args, imm, true)
   }
 
   /** Division may trap, so it stays where it is. */
@@ -94,6 +98,11 @@ export class FunctionBuilder {
     return this.node('call', result, args, func, false)
   }
 
+  /** Call through the table: the last argument is the slot. */
+  callIndirect(type: number, result: ValType | undefined, args: readonly Node[], slot: Node): Node {
+    return this.node('call-indirect', result, [...args, slot], type, false)
+  }
+
   // ── statements ────────────────────────────────────────────────────────────────────────────────────────────────
 
   newLocal(type: ValType): number {
@@ -106,13 +115,16 @@ export class FunctionBuilder {
     return this.node('local', this.localTypes[local - this.params.length], [], local, false)
   }
 
+  /** Value of a local that is set once, before every use: no copy is needed. */
+  finalLocal(local: number): Node {
+    return this.node('local', this.localTypes[local - this.params.length], [], local, true)
+  }
+
   setLocal(local: number, value: Node): void {
-    value.uses++
     this.statements.push({ k: 'set', local, value })
   }
 
   if(cond: Node, then: () => void, otherwise?: () => void): void {
-    cond.uses++
     const thenList = this.collect(then)
     const otherList = otherwise ? this.collect(otherwise) : []
     this.statements.push({ k: 'if', cond, then: thenList, otherwise: otherList })
@@ -123,24 +135,38 @@ export class FunctionBuilder {
     this.statements.push({ k: 'loop', label, body: this.collect(() => body(label)) })
   }
 
+  /** Runs once; a jump to 'break' of the label goes on behind it. */
+  block(body: (label: BlockLabel) => void): void {
+    const label: BlockLabel = { loop: true }
+    this.statements.push({ k: 'block', label, body: this.collect(() => body(label)) })
+  }
+
   jump(label: LoopLabel, to: 'break' | 'continue'): void {
     this.statements.push({ k: 'jump', label, to })
   }
 
   return(value: Node): void {
-    value.uses++
     this.statements.push({ k: 'return', value })
   }
 
   tailCall(func: number, args: readonly Node[]): void {
-    for (const arg of args) arg.uses++
     this.statements.push({ k: 'tail-call', func, args })
   }
 
   tailCallIndirect(type: number, args: readonly Node[], index: Node): void {
-    for (const arg of args) arg.uses++
-    index.uses++
     this.statements.push({ k: 'tail-call-indirect', type, args, index })
+  }
+
+  /** A place to come back to with `insertAt`. */
+  mark(): { readonly list: unknown; readonly index: number } {
+    return { list: this.statements, index: this.statements.length }
+  }
+
+  /** Adds statements at a mark of the list being built. They may use nodes that stood before the mark. */
+  insertAt(mark: { readonly list: unknown; readonly index: number }, build: () => void): void {
+    if (mark.list !== this.statements) throw new BugError('a mark was used outside its list')
+    const added = this.collect(build)
+    this.statements.splice(mark.index, 0, ...added)
   }
 
   private collect(build: () => void): Statement[] {
@@ -156,6 +182,7 @@ export class FunctionBuilder {
 
   /** Bytes of the function body: local declarations and code. The caller made sure every path returns. */
   encode(): Uint8Array {
+    countList(this.statements)
     const code = new ByteWriter(256)
     const encoder = new BodyEncoder(code, (type) => this.newLocal(type))
     encoder.list(this.statements)
@@ -178,19 +205,38 @@ export class FunctionBuilder {
   }
 }
 
-/** Folds what meanings produce all the time: constants of masks and address parts. */
-function foldConstants(f: FunctionBuilder, op: string, type: ValType, args: readonly Node[]): Node | undefined {
-  const [a, b] = args
-  const constant = (n: Node | undefined): boolean => n?.op === 'const'
-  if (op === 'i32.and' && constant(a) && constant(b)) return f.i32(Number(a.imm) & Number(b.imm))
-  if (op === 'i64.and' && constant(a) && constant(b)) return f.i64(BigInt(a.imm) & BigInt(b.imm))
-  if ((op === 'i32.add' || op === 'i32.or' || op === 'i32.xor') && constant(b) && b.imm === 0) return a
-  if ((op === 'i64.add' || op === 'i64.or' || op === 'i64.xor') && constant(b) && b.imm === 0n) return a
-  if (op === 'i64.extend_i32_u' && constant(a)) return f.i64(BigInt(Number(a.imm) >>> 0))
-  if (op === 'i64.extend_i32_s' && constant(a)) return f.i64(BigInt(Number(a.imm)))
-  if (op === 'i32.wrap_i64' && constant(a)) return f.i32(Number(BigInt.asIntN(32, BigInt(a.imm))))
-  if (type === 'i32' && op === 'i32.add' && constant(a) && constant(b)) return f.i32(Number(a.imm) + Number(b.imm))
-  return undefined
+const LOAD_OP = /^(i32|i64|v128)\.load/
+
+/** Effects keep a node alive; pure ones and loads live only where live code uses them. */
+const isRoot = (node: Node): boolean => !node.pure && node.op !== 'local' && !LOAD_OP.test(node.op)
+
+function countUse(node: Node): void {
+  node.uses++
+  if (node.uses === 1) for (const arg of node.args) countUse(arg)
+}
+
+/** Counts uses from effects and control flow alone, so that what only dead nodes use is not written. */
+function countList(statements: readonly Statement[]): void {
+  for (const s of statements) countStatement(s)
+}
+
+function countStatement(s: Statement): void {
+  switch (s.k) {
+    case 'node':
+      if (isRoot(s.node)) for (const arg of s.node.args) countUse(arg)
+      return
+    case 'if':
+      countUse(s.cond)
+      countList(s.then)
+      return countList(s.otherwise)
+    case 'loop': case 'block': return countList(s.body)
+    case 'jump': return
+    case 'set': case 'return': return countUse(s.value)
+    case 'tail-call': return s.args.forEach(countUse)
+    case 'tail-call-indirect':
+      s.args.forEach(countUse)
+      return countUse(s.index)
+  }
 }
 
 class BodyEncoder {
@@ -213,6 +259,7 @@ class BodyEncoder {
         return out.u32(s.local)
       case 'if': return this.ifStatement(s)
       case 'loop': return this.loopStatement(s)
+      case 'block': return this.blockStatement(s)
       case 'jump': return this.jump(s.label, s.to)
       case 'return':
         this.expression(s.value)
@@ -231,6 +278,7 @@ class BodyEncoder {
   }
 
   private definition(node: Node): void {
+    if (node.uses === 0 && !isRoot(node)) return
     if (node.pure && node.uses < 2) return
     this.compute(node)
     if (node.type === undefined) return
@@ -251,6 +299,16 @@ class BodyEncoder {
       out.u8(Op.else)
       this.list(s.otherwise)
     }
+    this.frames.pop()
+    out.u8(Op.end)
+  }
+
+  private blockStatement(s: Extract<Statement, { k: 'block' }>): void {
+    const { out } = this
+    out.u8(Op.block)
+    out.u8(Op.void)
+    this.frames.push({ label: s.label, part: 'break' })
+    this.list(s.body)
     this.frames.pop()
     out.u8(Op.end)
   }
@@ -301,6 +359,10 @@ class BodyEncoder {
       case 'call':
         out.u8(Op.call)
         return out.u32(Number(node.imm))
+      case 'call-indirect':
+        out.u8(Op.callIndirect)
+        out.u32(Number(node.imm))
+        return out.u32(0)
       case 'select': return out.u8(Op.select)
       case 'v128.const': case 'i8x16.shuffle':
         out.u8(Op.prefixFD)

@@ -112,20 +112,20 @@ export class ModuleBuilder {
     this.functions[index - this.imports.length].body = body
   }
 
-  /** Function indices to place in the imported table from `tableOffset` (a global import gives the offset as i32). */
+  /** Function indices to place in the imported table, from the offset `finish` is told. */
   setElements(functionIndices: readonly number[]): void {
     this.elements.splice(0, this.elements.length, ...functionIndices)
   }
 
   /**
    * @param memoryPages minimum and maximum pages of the imported shared memory `env.memory`
-   * @param tableSize minimum of the imported funcref table `env.table`; elements start at 0 of an own table where 0 is given
+   * @param elementOffset first table slot of the elements; 'imported': the i32 given as `env.base`
    */
-  finish(memoryPages: number, elementOffset: number): Uint8Array {
+  finish(memoryPages: number, elementOffset: number | 'imported'): Uint8Array {
     const out = new ByteWriter(1 << 16)
     for (const b of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) out.u8(b)
     this.section(out, 1, (w) => this.writeTypes(w))
-    this.section(out, 2, (w) => this.writeImports(w, memoryPages))
+    this.section(out, 2, (w) => this.writeImports(w, memoryPages, elementOffset === 'imported'))
     this.section(out, 3, (w) => {
       w.u32(this.functions.length)
       for (const fn of this.functions) w.u32(fn.type)
@@ -161,8 +161,8 @@ export class ModuleBuilder {
     }
   }
 
-  private writeImports(w: ByteWriter, memoryPages: number): void {
-    w.u32(this.imports.length + 2)
+  private writeImports(w: ByteWriter, memoryPages: number, base: boolean): void {
+    w.u32(this.imports.length + (base ? 3 : 2))
     w.name('env')
     w.name('memory')
     w.u8(2)
@@ -175,6 +175,13 @@ export class ModuleBuilder {
     w.u8(0x70)
     w.u8(0)
     w.u32(0)
+    if (base) {
+      w.name('env')
+      w.name('base')
+      w.u8(3)
+      w.u8(0x7f)
+      w.u8(0)
+    }
     for (const fn of this.imports) {
       w.name(fn.module)
       w.name(fn.name)
@@ -193,11 +200,16 @@ export class ModuleBuilder {
     }
   }
 
-  private writeElements(w: ByteWriter, offset: number): void {
+  private writeElements(w: ByteWriter, offset: number | 'imported'): void {
     w.u32(1)
     w.u8(0)
-    w.u8(0x41)
-    w.s32(offset)
+    if (offset === 'imported') {
+      w.u8(0x23) // global.get 0
+      w.u32(0)
+    } else {
+      w.u8(0x41) // i32.const
+      w.s32(offset)
+    }
     w.u8(0x0b)
     w.u32(this.elements.length)
     for (const index of this.elements) w.u32(index)

@@ -1,7 +1,8 @@
 /**
- * Tier 0 as an engine: a whole vCPU with paging on, at CPL 3. INT3 around the instruction, or its own fault, delivers
+ * A tier as an engine: a whole vCPU with paging on, at CPL 3. INT3 around the instruction, or its own fault, delivers
  * through the IDT to a handler of `kernel.ts`.
  */
+import { CpuFault } from '../../src/main/vmm/cpu/core/context'
 import { Vcpu, type VcpuLayout } from '../../src/main/vmm/cpu/core/vcpu'
 import type { Decode } from '../../src/main/vmm/cpu/decode/types'
 import { buildInterpreter, numberHandlers, PSEUDO_SLOTS } from '../../src/main/vmm/cpu/interp/builder'
@@ -10,6 +11,8 @@ import { STATE_SIZE } from '../../src/main/vmm/cpu/state/layout'
 import { FrameTable } from '../../src/main/vmm/memory/frame-table'
 import { PhysicalRam } from '../../src/main/vmm/memory/guest-memory'
 import { CODE_TLB_BYTES, CODE_TLB_SETS, TLB_BYTES, TLB_VIEWS } from '../../src/main/vmm/mmu/tlb-layout'
+import type { CodeCache } from '../../src/main/vmm/cpu/dbt/code-cache'
+import type { BlockSource } from '../../src/main/vmm/cpu/interp/decode-cache'
 import type { WasmEngine, WasmMemory } from '../../src/main/vmm/ports'
 import type { IsaCase, IsaEngine } from './engine'
 import { fullModel, silentPlatform } from './environment'
@@ -19,6 +22,9 @@ import { CODE_BASE, CODE_BYTES, DATA_BASE, IsaRecord, loadState, storeState, TIM
 /** Long enough for any REP count the generator gives. */
 const SLICE = 400
 const MAX_SLICES = 8
+const CASES_PER_VCPU = 3000
+const CASES_PER_MODULE = 100
+const WINDOW_AT = Page.DATA * PAGE + WINDOW - DATA_BASE
 
 const wasm: WasmEngine = {
   createMemory: (pages) => new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) as unknown as WasmMemory,
@@ -42,56 +48,110 @@ function place(): VcpuLayout & { readonly table: number; readonly frames: number
   }
 }
 
-class Tier0Engine implements IsaEngine {
-  readonly name = 'tier 0'
+class VcpuEngine implements IsaEngine {
+  readonly name: string
+  readonly every: number
   private readonly layout = place()
-  private readonly vcpu: Vcpu
-  private readonly ram: Uint8Array
+  private vcpu!: Vcpu
+  private ram!: Uint8Array
+  private used = 0
+  private readonly interpreter = buildInterpreter(isaRows)
+  private readonly interpreterModule = wasm.compile(this.interpreter.bytes)
   private readonly image = buildImage()
 
-  constructor(decode: Decode) {
+  constructor(private readonly decode: Decode, private readonly tier: 0 | 1) {
+    this.name = `tier ${tier}`
+    this.every = tier === 0 ? 1 : Number(process.env.NB_ISA_EVERY ?? 4)
+    this.powerOn()
+  }
+
+  /** A new vCPU: the host's table of functions gets slower with every module that was ever put into it. */
+  private powerOn(): void {
+    this.used = 0
     const memory = wasm.createMemory(Math.ceil(this.layout.total / 65_536))
     const { buffer } = memory
     this.ram = new Uint8Array(buffer, this.layout.frames, RAM_BYTES)
     const frames = new FrameTable(buffer, { tableBase: this.layout.table, framesBase: this.layout.frames, ramBytes: RAM_BYTES })
     const ram = new PhysicalRam(buffer, frames)
     const handlers = numberHandlers(isaRows)
-    const { bytes, helpers } = buildInterpreter(isaRows)
     this.vcpu = new Vcpu({
       memory, layout: this.layout, ram, mmio: { read: () => 0xffff_ffff, write: () => {} }, platform: silentPlatform, model: fullModel,
       interrupts: { pendingVector: () => -1, acknowledge: () => -1, takeNmi: () => false },
-      decode, slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, tableSize: handlers.size + 8, wasm,
-      interpreter: { module: wasm.compile(bytes), helpers },
+      decode: this.decode, slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, wasm,
+      interpreter: { ...this.interpreter, module: this.interpreterModule },
+      tiers: { max: this.tier, hotAfter: 1, batch: 1, now: () => 0 },
     })
     ram.setCodeWriteListener((page, offset, length) => this.vcpu.codeWritten(page, offset, length))
   }
 
   run(cases: readonly IsaCase[]): readonly IsaRecord[] {
-    return cases.map((one) => this.runOne(one))
+    if (this.tier === 0) return cases.map((one) => this.runOne(one))
+    const results: IsaRecord[] = []
+    for (let at = 0; at < cases.length; at += CASES_PER_MODULE) results.push(...this.runTranslated(cases.slice(at, at + CASES_PER_MODULE)))
+    return results
   }
 
-  private runOne(one: IsaCase): IsaRecord {
+  /** Translates the first block of each case into one module, then runs them. Blocks reached later follow on their own. */
+  private runTranslated(cases: readonly IsaCase[]): IsaRecord[] {
+    this.used += cases.length
+    if (this.used > CASES_PER_VCPU) this.powerOn()
+    const translations = this.vcpu.translations as CodeCache
+    const draft = translations.options.translator.begin()
+    const places = cases.map((one) => {
+      this.prepare(one)
+      const block = this.firstBlock()
+      return block && draft.add(block)
+    })
+    const first = translations.load(draft.finish(), cases.length)
+    const results = cases.map((one, i) => {
+      const place = places[i]
+      return this.runOne(one, () => {
+        const block = this.firstBlock()
+        if (block && place !== undefined) this.vcpu.cache.install(block, first + place)
+      })
+    })
+    translations.drop(cases.map((_, i) => first + i))
+    return results
+  }
+
+  private firstBlock(): BlockSource | undefined {
+    try {
+      const block = this.vcpu.blockHere()
+      return block && block.records[0].kind === 'insn' ? block : undefined
+    } catch (error) {
+      // The fetch faults: `run` will find that too, and deliver it.
+      if (!(error instanceof CpuFault)) throw error
+      return undefined
+    }
+  }
+
+  private prepare(one: IsaCase): void {
     const { state } = this.vcpu
     this.ram.set(this.image)
     this.ram.fill(0xcc, Page.CODE * PAGE, Page.CODE * PAGE + CODE_BYTES)
     const codeAt = Number(one.input.rip) + (one.mode === 16 ? CODE_BASE : 0) - CODE_BASE
     this.ram.set(one.input.code.subarray(0, one.length), Page.CODE * PAGE + codeAt)
-    const windowAt = Page.DATA * PAGE + WINDOW - DATA_BASE
-    this.ram.set(one.input.window, windowAt)
+    this.ram.set(one.input.window, WINDOW_AT)
     state.bytes.fill(0)
     loadState(state, one.input, one.mode, one.segments)
     loadKernel(state)
     this.vcpu.afterReset()
+  }
+
+  private runOne(one: IsaCase, beforeRun?: () => void): IsaRecord {
+    this.prepare(one)
+    beforeRun?.()
+    const { state } = this.vcpu
     for (let i = 0; i < MAX_SLICES && handlerOf(state) === undefined; i++) this.vcpu.run(SLICE)
     const result = new IsaRecord()
     storeState(state, result)
     if (handlerOf(state) === undefined) result.vector = TIMED_OUT
     else unwind(one, state, this.ram, result)
-    result.window.set(this.ram.subarray(windowAt, windowAt + WINDOW_BYTES))
+    result.window.set(this.ram.subarray(WINDOW_AT, WINDOW_AT + WINDOW_BYTES))
     return result
   }
 }
 
-export function createTier0TestEngine(decode: Decode): IsaEngine {
-  return new Tier0Engine(decode)
+export function createVcpuTestEngine(decode: Decode, tier: 0 | 1): IsaEngine {
+  return new VcpuEngine(decode, tier)
 }

@@ -1,0 +1,94 @@
+/** Tier 1: turns a batch of decoded blocks into one wasm module with a function for each. */
+import type { Decode } from '../decode/types'
+import { BugError } from '../../errors'
+import type { Helper } from '../emit/emitter'
+import { FunctionBuilder } from '../emit/wasm/function'
+import { ModuleBuilder, type FuncType } from '../emit/wasm/module'
+import type { CallSlots } from '../interp/builder'
+import type { BlockSource } from '../interp/decode-cache'
+import { buildGoto, buildLink, buildLookup, buildTranslatedFault } from '../interp/glue'
+import type { OperandPlace } from '../interp/places'
+import { RECORD_SIZE } from '../interp/record'
+import type { Form } from '../isa/types'
+import { PAGE_SIZE } from '../../memory/frame-table'
+import { BlockEmitter, type BlockLinks } from './block-emitter'
+
+export interface TranslatorOptions {
+  /** The machine's linear memory. */
+  readonly bytes: Uint8Array
+  readonly decode: Decode
+  readonly places: (form: Form) => readonly OperandPlace[]
+  readonly calls: CallSlots
+  /** Where a guest page's bytes stand in linear memory. */
+  readonly hostOfPage: (page: number) => number
+}
+
+const I32 = 'i32'
+const HANDLER: FuncType = { params: [I32, I32], results: [I32] }
+const MOVE: FuncType = { params: [I32, 'i64', I32], results: [I32] }
+const SLOW: FuncType = { params: [I32, I32, I32, I32, I32], results: [I32] }
+
+/** Functions every module begins with, in this order. */
+const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3 } as const
+
+/** A module in the making: functions are added one by one, and stand in the table in that order. */
+export interface ModuleDraft {
+  /** Translates a block now. Returns its place among the module's functions. */
+  add(block: BlockSource): number
+  /** Module bytes; the element segment puts function i at slot `env.base` + i. */
+  finish(): Uint8Array
+}
+
+export class Translator {
+  constructor(private readonly options: TranslatorOptions) {}
+
+  begin(): ModuleDraft {
+    const m = new ModuleBuilder()
+    const handlerType = m.typeIndex(HANDLER)
+    const define = (type: FuncType, body: Uint8Array): number => {
+      const index = m.defineFunction(type)
+      m.setBody(index, body)
+      return index
+    }
+    define(HANDLER, buildTranslatedFault(handlerType))
+    define(MOVE, buildGoto(GLUE.lookup))
+    define(MOVE, buildLink(GLUE.lookup))
+    define(MOVE, buildLookup(handlerType))
+    const links: BlockLinks = {
+      ...GLUE, calls: this.options.calls, handlerType, slowType: m.typeIndex(SLOW),
+      helperType: (h: Helper) => m.typeIndex({ params: [I32, ...h.args], results: h.returns ? [h.returns] : [] }),
+    }
+    const functions: number[] = []
+    return {
+      add: (block) => functions.push(define(HANDLER, this.block(block, links))) - 1,
+      finish: () => {
+        m.setElements(functions)
+        return m.finish(65536, 'imported')
+      },
+    }
+  }
+
+  private block(block: BlockSource, links: BlockLinks): Uint8Array {
+    const f = new FunctionBuilder([I32, I32])
+    const { modeKey } = block.code
+    const e = new BlockEmitter(f, links, { modeKey, pageOffset: block.pageOffset })
+    const host = this.options.hostOfPage(block.code.page) + block.pageOffset
+    for (const record of block.records) {
+      if (record.kind === 'next') {
+        e.fallThrough(record.offset, record.delta, record.count)
+        break
+      }
+      if (record.kind === 'other') {
+        e.continueInTier0(record.offset)
+        break
+      }
+      const limit = PAGE_SIZE - block.pageOffset - record.delta
+      const result = this.options.decode(this.options.bytes, host + record.delta, limit, modeKey)
+      if (!result.ok) throw new BugError(`decoded code changed under the translator: page ${block.code.page}, offset ${block.pageOffset + record.delta}`)
+      const { insn } = result
+      const at = { insn, places: this.options.places(insn.form), record: record.offset, next: record.offset + RECORD_SIZE, delta: record.delta, count: record.count }
+      if (!e.insn(at)) break
+    }
+    return f.encode()
+  }
+}
