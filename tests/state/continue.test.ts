@@ -1,11 +1,45 @@
 import { describe, expect, it } from 'vitest'
 import type { MachineConfig } from '../../src/main/vmm/machine'
-import { differences, guestFile, Rig } from './rig'
+import { differences, guestFile, MemoryChunks, Rig } from './rig'
 
 const linux = (name: string, profile: string): MachineConfig => ({
   name, uuid: '00000000-0000-4000-8000-000000000001', memoryMiB: 128, cpuProfile: profile,
   kernel: { image: guestFile(name, 'vmlinuz'), initrd: guestFile(name, 'initrd.gz'), commandLine: 'console=ttyS0 idle=poll' },
   disks: [], maxTier: 0, onReset: 'stop', deterministic: { nsPerInstruction: 10 },
+})
+
+describe('memory captured while the guest runs on', () => {
+  it('is that of the instant of the capture, page by page', async () => {
+    const rig = new Rig(linux('amd64-cloud', 'nestbox64'))
+    await rig.run(100e6)
+    const atOnce = rig.capture().memory
+    const { memory } = rig.machine.capture()
+    const piecemeal = new MemoryChunks()
+    const order = memory.order()
+    for (let i = 0; i < order.length; i++) {
+      const taken = memory.take(order[i])
+      if (taken) piecemeal.put(order[i], taken)
+      if (i % 40 === 0) await rig.run(1e6)
+    }
+    expect(memory.copied).toBeGreaterThan(100)
+    memory.end()
+    expect(piecemeal.digest() === atOnce.digest()).toBe(true)
+    expect(rig.capture().memory.digest() === atOnce.digest()).toBe(false)
+    // The guest is none the worse.
+    await rig.run(30e6)
+  })
+
+  it('can be given up half-way and begun again', async () => {
+    const rig = new Rig(linux('amd64-cloud', 'nestbox64'))
+    await rig.run(50e6)
+    const first = rig.machine.capture().memory
+    first.take(first.order()[0])
+    await rig.run(1e6)
+    first.end()
+    const [a, b] = [rig.capture(), rig.capture()]
+    expect(b.memory.digest() === a.memory.digest()).toBe(true)
+    await rig.run(10e6)
+  })
 })
 
 describe('a machine that is saved and restored', () => {

@@ -8,6 +8,7 @@ import type { Board } from '../board'
 import type { KvmClock } from '../kvm-clock'
 import { CPU_STATE_VERSION, restoreCpu, saveCpu } from './cpu-state'
 import { MACHINE_STATE_VERSION, requireFitting, type HardwareManifest, type MachineState, type SavedDevice } from './machine-state'
+import { requireShape } from './shape'
 
 export interface MachineParts {
   readonly board: Board
@@ -68,6 +69,8 @@ export function restoreMachine(parts: MachineParts, state: MachineState): void {
   cpu.counters.instructions = Number(saved.instructions)
   for (const part of all) {
     const { version, state: saved } = requireDevice(state.devices, part.id, part.stateVersion)
+    // Of an older version only the device knows what it held.
+    if (version === part.stateVersion) requireShape(part.id, part.save(), saved)
     part.restore(saved, version)
   }
   restoreCpu(cpu, saved)
