@@ -87,3 +87,41 @@ export function plainLanes(e: Emitter, w: FloatWidth, v: Vec): Vec {
 export const surelyNormalLanes = (e: Emitter, w: FloatWidth, v: Vec): Vec => between(e, w, magnitudes(e, w, v), MINIMUM[w], INFINITY[w])
 
 export const everyLane = (e: Emitter, w: FloatWidth, mask: Vec): Val => e.ne(e.vecTest(`${shapeOf(w)}.all_true`, mask), e.const(32, 0))
+
+// ── exactness of whole vectors ──────────────────────────────────────────────────────────────────────────────────────
+
+/** 2^27 + 1 and 2^12 + 1: what Veltkamp's splitting multiplies with. */
+const SPLITTER = { 32: 0x4580_0800n, 64: 0x41a0_0000_0200_0000n } as const
+/** Products above these have rounding errors that are normal numbers: 2^-70 and 2^-900. */
+const ERROR_REPRESENTABLE = { 32: 0x1c80_0000n, 64: 0x07b0_0000_0000_0000n } as const
+
+const floatShape = (w: FloatWidth): string => (w === 32 ? 'f32x4' : 'f64x2')
+const zeroVector = (e: Emitter, w: FloatWidth): Vec => splat(e, w, 0n)
+
+/** Lanes where a + b = sum: the rounding error by Knuth's two-sum, itself exact, is zero. */
+export function exactSumLanes(e: Emitter, w: FloatWidth, a: Vec, b: Vec, sum: Vec): Vec {
+  const op = (name: string, x: Vec, y: Vec): Vec => e.vec(`${floatShape(w)}.${name}`, x, y)
+  const part = op('sub', sum, a)
+  const error = op('add', op('sub', a, op('sub', sum, part)), op('sub', b, part))
+  return op('eq', error, zeroVector(e, w))
+}
+
+/** Lanes where a · b = product: Dekker's error term is zero. False where the term could overflow or underflow. */
+export function exactProductLanes(e: Emitter, w: FloatWidth, a: Vec, b: Vec, product: Vec): Vec {
+  const op = (name: string, x: Vec, y: Vec): Vec => e.vec(`${floatShape(w)}.${name}`, x, y)
+  const split = (x: Vec): [Vec, Vec] => {
+    const scaled = op('mul', x, splat(e, w, SPLITTER[w]))
+    const high = op('sub', scaled, op('sub', scaled, x))
+    return [high, op('sub', x, high)]
+  }
+  const [aHigh, aLow] = split(a)
+  const [bHigh, bLow] = split(b)
+  const cross = op('add', op('add', op('sub', op('mul', aHigh, bHigh), product), op('mul', aHigh, bLow)), op('mul', aLow, bHigh))
+  const exact = op('eq', op('add', cross, op('mul', aLow, bLow)), zeroVector(e, w))
+  const large = e.vec(`${shapeOf(w)}.gt_s`, magnitudes(e, w, product), splat(e, w, ERROR_REPRESENTABLE[w]))
+  return e.vec('v128.and', exact, large)
+}
+
+/** As `quietUnlessInexact` for vectors: `exact` gives a mask of lanes. */
+export const quietUnlessInexactLanes = (e: Emitter, w: FloatWidth, exact: () => Vec): Val =>
+  quietUnlessInexact(e, () => everyLane(e, w, exact()))

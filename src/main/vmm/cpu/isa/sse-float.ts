@@ -2,7 +2,7 @@
 import type { Emitter, Flt, Val, Vec } from '../emit/emitter'
 import { RESULT_HIGH, RESULT_LOW, laneCode, sseCompareHelper, sseLanesHelper, type LaneOperationName } from '../helpers/sse/lanes'
 import {
-  all, everyLane, isFloatZero, keepsDenormals, plain, plainLanes, productIsExact, quietMode, quietUnlessInexact, sumIsExact, surelyNormal,
+  all, everyLane, exactProductLanes, exactSumLanes, isFloatZero, keepsDenormals, plain, plainLanes, productIsExact, quietMode, quietUnlessInexact, quietUnlessInexactLanes, sumIsExact, surelyNormal,
   surelyNormalLanes, zeroLanes, type FloatWidth,
 } from './float-guards'
 import { SSE, SSE2, SSE3, alignedSource, highHalf, laneBytes, lift, lowHalf } from './simd'
@@ -75,13 +75,30 @@ const scalar = (name: Arithmetic, w: FloatWidth): Meaning => (e) => {
   e.if(all(e, quiet, ...inputs, settled), () => e.setOperand(0, result), () => e.setOperand(0, slowScalar(e, name, w, a, b)))
 }
 
+/** Lanes whose rounded result is the true one. Sums that are zero are found by their error, other zeros by their operands. */
+function exactLanes(e: Emitter, name: Arithmetic, w: FloatWidth, a: Vec, b: Vec, result: Vec): Vec {
+  const shape = w === 32 ? 'f32x4' : 'f64x2'
+  const isProduct = (x: Vec, y: Vec, whole: Vec): Vec => {
+    const product = e.vec(`${shape}.mul`, x, y)
+    return e.vec('v128.and', e.vec(`${shape}.eq`, product, whole), exactProductLanes(e, w, x, y, product))
+  }
+  switch (name) {
+    case 'add': return exactSumLanes(e, w, a, b, result)
+    case 'sub': return exactSumLanes(e, w, a, e.vec(`${shape}.neg`, b), result)
+    case 'mul': return e.vec('v128.or', exactZeroLanes(e, name, w, a, b, result), exactProductLanes(e, w, a, b, result))
+    case 'div': return e.vec('v128.or', exactZeroLanes(e, name, w, a, b, result), isProduct(result, b, a))
+    case 'sqrt': return e.vec('v128.or', exactZeroLanes(e, name, w, a, b, result), isProduct(result, result, b))
+  }
+}
+
 /** Packed arithmetic on vectors already fetched. */
 function packedArithmetic(e: Emitter, name: Arithmetic, w: FloatWidth, a: Vec, b: Vec): void {
   const shape = w === 32 ? 'f32x4' : 'f64x2'
   const result = name === 'sqrt' ? e.vec(`${shape}.sqrt`, b) : e.vec(`${shape}.${name}`, a, b)
   const settled = e.vec('v128.or', surelyNormalLanes(e, w, result), exactZeroLanes(e, name, w, a, b, result))
   const inputs = name === 'sqrt' ? plainLanes(e, w, b) : e.vec('v128.and', plainLanes(e, w, a), plainLanes(e, w, b))
-  const fast = e.and(quietMode(e), everyLane(e, w, e.vec('v128.and', inputs, settled)))
+  const quiet = quietUnlessInexactLanes(e, w, () => exactLanes(e, name, w, a, b, result))
+  const fast = e.and(quiet, everyLane(e, w, e.vec('v128.and', inputs, settled)))
   e.if(fast, () => e.setOperandVec(0, result), () => e.setOperandVec(0, slowPacked(e, name, w, a, b)))
 }
 
