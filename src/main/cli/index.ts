@@ -8,6 +8,7 @@ import { printError } from './output'
 import { runMachine, type RunOptions } from './run'
 import { addServeCommands } from './serve'
 import { collect } from './settings-options'
+import { addSnapshotCommands } from './snapshot'
 import { addVmCommands } from './vm'
 
 function addRunCommand(program: Command): void {
@@ -35,6 +36,7 @@ function buildProgram(): Command {
   program.exitOverride().showHelpAfterError('(nestbox help shows the commands)')
   addRunCommand(program)
   addVmCommands(program)
+  addSnapshotCommands(program)
   addImageCommands(program)
   addServeCommands(program)
   return program

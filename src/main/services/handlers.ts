@@ -12,9 +12,10 @@ import { logFolder, readMachineLog } from './machine-log'
 import type { MachineRuntime, RuntimeStatus } from './runtime'
 import type { Session } from './session'
 import { checkSettings } from './settings-check'
+import type { Snapshots } from './snapshots'
 import { SavedState } from './snapshots/saved-state'
 import type { Tasks } from './tasks'
-import type { MachineRecord } from './types'
+import type { MachineRecord, Progress } from './types'
 import { VERSION } from './version'
 
 export interface Services {
@@ -22,6 +23,7 @@ export interface Services {
   readonly runtime: MachineRuntime
   readonly consoles: ConsoleHub
   readonly images: Images
+  readonly snapshots: Snapshots
   readonly tasks: Tasks
   /** Every client; a deleted machine's consoles end everywhere. */
   readonly sessions: ReadonlySet<Session>
@@ -48,7 +50,7 @@ export function viewOf(record: MachineRecord, status: RuntimeStatus): Machine {
 }
 
 /** Two machines that write one disk destroy it. @throws ServiceError machine-busy */
-async function checkDisksFree({ library, runtime }: Services, record: MachineRecord): Promise<void> {
+export async function checkDisksFree({ library, runtime }: Pick<Services, 'library' | 'runtime'>, record: MachineRecord): Promise<void> {
   const resolve = (path: string): Promise<string> => realpath(path).catch(() => path)
   const own = await Promise.all(record.settings.disks.map(async (disk) => ({ ...disk, path: await resolve(disk.path) })))
   if (own.length === 0) return
@@ -86,6 +88,13 @@ async function createMachine({ library, images }: Services, settings: CreatePara
 export async function startMachine(services: Services, id: string, fresh: boolean): Promise<void> {
   const record = services.library.require(id)
   requireSound(record)
+  if (services.snapshots.isBusy(id)) throw new ServiceError('machine-busy', `A snapshot of '${record.settings.name}' is being made or restored.`)
+  await services.snapshots.recover(id)
+  return launch(services, services.library.require(id), fresh)
+}
+
+async function launch(services: Services, record: MachineRecord, fresh: boolean): Promise<void> {
+  const { id } = record
   await checkSettings(record.settings)
   await checkDisksFree(services, record)
   const saved = new SavedState(record.dir)
@@ -158,6 +167,25 @@ function savedStateHandlers(services: Services): Pick<Handlers, SavedStateCall> 
   }
 }
 
+function snapshotHandlers(services: Services): Pick<Handlers, Extract<CallName, `snapshot.${string}`>> {
+  const { library, snapshots, tasks } = services
+  const asTask = <T>(kind: string, id: string, work: (progress: Progress) => Promise<T>): Promise<T> =>
+    tasks.start(kind, library.require(id).settings.name, work).result
+  return {
+    'snapshot.list': ({ id }) => snapshots.list(id),
+    'snapshot.take': ({ id, name, notes }) => asTask('snapshot.take', id, (progress) =>
+      snapshots.take(id, { ...(name === undefined ? {} : { name }), ...(notes === undefined ? {} : { notes }) }, progress)),
+    'snapshot.restore': async ({ id, snapshotId, keepCurrent, start }) => {
+      const result = await asTask('snapshot.restore', id, (progress) => snapshots.restore(id, snapshotId, keepCurrent ?? true, progress))
+      if (start) await startMachine(services, id, false)
+      return result
+    },
+    'snapshot.delete': ({ id, snapshotId }) => snapshots.delete(id, snapshotId),
+    'snapshot.change': ({ id, snapshotId, name, notes }) =>
+      snapshots.change(id, snapshotId, { ...(name === undefined ? {} : { name }), ...(notes === undefined ? {} : { notes }) }),
+  }
+}
+
 function trashHandlers({ library, runtime, trashChanged }: Services): Pick<Handlers, Extract<CallName, `trash.${string}`>> {
   return {
     'trash.list': () => library.trash.list(),
@@ -192,6 +220,7 @@ export function createHandlers(services: Services): Handlers {
     'host.info': () => ({ version: VERSION, libraryPath: library.home, cpuProfiles: [...CPU_PROFILE_NAMES], defaults: DEFAULT_SETTINGS, pid: process.pid }),
     ...machineHandlers(services),
     ...savedStateHandlers(services),
+    ...snapshotHandlers(services),
     ...trashHandlers(services),
     ...consoleHandlers(services),
     'image.list': () => images.list(),

@@ -4,13 +4,14 @@ import { join, resolve } from 'node:path'
 import { calls, type CallName, type WireError } from '../../preload/contract'
 import { ConsoleHub } from './console'
 import { ServiceError, toWireError } from './errors'
-import { createHandlers, startMachine, viewOf, type Services } from './handlers'
+import { checkDisksFree, createHandlers, startMachine, viewOf, type Services } from './handlers'
 import { Images } from './images'
 import { Library } from './library'
 import { LibraryLock } from './library/lock'
 import { logFolder } from './machine-log'
 import { MachineRuntime, type RuntimeStatus } from './runtime'
 import { Session, type Emit } from './session'
+import { Snapshots } from './snapshots'
 import { SavedState } from './snapshots/saved-state'
 import { Tasks } from './tasks'
 import { VERSION } from './version'
@@ -65,7 +66,9 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
   })
   try {
     const library = await Library.open(options.home)
-    return new LocalManager(options, lock, library, lost)
+    const manager = new LocalManager(options, lock, library, lost)
+    await manager.services.snapshots.recoverAll()
+    return manager
   } catch (error) {
     await lock.release()
     throw error
@@ -79,7 +82,7 @@ class LocalManager implements Manager {
   private readonly runtime: MachineRuntime
   private readonly consoles: ConsoleHub
   private readonly handlers: ReturnType<typeof createHandlers>
-  private readonly services: Services
+  readonly services: Services
   private readonly stateListeners = new Set<(id: string) => void>()
   private readonly figuresSent = new Map<string, number>()
   private ending: Promise<void> | undefined
@@ -106,7 +109,16 @@ class LocalManager implements Manager {
     library.onDidChange((id) => this.machineChanged(id))
     this.tasks.onDidChange((task) => this.emit('task.changed', task))
     this.consoles = consoles
+    const snapshots = new Snapshots({
+      library, runtime: this.runtime,
+      checkDisksFree: (record) => checkDisksFree({ library, runtime: this.runtime }, record),
+      changed: (id) => {
+        this.emit('snapshot.changed', { id })
+        this.machineChanged(id)
+      },
+    })
     this.services = {
+      snapshots,
       library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
       reached: (id, state) => this.reached(id, state),
       trashChanged: () => this.emit('trash.changed', {}),

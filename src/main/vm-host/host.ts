@@ -1,6 +1,7 @@
 /** Runs one machine for a manager: launches it, carries out commands, reports life and end. */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { copyImage } from '../host/copy-file'
 import { NodeClock, NodeEntropy, NodeWasmEngine, openRawDisk, type RawDisk } from '../host'
 import { createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
@@ -20,6 +21,8 @@ function described(error: unknown): { code: string; message: string; details?: u
   if (error instanceof VmmError) return { code: error.code, message: error.message, details: error.details }
   return { code: 'internal', message: error instanceof Error ? error.message : String(error) }
 }
+
+type SaveMessage = Extract<ToHost, { type: 'save' }>
 
 export class VmHost {
   private machine: Machine | undefined
@@ -61,7 +64,7 @@ export class VmHost {
       case 'reset': this.machine?.reset(); break
       case 'power-button': this.machine?.pressPowerButton(); break
       case 'stop': this.stop(); break
-      case 'save': this.save(message.path, message.then); break
+      case 'save': this.save(message); break
       case 'cancel-save': this.saving?.abort.abort(); break
       case 'input': this.ports[message.port].input(message.bytes); break
       case 'ack': this.ports[message.port].acknowledge(message.count); break
@@ -134,23 +137,24 @@ export class VmHost {
     this.loading = new BackgroundLoad(this.savedState, lazy, savedState?.use === 'resume', (error) => loop.stop({ kind: 'error', ...described(error) }))
   }
 
-  private save(path: string, then: 'go-on' | 'end'): void {
+  private save(message: SaveMessage): void {
     const { machine, loop } = this
     if (!machine || !loop || this.saving) {
       this.send({ type: 'save-failed', code: 'busy', message: this.saving ? 'the machine is being saved already' : 'the machine does not run' })
       return
     }
     const abort = new AbortController()
-    const done = this.performSave({ machine, loop, path, then, signal: abort.signal }).finally(() => (this.saving = undefined))
+    const done = this.performSave(machine, loop, message, abort.signal).finally(() => (this.saving = undefined))
     this.saving = { abort, done }
   }
 
-  private async performSave({ machine, loop, path, then, signal }: { machine: Machine; loop: MachineLoop; path: string; then: 'go-on' | 'end'; signal: AbortSignal }): Promise<void> {
+  private async performSave(machine: Machine, loop: MachineLoop, { path, then, copies }: SaveMessage, signal: AbortSignal): Promise<void> {
     try {
       const figures = await saveMachine({
         machine, loop, path, signal, goesOn: then === 'go-on',
         atInstant: async () => {
           for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
+          for (const { from, to } of copies) await copyImage(from, to)
         },
         onProgress: (fraction) => this.send({ type: 'save-progress', fraction }),
       })

@@ -36,7 +36,11 @@ export const toHost = z.discriminatedUnion('type', [
   z.object({ type: z.literal('power-button') }),
   z.object({ type: z.literal('stop') }),
   /** Writes the machine's state to `path`; then it goes on, or ends as `suspended`. Answered by `saved` or `save-failed`. */
-  z.object({ type: z.literal('save'), path: z.string(), then: z.enum(['go-on', 'end']) }),
+  z.object({
+    type: z.literal('save'), path: z.string(), then: z.enum(['go-on', 'end']),
+    /** Images to copy at the same instant, while the guest stands. */
+    copies: z.array(z.object({ from: z.string(), to: z.string() })),
+  }),
   z.object({ type: z.literal('cancel-save') }),
   z.object({ type: z.literal('input'), port, bytes }),
   /** The manager has stored this much of what a console said. */

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { consolePort } from './console'
 import { logLine, machine, machineFigures, machineId, machineSettings, saveFigures, trashItem } from './machine'
+import { snapshot, snapshotName, snapshotNotes, snapshotTree } from './snapshot'
 import { image, task } from './task'
 
 const nothing = z.object({})
@@ -47,6 +48,16 @@ export const calls = {
   'machine.log': call(z.object({ id: machineId, lines: z.number().int().min(1).max(10_000).optional() }), z.array(logLine)),
   /** Moves a stopped machine to the trash; its name is free at once. */
   'machine.delete': call(byId, trashItem),
+
+  'snapshot.list': call(byId, snapshotTree),
+  /** Of a stopped, suspended or running machine; the latter goes on, and stands only for `pauseMs`. */
+  'snapshot.take': call(z.object({ id: machineId, name: snapshotName.optional(), notes: snapshotNotes.optional() }), snapshot.extend({ pauseMs: z.number().optional() })),
+  /** What is there now is kept as a snapshot (`undo`) unless `keepCurrent` is false. With `start` the machine goes on at once. */
+  'snapshot.restore': call(
+    z.object({ id: machineId, snapshotId: z.string(), keepCurrent: z.boolean().optional(), start: z.boolean().optional() }), z.object({ undo: z.string().nullable() })),
+  /** Its children stay as they are. */
+  'snapshot.delete': call(z.object({ id: machineId, snapshotId: z.string() }), none),
+  'snapshot.change': call(z.object({ id: machineId, snapshotId: z.string(), name: snapshotName.optional(), notes: snapshotNotes.optional() }), snapshot),
 
   'trash.list': call(nothing, z.array(trashItem)),
   /** Under its old name, or the first free one like it. */

@@ -22,6 +22,8 @@ export const events = {
   /** To the client that opened the console only. */
   'console.data': consoleChunk,
   'task.changed': task,
+  /** Snapshots of a machine came, went or changed. */
+  'snapshot.changed': z.object({ id: machineId }),
   'trash.changed': z.object({}),
   /** To one window, from its menu; the manager never sends it. */
   'app.command': z.object({ command: appCommand }),

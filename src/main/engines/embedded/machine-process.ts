@@ -28,6 +28,13 @@ export interface MachineProcessOptions {
   readonly events: MachineProcessEvents
 }
 
+export interface SaveOptions {
+  readonly signal: AbortSignal
+  readonly onProgress: (fraction: number) => void
+  /** Disk images copied at the same instant. */
+  readonly copies?: readonly { readonly from: string; readonly to: string }[]
+}
+
 export class MachineProcess {
   private readonly child: ChildProcess
   private end: ProcessEnd | undefined
@@ -125,13 +132,13 @@ export class MachineProcess {
    * Has the machine write its state to `path`; then it goes on, or ends as `suspended`.
    * @throws SaveError; the machine then goes on
    */
-  saveState(path: string, then: 'go-on' | 'end', { signal, onProgress }: { signal: AbortSignal; onProgress: (fraction: number) => void }): Promise<SaveFigures> {
+  saveState(path: string, then: 'go-on' | 'end', { signal, onProgress, copies = [] }: SaveOptions): Promise<SaveFigures> {
     if (this.save) return Promise.reject(new SaveError('busy', 'the machine is being saved already'))
     if (signal.aborted) return Promise.reject(new SaveError('cancelled', 'saving was cancelled'))
     return new Promise((resolve, reject) => {
       this.save = { resolve, reject, onProgress }
       signal.addEventListener('abort', () => this.send({ type: 'cancel-save' }), { once: true })
-      this.send({ type: 'save', path, then })
+      this.send({ type: 'save', path, then, copies: [...copies] })
       if (!this.child.connected) this.saveEnded((save) => save.reject(new SaveError('ended', 'the machine does not run')))
     })
   }

@@ -193,14 +193,30 @@ export class MachineRuntime {
    */
   async suspend(id: string, progress: Progress): Promise<SaveFigures> {
     const saved = this.options.savedState(id)
-    const run = this.require(id, 'suspended', 'running', 'paused')
+    this.require(id, 'suspended', 'running', 'paused')
     if (!saved) throw new ServiceError('not-found', `There is no machine with the id ${id}.`)
+    await saved.prepare()
+    return this.saveTo(id, saved.path, [], 'end', progress)
+  }
+
+  /** Settings a machine was started with; undefined where it does not run. */
+  settingsOf(id: string): MachineSettings | undefined {
+    return this.running.get(id)?.machine.settings
+  }
+
+  /**
+   * The state of a running machine into a file of its own, and disk images copied at the same instant.
+   * @throws as `suspend`; the machine then goes on
+   */
+  async saveTo(
+    id: string, path: string, copies: readonly { readonly from: string; readonly to: string }[], then: 'go-on' | 'end', progress: Progress,
+  ): Promise<SaveFigures> {
+    const run = this.require(id, 'saved', 'running', 'paused')
     const { state } = run
-    this.setState(run, 'saving')
+    if (then === 'end') this.setState(run, 'saving')
     try {
-      await saved.prepare()
-      const figures = await run.process.saveState(saved.path, 'end', { signal: progress.signal, onProgress: (fraction) => progress.report(fraction) })
-      await run.process.ended
+      const figures = await run.process.saveState(path, then, { signal: progress.signal, onProgress: (fraction) => progress.report(fraction), copies })
+      if (then === 'end') await run.process.ended
       return figures
     } catch (error) {
       this.setState(run, state)

@@ -1,0 +1,32 @@
+/** Snapshots: named points a machine can go back to. */
+import { z } from 'zod'
+import { LIMITS, NAME_PATTERN } from './machine'
+
+export const snapshotName = z.string().trim().min(1).max(128).regex(NAME_PATTERN)
+export const snapshotNotes = z.string().max(LIMITS.notesLength)
+
+export const snapshot = z.object({
+  id: z.string().uuid(),
+  name: z.string(),
+  notes: z.string(),
+  /** ISO 8601. */
+  createdAt: z.string(),
+  /** The snapshot it descends from. */
+  parent: z.string().uuid().nullable(),
+  /** `undo`: what was there before a snapshot was restored. */
+  kind: z.enum(['user', 'undo']),
+  /** With memory: restored, the machine goes on where it was. */
+  hasState: z.boolean(),
+  memoryMiB: z.number(),
+  /** On disk. */
+  bytes: z.number(),
+})
+export type Snapshot = z.infer<typeof snapshot>
+
+export const snapshotTree = z.object({
+  /** The snapshot the present descends from. */
+  current: z.string().uuid().nullable(),
+  /** Oldest first. */
+  snapshots: z.array(snapshot),
+})
+export type SnapshotTree = z.infer<typeof snapshotTree>
