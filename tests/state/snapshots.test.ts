@@ -183,11 +183,14 @@ describe('snapshots', () => {
         child.stdout.once('data', () => setTimeout(() => child.kill('SIGKILL'), round * 1.5))
         child.on('close', () => resolve())
       })
+      // Its lock would count as held until it is old.
+      rmSync(join(rig.home, 'manager.lock'), { recursive: true, force: true })
       await rig.open()
       const state = `${await rig.stateOf(id)} ${onDisk()}`
       outcomes.add(state)
       expect(['stopped two', 'saved one']).toContain(state)
       expect(readdirSync(rig.machineFolder(id, 'snapshots')).sort()).toEqual([snapshotId, 'tree.json'].sort())
+      expect(readdirSync(rig.home).filter((name) => name.startsWith('disk'))).toEqual(['disk.img'])
       expect(statSync(rig.machineFolder(id, 'snapshots', snapshotId, 'state.nbs')).size).toBeGreaterThan(1 << 20)
       await rig.manager.shutdown()
     }

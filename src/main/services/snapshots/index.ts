@@ -10,12 +10,9 @@ import type { Library } from '../library'
 import { sameName } from '../library/names'
 import type { MachineRuntime } from '../runtime'
 import type { MachineRecord, Progress } from '../types'
-import { SavedState } from './saved-state'
+import { RESTORED_SUFFIX, SavedState } from './saved-state'
 import { SnapshotStore, STATE_FILE, type SnapshotRecord } from './store'
 import { beginSwitch, finishSwitch, hasSwitch, type Switch } from './switch'
-
-/** Beside a disk image while a snapshot is brought back. */
-const RESTORED_SUFFIX = '.nestbox-restored'
 
 export interface SnapshotsOptions {
   readonly library: Library
@@ -75,8 +72,15 @@ export class Snapshots {
   /** At the start of the manager: what the last one left. */
   async recoverAll(): Promise<void> {
     for (const record of this.options.library.list()) {
-      await this.recover(record.id).catch((error: unknown) => console.error(`nestbox: ${record.settings.name}: ${String(error)}`))
-      await new SnapshotStore(record.dir).clean()
+      try {
+        await this.recover(record.id)
+        await new SnapshotStore(record.dir).clean()
+        if (record.damage !== undefined) continue
+        await new SavedState(record.dir).clearLeftovers()
+        for (const { path } of record.settings.disks) await rm(path + RESTORED_SUFFIX, { force: true })
+      } catch (error) {
+        console.error(`nestbox: ${record.settings.name}: ${String(error)}`)
+      }
     }
   }
 

@@ -6,8 +6,10 @@ import { writeError } from '../errors'
 
 /** A state somebody asked for at the end of the app goes on by itself at the next start. */
 const RESUME_MARK = 'resume-on-start'
-/** What the machine's process leaves where it was killed: half-written, or used up. */
-const LEFTOVERS = ['.tmp', '.used']
+/** Beside a file that a snapshot is about to replace. */
+export const RESTORED_SUFFIX = '.nestbox-restored'
+/** What is left where a process was killed: half-written, used up, or about to be brought back. */
+const LEFTOVERS = ['.tmp', '.used', RESTORED_SUFFIX]
 
 export class SavedState {
   private readonly folder: string

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { machineSettings } from '../../../preload/contract'
 import { ServiceError, writeError } from '../errors'
-import { folderSize, makeFolder, moveDurably, syncFolder, writeAtomic } from '../files'
+import { folderSize, makeFolder, moveDurably, removeTemporaries, syncFolder, writeAtomic } from '../files'
 
 const NEW_PREFIX = '.new-'
 const OLD_PREFIX = '.old-'
@@ -130,7 +130,9 @@ export class SnapshotStore {
 
   /** Removes what an interrupted operation left. */
   async clean(): Promise<void> {
-    for (const name of await readdir(this.folder).catch(() => [])) {
+    const names = await readdir(this.folder).catch(() => [])
+    if (names.length > 0) await removeTemporaries(this.folder).catch(() => undefined)
+    for (const name of names) {
       if (name.startsWith(NEW_PREFIX) || name.startsWith(OLD_PREFIX)) await rm(join(this.folder, name), { recursive: true, force: true }).catch(() => undefined)
     }
   }
