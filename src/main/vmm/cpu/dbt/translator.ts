@@ -11,7 +11,8 @@ import type { OperandPlace } from '../interp/places'
 import { RECORD_SIZE } from '../interp/record'
 import type { Form } from '../isa/types'
 import { PAGE_SIZE } from '../../memory/frame-table'
-import { BlockEmitter, type BlockLinks } from './block-emitter'
+import { BlockEmitter } from './block-emitter'
+import type { BlockLinks } from './operand-emitter'
 
 export interface TranslatorOptions {
   /** The machine's linear memory. */
