@@ -1,10 +1,11 @@
-/** `npm run bench [-- boot]`: figures against real peers, taken in one run, alternating, medians of several. */
+/** `npm run bench [-- boot|snapshots]`: figures against real peers, taken in one run, alternating, medians of several. */
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { benchSnapshots, printSnapshots } from './bench/snapshots.mjs'
 import { ensureNpmPackages } from './setup/npm.mjs'
 import { ensureGuests, guestsDir } from './setup/guests.mjs'
 import { root, run, say } from './setup/run.mjs'
@@ -107,18 +108,19 @@ function printBoot(rows) {
 }
 
 const wanted = positionals[0] ?? 'boot'
-if (wanted !== 'boot') {
-  say(`there is no benchmark '${wanted}'; known: boot`)
+if (wanted !== 'boot' && wanted !== 'snapshots') {
+  say(`there is no benchmark '${wanted}'; known: boot, snapshots`)
   process.exit(2)
 }
 ensureNpmPackages()
 ensureGuests()
 run('node', ['scripts/build.mjs', '--node-only'])
-const rows = await benchBoot()
-printBoot(rows)
-const report = { when: new Date().toISOString(), cpu: cpus()[0]?.model, cores: cpus().length, node: process.version, repeat, boot: rows }
+const rows = wanted === 'boot' ? await benchBoot() : await benchSnapshots(repeat)
+if (wanted === 'boot') printBoot(rows)
+else printSnapshots(rows)
+const report = { when: new Date().toISOString(), cpu: cpus()[0]?.model, cores: cpus().length, node: process.version, repeat, [wanted]: rows }
 mkdirSync(join(root, '.cache', 'reports'), { recursive: true })
-const file = values.output ?? join(root, '.cache', 'reports', 'bench-boot.json')
+const file = values.output ?? join(root, '.cache', 'reports', `bench-${wanted}.json`)
 writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`)
 say(`figures saved in ${file}`)
 process.exit(0)

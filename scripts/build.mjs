@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
+import { prebuildInterpreter } from './prebuild-interpreter.mjs'
 import { root, run } from './setup/run.mjs'
 
 const shared = { bundle: true, platform: 'node', target: 'node18', format: 'cjs', sourcemap: true, logLevel: 'warning', external: ['electron'] }
@@ -17,3 +18,4 @@ await buildNode('src/main/vm-host/index.ts', 'out/main/vm-host.cjs')
 await buildNode('src/main/cli/index.ts', 'out/cli/nestbox.cjs', '#!/usr/bin/env node')
 const cli = join(root, 'out/cli/nestbox.cjs')
 if (existsSync(cli)) chmodSync(cli, 0o755)
+await prebuildInterpreter([join(root, 'out/main/vm-host.cjs'), cli], join(root, 'out/main'))

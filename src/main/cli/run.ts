@@ -1,11 +1,13 @@
 /** `nestbox run`: a machine outside the library, its serial line on standard input and output. */
 import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
 import { readFile, writeFile } from 'node:fs/promises'
 import { NodeClock, NodeEntropy, NodeWasmEngine, openRawDisk, type RawDisk } from '../host'
 import { createMachine, type Machine, type MachineConfig } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import type { CharBackend, Logger } from '../vmm/ports'
 import { MachineLoop } from '../vm-host/loop'
+import { readPrebuilt } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
 import { ExitCode } from './exit-codes'
 
@@ -134,7 +136,9 @@ export async function runMachine(options: RunOptions): Promise<number> {
     loop?.stop({ kind: 'power-off' })
   })
   try {
+    const interpreter = readPrebuilt(join(__dirname, '..', 'main'), __filename)
     const machine = createMachine(config, {
+      ...(interpreter ? { interpreter } : {}),
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log: new StderrLogger(options.verbose ?? false),
       serial: line, console: silent,
     })

@@ -6,6 +6,7 @@ import { createCpuModel } from '../cpu/cpuid'
 import { TripleFault } from '../cpu/events/deliver'
 import { createDecoder } from '../cpu/decode/decode'
 import { PSEUDO_SLOTS, buildInterpreter, numberHandlers } from '../cpu/interp/builder'
+import { loadInterpreter } from '../cpu/interp/prebuilt'
 import { isaRows } from '../cpu/isa'
 import { Gpr, Seg } from '../cpu/state/layout'
 import { packRflags } from '../cpu/state/flags'
@@ -93,7 +94,7 @@ export class EmbeddedMachine implements Machine {
     const { ports, config, board } = this
     const model = createCpuModel(config.cpuProfile, { tscKHz: TSC_KHZ, apicId: 0, cpuCount: 1 })
     const handlers = numberHandlers(isaRows)
-    const interpreter = buildInterpreter(isaRows)
+    const interpreter = (ports.interpreter && loadInterpreter(isaRows, ports.interpreter, handlers)) ?? buildInterpreter(isaRows)
     return new Vcpu({
       memory, layout: this.layout.vcpu, ram: this.ram, mmio: board.mmio, model, wasm: ports.wasm,
       platform: createPlatform(board, this.kvmClock, ports.entropy), interrupts: board.interrupts,

@@ -1,5 +1,6 @@
 /** The face the machine shows to `vm-host`: configuration in, events and figures out. */
 import type { BlockBackend, CharBackend, EntropySource, HostClock, Logger, WasmEngine } from '../ports'
+import type { PrebuiltInterpreter } from '../cpu/interp/prebuilt'
 import type { LazyRam } from '../memory/lazy-ram'
 import type { RamCapture } from '../memory/ram-capture'
 import type { MachineState } from './state/machine-state'
@@ -41,6 +42,8 @@ export interface MachinePorts {
   readonly clock: HostClock
   readonly entropy: EntropySource
   readonly wasm: WasmEngine
+  /** Tier 0 as it was built with the program; built anew where it is missing or of another table. */
+  readonly interpreter?: PrebuiltInterpreter
   readonly log: Logger
   /** COM1, the guest's ttyS0. */
   readonly serial: CharBackend

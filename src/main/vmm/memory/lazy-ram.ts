@@ -18,9 +18,13 @@ export class LazyRam {
   /** Marks everything absent or zero: whatever memory held before is gone. */
   constructor(private readonly ram: PhysicalRam, private readonly source: ChunkSource) {
     const { frames } = ram
-    for (let page = 0; page < frames.pageCount; page++) {
-      const isStored = (source.maskOf(Math.floor(page / CHUNK_PAGES)) >>> (page % CHUNK_PAGES)) & 1
-      frames.resetFlags(page, Frame.PRESENT | (isStored ? Frame.ABSENT | Frame.DIRTY : Frame.ZERO))
+    for (let first = 0; first < frames.pageCount; first += CHUNK_PAGES) {
+      const mask = source.maskOf(first / CHUNK_PAGES)
+      const end = Math.min(first + CHUNK_PAGES, frames.pageCount)
+      for (let page = first; page < end; page++) {
+        const isStored = (mask >>> (page - first)) & 1
+        frames.resetFlags(page, Frame.PRESENT | (isStored ? Frame.ABSENT | Frame.DIRTY : Frame.ZERO))
+      }
     }
     ram.setPageLoader((page) => this.fault(page))
   }

@@ -37,7 +37,7 @@ export function numberHandlers(rows: readonly InsnRow[]): HandlerTable {
 }
 
 /** Helpers in use, with their import indices, found by building every meaning once. */
-class HelperImports {
+export class HelperImports {
   readonly list: Helper[] = []
   private readonly indices = new Map<string, number>()
 
@@ -74,7 +74,7 @@ export interface CallSlots {
 }
 
 /** Paths of translated code differ from those of tier 0: a store into code is refused, tier 0 makes it. */
-const SLOW_IMPORTS = ['load', 'store', 'probe', 'segment', 'unit', 'crossing', 'hot', 'tstore', 'tprobe'] as const
+export const SLOW_IMPORTS = ['load', 'store', 'probe', 'segment', 'unit', 'crossing', 'hot', 'tstore', 'tprobe'] as const
 const FIVE_ARGUMENTS: readonly string[] = ['load', 'store', 'probe', 'segment', 'tstore', 'tprobe']
 
 /**
@@ -90,7 +90,7 @@ export function buildInterpreter(rows: readonly InsnRow[]): InterpreterModule {
   return assemble(rows, handlers, dryImports.list)
 }
 
-function fixedLinks(handlerType: number, firstGlue: number, imports: HelperImports): HandlerLinks & { check: number; crossing: number; hot: number } {
+export function fixedLinks(handlerType: number, firstGlue: number, imports: HelperImports): HandlerLinks & { check: number; crossing: number; hot: number } {
   const slow = { load: 0, store: 1, probe: 2, commit: 1, segment: 3 }
   return { slow, check: 4, crossing: 5, hot: 6, handlerType, fault: firstGlue, goto: firstGlue + 2, link: firstGlue + 3, helper: (h) => imports.index(h) }
 }
@@ -148,7 +148,7 @@ function placeCalls(elements: number[], helpers: readonly Helper[]): CallSlots {
   return { slow, helper }
 }
 
-function buildHandler(form: Form, places: readonly OperandPlace[], links: HandlerLinks): Uint8Array {
+export function buildHandler(form: Form, places: readonly OperandPlace[], links: HandlerLinks): Uint8Array {
   const f = new FunctionBuilder(['i32', 'i32'])
   const e = new HandlerEmitter(f, links, form, places)
   e.begin()

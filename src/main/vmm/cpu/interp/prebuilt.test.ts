@@ -1,0 +1,23 @@
+import { describe, expect, it } from 'vitest'
+import { isaRows } from '../isa'
+import { buildInterpreter } from './builder'
+import { loadInterpreter, prebuildInterpreter } from './prebuilt'
+
+describe('tier 0 built ahead of time', () => {
+  it('is what building it gives, through plain data', () => {
+    const built = buildInterpreter(isaRows)
+    const prebuilt = prebuildInterpreter(isaRows)
+    const loaded = loadInterpreter(isaRows, { ...prebuilt, plan: JSON.parse(JSON.stringify(prebuilt.plan)) as typeof prebuilt.plan })
+    expect(loaded?.helpers).toEqual(built.helpers)
+    expect(loaded?.tableSize).toBe(built.tableSize)
+    expect({ ...loaded?.calls, helper: 0 }).toEqual({ ...built.calls, helper: 0 })
+    for (const helper of built.helpers) expect(loaded?.calls.helper.get(helper)).toBe(built.calls.helper.get(helper))
+    expect(Buffer.from(prebuilt.bytes).equals(Buffer.from(built.bytes))).toBe(true)
+  })
+
+  it('is refused where the table is another', () => {
+    const prebuilt = prebuildInterpreter(isaRows)
+    expect(loadInterpreter(isaRows.slice(1), prebuilt)).toBeUndefined()
+    expect(loadInterpreter(isaRows, { ...prebuilt, plan: { ...prebuilt.plan, helpers: [...prebuilt.plan.helpers].reverse() } })).toBeUndefined()
+  })
+})
