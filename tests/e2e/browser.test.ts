@@ -49,7 +49,10 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await browser?.close()
+  // Machines that still run are suspended into the library before the server ends.
+  const ended = new Promise((resolve) => server?.once('exit', resolve))
   server?.kill('SIGTERM')
+  await ended
   await world?.dispose()
 })
 

@@ -1,0 +1,75 @@
+/** The commands for suspending and snapshots, as scripts use them. */
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Machine, Snapshot, SnapshotTree } from '../../src/preload/contract'
+import { buildCli } from '../fixtures/build-cli'
+import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
+
+describe('nestbox vm suspend and nestbox snapshot', () => {
+  let dir: string
+  let cli: string
+
+  beforeAll(() => {
+    cli = buildCli()
+    dir = mkdtempSync(join(tmpdir(), 'nestbox-state-cli-'))
+    writeFileSync(join(dir, 'echo.bin'), buildTinyKernel(GUESTS.echo))
+  }, 60_000)
+  afterAll(async () => {
+    await nestbox('manager', 'stop')
+    rmSync(dir, { recursive: true, force: true })
+  })
+
+  function nestbox(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
+    const child = spawn(process.execPath, [cli, ...args], { cwd: dir, env: { ...process.env, NESTBOX_HOME: join(dir, 'library') }, stdio: ['ignore', 'pipe', 'pipe'] })
+    let [out, err] = ['', '']
+    child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
+    child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
+    return new Promise((resolve) => child.on('close', (code) => resolve({ code, out, err })))
+  }
+
+  async function json<T>(...args: string[]): Promise<T> {
+    const { code, out, err } = await nestbox(...args, '--json')
+    expect({ code, err }, args.join(' ')).toEqual({ code: 0, err: '' })
+    return JSON.parse(out) as T
+  }
+
+  it('suspends, continues, discards', async () => {
+    await json('vm', 'create', 'a', '--kernel', 'echo.bin', '--memory', '32', '--on-reset', 'stop')
+    await json('vm', 'start', 'a')
+    const suspended = await json<Machine & { saved: { fileBytes: number } }>('vm', 'suspend', 'a')
+    expect(suspended.state).toBe('saved')
+    expect(suspended.saved.fileBytes).toBeGreaterThan(0)
+    expect((await json<Machine>('vm', 'start', 'a')).state).toBe('running')
+    await json('vm', 'suspend', 'a')
+    await json('vm', 'set', 'a', '--memory', '64')
+    const refused = await nestbox('vm', 'start', 'a', '--json')
+    expect(JSON.parse(refused.err)).toMatchObject({ error: { code: 'state-mismatch' } })
+    expect((await json<Machine>('vm', 'start', 'a', '--fresh')).state).toBe('running')
+    await json('vm', 'suspend', 'a')
+    expect((await json<Machine>('vm', 'discard', 'a')).state).toBe('stopped')
+    // The manager's end suspends what runs.
+    await json('vm', 'start', 'a')
+    expect((await nestbox('manager', 'stop')).code).toBe(0)
+    expect((await json<Machine>('vm', 'info', 'a')).state).toBe('saved')
+    await json('vm', 'discard', 'a')
+  })
+
+  it('takes, lists, restores, renames and deletes snapshots', async () => {
+    await json('vm', 'start', 'a')
+    const first = await json<Snapshot>('snapshot', 'take', 'a', 'first one', '--notes', 'n')
+    expect(first).toMatchObject({ name: 'first one', notes: 'n', hasState: true })
+    expect(await json<Machine>('snapshot', 'restore', 'a', 'First One', '--start')).toMatchObject({ state: 'running' })
+    const tree = await json<SnapshotTree>('snapshot', 'list', 'a')
+    expect(tree.current).toBe(first.id)
+    expect(tree.snapshots.map(({ name, kind }) => [name, kind])).toEqual([['first one', 'user'], ['Before first one', 'undo']])
+    expect((await nestbox('snapshot', 'list', 'a')).out).toMatch(/first one \*[\s\S]*\n {2}Before first one/)
+    expect(await json('snapshot', 'rename', 'a', 'first one', 'second')).toMatchObject({ name: 'second' })
+    await json('snapshot', 'delete', 'a', first.id)
+    expect((await json<SnapshotTree>('snapshot', 'list', 'a')).snapshots).toHaveLength(1)
+    expect((await nestbox('snapshot', 'restore', 'a', 'second')).code).toBe(5)
+    await json('vm', 'stop', 'a', '--force')
+  })
+})
