@@ -7,7 +7,9 @@ import { DEVIATIONS } from './deviations'
 import { Workshop } from './qemu'
 import { powerOnSignature, runKernel } from './rig'
 
-const KERNELS = ['segments']
+const KERNELS = ['segments', 'tasks', 'v86', 'paging32', 'paging64', 'debug']
+/** QEMU has no right answer to these: every line tells the manual's. */
+const BY_MANUAL = ['watch', 'pcid']
 
 const shop = new Workshop()
 afterAll(() => shop.close())
@@ -20,6 +22,9 @@ function manualResult(line: string): { result: string; came: string } | undefine
   return match ? { result: match[1], came: match[2] } : undefined
 }
 
+/** Every fact of the manual's result is in the line. */
+const holds = ({ result, came }: { result: string; came: string }): boolean => result.split(' ').every((fact) => ` ${came}`.includes(` ${fact}`))
+
 /** Differences of our lines from QEMU's, or from the manual where QEMU does not follow it. */
 function differences(kernel: string, ours: string, theirs: string): string[] {
   const mine = ours.split('\n')
@@ -30,7 +35,7 @@ function differences(kernel: string, ours: string, theirs: string): string[] {
     const line = mine[i] ?? ''
     const manual = manualResult(line)
     const expected = known.get(nameOf(line)) ?? reference[i]
-    if (manual ? !manual.came.startsWith(manual.result) : line !== expected) found.push(`ours:     ${line}\nexpected: ${manual ? manual.result : expected}`)
+    if (manual ? !holds(manual) : line !== expected) found.push(`ours:     ${line}\nexpected: ${manual ? manual.result : expected}`)
   }
   return found
 }
@@ -44,6 +49,18 @@ describe.each(KERNELS)('%s', (name) => {
     expect(ours.log.split('\n').length).toBe(theirs.split('\n').length)
     expect(ours.log).toMatch(/\nexit\n$/)
   })
+})
+
+it.each(BY_MANUAL)('%s does what the manual says', (name) => {
+  const { log } = runKernel(shop.assemble(name).image)
+  const lines = log.trimEnd().split('\n')
+  expect(lines.pop()).toBe('exit')
+  const wrong = lines.filter((line) => {
+    const manual = manualResult(line)
+    return !manual || !holds(manual)
+  })
+  expect(wrong).toEqual([])
+  expect(lines.length).toBeGreaterThan(10)
 })
 
 it('power-on EDX is the signature CPUID tells', () => {

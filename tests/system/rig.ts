@@ -22,9 +22,6 @@ const SLICE = 100_000
 /** A run that takes longer than this has gone astray; the largest kernel needs a tenth of it. */
 const MAX_SLICES = 400
 
-/** Highest tier the CPU may use: all there are, unless NESTBOX_TEST_TIER says less. */
-export const TIER_LIMIT = process.env.NESTBOX_TEST_TIER === undefined ? undefined : Number(process.env.NESTBOX_TEST_TIER)
-
 const wasm: WasmEngine = {
   createMemory: (pages) => new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) as unknown as { buffer: SharedArrayBuffer },
   createTable: (initial) => new WebAssembly.Table({ initial, element: 'anyfunc' }),

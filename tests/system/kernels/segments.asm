@@ -1,6 +1,7 @@
 ; Protected mode: segment loads, far transfers and gates for every kind of descriptor; limits and rights of data accesses.
 ; SDM vol. 3, chapters 3 and 5.
 %include "protected.inc"
+%define OWN_RESTORE
 START
 main:
   ENTER32

@@ -31,6 +31,8 @@ export class SoftTlb {
   private largeFirst = Infinity
   private largeLast = -1
   misses = 0
+  /** Pages generated code must not reach without a slow path: linear address in halves, view. Undefined: there are none. */
+  withhold: ((lo: number, hi: number, view: number) => boolean) | undefined
   /** Valid after `translate`. */
   gpa = 0
   errorCode = 0
@@ -64,22 +66,25 @@ export class SoftTlb {
 
   /** Empties every view, or all but entries of global pages. */
   flush(keepGlobal: boolean): void {
-    for (let view = 0; view < TLB_VIEWS; view++) {
-      const list = this.used[view]
-      const count = this.usedCount[view]
-      let kept = 0
-      for (let i = 0; i < count; i++) {
-        const slot = list[i]
-        const word = (this.viewBase(view) + slot * TLB_ENTRY_SIZE) >> 2
-        if (keepGlobal && (this.words[word + FLAGS_AT / 4] & FLAG_GLOBAL) !== 0) list[kept++] = slot
-        else this.emptySlot(word)
-      }
-      this.usedCount[view] = kept
-    }
+    for (let view = 0; view < TLB_VIEWS; view++) this.flushView(view, keepGlobal)
     if (!keepGlobal) {
       this.largeFirst = Infinity
       this.largeLast = -1
     }
+  }
+
+  /** Empties one view, or all of it but entries of global pages. */
+  flushView(view: number, keepGlobal = false): void {
+    const list = this.used[view]
+    const count = this.usedCount[view]
+    let kept = 0
+    for (let i = 0; i < count; i++) {
+      const slot = list[i]
+      const word = (this.viewBase(view) + slot * TLB_ENTRY_SIZE) >> 2
+      if (keepGlobal && (this.words[word + FLAGS_AT / 4] & FLAG_GLOBAL) !== 0) list[kept++] = slot
+      else this.emptySlot(word)
+    }
+    this.usedCount[view] = kept
   }
 
   /** Drops one linear page in every view. */
@@ -161,7 +166,7 @@ export class SoftTlb {
     if ((entry & Frame.PRESENT) === 0) return Translation.MMIO
     if (write && (entry & Frame.ROM) !== 0) return Translation.MMIO
     if (write && (entry & WRITE_SLOW_MASK) === 0) this.ram.frames.markWritten(page)
-    this.fill(lo, hi, view, page)
+    if (!this.withhold?.(lo, hi, view)) this.fill(lo, hi, view, page)
     return this.ram.frames.hostOffset(page) + (lo & 0xfff)
   }
 

@@ -5,6 +5,7 @@ import type { PhysicalRam } from '../../memory/guest-memory'
 import { SoftTlb, Translation } from '../../mmu/soft-tlb'
 import { TlbView } from '../../mmu/tlb-layout'
 import type { CpuState } from '../state/access'
+import type { AccessChecks } from './access-checks'
 import { CpuFault, Vector, type LinearMemory, type Privilege } from './context'
 
 const EFER_LMA = 0x400
@@ -14,6 +15,8 @@ const RFLAGS_AC = 1 << 18
 export class CpuLinearMemory implements LinearMemory {
   private readonly bytes: Uint8Array
   private readonly view: DataView
+  /** Data breakpoints and alignment checks; what helpers and event delivery do is held to them here. */
+  checks: AccessChecks | undefined
 
   constructor(
     buffer: ArrayBufferLike,
@@ -124,20 +127,29 @@ export class CpuLinearMemory implements LinearMemory {
 
   read(linear: bigint, size: AccessSize, privilege: Privilege = 'current'): number {
     const [lo, hi] = CpuLinearMemory.halves(linear)
-    return this.readAt(lo, hi, size, this.viewOf(privilege))
+    if (!this.checks?.armed) return this.readAt(lo, hi, size, this.viewOf(privilege))
+    if (privilege === 'current') this.checks.requireAligned(lo, size)
+    const value = this.readAt(lo, hi, size, this.viewOf(privilege))
+    this.checks.note(lo, hi, size, false)
+    return value
   }
 
   read64(linear: bigint, privilege: Privilege = 'current'): bigint {
+    if (privilege === 'current') this.checks?.requireAligned(Number(linear & 7n), 8)
     const low = this.read(linear, 4, privilege)
     return BigInt(low) | (BigInt(this.read(linear + 4n, 4, privilege)) << 32n)
   }
 
   write(linear: bigint, size: AccessSize, value: number, privilege: Privilege = 'current'): void {
     const [lo, hi] = CpuLinearMemory.halves(linear)
+    if (!this.checks?.armed) return this.writeAt(lo, hi, size, value, this.viewOf(privilege))
+    if (privilege === 'current') this.checks.requireAligned(lo, size)
     this.writeAt(lo, hi, size, value, this.viewOf(privilege))
+    this.checks.note(lo, hi, size, true)
   }
 
   write64(linear: bigint, value: bigint, privilege: Privilege = 'current'): void {
+    if (privilege === 'current') this.checks?.requireAligned(Number(linear & 7n), 8)
     this.probe(linear, 8, true, privilege)
     this.write(linear, 4, Number(value & 0xffff_ffffn), privilege)
     this.write(linear + 4n, 4, Number((value >> 32n) & 0xffff_ffffn), privilege)
@@ -169,7 +181,7 @@ export class CpuLinearMemory implements LinearMemory {
   directBytes(linear: bigint, length: number, write: boolean): Uint8Array | undefined {
     const [lo, hiRaw] = CpuLinearMemory.halves(linear)
     const hi = this.wrapHi(hiRaw)
-    if ((lo & 0xfff) + length > PAGE_SIZE || !this.isCanonical(hi)) return undefined
+    if ((lo & 0xfff) + length > PAGE_SIZE || !this.isCanonical(hi) || this.checks?.armed) return undefined
     const cr2 = this.state.get64('cr2')
     const host = this.tlb.translate(lo, hi, write, this.currentView())
     if (host < 0) {
@@ -191,6 +203,7 @@ export class CpuLinearMemory implements LinearMemory {
       const chunk = Math.min(length - done, PAGE_SIZE - (lo & 0xfff))
       const host = this.locate(lo, this.wrapHi(hiRaw), write, view)
       use(host, done, chunk)
+      if (this.checks?.armed) this.checks.note(lo, hiRaw, chunk, write)
       done += chunk
     }
   }

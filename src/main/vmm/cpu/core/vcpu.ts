@@ -8,7 +8,7 @@ import { SoftTlb, Translation } from '../../mmu/soft-tlb'
 import { CODE_TLB_BYTES, CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_SETS, CodeTlbEntry, TlbView } from '../../mmu/tlb-layout'
 import { Access, PageWalker } from '../../mmu/walk'
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
-import { instructionBreakpoints } from '../events/breakpoints'
+import { instructionBreakpoints, isRepeatedString } from '../events/breakpoints'
 import { deliverEvent, type EventKind } from '../events/deliver'
 import type { Decode } from '../decode/types'
 import type { Helper } from '../emit/emitter'
@@ -20,6 +20,7 @@ import { createSlowPaths, notePendingFault } from '../interp/slow-paths'
 import { CpuState } from '../state/access'
 import { STATE_SIZE, Seg } from '../state/layout'
 import { Mode, updateDerivedState } from '../state/mode'
+import { AccessChecks } from './access-checks'
 import { CpuFault, Vector, type CpuContext, type CpuModel, type CpuPlatform } from './context'
 import { Exit } from './exits'
 import { CpuLinearMemory } from './linear'
@@ -85,6 +86,8 @@ type EnterFunction = (cpu: number, rec: number) => number
 const LONGEST_INSN = 15
 /** `intShadow` after MOV SS and POP SS. */
 const SHADOW_SS = 2
+const FLAG_RF = 1 << 16
+const DR6_SINGLE_STEP = 1 << 14
 
 export type RunResult = 'slice' | 'halted'
 
@@ -98,6 +101,7 @@ export class Vcpu implements CpuContext {
     instructions: 0, exceptions: 0, interrupts: 0, exits: { SLICE: 0, LOOKUP: 0, FAULT: 0, RESYNC: 0 }, unimplemented: new Map(),
   }
   readonly cache: DecodeCache
+  private readonly checks: AccessChecks
   readonly translations: CodeCache | undefined
   private readonly table: WasmTable
   readonly walker: PageWalker
@@ -132,6 +136,8 @@ export class Vcpu implements CpuContext {
       slots: options.slots, hotAfter: options.tiers && options.tiers.max > 0 ? options.tiers.hotAfter : 0,
       onDropped: (tableSlots) => this.translations?.drop(tableSlots),
     })
+    this.checks = new AccessChecks(this.state, this.tlb)
+    this.memory.checks = this.checks
     this.table = options.wasm.createTable(options.interpreter.tableSize)
     this.enter = this.instantiate()
     this.translations = options.tiers && options.tiers.max > 0 ? this.createCodeCache(options.tiers) : undefined
@@ -152,7 +158,7 @@ export class Vcpu implements CpuContext {
     })
     const helper: Record<string, unknown> = {}
     for (const h of interpreter.helpers) helper[h.name] = this.wrapHelper(h)
-    const instance = wasm.instantiate(interpreter.module, { env: { memory, table: this.table }, slow: slow as unknown as Record<string, unknown>, helper })
+    const instance = wasm.instantiate(interpreter.module, { env: { memory, table: this.table }, slow: this.checks.around(slow) as unknown as Record<string, unknown>, helper })
     return instance.exports.enter as EnterFunction
   }
 
@@ -229,6 +235,7 @@ export class Vcpu implements CpuContext {
 
   modeChanged(): void {
     updateDerivedState(this.state)
+    this.checks.update()
     this.state.set('tlbBase', this.tlb.viewBase(this.memory.currentView()))
     this.state.set('codeTlbBase', this.codeSetFor(this.state.get('modeKey')))
     this.interruptsEnabled()
@@ -475,6 +482,7 @@ export class Vcpu implements CpuContext {
   /** Delivers what is due and enters generated code once. False: halted. */
   private step(): boolean {
     const { state } = this
+    if (state.get('pendingDebug') !== 0 && state.get('intShadow') !== SHADOW_SS) this.debugTrap()
     this.takeEvents()
     if (state.get('halted') !== 0) return false
     const shadow = state.get('intShadow') !== 0
@@ -489,12 +497,26 @@ export class Vcpu implements CpuContext {
       }
       if (shadow) state.set('intShadow', 0)
       this.softwareInterrupt = false
-      this.handleExit(this.enter(state.base, rec), trap)
+      const resumed = single && (state.lo('rflags') & FLAG_RF) !== 0
+      const exit = resumed ? this.enterResumed(rec) : this.enter(state.base, rec)
+      this.handleExit(exit, trap)
     } catch (error) {
       if (!(error instanceof CpuFault)) throw error
       this.raise(error.vector, error.errorCode)
     }
     return true
+  }
+
+  /** One instruction with RF set: it ends with the instruction, which for a repeated string is many entries. SDM vol. 3, 18.3.1.1. */
+  private enterResumed(rec: number): number {
+    const { state } = this
+    const rip = state.lo('rip')
+    const clear = (): void => state.setLoHi('rflags', state.lo('rflags') & ~FLAG_RF, 0)
+    const repeats = isRepeatedString(this.codeHere(), (state.get('modeKey') & Mode.CODE64) !== 0)
+    if (!repeats) clear()
+    const exit = this.enter(state.base, rec)
+    if (repeats && state.lo('rip') !== rip) clear()
+    return exit
   }
 
   private handleExit(exit: number, trap: boolean): void {
@@ -515,7 +537,9 @@ export class Vcpu implements CpuContext {
       default: throw new BugError(`generated code returned ${exit}`)
     }
     // A load of SS holds debug traps off too, until after the next instruction.
-    if (trap && !this.softwareInterrupt && this.state.get('intShadow') !== SHADOW_SS) this.singleStepTrap()
+    if (trap && !this.softwareInterrupt && this.state.get('intShadow') !== SHADOW_SS) {
+      this.state.set('pendingDebug', this.state.get('pendingDebug') | DR6_SINGLE_STEP)
+    }
   }
 
   /** Instruction breakpoint at RIP: a #DB fault before the instruction. */
@@ -529,28 +553,41 @@ export class Vcpu implements CpuContext {
     return true
   }
 
-  /** Names the opcode at RIP if the table lacks it: what the guest executed, not what merely was decoded. */
-  private noteUndefinedHere(): void {
+  /** The longest instruction's bytes at RIP; zeros from an unmapped page on. The guest sees nothing of it. */
+  private codeHere(): Uint8Array {
     const code = new Uint8Array(LONGEST_INSN)
     const [lo, hi] = this.linearRip()
     const linear = (BigInt(hi) << 32n) | BigInt(lo)
+    const pending = this.state.get('pendingDebug')
+    const cr2 = this.state.get64('cr2')
     try {
-      this.memory.readBytes(linear, code)
+      this.memory.readBytes(linear, code, 'system')
     } catch (error) {
-      // The instruction ends before an unmapped page: what was read of it will do.
       if (!(error instanceof CpuFault)) throw error
     }
+    this.state.set64('cr2', cr2)
+    this.state.set('pendingDebug', pending)
+    return code
+  }
+
+  /** Names the opcode at RIP if the table lacks it: what the guest executed, not what merely was decoded. */
+  private noteUndefinedHere(): void {
+    const code = this.codeHere()
     const result = this.options.decode(code, 0, LONGEST_INSN, this.state.get('modeKey'))
     if (!result.ok && result.kind === 'undefined') this.noteUnimplemented(result.name)
   }
 
-  private singleStepTrap(): void {
-    this.state.set64('dr', this.state.get64('dr', 6) | 0x4000n, 6)
+  /** What the last instruction met: data and port breakpoints, its own single step, a task that asks for it. */
+  private debugTrap(): void {
+    const { state } = this
+    state.setLoHi('dr', state.lo('dr', 6) | state.get('pendingDebug'), 0, 6)
+    state.set('pendingDebug', 0)
     this.deliver(Vector.DB, 'trap')
   }
 
   private raise(vector: number, errorCode?: number): void {
     this.counters.exceptions++
+    this.state.set('pendingDebug', 0)
     this.deliver(vector, 'fault', errorCode)
   }
 

@@ -36,6 +36,9 @@ const TASK16: TaskLayout = {
   bytes: 44, size: 2, ip: 0x0e, flags: 0x10, gpr: 0x12, segments: 0x22, segmentStep: 2, segmentCount: 4, ldt: 0x2a,
 }
 const CR3_AT = 0x1c
+/** T bit of a 32-bit TSS: a debug trap before the task's first instruction, told by DR6.BT. */
+const TRAP_AT = 0x64
+const DR6_BT = 1 << 15
 
 const layoutOf = (type: number): TaskLayout => ((type & 8) !== 0 ? TASK32 : TASK16)
 
@@ -62,6 +65,7 @@ interface NewTask {
   readonly gpr: readonly number[]
   readonly segments: readonly number[]
   readonly ldt: number
+  readonly traps: boolean
 }
 
 function readTask(cpu: CpuContext, base: bigint, layout: TaskLayout): NewTask {
@@ -71,6 +75,7 @@ function readTask(cpu: CpuContext, base: bigint, layout: TaskLayout): NewTask {
   return {
     cr3: layout === TASK32 ? word(CR3_AT, 4) : 0, ip: word(layout.ip, size), flags: word(layout.flags, size),
     gpr: Array.from({ length: 8 }, (_, i) => word(layout.gpr + i * size, size)), segments, ldt: word(layout.ldt, 2),
+    traps: layout === TASK32 && (word(TRAP_AT, 2) & 1) !== 0,
   }
 }
 
@@ -138,6 +143,10 @@ function loadTask(cpu: CpuContext, task: Descriptor, incoming: NewTask, nests: b
   const flags = (layout === TASK32 ? incoming.flags : incoming.flags & 0xffff) | (nests ? FLAG_NT : 0)
   unpackRflags(state, BigInt(flags >>> 0))
   for (let i = 0; i < 8; i++) state.setLoHi('gpr', layout === TASK32 ? incoming.gpr[i] : incoming.gpr[i] | 0xffff_0000, 0, i)
+  if (incoming.traps) {
+    state.set('pendingDebug', DR6_BT)
+    cpu.requestExit?.()
+  }
   // Local breakpoints belong to the task.
   state.setLoHi('dr', state.lo('dr', 7) & ~0x155, 0, 7)
   try {

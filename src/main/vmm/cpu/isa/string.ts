@@ -62,6 +62,8 @@ const bulkString: Helper = {
   /** @param source64 linear address, or the fill pattern @param kind element bytes, bit 8 fill, bits 16–18 the source's segment */
   run(cpu: CpuContext, source64: bigint, destination64: bigint, kind: number, addressSize: number): void {
     const { state } = cpu
+    // Every element may have a debug trap of its own.
+    if ((state.get('modeKey') & Mode.SINGLE_STEP) !== 0) return
     const bytes = kind & 0xff
     const fill = (kind & 0x100) !== 0
     const mask = (1n << BigInt(addressSize)) - 1n
@@ -115,17 +117,19 @@ function copyWithinRam(cpu: CpuContext, from: bigint, to: bigint, length: number
   return true
 }
 
-/** REP: the count is looked at first; one element a turn, then a chance to be interrupted. */
+/**
+ * REP: the count is looked at first; one element a turn, then a chance to be interrupted. After the last element there is
+ * none: the instruction is over, and a debug trap is told with the address of the next one.
+ */
 function repeat(e: Emitter, form: Form, turn: () => void, stop?: () => Val): void {
   const a = form.addressSize
-  e.loop((control) => {
-    const count = e.reg(Gpr.RCX, a)
-    e.if(e.isZero(count), () => control.break())
+  e.if(e.ne(e.reg(Gpr.RCX, a), e.const(a, 0)), () => e.loop((control) => {
     turn()
     e.setReg(Gpr.RCX, e.sub(e.reg(Gpr.RCX, a), e.const(a, 1)))
     if (stop) e.if(stop(), () => control.break())
+    e.if(e.isZero(e.reg(Gpr.RCX, a)), () => control.break())
     e.checkpoint()
-  })
+  }))
 }
 
 /** Tries the bulk helper before each plain turn where it can apply: flat addresses known, forward, many elements. */

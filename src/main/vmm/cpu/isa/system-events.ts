@@ -98,12 +98,12 @@ function outs(e: Emitter, form: Form): void {
 const repeated = (turn: (e: Emitter, form: Form) => void): Meaning => (e, form) => {
   if (form.rep === 'none') return turn(e, form)
   const a = form.addressSize
-  e.loop((control) => {
-    e.if(e.isZero(e.reg(Gpr.RCX, a)), () => control.break())
+  e.if(e.ne(e.reg(Gpr.RCX, a), e.const(a, 0)), () => e.loop((control) => {
     turn(e, form)
     e.setReg(Gpr.RCX, e.sub(e.reg(Gpr.RCX, a), e.const(a, 1)))
+    e.if(e.isZero(e.reg(Gpr.RCX, a)), () => control.break())
     e.checkpoint()
-  })
+  }))
 }
 
 const syscall: Meaning = (e) => {

@@ -91,6 +91,7 @@ export const FIELDS = {
   codeBase: f('i64', 'CS base as used: 0 in 64-bit mode'),
   modeKey: f('i32', 'key of everything decoding depends on; see `cpu/state/mode.ts`'),
   intShadow: f('i32', '1: interrupts held off for one instruction (STI), 2: also debug traps (MOV SS)'),
+  pendingDebug: f('i32', 'DR6 bits of debug traps to be delivered before the next instruction'),
   nmiBlocked: f('i32', '1 between an NMI and IRET'),
   halted: f('i32', '1 after HLT until an event'),
 

@@ -1,6 +1,7 @@
 /** Port access: rights, then the platform. SDM vol. 1, chapter 18. */
 import type { CpuContext } from '../../core/context'
 import type { Helper } from '../../emit/emitter'
+import { notePortBreakpoints } from '../../events/breakpoints'
 import { isProtected } from '../../events/descriptors'
 import { checkPorts } from '../../events/tss'
 
@@ -21,6 +22,7 @@ export const portInHelper: Helper = {
   name: 'portIn', args: ['i32', 'i32'], returns: 'i32', faults: true,
   run(cpu: CpuContext, port: number, size: number): number {
     check(cpu, port & 0xffff, size)
+    notePortBreakpoints(cpu.state, port & 0xffff, size)
     return cpu.platform.portIn(port & 0xffff, size as 1 | 2 | 4) >>> 0
   },
 }
@@ -29,6 +31,7 @@ export const portOutHelper: Helper = {
   name: 'portOut', args: ['i32', 'i32', 'i32'], faults: true,
   run(cpu: CpuContext, port: number, size: number, value: number): void {
     check(cpu, port & 0xffff, size)
+    notePortBreakpoints(cpu.state, port & 0xffff, size)
     cpu.platform.portOut(port & 0xffff, size as 1 | 2 | 4, value >>> 0)
   },
 }
