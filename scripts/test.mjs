@@ -1,7 +1,8 @@
 /** `npm test`: installs what is missing, then lint, type check, build and every test suite; prints one summary. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import { ensureNpmPackages } from './setup/npm.mjs'
 import { TEST_PACKAGES, ensureSystemPackages } from './setup/packages.mjs'
 import { root, say } from './setup/run.mjs'
@@ -20,6 +21,23 @@ const STEP_LIMIT_MS = 20 * 60_000
 
 const totals = { passed: 0, failed: 0, skipped: 0 }
 const notes = []
+/** What failed, with its first lines: printed last, where a cut log still shows it. */
+const failures = []
+
+const LINES_OF_A_FAILURE = 14
+
+/** Adds the failed tests of a suite's JSON report, and the files that did not load. */
+function noteFailures(name, result) {
+  for (const file of result.testResults ?? []) {
+    const failed = file.assertionResults.filter((test) => test.status === 'failed')
+    if (failed.length === 0 && file.status === 'failed') failures.push(`${name}: ${relative(root, file.name)}\n${excerpt(file.message)}`)
+    for (const test of failed) failures.push(`${name}: ${relative(root, file.name)} › ${test.fullName}\n${excerpt(test.failureMessages.join('\n'))}`)
+  }
+}
+
+function excerpt(text) {
+  return stripVTControlCharacters(text ?? '').split('\n').slice(0, LINES_OF_A_FAILURE).map((line) => `    ${line.slice(0, 300)}`).join('\n')
+}
 
 /** A step that either works or fails as a whole counts as one test. */
 function step(name, command, args) {
@@ -50,6 +68,7 @@ function suite(name) {
   totals.skipped += result.numPendingTests
   // A suite that died without a failing test (a file that does not load) still failed.
   totals.failed += result.numFailedTests + (status !== 0 && result.numFailedTests === 0 ? 1 : 0)
+  noteFailures(name, result)
   notes.push(`${status === 0 ? 'ok    ' : 'FAILED'} ${name}: ${result.numPassedTests} passed, ${result.numFailedTests} failed (${seconds} s)`)
 }
 
@@ -70,6 +89,7 @@ if (process.platform === 'linux') step('package', 'node', ['scripts/package.mjs'
 for (const name of SUITES) suite(name)
 
 if (totals.skipped > 0) notes.push(`skipped by their own conditions: ${totals.skipped}`)
+if (failures.length > 0) process.stdout.write(`\n── failures\n${failures.join('\n')}\n`)
 // The last line is for programs: these words alone.
 process.stdout.write(`\n${notes.join('\n')}\n\n${totals.passed} passed, ${totals.failed} failed\n`)
 process.exitCode = totals.failed === 0 && totals.passed > 0 ? 0 : 1

@@ -329,6 +329,7 @@ export const en = {
     fileUnreadable: { title: 'A file cannot be read', advice: 'Check the permissions of the file.' },
     badKernel: { title: 'This is not a Linux kernel', advice: 'Choose a bzImage file, such as /boot/vmlinuz-… of a Debian system.' },
     badDisk: { title: 'This disk image cannot be used', advice: 'Check its path and its format in the settings.' },
+    badArchive: { title: 'This archive cannot be imported', advice: 'It may be damaged or incomplete. Fetch or export it again.' },
     notEnoughMemory: { title: 'Not enough memory', advice: 'Stop another machine, or give this one less memory.' },
     imageUnavailable: { title: 'This image cannot be had here', advice: 'Choose another image, or use your own kernel.' },
     stateMismatch: { title: 'The saved state does not fit this machine any more', advice: 'Undo the change of settings, or choose “Start without the saved state” in the machine’s menu.' },

@@ -330,6 +330,7 @@ export const fr: Messages = {
     fileUnreadable: { title: 'Un fichier ne peut pas être lu', advice: 'Vérifiez les permissions du fichier.' },
     badKernel: { title: 'Ce n’est pas un noyau Linux', advice: 'Choisissez un fichier bzImage, comme /boot/vmlinuz-… d’un système Debian.' },
     badDisk: { title: 'Cette image disque est inutilisable', advice: 'Vérifiez son chemin et son format dans les paramètres.' },
+    badArchive: { title: 'Cette archive ne peut pas être importée', advice: 'Elle est peut-être endommagée ou incomplète. Récupérez-la ou exportez-la à nouveau.' },
     notEnoughMemory: { title: 'Pas assez de mémoire', advice: 'Arrêtez une autre machine, ou donnez moins de mémoire à celle-ci.' },
     imageUnavailable: { title: 'Cette image n’est pas disponible ici', advice: 'Choisissez une autre image, ou votre propre noyau.' },
     stateMismatch: { title: 'L’état enregistré ne convient plus à cette machine', advice: 'Annulez le changement de réglages, ou choisissez « Démarrer sans l’état enregistré » dans le menu de la machine.' },
