@@ -18,7 +18,7 @@ export const SAVED_FIELDS = [
   'gpr', 'xmm', 'fpr', 'rip', 'segBase', 'segLimit', 'segSelector', 'segAttr', 'gdtrBase', 'idtrBase', 'gdtrLimit', 'idtrLimit',
   'cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'xcr0', 'efer', 'star', 'lstar', 'cstar', 'sfmask', 'kernelGsBase', 'sysenterCs', 'sysenterEsp',
   'sysenterEip', 'pat', 'tscAux', 'dr', 'fpIp', 'fpDp', 'fpCs', 'fpDs', 'fpOpcode', 'fcw', 'fsw', 'ftw', 'mxcsr', 'cpl', 'intShadow',
-  'nmiBlocked', 'halted',
+  'nmiBlocked', 'halted', 'pendingDebug',
 ] as const satisfies readonly FieldName[]
 
 /** Constants, what follows from saved fields, the lazy flags (saved as RFLAGS), `msrStore` (saved by register), and engine cells. */
