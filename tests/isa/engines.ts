@@ -4,5 +4,5 @@ import type { IsaEngine } from './engine'
 import { createVcpuTestEngine } from './vcpu-engine'
 
 export function testEngines(decode: Decode): readonly IsaEngine[] {
-  return [createVcpuTestEngine(decode, 0), createVcpuTestEngine(decode, 1)]
+  return [createVcpuTestEngine(decode, 0), createVcpuTestEngine(decode, 1), createVcpuTestEngine(decode, 2)]
 }

@@ -59,7 +59,7 @@ class VcpuEngine implements IsaEngine {
   private readonly interpreterModule = wasm.compile(this.interpreter.bytes)
   private readonly image = buildImage()
 
-  constructor(private readonly decode: Decode, private readonly tier: 0 | 1) {
+  constructor(private readonly decode: Decode, private readonly tier: 0 | 1 | 2) {
     this.name = `tier ${tier}`
     this.every = tier === 0 ? 1 : Number(process.env.NB_ISA_EVERY ?? 4)
     this.powerOn()
@@ -79,7 +79,7 @@ class VcpuEngine implements IsaEngine {
       interrupts: { pendingVector: () => -1, acknowledge: () => -1, takeNmi: () => false },
       decode: this.decode, slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, wasm,
       interpreter: { ...this.interpreter, module: this.interpreterModule },
-      tiers: { max: this.tier, hotAfter: 1, batch: 1, now: () => 0 },
+      tiers: { max: this.tier, hotAfter: 1, hotLoopAfter: 1, batch: 1, now: () => 0 },
     })
     ram.setCodeWriteListener((page, offset, length) => this.vcpu.codeWritten(page, offset, length))
   }
@@ -97,12 +97,17 @@ class VcpuEngine implements IsaEngine {
     if (this.used > CASES_PER_VCPU) this.powerOn()
     const translations = this.vcpu.translations as CodeCache
     const draft = translations.options.translator.begin()
+    let made = 0
     const places = cases.map((one) => {
       this.prepare(one)
       const block = this.firstBlock()
-      return block && draft.add(block)
+      if (!block) return undefined
+      if (this.tier === 1) return draft.add(block)
+      return draft.addRegion(block, true) ? made++ : undefined
     })
-    const first = translations.load(draft.finish(), cases.length)
+    const count = places.filter((place) => place !== undefined).length
+    if (count === 0) return cases.map((one) => this.runOne(one))
+    const first = translations.load(draft.finish(), count)
     const results = cases.map((one, i) => {
       const place = places[i]
       return this.runOne(one, () => {
@@ -110,7 +115,7 @@ class VcpuEngine implements IsaEngine {
         if (block && place !== undefined) this.vcpu.cache.install(block, first + place)
       })
     })
-    translations.drop(cases.map((_, i) => first + i))
+    translations.drop(Array.from({ length: count }, (_, i) => first + i))
     return results
   }
 
@@ -152,6 +157,6 @@ class VcpuEngine implements IsaEngine {
   }
 }
 
-export function createVcpuTestEngine(decode: Decode, tier: 0 | 1): IsaEngine {
+export function createVcpuTestEngine(decode: Decode, tier: 0 | 1 | 2): IsaEngine {
   return new VcpuEngine(decode, tier)
 }

@@ -71,7 +71,10 @@ function createInterpreter(): () => InterpreterModule & { module: unknown } {
 }
 
 /** NESTBOX_TEST_TIER: highest tier, default the highest there is. Blocks are translated soon, so that short kernels get there. */
-const tiers = { max: process.env.NESTBOX_TEST_TIER === '0' ? 0 : 1, hotAfter: 1, batch: 1, now: () => performance.now() * 1e6 } as const
+const tiers = {
+  max: Math.min(2, Number(process.env.NESTBOX_TEST_TIER ?? 2)) as 0 | 1 | 2, hotAfter: 1, hotLoopAfter: 1, batch: 1,
+  now: () => performance.now() * 1e6,
+}
 
 const interpreter = createInterpreter()
 

@@ -33,6 +33,8 @@ const MAX_INSTRUCTIONS = 4_000_000
 /** Entries of a block on tier 0 before it is translated, and blocks per module. */
 const HOT_AFTER = 1000
 const TRANSLATION_BATCH = 128
+/** Jumps back by one branch before its loop becomes a region of tier 2. */
+const HOT_LOOP_AFTER = 3000
 
 /** What a machine is restored from. */
 export interface SavedMachine { readonly state: MachineState; readonly memory: ChunkSource }
@@ -101,7 +103,7 @@ export class EmbeddedMachine implements Machine {
       decode: createDecoder(isaRows, (feature) => model.has(feature)),
       slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) },
       interpreter: { ...interpreter, module: ports.wasm.compile(interpreter.bytes) },
-      tiers: { max: config.maxTier > 0 ? 1 : 0, hotAfter: HOT_AFTER, batch: TRANSLATION_BATCH, now: () => ports.clock.monotonicNs() },
+      tiers: { max: config.maxTier, hotAfter: HOT_AFTER, hotLoopAfter: HOT_LOOP_AFTER, batch: TRANSLATION_BATCH, now: () => ports.clock.monotonicNs() },
     })
   }
 

@@ -8,6 +8,8 @@ export const Exit = {
   FAULT: 2,
   /** Running code was changed under way; continue at `rip`. */
   RESYNC: 3,
+  /** Translated code must not execute the instruction at `rip`: tier 0 does, alone. */
+  AGAIN: 4,
 } as const
 
 /** Status of slow-path calls from generated code into TypeScript. */

@@ -63,9 +63,11 @@ export interface VcpuOptions {
 
 export interface TierOptions {
   /** Highest tier used: 0 interprets only. */
-  readonly max: 0 | 1
+  readonly max: 0 | 1 | 2
   /** Entries after which a block is translated. */
   readonly hotAfter: number
+  /** Jumps back by one branch of tier 1 after which the loop is translated as a region. */
+  readonly hotLoopAfter: number
   /** Blocks compiled at once. */
   readonly batch: number
   /** Host time in nanoseconds, for figures. */
@@ -98,7 +100,7 @@ export class Vcpu implements CpuContext {
   readonly model: CpuModel
   readonly tlb: SoftTlb
   readonly counters: VcpuCounters = {
-    instructions: 0, exceptions: 0, interrupts: 0, exits: { SLICE: 0, LOOKUP: 0, FAULT: 0, RESYNC: 0 }, unimplemented: new Map(),
+    instructions: 0, exceptions: 0, interrupts: 0, exits: { SLICE: 0, LOOKUP: 0, FAULT: 0, RESYNC: 0, AGAIN: 0 }, unimplemented: new Map(),
   }
   readonly cache: DecodeCache
   private readonly checks: AccessChecks
@@ -119,6 +121,8 @@ export class Vcpu implements CpuContext {
   private granted = 0
   /** The instruction just run was a software interrupt. */
   private softwareInterrupt = false
+  /** Translated code refused the instruction at RIP: it is run alone. */
+  private again = false
   private hostError: { readonly error: unknown } | undefined
 
   constructor(private readonly options: VcpuOptions) {
@@ -153,6 +157,7 @@ export class Vcpu implements CpuContext {
       checkUnit: (unit) => this.checkUnit(unit),
       checkCrossing: (rec) => this.checkCrossing(rec),
       onHot: (head) => this.noteHot(head),
+      onHotLoop: (head) => this.noteHotLoop(head),
       holdsCode: (page, offset, length) => this.cache.holds(page, offset, length),
       onError: (error) => this.noteHostError(error),
     })
@@ -166,7 +171,8 @@ export class Vcpu implements CpuContext {
     const { wasm, memory, interpreter, decode, slots, ram } = this.options
     const translator = new Translator({
       bytes: this.bytes, decode, places: (form) => slots.of(form).places, calls: interpreter.calls,
-      hostOfPage: (page) => ram.frames.hostOffset(page),
+      hostOfPage: (page) => ram.frames.hostOffset(page), hotLoopAfter: tiers.max > 1 ? tiers.hotLoopAfter : 0,
+      onTranslated: ({ code }, first, last) => this.cache.noteTranslated(code, first, last),
     })
     return new CodeCache({ wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, now: tiers.now })
   }
@@ -179,6 +185,10 @@ export class Vcpu implements CpuContext {
   /** A full batch is translated at once, a smaller one when the slice is over. */
   private noteHot(head: number): void {
     if (this.translations?.noteHot(head)) this.requestExit()
+  }
+
+  private noteHotLoop(head: number): void {
+    if (this.translations?.noteHotLoop(head)) this.requestExit()
   }
 
   private translateHot(): void {
@@ -487,7 +497,7 @@ export class Vcpu implements CpuContext {
     if (state.get('halted') !== 0) return false
     const shadow = state.get('intShadow') !== 0
     const trap = (state.lo('rflags') & 0x100) !== 0
-    const single = shadow || (state.get('modeKey') & Mode.SINGLE_STEP) !== 0
+    const single = shadow || this.again || (state.get('modeKey') & Mode.SINGLE_STEP) !== 0
     try {
       if (single && state.get('intShadow') !== SHADOW_SS && this.breaksHere()) return true
       const rec = this.resolve(single)
@@ -496,6 +506,7 @@ export class Vcpu implements CpuContext {
         state.set('sliceLeft', 0)
       }
       if (shadow) state.set('intShadow', 0)
+      this.again = false
       this.softwareInterrupt = false
       const resumed = single && (state.lo('rflags') & FLAG_RF) !== 0
       const exit = resumed ? this.enterResumed(rec) : this.enter(state.base, rec)
@@ -525,6 +536,10 @@ export class Vcpu implements CpuContext {
       case Exit.SLICE: exits.SLICE++; break
       case Exit.LOOKUP: exits.LOOKUP++; break
       case Exit.RESYNC: exits.RESYNC++; break
+      case Exit.AGAIN:
+        exits.AGAIN++
+        this.again = true
+        return
       case Exit.FAULT: {
         exits.FAULT++
         const { state } = this

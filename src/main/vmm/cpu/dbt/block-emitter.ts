@@ -91,6 +91,7 @@ export class BlockEmitter extends OperandEmitter {
     this.spillFlags()
     const link = f.load('i32.load', 'i32', f.param(1), this.current.record + Rec.link)
     f.if(link, () => {
+      if (this.links.hotLoopAfter > 0 && delta <= this.current.delta) this.countLoop(link)
       f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
       const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.i32(this.current.count)])
       f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
@@ -101,6 +102,17 @@ export class BlockEmitter extends OperandEmitter {
       this.enterRecord(link)
     })
     f.tailCall(this.links.link, [this.cpu, target, this.rec])
+  }
+
+  /** Counts a jump back in the record of the branch, and reports the loop's head once. */
+  private countLoop(head: Node): void {
+    const { f } = this
+    const at = this.current.record + Rec.displacement
+    const count = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', f.param(1), at), f.i32(1)])
+    f.store('i32.store', f.param(1), count, at)
+    f.if(f.pure('i32.eq', 'i32', [count, f.i32(this.links.hotLoopAfter)]), () => {
+      f.callIndirect(this.links.handlerType, 'i32', [this.cpu, head], f.i32(this.links.calls.loop))
+    })
   }
 
   checkpoint(): void {

@@ -9,6 +9,8 @@ import type { Translator } from './translator'
 
 /** Host time that a smaller batch waits for company, in nanoseconds. */
 const PATIENCE_NS = 30e6
+/** Hot loops gain so much that few are waited for. */
+const LOOP_BATCH = 8
 /** More functions than this are not kept: everything is dropped and begins anew. */
 const MAX_FUNCTIONS = 40_000
 
@@ -29,6 +31,7 @@ interface Batch { readonly first: number; readonly capacity: number; live: numbe
 
 export class CodeCache {
   private hot: number[] = []
+  private hotLoops: number[] = []
   private waitingSince = 0
   private readonly batches = new Map<number, Batch>()
   private free: Batch[] = []
@@ -36,6 +39,7 @@ export class CodeCache {
   private functions = 0
   /** Figures for the inspector. */
   blocks = 0
+  regions = 0
   modules = 0
   bytes = 0
   translateNs = 0
@@ -47,19 +51,30 @@ export class CodeCache {
 
   /** A head record reached its count. True: it is time to translate. */
   noteHot(head: number): boolean {
-    if (this.hot.length === 0) this.waitingSince = this.options.now()
+    if (this.waiting === 0) this.waitingSince = this.options.now()
     this.hot.push(head)
-    return this.hot.length >= this.options.batch
+    return this.due
+  }
+
+  /** A loop of tier 1 is hot: its head. */
+  noteHotLoop(head: number): boolean {
+    if (this.waiting === 0) this.waitingSince = this.options.now()
+    this.hotLoops.push(head)
+    return this.due
+  }
+
+  private get waiting(): number {
+    return this.hot.length + this.hotLoops.length
   }
 
   /** True where it is time to translate. */
   get due(): boolean {
-    return this.hot.length >= this.options.batch
+    return this.hot.length >= this.options.batch || this.hotLoops.length >= LOOP_BATCH
   }
 
   /** At the end of a slice: true where the blocks waiting should wait no longer. */
   sliceEnded(): boolean {
-    return this.hot.length > 0 && (this.due || this.options.now() - this.waitingSince >= PATIENCE_NS)
+    return this.waiting > 0 && (this.due || this.options.now() - this.waitingSince >= PATIENCE_NS)
   }
 
   /** More code is translated than should be kept; the caller drops everything. */
@@ -70,6 +85,7 @@ export class CodeCache {
   /** Heads in the list are meaningless once decoded code was dropped as a whole. */
   forgetHot(): void {
     this.hot = []
+    this.hotLoops = []
   }
 
   /** Translations whose guest code is gone. */
@@ -85,23 +101,29 @@ export class CodeCache {
 
   /** Translates what is hot and puts it into use. Only between two entries into generated code. */
   translateHot(): void {
-    const blocks = new Map<number, BlockSource>()
-    for (const head of this.hot) {
-      const block = this.options.cache.blockAt(head)
-      if (block && block.records[0].kind === 'insn') blocks.set(head, block)
+    const { cache, translator, now } = this.options
+    const start = now()
+    const draft = translator.begin()
+    const made: BlockSource[] = []
+    for (const block of this.sources(this.hotLoops)) if (draft.addRegion(block)) made.push(block)
+    this.regions += made.length
+    const regions = new Set(made.map(({ head }) => head))
+    for (const block of this.sources(this.hot)) {
+      if (regions.has(block.head) || !cache.isUntranslated(block)) continue
+      draft.add(block)
+      made.push(block)
     }
-    this.hot = []
-    if (blocks.size > 0) this.install([...blocks.values()])
+    this.forgetHot()
+    if (made.length === 0) return
+    const bytes = draft.finish()
+    this.translateNs += now() - start
+    const first = this.load(bytes, made.length)
+    made.forEach((block, i) => cache.install(block, first + i))
   }
 
-  private install(blocks: readonly BlockSource[]): void {
-    const start = this.options.now()
-    const draft = this.options.translator.begin()
-    for (const block of blocks) draft.add(block)
-    const bytes = draft.finish()
-    this.translateNs += this.options.now() - start
-    const first = this.load(bytes, blocks.length)
-    blocks.forEach((block, i) => this.options.cache.install(block, first + i))
+  private sources(heads: readonly number[]): BlockSource[] {
+    const found = [...new Set(heads)].map((head) => this.options.cache.blockAt(head))
+    return found.filter((block) => block !== undefined && block.records[0].kind === 'insn') as BlockSource[]
   }
 
   /** Compiles a module of `count` functions into the table. Returns the first slot. */

@@ -14,13 +14,20 @@ import { offsetOf } from '../state/layout'
 interface Pending { readonly make: () => Node }
 
 /** The instruction that set the flags, where a condition can be read off its operands. */
-interface Source { readonly kind: FlagsKind | 'result'; readonly a: Val; readonly b: Val; readonly result: Val }
+export interface FlagSource {
+  readonly kind: FlagsKind | 'result'
+  readonly a: Val
+  readonly b: Val
+  readonly result: Val
+  /** `ccCarry` before INC or DEC. */
+  readonly old?: () => Node
+}
 
 /** undefined: the state block holds the truth. */
 export interface FlagState {
   readonly carry: Pending | undefined
   readonly result: Pending | undefined
-  readonly source: Source | undefined
+  readonly source: FlagSource | undefined
 }
 
 export const FLAGS_IN_MEMORY: FlagState = { carry: undefined, result: undefined, source: undefined }
@@ -34,7 +41,8 @@ export abstract class LazyFlagEmitter extends MemoryEmitter {
 
   // ── what generated code sees as ccCarry and ccResult ──────────────────────────────────────────────────────────
 
-  private stored(name: 'ccCarry' | 'ccResult'): Node {
+  /** The truth where nothing is pending. */
+  protected stored(name: 'ccCarry' | 'ccResult'): Node {
     return this.stateLoad('i64.load', 'i64', name)
   }
 
@@ -95,15 +103,18 @@ export abstract class LazyFlagEmitter extends MemoryEmitter {
 
   override setFlags(kind: FlagsKind, a: Val, b: Val, result: Val): void {
     const extended = this.once(() => this.raw(this.sext(result, 64)))
-    this.setState({ carry: this.carryOf(kind, a, b, result), result: extended, source: { kind, a, b, result } })
-  }
-
-  private carryOf(kind: FlagsKind, a: Val, b: Val, result: Val): Pending {
-    if (kind === 'logic') return { make: () => this.f.i64(0n) }
-    if (kind === 'add' || kind === 'sub') return this.once(() => this.carries(kind, a, b, result))
+    if (kind !== 'inc' && kind !== 'dec') {
+      return this.setState({ carry: this.carryOf(kind, a, b, result), result: extended, source: { kind, a, b, result } })
+    }
     const before = this.flagState.carry
     const old = before ? before.make : this.captured(this.stored('ccCarry'))
-    return this.once(() => this.stepCarry(kind, a, result, old()))
+    const carry = this.once(() => this.stepCarry(kind, a, result, old()))
+    this.setState({ carry, result: extended, source: { kind, a, b, result, old } })
+  }
+
+  private carryOf(kind: 'add' | 'sub' | 'logic', a: Val, b: Val, result: Val): Pending {
+    if (kind === 'logic') return { make: () => this.f.i64(0n) }
+    return this.once(() => this.carries(kind, a, b, result))
   }
 
   private captured(node: Node): () => Node {
@@ -157,7 +168,7 @@ export abstract class LazyFlagEmitter extends MemoryEmitter {
   }
 
   /** True for r = a - b without borrow in: then the conditions are comparisons of a and b. */
-  private isCompare({ kind, a, b, result }: Source): boolean {
+  private isCompare({ kind, a, b, result }: FlagSource): boolean {
     if (kind !== 'sub') return false
     const node = this.raw(result)
     // Subtracting a constant 0 was folded away.

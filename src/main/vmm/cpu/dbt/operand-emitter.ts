@@ -35,6 +35,8 @@ export interface BlockInsn {
 /** What a block calls or continues with: functions of the module under construction, and slots of the table. */
 export interface BlockLinks {
   readonly calls: CallSlots
+  /** Jumps back after which a loop is reported; 0: never. */
+  readonly hotLoopAfter: number
   /** Type index of the slow paths: five i32 → i32. */
   readonly slowType: number
   helperType(helper: Helper): number

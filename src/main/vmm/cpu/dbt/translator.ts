@@ -11,8 +11,12 @@ import type { OperandPlace } from '../interp/places'
 import { RECORD_SIZE } from '../interp/record'
 import type { Form } from '../isa/types'
 import { PAGE_SIZE } from '../../memory/frame-table'
+import { Mode } from '../state/mode'
 import { BlockEmitter } from './block-emitter'
+import { buildFlagCarry } from './flag-code'
 import type { BlockLinks } from './operand-emitter'
+import { findRegion } from './region'
+import { RegionEmitter, type RegionLinks } from './region-emitter'
 
 export interface TranslatorOptions {
   /** The machine's linear memory. */
@@ -22,25 +26,34 @@ export interface TranslatorOptions {
   readonly calls: CallSlots
   /** Where a guest page's bytes stand in linear memory. */
   readonly hostOfPage: (page: number) => number
+  /** Jumps back after which tier 1 reports a loop; 0: never. */
+  readonly hotLoopAfter: number
+  /** A translation was made from these bytes of the block's page. */
+  readonly onTranslated: (block: BlockSource, first: number, last: number) => void
 }
 
 const I32 = 'i32'
 const HANDLER: FuncType = { params: [I32, I32], results: [I32] }
 const MOVE: FuncType = { params: [I32, 'i64', I32], results: [I32] }
+const FLAG_CARRY: FuncType = { params: [I32, 'i64', 'i64', 'i64'], results: ['i64'] }
 const SLOW: FuncType = { params: [I32, I32, I32, I32, I32], results: [I32] }
 
 /** Functions every module begins with, in this order. */
-const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3 } as const
+const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4 } as const
 
 /** A module in the making: functions are added one by one, and stand in the table in that order. */
 export interface ModuleDraft {
   /** Translates a block now. Returns its place among the module's functions. */
   add(block: BlockSource): number
+  /** Translates the loops around a hot head. False: no loop was found, nothing was added. `straight`: see `findRegion`. */
+  addRegion(block: BlockSource, straight?: boolean): boolean
   /** Module bytes; the element segment puts function i at slot `env.base` + i. */
   finish(): Uint8Array
 }
 
 export class Translator {
+  private readonly flagCarry = buildFlagCarry()
+
   constructor(private readonly options: TranslatorOptions) {}
 
   begin(): ModuleDraft {
@@ -55,18 +68,39 @@ export class Translator {
     define(MOVE, buildGoto(GLUE.lookup))
     define(MOVE, buildLink(GLUE.lookup))
     define(MOVE, buildLookup(handlerType))
-    const links: BlockLinks = {
-      ...GLUE, calls: this.options.calls, handlerType, slowType: m.typeIndex(SLOW),
+    define(FLAG_CARRY, this.flagCarry)
+    const links: RegionLinks = {
+      ...GLUE, calls: this.options.calls, hotLoopAfter: this.options.hotLoopAfter, handlerType, slowType: m.typeIndex(SLOW),
       helperType: (h: Helper) => m.typeIndex({ params: [I32, ...h.args], results: h.returns ? [h.returns] : [] }),
     }
     const functions: number[] = []
     return {
       add: (block) => functions.push(define(HANDLER, this.block(block, links))) - 1,
+      addRegion: (block, straight = false) => {
+        const body = this.region(block, links, straight)
+        if (body) functions.push(define(HANDLER, body))
+        return body !== undefined
+      },
       finish: () => {
         m.setElements(functions)
         return m.finish(65536, 'imported')
       },
     }
+  }
+
+  private region(block: BlockSource, links: RegionLinks, straight: boolean): Uint8Array | undefined {
+    const { modeKey, page } = block.code
+    const host = this.options.hostOfPage(page)
+    const region = findRegion((offset) => {
+      const result = this.options.decode(this.options.bytes, host + offset, PAGE_SIZE - offset, modeKey)
+      if (!result.ok || (result.insn.row.unit && (modeKey & Mode.FPU_TRAP) !== 0)) return undefined
+      return result.insn
+    }, block.pageOffset, straight)
+    if (!region) return undefined
+    for (const { offset, end } of region.blocks) this.options.onTranslated(block, offset, end - 1)
+    const f = new FunctionBuilder([I32, I32])
+    new RegionEmitter(f, links, { modeKey, pageOffset: block.pageOffset }, region, this.options.places).build()
+    return f.encode()
   }
 
   private block(block: BlockSource, links: BlockLinks): Uint8Array {

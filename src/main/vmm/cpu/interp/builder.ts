@@ -70,11 +70,12 @@ export interface InterpreterModule {
 /** Where translated code finds slow paths and helpers in the table. */
 export interface CallSlots {
   readonly slow: Readonly<Record<SlowPath, number>>
+  readonly loop: number
   readonly helper: ReadonlyMap<Helper, number>
 }
 
 /** Paths of translated code differ from those of tier 0: a store into code is refused, tier 0 makes it. */
-export const SLOW_IMPORTS = ['load', 'store', 'probe', 'segment', 'unit', 'crossing', 'hot', 'tstore', 'tprobe'] as const
+export const SLOW_IMPORTS = ['load', 'store', 'probe', 'segment', 'unit', 'crossing', 'hot', 'tstore', 'tprobe', 'loop'] as const
 const FIVE_ARGUMENTS: readonly string[] = ['load', 'store', 'probe', 'segment', 'tstore', 'tprobe']
 
 /**
@@ -143,9 +144,10 @@ function placeCalls(elements: number[], helpers: readonly Helper[]): CallSlots {
     load: place(0), store: place(SLOW_IMPORTS.indexOf('tstore')), probe: place(SLOW_IMPORTS.indexOf('tprobe')),
     commit: place(1), segment: place(3),
   }
+  const loop = place(SLOW_IMPORTS.indexOf('loop'))
   const helper = new Map<Helper, number>()
   helpers.forEach((h, i) => helper.set(h, place(SLOW_IMPORTS.length + i)))
-  return { slow, helper }
+  return { slow, loop, helper }
 }
 
 export function buildHandler(form: Form, places: readonly OperandPlace[], links: HandlerLinks): Uint8Array {

@@ -125,10 +125,11 @@ export class DecodeCache {
     if (code.translated.length > 0) this.options.onDropped(code.translated.splice(0))
   }
 
-  /** What a head record stands for; undefined where its code was dropped or is translated already. */
+  /** What a head record stands for; undefined where its code was dropped. */
   blockAt(head: number): BlockSource | undefined {
     const { view } = this
-    if (this.words[(head + Rec.handler) >> 2] !== this.options.slots.head) return undefined
+    const handler = this.words[(head + Rec.handler) >> 2]
+    if (handler === this.options.slots.resync || view.getUint16(head + Rec.regB, true) === 0) return undefined
     const map = this.words[(head + Rec.page) >> 2]
     const code = this.pages.get(view.getFloat64(head + Rec.displacement, true))?.find((p) => p.map === map)
     if (!code) return undefined
@@ -142,10 +143,24 @@ export class DecodeCache {
     return { head, code, pageOffset: view.getUint16(head + Rec.regA, true), records }
   }
 
-  /** Puts a translation in the place of a block's head. */
+  /** True where the block still runs on tier 0. */
+  isUntranslated(block: BlockSource): boolean {
+    return this.words[(block.head + Rec.handler) >> 2] === this.options.slots.head
+  }
+
+  /** Puts a translation in the place of a block's head, or of an earlier translation. */
   install(block: BlockSource, tableSlot: number): void {
-    this.words[(block.head + Rec.handler) >> 2] = tableSlot
-    block.code.translated.push(tableSlot)
+    const word = (block.head + Rec.handler) >> 2
+    const { translated } = block.code
+    const before = translated.indexOf(this.words[word])
+    if (before >= 0) this.options.onDropped(translated.splice(before, 1))
+    this.words[word] = tableSlot
+    translated.push(tableSlot)
+  }
+
+  /** Bytes a translation was made from, beyond its block's: writes to them must drop it. */
+  noteTranslated(code: CodePage, first: number, last: number): void {
+    code.markLines(first, last)
   }
 
   /** True where a byte of the range was decoded. */

@@ -30,6 +30,8 @@ export interface SlowImports {
   crossing(cpu: number, rec: number): number
   /** A block's entry count ran out. */
   hot(cpu: number, rec: number): number
+  /** A jump back was taken often: the head it leads to. */
+  loop(cpu: number, head: number): number
   /** `store` and `probe` of translated code. */
   tstore(cpu: number, lo: number, hi: number, access: number, slot: number): number
   tprobe(cpu: number, lo: number, hi: number, access: number, slot: number): number
@@ -45,6 +47,7 @@ export interface SlowPathOptions {
   /** 0: the second page is as decoded, 1: fault pending, 2: it changed. Does not throw. */
   readonly checkCrossing: (rec: number) => number
   readonly onHot: (rec: number) => void
+  readonly onHotLoop: (head: number) => void
   /** True where bytes of a frame were decoded as code: the page number, and offset and length within it. */
   readonly holdsCode: (page: number, offset: number, length: number) => boolean
   /** Errors that are not the guest's: kept, and rethrown when the run loop is back. */
@@ -133,6 +136,10 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
     ...ordinary,
     tstore: (cpu, lo, hi, access, slot) => (writesCode(lo, hi, access & 0xff) ? Slow.AGAIN : ordinary.store(cpu, lo, hi, access, slot)),
     tprobe: (cpu, lo, hi, access, slot) => (writesCode(lo, hi, access & 0xff) ? Slow.AGAIN : ordinary.probe(cpu, lo, hi, access, slot)),
+    loop: (_cpu, head) => {
+      options.onHotLoop(head)
+      return 0
+    },
     hot: (_cpu, rec) => {
       options.onHot(rec)
       return 0

@@ -25,7 +25,8 @@ export interface LoopLabel { readonly loop: true }
 /** Target of forward jumps: the end of a `block`. */
 export type BlockLabel = LoopLabel
 
-type Statement =
+/** Opaque outside this file. */
+export type Statement =
   | { readonly k: 'node'; readonly node: Node }
   | { readonly k: 'if'; readonly cond: Node; readonly then: Statement[]; readonly otherwise: Statement[] }
   | { readonly k: 'loop'; readonly label: LoopLabel; readonly body: Statement[] }
@@ -35,6 +36,9 @@ type Statement =
   | { readonly k: 'return'; readonly value: Node }
   | { readonly k: 'tail-call'; readonly func: number; readonly args: readonly Node[] }
   | { readonly k: 'tail-call-indirect'; readonly type: number; readonly args: readonly Node[]; readonly index: Node }
+
+/** A place in the code under construction. */
+export interface Mark { readonly list: Statement[]; readonly index: number }
 
 export class FunctionBuilder {
   private readonly localTypes: ValType[] = []
@@ -98,6 +102,11 @@ export class FunctionBuilder {
     return this.node('call', result, args, func, false)
   }
 
+  /** Call of a function without effects: dropped where nothing uses its result. */
+  callPure(func: number, result: ValType, args: readonly Node[]): Node {
+    return this.node('call-pure', result, args, func, false)
+  }
+
   /** Call through the table: the last argument is the slot. */
   callIndirect(type: number, result: ValType | undefined, args: readonly Node[], slot: Node): Node {
     return this.node('call-indirect', result, [...args, slot], type, false)
@@ -158,15 +167,17 @@ export class FunctionBuilder {
   }
 
   /** A place to come back to with `insertAt`. */
-  mark(): { readonly list: unknown; readonly index: number } {
+  mark(): Mark {
     return { list: this.statements, index: this.statements.length }
   }
 
-  /** Adds statements at a mark of the list being built. They may use nodes that stood before the mark. */
-  insertAt(mark: { readonly list: unknown; readonly index: number }, build: () => void): void {
-    if (mark.list !== this.statements) throw new BugError('a mark was used outside its list')
+  /**
+   * Adds statements at a mark. They may use nodes that stood before the mark. Of several marks in one list the last must be
+   * used first.
+   */
+  insertAt(mark: Mark, build: () => void): void {
     const added = this.collect(build)
-    this.statements.splice(mark.index, 0, ...added)
+    mark.list.splice(mark.index, 0, ...added)
   }
 
   private collect(build: () => void): Statement[] {
@@ -208,7 +219,7 @@ export class FunctionBuilder {
 const LOAD_OP = /^(i32|i64|v128)\.load/
 
 /** Effects keep a node alive; pure ones and loads live only where live code uses them. */
-const isRoot = (node: Node): boolean => !node.pure && node.op !== 'local' && !LOAD_OP.test(node.op)
+const isRoot = (node: Node): boolean => !node.pure && node.op !== 'local' && node.op !== 'call-pure' && !LOAD_OP.test(node.op)
 
 function countUse(node: Node): void {
   node.uses++
@@ -356,7 +367,7 @@ class BodyEncoder {
       case 'param': case 'local':
         out.u8(Op.localGet)
         return out.u32(Number(node.imm))
-      case 'call':
+      case 'call': case 'call-pure':
         out.u8(Op.call)
         return out.u32(Number(node.imm))
       case 'call-indirect':

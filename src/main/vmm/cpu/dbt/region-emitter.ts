@@ -1,0 +1,321 @@
+/**
+ * The emitter of regions (tier 2): the loops of one page in one wasm function with real wasm loops, general registers and
+ * flags in wasm locals. The host's compiler then keeps what matters in its own registers over the whole loop nest.
+ *
+ * Every way out goes to one place behind the code, which stores what the region may have changed: `xrip` holds where the
+ * guest goes on, `xkind` how. Flags cross jumps as their operands (`fk` says what they are) and are only computed there.
+ */
+import { Exit } from '../core/exits'
+import type { FlagsKind, Helper, Val, Width } from '../emit/emitter'
+import type { BlockLabel, FunctionBuilder, LoopLabel, Mark, Node } from '../emit/wasm/function'
+import type { SlowPath } from '../interp/memory-emitter'
+import { Rec } from '../interp/record'
+import { offsetOf, type FieldName } from '../state/layout'
+import { RESYNC_SLOT } from './block-emitter'
+import { FlagCode, flagCode } from './flag-code'
+import { FLAGS_IN_MEMORY } from './lazy-flags'
+import { OperandEmitter, type BlockLinks, type BlockPlace } from './operand-emitter'
+import type { OperandPlace } from '../interp/places'
+import type { Form } from '../isa/types'
+import type { Region, RegionBlock, Scope } from './region'
+import { LocalRegisters } from './register-file'
+
+export interface RegionLinks extends BlockLinks {
+  /** (fk, fa, fb, fr) → `ccCarry`. */
+  readonly flagCarry: number
+  /** (cpu, rip, 0) → exit: finds code for an address and runs it. */
+  readonly lookup: number
+}
+
+/** How a region is left. */
+const Kind = { STOP: 0, FAULT: 1, GOTO: 2 } as const
+
+type Label = LoopLabel | BlockLabel
+
+export class RegionEmitter extends OperandEmitter {
+  protected readonly regs: LocalRegisters
+  private readonly left: number
+  private readonly fk: number
+  private readonly fa: number
+  private readonly fb: number
+  private readonly fr: number
+  private readonly xrip: number
+  private readonly xkind: number
+  private readonly tlbLocal: number
+  private exitLabel!: BlockLabel
+  private readonly labels = new Map<Scope, Label>()
+  private nextScope = 0
+  private blockIndex = 0
+  /** Instructions of the running block that were charged but not yet executed, this one included. */
+  private uncharged = 0
+  /** Places where registers must be stored or loaded, once it is known which. */
+  private readonly syncs: { readonly mark: Mark; readonly store: boolean }[] = []
+
+  constructor(
+    f: FunctionBuilder, private readonly regionLinks: RegionLinks, place: BlockPlace, private readonly region: Region,
+    private readonly placesOf: (form: Form) => readonly OperandPlace[],
+  ) {
+    super(f, regionLinks, place)
+    this.regs = new LocalRegisters(f, this.code64)
+    this.left = f.newLocal('i32')
+    this.fk = f.newLocal('i32')
+    this.fa = f.newLocal('i64')
+    this.fb = f.newLocal('i64')
+    this.fr = f.newLocal('i64')
+    this.xrip = f.newLocal('i64')
+    this.xkind = f.newLocal('i32')
+    this.tlbLocal = f.newLocal('i32')
+  }
+
+  /** Builds the whole function. */
+  build(): void {
+    const { f } = this
+    const entry = f.mark()
+    f.block((label) => {
+      this.exitLabel = label
+      this.range(0, this.region.blocks.length)
+    })
+    this.leaveFunction()
+    for (const { mark, store } of this.syncs.reverse()) {
+      f.insertAt(mark, () => (store ? this.regs.storeAll(this.cpu) : this.regs.loadAll(this.cpu)))
+    }
+    f.insertAt(entry, () => {
+      this.regs.loadAll(this.cpu)
+      this.loadRest()
+    })
+  }
+
+  // ── structure ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private range(start: number, end: number): void {
+    const { scopes } = this.region
+    for (let i = start; i < end;) {
+      const scope = scopes[this.nextScope] as Scope | undefined
+      if (scope?.start === i) {
+        this.nextScope++
+        this.open(scope)
+        i = scope.end
+      } else this.emitBlock(i++)
+    }
+  }
+
+  private open(scope: Scope): void {
+    const { f } = this
+    if (scope.kind === 'block') {
+      f.block((label) => {
+        this.labels.set(scope, label)
+        this.range(scope.start, scope.end)
+      })
+    } else {
+      f.loop((label) => {
+        this.labels.set(scope, label)
+        this.range(scope.start, scope.end)
+        f.jump(label, 'break')
+      })
+    }
+    this.labels.delete(scope)
+  }
+
+  /** True where jumps lead to a block: then nothing is known at its beginning. */
+  private isTarget(index: number): boolean {
+    return this.region.scopes.some((scope) => (scope.kind === 'loop' ? scope.start === index : scope.end === index))
+  }
+
+  private emitBlock(index: number): void {
+    const block = this.region.blocks[index]
+    if (index === 0 || this.isTarget(index) || !this.region.blocks[index - 1].falls) {
+      this.flagState = FLAGS_IN_MEMORY
+      this.regs.forgetAll()
+    }
+    this.blockIndex = index
+    this.terminated = false
+    const { f } = this
+    f.setLocal(this.left, f.pure('i32.sub', 'i32', [f.getLocal(this.left), f.i32(block.insns.length)]))
+    block.insns.forEach(({ insn, offset }, i) => {
+      if (this.terminated) return
+      this.uncharged = block.insns.length - i
+      this.insn({ insn, places: this.placesOf(insn.form), record: 0, next: 0, delta: offset - this.place.pageOffset, count: 0 })
+    })
+    if (!this.terminated && block.falls) this.fallThrough(block, index)
+  }
+
+  private insn(at: OperandEmitter['current']): void {
+    this.translate(at)
+    if (this.terminated) return
+    const { ends } = at.insn.row
+    if (ends === 'after' || ends === 'leave') {
+      this.leaveTo(this.raw(this.nextRip()))
+      this.terminated = true
+    } else if (this.helperCalled) this.leaveIfStale()
+  }
+
+  private fallThrough(block: RegionBlock, index: number): void {
+    const next = this.region.blocks[index + 1] as RegionBlock | undefined
+    this.uncharged = 1
+    if (next?.offset !== block.end) {
+      const delta = block.end - this.place.pageOffset
+      return this.jumpStatic(this.ripAt(delta), delta, 'jump')
+    }
+    if (this.isTarget(index + 1)) this.settleFlags()
+  }
+
+  // ── state that lives in locals ────────────────────────────────────────────────────────────────────────────────
+
+  private loadRest(): void {
+    const { f } = this
+    f.setLocal(this.left, this.stateLoad('i32.load', 'i32', 'sliceLeft'))
+    f.setLocal(this.fk, f.i32(FlagCode.RAW))
+    f.setLocal(this.fa, this.stateLoad('i64.load', 'i64', 'ccCarry'))
+    f.setLocal(this.fr, this.stateLoad('i64.load', 'i64', 'ccResult'))
+    f.setLocal(this.tlbLocal, this.stateLoad('i32.load', 'i32', 'tlbBase'))
+  }
+
+  private storeFlags(): void {
+    const { f } = this
+    f.store('i64.store', this.cpu, this.stored('ccCarry'), offsetOf('ccCarry'))
+    f.store('i64.store', this.cpu, f.getLocal(this.fr), offsetOf('ccResult'))
+  }
+
+  protected override stored(name: 'ccCarry' | 'ccResult'): Node {
+    const { f } = this
+    if (name === 'ccResult') return f.getLocal(this.fr)
+    return f.callPure(this.regionLinks.flagCarry, 'i64', [f.getLocal(this.fk), f.getLocal(this.fa), f.getLocal(this.fb), f.getLocal(this.fr)])
+  }
+
+  /** Brings pending flags into the locals: as operands where they come from one instruction, else as carry and result. */
+  protected override spillFlags(): void {
+    const { carry, result, source } = this.flagState
+    const { f } = this
+    if (!carry && !result) return
+    if (carry && result && source && source.kind !== 'result') return this.spillSource(source.kind, source)
+    // `fr` is part of what the carry is computed from, so the carry comes first.
+    const carryValue = carry?.make() ?? this.stored('ccCarry')
+    const resultValue = result?.make()
+    f.setLocal(this.fk, f.i32(FlagCode.RAW))
+    f.setLocal(this.fa, carryValue)
+    if (resultValue) f.setLocal(this.fr, resultValue)
+  }
+
+  private spillSource(kind: FlagsKind, source: { readonly a: Val; readonly b: Val; readonly result: Val; readonly old?: () => Node }): void {
+    const { f } = this
+    const widened = (v: Val): Node => (v.width === 64 ? this.raw(v) : f.pure('i64.extend_i32_u', 'i64', [this.raw(v)]))
+    const result = this.raw(this.sext(source.result, 64))
+    const second = source.old ? source.old() : widened(source.b)
+    f.setLocal(this.fk, f.i32(flagCode(kind, source.result.width as Width)))
+    if (kind !== 'logic') {
+      f.setLocal(this.fa, widened(source.a))
+      f.setLocal(this.fb, second)
+    }
+    f.setLocal(this.fr, result)
+  }
+
+  protected override tlbBase(): Node {
+    return this.f.getLocal(this.tlbLocal)
+  }
+
+  override setField(name: FieldName, value: Val, index = 0): void {
+    super.setField(name, value, index)
+    if (name === 'tlbBase') this.f.setLocal(this.tlbLocal, this.clean(value))
+  }
+
+  // ── ways out ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private leaveFunction(): void {
+    const { f } = this
+    this.regs.storeAll(this.cpu)
+    this.storeFlags()
+    const left = f.getLocal(this.left)
+    const rip = f.getLocal(this.xrip)
+    const kind = f.getLocal(this.xkind)
+    f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
+    f.if(f.pure('i32.eq', 'i32', [kind, f.i32(Kind.GOTO)]), () => {
+      f.if(f.pure('i32.ge_s', 'i32', [left, f.i32(0)]), () => f.tailCall(this.regionLinks.lookup, [this.cpu, rip, f.i32(0)]))
+    })
+    f.store('i64.store', this.cpu, rip, offsetOf('rip'))
+    f.if(f.pure('i32.ne', 'i32', [kind, f.i32(Kind.FAULT)]), () => f.return(f.i32(Exit.SLICE)))
+    const pending = f.pure('i32.ge_s', 'i32', [this.stateLoad('i32.load', 'i32', 'faultVector'), f.i32(0)])
+    f.return(f.pure('select', 'i32', [f.i32(Exit.FAULT), f.i32(Exit.AGAIN), pending]))
+  }
+
+  /** @param executed instructions of the running block that are done, counted from its end: those still charged come back */
+  private exit(kind: number, rip: Node, unexecuted: number): void {
+    const { f } = this
+    this.spillFlags()
+    f.setLocal(this.xrip, rip)
+    f.setLocal(this.xkind, f.i32(kind))
+    if (unexecuted !== 0) f.setLocal(this.left, f.pure('i32.add', 'i32', [f.getLocal(this.left), f.i32(unexecuted)]))
+    f.jump(this.exitLabel, 'break')
+  }
+
+  protected exitFault(): void {
+    this.inArm(() => { this.exit(Kind.FAULT, this.raw(this.currentRip()), this.uncharged) })()
+  }
+
+  protected leaveTo(target: Node): void {
+    this.exit(Kind.GOTO, target, this.uncharged - 1)
+  }
+
+  protected jumpStatic(target: Node, delta: number, kind: 'branch' | 'jump' | 'call'): void {
+    const { f } = this
+    const to = kind === 'call' ? undefined : this.region.at.get(this.place.pageOffset + delta)
+    const scope = to === undefined ? undefined : this.scopeOf(to)
+    const label = scope && this.labels.get(scope)
+    if (!scope || !label) return this.leaveTo(target)
+    this.spillFlags()
+    if (scope.kind === 'block') return f.jump(label, 'break')
+    const over = f.pure('i32.lt_s', 'i32', [f.getLocal(this.left), f.i32(0)])
+    f.if(over, this.inArm(() => this.exit(Kind.STOP, target, this.uncharged - 1)))
+    f.jump(label, 'continue')
+  }
+
+  /** The open scope whose label leads to a block. */
+  private scopeOf(to: number): Scope | undefined {
+    const forward = to > this.blockIndex
+    return this.region.scopes.find((scope) => this.labels.has(scope) &&
+      (forward ? scope.kind === 'block' && scope.end === to : scope.kind === 'loop' && scope.start === to))
+  }
+
+  checkpoint(): void {
+    const { f } = this
+    const left = f.pure('i32.sub', 'i32', [f.getLocal(this.left), f.i32(1)])
+    f.setLocal(this.left, left)
+    f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), this.inArm(() => this.exit(Kind.STOP, this.raw(this.currentRip()), this.uncharged)))
+  }
+
+  /** A helper may have written to code of this page: the head record tells. */
+  private leaveIfStale(): void {
+    const { f } = this
+    const handler = f.load('i32.load', 'i32', f.param(1), Rec.handler)
+    f.if(f.pure('i32.eq', 'i32', [handler, f.i32(RESYNC_SLOT)]),
+      this.inArm(() => this.exit(Kind.STOP, this.raw(this.nextRip()), this.uncharged - 1)))
+  }
+
+  // ── calls ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What is called may ask for the slice to end, or how much of it was used. */
+  private aroundCall(call: () => Node): Node {
+    const { f } = this
+    f.store('i32.store', this.cpu, f.getLocal(this.left), offsetOf('sliceLeft'))
+    const result = call()
+    f.setLocal(this.left, this.stateLoad('i32.load', 'i32', 'sliceLeft'))
+    return result
+  }
+
+  protected override callSlow(path: SlowPath, args: readonly Node[]): Node {
+    return this.aroundCall(() => super.callSlow(path, args))
+  }
+
+  call(helper: Helper, ...args: Val[]): Val {
+    const { f } = this
+    const nodes = this.helperArguments(helper, args)
+    this.spillFlags()
+    this.storeFlags()
+    this.syncs.push({ mark: f.mark(), store: true })
+    const result = this.aroundCall(() => this.callHelper(helper, nodes))
+    this.forgetFlags()
+    this.regs.forgetAll()
+    this.syncs.push({ mark: f.mark(), store: false })
+    this.loadRest()
+    return this.helperResult(helper, result)
+  }
+}
