@@ -19,6 +19,7 @@ const KERNELS = [
   { name: 'amd64', profile: 'nestbox64', machine: 'x86_64' },
   { name: 'i386', profile: 'nestbox32', machine: 'i686' },
 ]
+const TIERS = [0, 1, 2]
 
 describe('Debian kernels', () => {
   const cli = `${root}.cache/tests/nestbox-boot.cjs`
@@ -36,7 +37,9 @@ describe('Debian kernels', () => {
     rmSync(dir, { recursive: true, force: true })
   })
 
-  it.each(KERNELS)('$name boots to a shell, uses a disk and powers off', async ({ name, profile, machine }) => {
+  const boots = TIERS.flatMap((tier) => KERNELS.map((kernel) => ({ ...kernel, tier })))
+
+  it.each(boots)('$name on tier $tier boots to a shell, uses a disk and powers off', async ({ name, profile, machine, tier }) => {
     expect(existsSync(join(guests, name, 'vmlinuz')), `run scripts/setup/guests.mjs: ${name}`).toBe(true)
     const disk = join(dir, 'disk.img')
     writeFileSync(disk, '')
@@ -44,7 +47,7 @@ describe('Debian kernels', () => {
     const stats = join(dir, 'stats.json')
     guest = new GuestConsole(cli, [
       '--kernel', join(guests, name, 'vmlinuz'), '--initrd', join(guests, name, 'initrd.gz'), '--append', 'console=ttyS0 panic=-1',
-      '--memory', '512', '--cpu-profile', profile, '--disk', disk, '--no-reboot', '--stats', stats,
+      '--memory', '512', '--cpu-profile', profile, '--tier', `${tier}`, '--disk', disk, '--no-reboot', '--stats', stats,
     ])
     await guest.waitFor(/NESTBOX-SHELL-READY[\s\S]*# /, BOOT_TIMEOUT)
     expect(await guest.run('uname -m')).toContain(machine)

@@ -1,6 +1,6 @@
 /** A bare PC for test kernels: one CPU with PIC and PIT, a debug port that keeps what it hears, a port that ends the run. */
 import { powerOnState } from '../../src/main/vmm/boot/apply'
-import { Vcpu } from '../../src/main/vmm/cpu/core/vcpu'
+import { Vcpu, type TierOptions } from '../../src/main/vmm/cpu/core/vcpu'
 import { createCpuModel } from '../../src/main/vmm/cpu/cpuid'
 import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
 import { TripleFault } from '../../src/main/vmm/cpu/events/deliver'
@@ -70,15 +70,14 @@ function createInterpreter(): () => InterpreterModule & { module: unknown } {
   }
 }
 
-/** NESTBOX_TEST_TIER: highest tier, default the highest there is. Blocks are translated soon, so that short kernels get there. */
-const tiers = {
-  max: Math.min(2, Number(process.env.NESTBOX_TEST_TIER ?? 2)) as 0 | 1 | 2, hotAfter: 1, hotLoopAfter: 1, batch: 1,
-  now: () => performance.now() * 1e6,
-}
+export type Tier = 0 | 1 | 2
+
+/** Blocks are translated at once, so that short kernels get to every tier. */
+const tiersUpTo = (max: Tier): TierOptions => ({ max, hotAfter: 1, hotLoopAfter: 1, batch: 1, now: () => performance.now() * 1e6 })
 
 const interpreter = createInterpreter()
 
-function createCpu(bench: Bench): { cpu: Vcpu; platform: RigPlatform; ram: PhysicalRam; framesBase: number } {
+function createCpu(bench: Bench, tier: Tier): { cpu: Vcpu; platform: RigPlatform; ram: PhysicalRam; framesBase: number } {
   const layout = planLinearMemory(MEMORY_MIB)
   const memory = wasm.createMemory(layout.wasmPages)
   const ram = new PhysicalRam(memory.buffer, new FrameTable(memory.buffer, layout.frames))
@@ -88,7 +87,7 @@ function createCpu(bench: Bench): { cpu: Vcpu; platform: RigPlatform; ram: Physi
   const cpu: Vcpu = new Vcpu({
     memory, layout: layout.vcpu, ram, mmio: bench.mmio, platform, model, wasm, interrupts: bench.interrupts,
     decode: createDecoder(isaRows, (name) => model.has(name)),
-    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, interpreter: interpreter(), tiers,
+    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, interpreter: interpreter(), tiers: tiersUpTo(tier),
   })
   ram.setCodeWriteListener((page, offset, length) => cpu.codeWritten(page, offset, length))
   return { cpu, platform, ram, framesBase: layout.frames.framesBase }
@@ -103,9 +102,9 @@ function enterKernel({ state }: Vcpu): void {
 }
 
 /** Runs a flat image until it writes to the exit port or cannot go on. */
-export function runKernel(image: Uint8Array): RigRun {
+export function runKernel(image: Uint8Array, tier: Tier): RigRun {
   const bench = new Bench()
-  const { cpu, platform, ram } = createCpu(bench)
+  const { cpu, platform, ram } = createCpu(bench, tier)
   ram.write(KERNEL_AT, image)
   enterKernel(cpu)
   cpu.afterReset()
@@ -125,7 +124,7 @@ export function runKernel(image: Uint8Array): RigRun {
 
 /** Power-on EDX is the processor's signature: here for the test that compares it with CPUID. */
 export function powerOnSignature(): { edx: number; cpuid: number } {
-  const { cpu } = createCpu(new Bench())
+  const { cpu } = createCpu(new Bench(), 0)
   powerOnState(cpu.state)
   return { edx: cpu.state.lo('gpr', Gpr.RDX), cpuid: cpu.model.cpuid(1, 0, cpu.state).eax }
 }

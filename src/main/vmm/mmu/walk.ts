@@ -4,6 +4,7 @@
  */
 import type { PhysicalMemory } from '../cpu/core/context'
 import type { CpuState } from '../cpu/state/access'
+import { offsetOf } from '../cpu/state/layout'
 
 /** Bits of the `access` argument of `walk`. */
 export const Access = {
@@ -19,6 +20,11 @@ export const Access = {
 
 /** Page fault error code bits, SDM vol. 3, 4.7. */
 export const PageFaultCode = { PRESENT: 1, WRITE: 2, USER: 4, RESERVED: 8, FETCH: 16 } as const
+
+const AT_CR0 = offsetOf('cr0')
+const AT_CR3 = offsetOf('cr3')
+const AT_CR4 = offsetOf('cr4')
+const AT_EFER = offsetOf('efer')
 
 const CR0_WP = 1 << 16
 const CR4_PSE = 1 << 4
@@ -76,10 +82,10 @@ export class PageWalker {
    * @returns false for a page fault: see `errorCode`
    */
   walk(laLo: number, laHi: number, access: number): boolean {
-    const { state } = this
-    const cr0 = state.lo('cr0')
+    const { view } = this.state
+    const cr0 = view.getInt32(AT_CR0, true)
     if ((cr0 & 0x8000_0000) === 0) return this.identity(laLo)
-    const cr4 = state.lo('cr4')
+    const cr4 = view.getInt32(AT_CR4, true)
     if ((cr4 & CR4_PAE) === 0) return this.walk32(laLo >>> 0, access, cr0, cr4)
     return this.walk64(laLo >>> 0, laHi >>> 0, access, cr0, cr4)
   }
@@ -171,12 +177,13 @@ export class PageWalker {
 
   /** PAE (SDM 4.4) and 4-level paging (SDM 4.5). */
   private walk64(la: number, laHi: number, access: number, cr0: number, cr4: number): boolean {
-    const { memory, path, pathLo, state } = this
-    const efer = state.lo('efer')
+    const { memory, path, pathLo } = this
+    const { view } = this.state
+    const efer = view.getInt32(AT_EFER, true)
     const reservedHi = (efer & EFER_NXE) !== 0 ? this.reservedHi : this.reservedHi | NX
     const long = (efer & EFER_LMA) !== 0
     let level = long ? 3 : 1
-    let table = long ? ((state.lo('cr3') & ~0xfff) >>> 0) + (state.hi('cr3') & 0xf_ffff) * TWO32 : this.paeDirectory(la)
+    let table = long ? ((view.getInt32(AT_CR3, true) & ~0xfff) >>> 0) + (view.getInt32(AT_CR3 + 4, true) & 0xf_ffff) * TWO32 : this.paeDirectory(la)
     if (table < 0) return this.fail(access, cr4, table === -1 ? 0 : PageFaultCode.PRESENT | PageFaultCode.RESERVED)
     let rights = RW | US
     let noExecute = 0

@@ -8,8 +8,14 @@ import { SoftTlb } from '../../mmu/soft-tlb'
 import { TlbView } from '../../mmu/tlb-layout'
 import { notePendingFault, type SlowImports } from '../interp/slow-paths'
 import type { CpuState } from '../state/access'
+import { offsetOf } from '../state/layout'
 import { CpuFault, Vector } from './context'
 import { Slow } from './exits'
+
+const AT_CR0 = offsetOf('cr0')
+const AT_RFLAGS = offsetOf('rflags')
+const AT_CPL = offsetOf('cpl')
+const AT_DR7 = offsetOf('dr', 7)
 
 const CR0_AM = 1 << 18
 const RFLAGS_AC = 1 << 18
@@ -43,14 +49,14 @@ export class AccessChecks {
 
   /** Follows CPL, CR0.AM, RFLAGS.AC and the debug registers: part of every change of mode. */
   update(): void {
-    const { state } = this
-    const aligned = state.get('cpl') === 3 && (state.lo('cr0') & CR0_AM) !== 0 && (state.lo('rflags') & RFLAGS_AC) !== 0
+    const { view } = this.state
+    const aligned = (view.getInt32(AT_RFLAGS, true) & RFLAGS_AC) !== 0 && view.getInt32(AT_CPL, true) === 3 && (view.getInt32(AT_CR0, true) & CR0_AM) !== 0
     if (aligned !== this.aligned) {
       this.aligned = aligned
       this.tlb.flushView(TlbView.USER)
       this.setFilter()
     }
-    if ((state.lo('dr', 7) & 0xff) !== 0 || this.watches.length > 0) this.updateWatches()
+    if ((view.getInt32(AT_DR7, true) & 0xff) !== 0 || this.watches.length > 0) this.updateWatches()
   }
 
   private updateWatches(): void {

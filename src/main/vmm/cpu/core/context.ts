@@ -94,7 +94,7 @@ export interface CpuContext {
   noteSoftwareInterrupt?(): void
   /** Makes generated code return at the next block head: HLT. Contexts that run one instruction at a time need none of these three. */
   requestExit?(): void
-  /** RFLAGS.IF went from 0 to 1: cheaper than `modeChanged`, lets pending interrupts be looked at after the shadow. */
+  /** STI set RFLAGS.IF: interrupts that wait are taken after the next instruction. Cheaper than `modeChanged`. */
   interruptsEnabled?(): void
   /** PAE paging: loads the PDPTE registers for this CR3 (low half). False: a reserved bit is set, nothing changed. */
   loadPdptes?(cr3: number): boolean

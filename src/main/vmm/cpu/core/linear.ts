@@ -5,12 +5,18 @@ import type { PhysicalRam } from '../../memory/guest-memory'
 import { SoftTlb, Translation } from '../../mmu/soft-tlb'
 import { TlbView } from '../../mmu/tlb-layout'
 import type { CpuState } from '../state/access'
+import { offsetOf } from '../state/layout'
 import type { AccessChecks } from './access-checks'
 import { CpuFault, Vector, type LinearMemory, type Privilege } from './context'
 
 const EFER_LMA = 0x400
 const CR4_SMAP = 1 << 21
 const RFLAGS_AC = 1 << 18
+
+const AT_CPL = offsetOf('cpl')
+const AT_CR4 = offsetOf('cr4')
+const AT_RFLAGS = offsetOf('rflags')
+const AT_EFER = offsetOf('efer')
 
 export class CpuLinearMemory implements LinearMemory {
   private readonly bytes: Uint8Array
@@ -31,9 +37,10 @@ export class CpuLinearMemory implements LinearMemory {
 
   /** TLB view of the running code. */
   currentView(): number {
-    const { state } = this
-    if (state.get('cpl') === 3) return TlbView.USER
-    return (state.lo('cr4') & CR4_SMAP) !== 0 && (state.lo('rflags') & RFLAGS_AC) !== 0 ? TlbView.SUPERVISOR_AC : TlbView.SUPERVISOR
+    const { view } = this.state
+    if (view.getInt32(AT_CPL, true) === 3) return TlbView.USER
+    const lifted = (view.getInt32(AT_CR4, true) & CR4_SMAP) !== 0 && (view.getInt32(AT_RFLAGS, true) & RFLAGS_AC) !== 0
+    return lifted ? TlbView.SUPERVISOR_AC : TlbView.SUPERVISOR
   }
 
   private viewOf(privilege: Privilege): number {
@@ -43,14 +50,14 @@ export class CpuLinearMemory implements LinearMemory {
 
   /** True where the address is canonical (or the mode has no such notion). */
   isCanonical(hi: number): boolean {
-    if ((this.state.lo('efer') & EFER_LMA) === 0) return true
+    if ((this.state.view.getInt32(AT_EFER, true) & EFER_LMA) === 0) return true
     const top = (hi << 0) >> 15
     return top === 0 || top === -1
   }
 
   /** Upper half as used: legacy modes have 32-bit linear addresses. */
   private wrapHi(hi: number): number {
-    return (this.state.lo('efer') & EFER_LMA) === 0 ? 0 : hi
+    return (this.state.view.getInt32(AT_EFER, true) & EFER_LMA) === 0 ? 0 : hi
   }
 
   /** Host offset for an access within one page, or -1 with `tlb.gpa` set for MMIO. Throws CpuFault. */

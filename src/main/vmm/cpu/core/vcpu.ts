@@ -1,12 +1,12 @@
 /** One virtual CPU: state block, TLB, decoded code, and the loop that runs blocks and delivers events. */
 import { BugError } from '../../errors'
 import type { IoHandler } from '../../bus/types'
-import { Frame, PAGE_SIZE } from '../../memory/frame-table'
+import { Frame } from '../../memory/frame-table'
 import type { PhysicalRam } from '../../memory/guest-memory'
 import { checkSegment } from '../../mmu/segment'
 import { SoftTlb, Translation } from '../../mmu/soft-tlb'
-import { CODE_TLB_BYTES, CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_SETS, CodeTlbEntry, TlbView } from '../../mmu/tlb-layout'
-import { Access, PageWalker } from '../../mmu/walk'
+import { TlbView } from '../../mmu/tlb-layout'
+import { PageWalker } from '../../mmu/walk'
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import { instructionBreakpoints, isRepeatedString } from '../events/breakpoints'
 import { deliverEvent, type EventKind } from '../events/deliver'
@@ -15,12 +15,13 @@ import type { Helper } from '../emit/emitter'
 import { CodeCache } from '../dbt/code-cache'
 import { Translator } from '../dbt/translator'
 import type { CallSlots } from '../interp/builder'
-import { DecodeCache, type BlockSource, type CodePage, type HandlerSlots } from '../interp/decode-cache'
+import { DecodeCache, type BlockSource, type HandlerSlots } from '../interp/decode-cache'
 import { createSlowPaths, notePendingFault } from '../interp/slow-paths'
 import { CpuState } from '../state/access'
-import { STATE_SIZE, Seg } from '../state/layout'
+import { STATE_SIZE, offsetOf } from '../state/layout'
 import { Mode, updateDerivedState } from '../state/mode'
 import { AccessChecks } from './access-checks'
+import { CodeFinder, LONGEST_INSN } from './code-finder'
 import { CpuFault, Vector, type CpuContext, type CpuModel, type CpuPlatform } from './context'
 import { Exit } from './exits'
 import { CpuLinearMemory } from './linear'
@@ -84,12 +85,23 @@ export interface VcpuCounters {
 
 type EnterFunction = (cpu: number, rec: number) => number
 
-/** Intel SDM vol. 2, 2.3.11. */
-const LONGEST_INSN = 15
 /** `intShadow` after MOV SS and POP SS. */
 const SHADOW_SS = 2
+const FLAG_TF = 1 << 8
+const FLAG_IF = 1 << 9
 const FLAG_RF = 1 << 16
 const DR6_SINGLE_STEP = 1 << 14
+
+// What every exit looks at: by offset, for lookups by name cost more than all the rest of an exit.
+const AT_SLICE_LEFT = offsetOf('sliceLeft')
+const AT_RFLAGS = offsetOf('rflags')
+const AT_MODE_KEY = offsetOf('modeKey')
+const AT_INT_SHADOW = offsetOf('intShadow')
+const AT_PENDING_DEBUG = offsetOf('pendingDebug')
+const AT_HALTED = offsetOf('halted')
+const AT_NMI_BLOCKED = offsetOf('nmiBlocked')
+const AT_TLB_BASE = offsetOf('tlbBase')
+const AT_CODE_TLB_BASE = offsetOf('codeTlbBase')
 
 export type RunResult = 'slice' | 'halted'
 
@@ -108,14 +120,8 @@ export class Vcpu implements CpuContext {
   private readonly table: WasmTable
   readonly walker: PageWalker
   private readonly enter: EnterFunction
-  private readonly words: Int32Array
+  private readonly code: CodeFinder
   private readonly bytes: Uint8Array
-  /** Mode keys that own a code lookup set, by set number; 0 = free. */
-  private readonly codeSets: number[] = new Array<number>(CODE_TLB_SETS).fill(-1)
-  /** Limit of the code segment each set was filled under; -1: 4 GiB or none. */
-  private readonly codeSetLimits: number[] = new Array<number>(CODE_TLB_SETS).fill(-1)
-  private nextCodeSet = 0
-  private readonly crossing = new Uint8Array(2 * LONGEST_INSN)
   /** Instructions granted but put aside by `requestExit`. */
   private stash = 0
   private granted = 0
@@ -128,7 +134,6 @@ export class Vcpu implements CpuContext {
   constructor(private readonly options: VcpuOptions) {
     const { buffer } = options.memory
     this.state = new CpuState(buffer, options.layout.state)
-    this.words = new Int32Array(buffer)
     this.bytes = new Uint8Array(buffer)
     this.platform = options.platform
     this.model = options.model
@@ -140,12 +145,15 @@ export class Vcpu implements CpuContext {
       slots: options.slots, hotAfter: options.tiers && options.tiers.max > 0 ? options.tiers.hotAfter : 0,
       onDropped: (tableSlots) => this.translations?.drop(tableSlots),
     })
+    this.code = new CodeFinder({
+      ...options, buffer, state: this.state, memory: this.memory, walker: this.walker, tlb: this.tlb, cache: this.cache,
+      codeTlb: options.layout.codeTlb,
+    })
     this.checks = new AccessChecks(this.state, this.tlb)
     this.memory.checks = this.checks
     this.table = options.wasm.createTable(options.interpreter.tableSize)
     this.enter = this.instantiate()
     this.translations = options.tiers && options.tiers.max > 0 ? this.createCodeCache(options.tiers) : undefined
-    this.clearCodeLookups()
   }
 
   /** Links tier 0 with this machine's memory, a table of its own, the slow paths and the helpers. */
@@ -202,13 +210,28 @@ export class Vcpu implements CpuContext {
   private dropCode(): void {
     this.translations?.forgetHot()
     this.cache.clear()
-    this.clearCodeLookups()
+    this.code.lookup.flush(false)
   }
 
   /** Gives a helper its context and unsigned arguments; turns its faults into a pending exception. */
   private wrapHelper(h: Helper): (cpu: number, ...args: (number | bigint)[]) => number | bigint | void {
     const run = h.run as (cpu: CpuContext, ...args: (number | bigint)[]) => number | bigint | void
     const none = h.returns === 'i64' ? 0n : 0
+    const fail = (error: unknown): number | bigint => {
+      if (error instanceof CpuFault) notePendingFault(this.state, error)
+      else this.noteHostError(error)
+      return none
+    }
+    // Most helpers take no 64-bit argument, and few others: no array is made for them.
+    if (!h.args.includes('i64') && h.args.length <= 2) {
+      return (_cpu, a, b) => {
+        try {
+          return run(this, (a as number) >>> 0, (b as number) >>> 0)
+        } catch (error) {
+          return fail(error)
+        }
+      }
+    }
     return (_cpu, ...args) => {
       for (let i = 0; i < args.length; i++) {
         const arg = args[i]
@@ -217,9 +240,7 @@ export class Vcpu implements CpuContext {
       try {
         return run(this, ...args)
       } catch (error) {
-        if (error instanceof CpuFault) notePendingFault(this.state, error)
-        else this.noteHostError(error)
-        return none
+        return fail(error)
       }
     }
   }
@@ -235,26 +256,32 @@ export class Vcpu implements CpuContext {
 
   flushTlb(keepGlobal: boolean): void {
     this.tlb.flush(keepGlobal)
-    this.clearCodeLookups()
+    this.code.lookup.flush(keepGlobal)
   }
 
   invalidatePage(linear: bigint): void {
-    this.tlb.invalidatePage(Number(linear & 0xffff_ffffn), Number((linear >> 32n) & 0xffff_ffffn))
-    this.clearCodeLookups()
+    const lo = Number(linear & 0xffff_ffffn)
+    const hi = Number((linear >> 32n) & 0xffff_ffffn)
+    this.tlb.invalidatePage(lo, hi)
+    this.code.lookup.invalidatePage(lo, hi)
   }
 
   modeChanged(): void {
-    updateDerivedState(this.state)
+    const { state } = this
+    const { view } = state
+    updateDerivedState(state)
     this.checks.update()
-    this.state.set('tlbBase', this.tlb.viewBase(this.memory.currentView()))
-    this.state.set('codeTlbBase', this.codeSetFor(this.state.get('modeKey')))
-    this.interruptsEnabled()
-    if ((this.state.get('modeKey') & Mode.SINGLE_STEP) !== 0) this.requestExit()
+    view.setInt32(AT_TLB_BASE, this.tlb.viewBase(this.memory.currentView()), true)
+    view.setInt32(AT_CODE_TLB_BASE, this.code.selectTable(), true)
+    const waits = (view.getInt32(AT_RFLAGS, true) & FLAG_IF) !== 0 && this.options.interrupts.pendingVector() >= 0
+    if (waits || (view.getInt32(AT_MODE_KEY, true) & Mode.SINGLE_STEP) !== 0) this.requestExit()
   }
 
-  /** A pending interrupt held off by the shadow of STI or MOV SS must be looked at too: right after the next instruction. */
+  /** An interrupt that waits is taken after the instruction that follows STI; where none does, STI casts no shadow. */
   interruptsEnabled(): void {
-    if ((this.state.lo('rflags') & 0x200) !== 0 && this.options.interrupts.pendingVector() >= 0) this.requestExit()
+    if (this.options.interrupts.pendingVector() < 0) return
+    this.state.set('intShadow', 1)
+    this.requestExit()
   }
 
   loadPdptes(cr3: number): boolean {
@@ -273,38 +300,10 @@ export class Vcpu implements CpuContext {
   afterReset(): void {
     this.flushTlb(false)
     this.dropCode()
-    this.codeSets.fill(-1)
+    this.code.lookup.reset()
     this.walker.forgetPdptes()
     this.state.set('faultVector', -1)
     this.modeChanged()
-  }
-
-  // ── code lookup ───────────────────────────────────────────────────────────────────────────────────────────────
-
-  private codeSetFor(modeKey: number): number {
-    let set = this.codeSets.indexOf(modeKey)
-    if (set < 0) {
-      set = this.nextCodeSet
-      this.nextCodeSet = (set + 1) % CODE_TLB_SETS
-      this.codeSets[set] = modeKey
-      this.clearCodeSet(set)
-    }
-    // What was entered under a larger limit must not be found under a smaller one.
-    const limit = (modeKey & (Mode.CODE64 | Mode.FLAT)) !== 0 ? -1 : this.state.get('segLimit', Seg.CS)
-    if (this.codeSetLimits[set] !== limit) {
-      this.codeSetLimits[set] = limit
-      this.clearCodeSet(set)
-    }
-    return this.options.layout.codeTlb + set * CODE_TLB_BYTES
-  }
-
-  private clearCodeSet(set: number): void {
-    const first = (this.options.layout.codeTlb + set * CODE_TLB_BYTES) >> 2
-    this.words.fill(1, first, first + CODE_TLB_BYTES / 4)
-  }
-
-  private clearCodeLookups(): void {
-    for (let set = 0; set < CODE_TLB_SETS; set++) if (this.codeSets[set] >= 0) this.clearCodeSet(set)
   }
 
   /** Code of the running machine changed: called for every write into a frame that holds decoded code. */
@@ -312,131 +311,21 @@ export class Vcpu implements CpuContext {
     if (this.cache.invalidate(page, offset, length) && !this.cache.hasCode(page)) this.options.ram.frames.clearFlags(page, Frame.CODE)
   }
 
-  /** Linear address of `rip` in the running mode, as halves. Runs at every code lookup: no bigint. */
-  private linearRip(): [number, number] {
-    const { state } = this
-    const lo = state.lo('rip') + state.lo('codeBase')
-    if ((state.get('modeKey') & Mode.LONG) === 0) return [lo >>> 0, 0]
-    const carry = lo > 0xffff_ffff ? 1 : 0
-    return [lo >>> 0, (state.hi('rip') + state.hi('codeBase') + carry) >>> 0]
-  }
-
-  /** Guest-physical address an instruction fetch reads. Throws CpuFault. */
-  private fetchGpa(lo: number, hi: number): number {
-    if (!this.memory.isCanonical(hi)) throw new CpuFault(Vector.GP, 0)
-    const user = this.memory.currentView() === TlbView.USER ? Access.USER : 0
-    if (!this.walker.walk(lo, hi, Access.FETCH | user)) {
-      this.state.setLoHi('cr2', lo, hi)
-      throw new CpuFault(Vector.PF, this.walker.errorCode)
-    }
-    return this.walker.gpaPage + (lo & 0xfff)
-  }
-
   /** Record for the current RIP, decoding if needed. `single`: a block of one instruction. Throws CpuFault. */
   private resolve(single: boolean): number {
-    const { state, cache } = this
-    if (!cache.hasRoom()) this.dropCode()
-    const modeKey = state.get('modeKey') | (single ? Mode.SINGLE_STEP : 0)
-    if ((modeKey & Mode.CODE64) === 0 && (state.hi('rip') !== 0 || state.lo('rip') > state.get('segLimit', Seg.CS))) throw new CpuFault(Vector.GP, 0)
-    const [lo, hi] = this.linearRip()
-    const gpa = this.fetchGpa(lo, hi)
-    const partial = this.limitInPage(state.lo('rip'))
-    const key = partial ? modeKey | Mode.SINGLE_STEP : modeKey
-    state.setLoHi('blockRip', state.lo('rip'), state.hi('rip'))
-    const checked = (modeKey & Mode.CODE64) === 0
-    const host = this.options.ram.hostForRead(gpa)
-    if (host < 0) return this.resolveOutsideRam(gpa, key, checked)
-    if (partial) this.checkLength(this.bytes, host)
-    const offset = gpa % PAGE_SIZE
-    const code = cache.page((gpa - offset) / PAGE_SIZE, key)
-    if (key === state.get('modeKey')) this.enterCodeLookup(lo, hi, code.map)
-    const known = cache.recordAt(code, offset)
-    if (known !== 0) return known
-    this.protectCode(code.page, host - offset)
-    const record = cache.decodeBlock(code, host - offset, offset, this.bytes, checked)
-    return record === 'crosses' ? this.resolveCrossing(lo, hi, code, host, checked) : record
-  }
-
-  /**
-   * Does the code segment end within the page that holds this offset? Such pages are run one instruction at a time and
-   * never entered in the lookup, so that every instruction is held to the limit; all other code need not look at it.
-   * @param rip offset within the code segment
-   */
-  private limitInPage(rip: number): boolean {
-    const { state } = this
-    if ((state.get('modeKey') & (Mode.CODE64 | Mode.FLAT)) !== 0) return false
-    const last = rip + PAGE_SIZE - 1 - ((rip + state.lo('codeBase')) & (PAGE_SIZE - 1))
-    return last > state.get('segLimit', Seg.CS)
-  }
-
-  /** The whole instruction must lie within the code segment. SDM vol. 3, 5.3. @throws CpuFault #GP(0) */
-  private checkLength(code: Uint8Array, at: number): void {
-    const room = this.state.get('segLimit', Seg.CS) - this.state.lo('rip') + 1
-    if (room >= LONGEST_INSN) return
-    const result = this.options.decode(code, at, room, this.state.get('modeKey'))
-    if (!result.ok && result.kind === 'truncated') throw new CpuFault(Vector.GP, 0)
-  }
-
-  /** From now on writes to the frame are noticed. */
-  private protectCode(page: number, host: number): void {
-    const { frames } = this.options.ram
-    if ((frames.entry(page) & Frame.CODE) !== 0) return
-    frames.setFlags(page, Frame.CODE)
-    this.tlb.dropWriteTags(host)
-  }
-
-  private enterCodeLookup(lo: number, hi: number, map: number): void {
-    const word = (this.state.get('codeTlbBase') + ((lo >>> 12) & (CODE_TLB_ENTRIES - 1)) * CODE_TLB_ENTRY_SIZE) >> 2
-    this.words[word + CodeTlbEntry.tag / 4] = lo & ~0xfff
-    this.words[word + CodeTlbEntry.tag / 4 + 1] = hi | 0
-    this.words[word + CodeTlbEntry.map / 4] = map
-  }
-
-  /** An instruction that runs over its page's end: cached with a guard that the second page is still the same. */
-  private resolveCrossing(lo: number, hi: number, code: CodePage, host: number, checked: boolean): number {
-    const { crossing } = this
-    const offset = lo & 0xfff
-    const first = PAGE_SIZE - offset
-    const page2 = this.secondPage(lo, hi)
-    crossing.set(this.bytes.subarray(host, host + first))
-    const host2 = this.options.ram.hostForRead(page2 * PAGE_SIZE)
-    if (host2 < 0) crossing.fill(0xff, first)
-    else crossing.set(this.bytes.subarray(host2, host2 + LONGEST_INSN), first)
-    const limited = this.limitInPage(this.state.lo('rip') + first)
-    if (limited) this.checkLength(crossing, 0)
-    if (host2 < 0 || limited) return this.cache.decodeOnce(crossing, first + LONGEST_INSN, code.modeKey, checked)
-    this.protectCode(page2, host2)
-    return this.cache.decodeCrossing(code, offset, crossing, page2, checked)
-  }
-
-  /** Page number of the code behind the page that holds linear `lo`. Throws CpuFault. */
-  private secondPage(lo: number, hi: number): number {
-    const next = ((lo >>> 0) & ~0xfff) + (lo < 0 ? 2 ** 32 : 0) + PAGE_SIZE
-    const long = (this.state.get('modeKey') & Mode.LONG) !== 0
-    return this.fetchGpa(next >>> 0, long && next > 0xffff_ffff ? (hi + 1) >>> 0 : hi) / PAGE_SIZE
+    if (!this.cache.hasRoom()) this.dropCode()
+    return this.code.resolve(single)
   }
 
   /** Called by the guard of a page-crossing instruction. 0: go on, 1: fault pending, 2: the second page changed. */
   private checkCrossing(rec: number): number {
     try {
-      // A guard is always the head of its block.
-      this.state.setLoHi('rip', this.state.lo('blockRip'), this.state.hi('blockRip'))
-      const [lo, hi] = this.linearRip()
-      const limited = this.limitInPage(this.state.lo('rip') + PAGE_SIZE - (lo & (PAGE_SIZE - 1)))
-      if (this.secondPage(lo, hi) === this.cache.secondPage(rec) && !limited) return 0
-      this.cache.dropCrossing(rec)
-      return 2
+      return this.code.crossingHolds(rec) ? 0 : 2
     } catch (error) {
       if (error instanceof CpuFault) notePendingFault(this.state, error)
       else this.noteHostError(error)
       return 1
     }
-  }
-
-  /** Code outside RAM: fetched from the bus byte by byte, decoded for this once. */
-  private resolveOutsideRam(gpa: number, modeKey: number, checked: boolean): number {
-    for (let i = 0; i < LONGEST_INSN; i++) this.crossing[i] = this.options.mmio.read(gpa + i, 1)
-    return this.cache.decodeOnce(this.crossing, LONGEST_INSN, modeKey, checked)
   }
 
   private checkUnit(unit: number): void {
@@ -455,26 +344,29 @@ export class Vcpu implements CpuContext {
 
   /** Makes generated code return at the next block head; what is left of the slice is kept. */
   requestExit(): void {
-    const left = this.state.getI32('sliceLeft')
+    const { view } = this.state
+    const left = view.getInt32(AT_SLICE_LEFT, true)
     if (left < 0) return
     this.stash += left + 1
-    this.state.set('sliceLeft', -1)
+    view.setInt32(AT_SLICE_LEFT, -1, true)
   }
 
   /** Instructions executed since `run` was called, counting the part of the slice in progress. */
   executedInSlice(): number {
-    return this.granted - this.stash - this.state.getI32('sliceLeft')
+    return this.granted - this.stash - this.state.view.getInt32(AT_SLICE_LEFT, true)
   }
 
   /** Runs up to about `instructions` instructions; comes back early when the CPU halts. */
   run(instructions: number): RunResult {
-    const { state } = this
+    const { view } = this.state
     this.granted = instructions
     this.stash = instructions
-    state.set('sliceLeft', 0)
+    view.setInt32(AT_SLICE_LEFT, 0, true)
     let result: RunResult = 'slice'
-    while (this.stash + state.getI32('sliceLeft') > 0) {
-      state.set('sliceLeft', this.stash + state.getI32('sliceLeft'))
+    for (;;) {
+      const left = this.stash + view.getInt32(AT_SLICE_LEFT, true)
+      if (left <= 0) break
+      view.setInt32(AT_SLICE_LEFT, left, true)
       this.stash = 0
       if (!this.step()) {
         result = 'halted'
@@ -485,31 +377,32 @@ export class Vcpu implements CpuContext {
     }
     if (this.translations?.sliceEnded()) this.translateHot()
     this.counters.instructions += this.executedInSlice()
-    this.granted = this.stash + state.getI32('sliceLeft')
+    this.granted = this.stash + view.getInt32(AT_SLICE_LEFT, true)
     return result
   }
 
   /** Delivers what is due and enters generated code once. False: halted. */
   private step(): boolean {
-    const { state } = this
-    if (state.get('pendingDebug') !== 0 && state.get('intShadow') !== SHADOW_SS) this.debugTrap()
-    this.takeEvents()
-    if (state.get('halted') !== 0) return false
-    const shadow = state.get('intShadow') !== 0
-    const trap = (state.lo('rflags') & 0x100) !== 0
-    const single = shadow || this.again || (state.get('modeKey') & Mode.SINGLE_STEP) !== 0
+    const { view, base } = this.state
+    const held = view.getInt32(AT_INT_SHADOW, true)
+    if (view.getInt32(AT_PENDING_DEBUG, true) !== 0 && held !== SHADOW_SS) this.debugTrap()
+    if (held === 0) this.takeEvents()
+    if (view.getInt32(AT_HALTED, true) !== 0) return false
+    const shadow = view.getInt32(AT_INT_SHADOW, true)
+    const trap = (view.getInt32(AT_RFLAGS, true) & FLAG_TF) !== 0
+    const single = shadow !== 0 || this.again || (view.getInt32(AT_MODE_KEY, true) & Mode.SINGLE_STEP) !== 0
     try {
-      if (single && state.get('intShadow') !== SHADOW_SS && this.breaksHere()) return true
+      if (single && shadow !== SHADOW_SS && this.breaksHere()) return true
       const rec = this.resolve(single)
       if (single) {
-        this.stash += state.getI32('sliceLeft')
-        state.set('sliceLeft', 0)
+        this.stash += view.getInt32(AT_SLICE_LEFT, true)
+        view.setInt32(AT_SLICE_LEFT, 0, true)
       }
-      if (shadow) state.set('intShadow', 0)
+      if (shadow !== 0) view.setInt32(AT_INT_SHADOW, 0, true)
       this.again = false
       this.softwareInterrupt = false
-      const resumed = single && (state.lo('rflags') & FLAG_RF) !== 0
-      const exit = resumed ? this.enterResumed(rec) : this.enter(state.base, rec)
+      const resumed = single && (view.getInt32(AT_RFLAGS, true) & FLAG_RF) !== 0
+      const exit = resumed ? this.enterResumed(rec) : this.enter(base, rec)
       this.handleExit(exit, trap)
     } catch (error) {
       if (!(error instanceof CpuFault)) throw error
@@ -560,7 +453,7 @@ export class Vcpu implements CpuContext {
   /** Instruction breakpoint at RIP: a #DB fault before the instruction. */
   private breaksHere(): boolean {
     const { state } = this
-    const [lo, hi] = this.linearRip()
+    const [lo, hi] = this.code.linearRip()
     const hits = instructionBreakpoints(state, (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0))
     if (hits === 0) return false
     state.set64('dr', (state.get64('dr', 6) & ~0xfn) | BigInt(hits), 6)
@@ -571,7 +464,7 @@ export class Vcpu implements CpuContext {
   /** The longest instruction's bytes at RIP; zeros from an unmapped page on. The guest sees nothing of it. */
   private codeHere(): Uint8Array {
     const code = new Uint8Array(LONGEST_INSN)
-    const [lo, hi] = this.linearRip()
+    const [lo, hi] = this.code.linearRip()
     const linear = (BigInt(hi) << 32n) | BigInt(lo)
     const pending = this.state.get('pendingDebug')
     const cr2 = this.state.get64('cr2')
@@ -612,15 +505,15 @@ export class Vcpu implements CpuContext {
   }
 
   private takeEvents(): void {
-    const { state, options } = this
-    if (state.get('intShadow') !== 0) return
-    if (state.get('nmiBlocked') === 0 && options.interrupts.takeNmi()) {
-      state.set('nmiBlocked', 1)
+    const { view } = this.state
+    const { interrupts } = this.options
+    if (view.getInt32(AT_NMI_BLOCKED, true) === 0 && interrupts.takeNmi()) {
+      view.setInt32(AT_NMI_BLOCKED, 1, true)
       return this.deliver(Vector.NMI, 'nmi')
     }
-    if ((state.lo('rflags') & 0x200) === 0 || options.interrupts.pendingVector() < 0) return
+    if ((view.getInt32(AT_RFLAGS, true) & FLAG_IF) === 0 || interrupts.pendingVector() < 0) return
     this.counters.interrupts++
-    this.deliver(options.interrupts.acknowledge(), 'interrupt')
+    this.deliver(interrupts.acknowledge(), 'interrupt')
   }
 
   /** Bytes of linear memory a vCPU block takes. */

@@ -2,7 +2,7 @@
 import { Exit } from '../core/exits'
 import { FunctionBuilder, type Node } from '../emit/wasm/function'
 import { offsetOf } from '../state/layout'
-import { CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CodeTlbEntry } from '../../mmu/tlb-layout'
+import { CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_HASH_SHIFT, CodeTlbEntry } from '../../mmu/tlb-layout'
 import { Rec } from './record'
 
 const blockRip = (f: FunctionBuilder): Node => f.load('i64.load', 'i64', f.param(0), offsetOf('blockRip'))
@@ -63,7 +63,8 @@ export function buildLookup(handlerType: number): Uint8Array {
   const linear = f.pure('i64.add', 'i64', [f.param(1), f.load('i64.load', 'i64', cpu, offsetOf('codeBase'))])
   const page = f.pure('i64.and', 'i64', [linear, f.i64(-4096n)])
   const number = f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(12n)])])
-  const slot = f.pure('i32.mul', 'i32', [f.pure('i32.and', 'i32', [number, f.i32(CODE_TLB_ENTRIES - 1)]), f.i32(CODE_TLB_ENTRY_SIZE)])
+  const hash = f.pure('i32.xor', 'i32', [number, f.pure('i32.shr_u', 'i32', [number, f.i32(CODE_TLB_HASH_SHIFT)])])
+  const slot = f.pure('i32.mul', 'i32', [f.pure('i32.and', 'i32', [hash, f.i32(CODE_TLB_ENTRIES - 1)]), f.i32(CODE_TLB_ENTRY_SIZE)])
   const entry = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', cpu, offsetOf('codeTlbBase')), slot])
   const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, CodeTlbEntry.tag), page])
   f.if(hit, () => {

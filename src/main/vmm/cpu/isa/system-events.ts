@@ -38,13 +38,12 @@ const cli: Meaning = (e) => {
   requireIopl(e)
   e.setField('rflags', e.and(e.field('rflags'), e.not(e.const(64, 1 << FLAG_IF))))
 }
-/** The shadow lasts for one instruction, and only if interrupts were off before. */
+/** The shadow lasts for one instruction, and only if interrupts were off before; the helper casts it where it matters. */
 const sti: Meaning = (e) => {
   requireIopl(e)
   const rflags = e.field('rflags')
   e.if(e.isZero(e.bit(rflags, FLAG_IF)), () => {
     e.setField('rflags', e.or(rflags, e.const(64, 1 << FLAG_IF)))
-    e.setField('intShadow', e.const(32, 1))
     e.call(interruptsEnabledHelper)
   })
 }
@@ -107,7 +106,8 @@ const repeated = (turn: (e: Emitter, form: Form) => void): Meaning => (e, form) 
 }
 
 const syscall: Meaning = (e) => {
-  e.call(syscallHelper, e.nextRip())
+  e.setField('nextRip', e.nextRip())
+  e.call(syscallHelper)
   e.leave()
 }
 const sysret: Meaning = (e, { size }) => {

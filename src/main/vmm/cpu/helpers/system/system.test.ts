@@ -254,14 +254,18 @@ describe('interrupt flag and ports', () => {
     expect(faultOf(() => cpu.run([0xfb]))).toBe('13:0')
     expect(faultOf(() => cpu.run([0xf4]))).toBe('13:0')
     unpackRflags(cpu.state, 0x3002n)
-    cpu.run([0xfb])
-    expect([packRflags(cpu.state) & Flag.IF, cpu.state.get('intShadow')]).toEqual([Flag.IF, 1])
-    cpu.run([0xfa])
-    expect(packRflags(cpu.state) & Flag.IF).toBe(0n)
+    for (const waits of [false, true]) {
+      cpu.interruptWaits = waits
+      cpu.run([0xfb])
+      expect([packRflags(cpu.state) & Flag.IF, cpu.state.get('intShadow')]).toEqual([Flag.IF, waits ? 1 : 0])
+      cpu.run([0xfa])
+      expect(packRflags(cpu.state) & Flag.IF).toBe(0n)
+    }
   })
 
   it('HLT halts and ends the shadow of STI', () => {
     const cpu = protectedCpu()
+    cpu.interruptWaits = true
     cpu.run([0xfb, 0xf4], 0x9000, 2)
     expect([cpu.state.get('halted'), cpu.state.get('intShadow'), cpu.state.get64('rip')]).toEqual([1, 0, 0x9002n])
   })

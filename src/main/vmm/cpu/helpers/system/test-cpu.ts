@@ -136,6 +136,11 @@ export class TestCpu implements CpuContext {
   flushTlb(keepGlobal: boolean): void { this.flushes.push(keepGlobal) }
   invalidatePage(linear: bigint): void { this.invalidated.push(linear) }
   modeChanged(): void { updateDerivedState(this.state) }
+  /** As an engine whose interrupt controller has something to deliver, or nothing. */
+  interruptWaits = false
+  interruptsEnabled(): void {
+    if (this.interruptWaits) this.state.set('intShadow', 1)
+  }
   noteUnimplemented(): void { /* counted by engines only */ }
   loadPdptes(cr3: number): boolean { return this.walker.loadPdptes(cr3) }
 

@@ -1,0 +1,162 @@
+/**
+ * The tables in which generated code finds decoded code by linear address (see `tlb-layout.ts`): one per mode key, for a
+ * few mode keys at a time. They are to code what the software TLB is to data, and flushed with it.
+ */
+import { CODE_TLB_BYTES, CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_SETS, CODE_TLB_HASH_SHIFT, CodeTlbEntry } from '../../mmu/tlb-layout'
+import type { CodePage } from '../interp/decode-cache'
+
+const EMPTY_LO = 1
+const TAG_WORD = CodeTlbEntry.tag / 4
+const MAP_WORD = CodeTlbEntry.map / 4
+const ENTRY_WORDS = CODE_TLB_ENTRY_SIZE / 4
+
+/** What the tables need of a finished page walk. */
+export interface WalkedPage {
+  readonly global: boolean
+  /** 12, 21, 22 or 30. */
+  readonly pageShift: number
+}
+
+const slotOf = (lo: number, hi: number): number => {
+  const page = (lo >>> 12) | (hi << 20)
+  return (page ^ (page >>> CODE_TLB_HASH_SHIFT)) & (CODE_TLB_ENTRIES - 1)
+}
+
+class LookupSet {
+  modeKey = -1
+  /** Limit of the code segment it was filled under; -1: 4 GiB or none. */
+  limit = -1
+  readonly slots = new Int32Array(CODE_TLB_ENTRIES)
+  count = 0
+  readonly pages = new Array<CodePage | undefined>(CODE_TLB_ENTRIES).fill(undefined)
+  readonly global = new Uint8Array(CODE_TLB_ENTRIES)
+
+  constructor(private readonly words: Int32Array, readonly base: number) {
+    for (let slot = 0; slot < CODE_TLB_ENTRIES; slot++) this.empty(slot)
+  }
+
+  word(slot: number): number {
+    return (this.base >> 2) + slot * ENTRY_WORDS
+  }
+
+  empty(slot: number): void {
+    const word = this.word(slot)
+    this.words[word + TAG_WORD] = EMPTY_LO
+    this.words[word + TAG_WORD + 1] = 0
+    this.pages[slot] = undefined
+  }
+
+  /** Empties one slot; it leaves the list too. */
+  drop(slot: number): void {
+    this.empty(slot)
+    const at = this.slots.subarray(0, this.count).indexOf(slot)
+    this.slots[at] = this.slots[--this.count]
+  }
+
+  clear(keepGlobal: boolean): void {
+    let kept = 0
+    for (let i = 0; i < this.count; i++) {
+      const slot = this.slots[i]
+      if (keepGlobal && this.global[slot] !== 0) this.slots[kept++] = slot
+      else this.empty(slot)
+    }
+    this.count = kept
+  }
+
+  holds(slot: number, lo: number, hi: number): boolean {
+    const word = this.word(slot) + TAG_WORD
+    return this.words[word] === ((lo & ~0xfff) | 0) && this.words[word + 1] === (hi | 0)
+  }
+}
+
+export class CodeLookup {
+  private readonly words: Int32Array
+  private readonly sets: readonly LookupSet[]
+  private current: LookupSet
+  private next = 0
+  /** Range of linear page numbers served by large pages: INVLPG inside it empties everything. */
+  private largeFirst = Infinity
+  private largeLast = -1
+
+  /** @param base byte offset of the tables in linear memory: CODE_TLB_SETS × CODE_TLB_BYTES */
+  constructor(buffer: ArrayBufferLike, base: number) {
+    const words = new Int32Array(buffer)
+    this.words = words
+    this.sets = Array.from({ length: CODE_TLB_SETS }, (_, i) => new LookupSet(words, base + i * CODE_TLB_BYTES))
+    this.current = this.sets[0]
+  }
+
+  /**
+   * Makes the table of a mode the current one.
+   * @param limit of the code segment: what was entered under a larger one must not be found under a smaller one
+   * @returns its address in linear memory
+   */
+  select(modeKey: number, limit: number): number {
+    let set = this.current
+    if (set.modeKey !== modeKey) set = this.current = this.setFor(modeKey)
+    if (set.limit !== limit) {
+      set.limit = limit
+      set.clear(false)
+    }
+    return set.base
+  }
+
+  private setFor(modeKey: number): LookupSet {
+    for (const set of this.sets) if (set.modeKey === modeKey) return set
+    const set = this.sets[this.next]
+    this.next = (this.next + 1) % CODE_TLB_SETS
+    set.modeKey = modeKey
+    set.clear(false)
+    return set
+  }
+
+  /** The page of code at a linear address in the current mode, if it was entered and not flushed since. */
+  find(lo: number, hi: number): CodePage | undefined {
+    const slot = slotOf(lo, hi)
+    return this.current.holds(slot, lo, hi) ? this.current.pages[slot] : undefined
+  }
+
+  /** Enters the page of the current mode that a walk has just found. */
+  enter(lo: number, hi: number, code: CodePage, walked: WalkedPage): void {
+    const set = this.current
+    const slot = slotOf(lo, hi)
+    const word = set.word(slot)
+    if (!set.pages[slot]) set.slots[set.count++] = slot
+    this.words[word + TAG_WORD] = lo & ~0xfff
+    this.words[word + TAG_WORD + 1] = hi | 0
+    this.words[word + MAP_WORD] = code.map
+    set.pages[slot] = code
+    set.global[slot] = walked.global ? 1 : 0
+    if (walked.pageShift > 12) this.noteLarge(lo, hi, walked.pageShift)
+  }
+
+  /** Empties every table, or all but entries of global pages. */
+  flush(keepGlobal: boolean): void {
+    for (const set of this.sets) if (set.count > 0) set.clear(keepGlobal)
+    if (keepGlobal) return
+    this.largeFirst = Infinity
+    this.largeLast = -1
+  }
+
+  /** Empties every table and forgets which modes they are for. */
+  reset(): void {
+    this.flush(false)
+    for (const set of this.sets) set.modeKey = -1
+  }
+
+  /** Drops one linear page in every mode. */
+  invalidatePage(lo: number, hi: number): void {
+    const page = (hi >>> 0) * 2 ** 20 + (lo >>> 12)
+    if (page >= this.largeFirst && page <= this.largeLast) return this.flush(false)
+    const slot = slotOf(lo, hi)
+    for (const set of this.sets) if (set.holds(slot, lo, hi)) set.drop(slot)
+  }
+
+  private noteLarge(lo: number, hi: number, shift: number): void {
+    const page = (hi >>> 0) * 2 ** 20 + (lo >>> 12)
+    const pages = 2 ** (shift - 12)
+    const first = Math.floor(page / pages) * pages
+    this.largeFirst = Math.min(this.largeFirst, first)
+    this.largeLast = Math.max(this.largeLast, first + pages - 1)
+  }
+}
