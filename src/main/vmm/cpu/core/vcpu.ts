@@ -180,6 +180,7 @@ export class Vcpu implements CpuContext {
     const translator = new Translator({
       bytes: this.bytes, decode, places: (form) => slots.of(form).places, calls: interpreter.calls,
       hostOfPage: (page) => ram.frames.hostOffset(page), hotLoopAfter: tiers.max > 1 ? tiers.hotLoopAfter : 0,
+      blockAt: (code, offset) => this.cache.blockAt(this.cache.recordAt(code, offset)),
       onTranslated: ({ code }, first, last) => this.cache.noteTranslated(code, first, last),
     })
     return new CodeCache({ wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, now: tiers.now })

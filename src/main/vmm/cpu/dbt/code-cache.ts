@@ -105,9 +105,14 @@ export class CodeCache {
     const start = now()
     const draft = translator.begin()
     const made: BlockSource[] = []
-    for (const block of this.sources(this.hotLoops)) if (draft.addRegion(block)) made.push(block)
+    const regions = new Set<number>()
+    for (const block of this.sources(this.hotLoops)) {
+      const source = regions.has(block.head) ? undefined : draft.addRegion(block)
+      if (!source) continue
+      made.push(source)
+      regions.add(source.head)
+    }
     this.regions += made.length
-    const regions = new Set(made.map(({ head }) => head))
     for (const block of this.sources(this.hot)) {
       if (regions.has(block.head) || !cache.isUntranslated(block)) continue
       draft.add(block)

@@ -39,6 +39,8 @@ export interface Region {
   readonly scopes: readonly Scope[]
   /** Index of the block at a page offset. */
   readonly at: ReadonlyMap<number, number>
+  /** Page offsets below the head that blocks jump back to: a loop around this one may begin there. Lowest first. */
+  readonly before: readonly number[]
 }
 
 /** Page offset of a relative branch's target; undefined for other instructions and where the target may wrap. */
@@ -64,7 +66,22 @@ export function findRegion(decodeAt: (offset: number) => DecodedInsn | undefined
   if (lastJump < 0) return undefined
   const kept = blocks.slice(0, lastJump + 1)
   const at = new Map(kept.map((block, i) => [block.offset, i]))
-  return { blocks: kept, at, scopes: nest(kept, at) }
+  const back = kept.map(targetOf).filter((target) => target !== undefined && target >= 0 && target < head) as number[]
+  return { blocks: kept, at, scopes: nest(kept, at), before: [...new Set(back)].sort((a, b) => a - b) }
+}
+
+/**
+ * The widest region around a hot head: loops often have several heads, and the one that is hot first need not be the
+ * lowest. @returns the region and its own head
+ */
+export function findWidestRegion(find: (head: number) => Region | undefined, head: number): { readonly region: Region; readonly head: number } | undefined {
+  const region = find(head)
+  if (!region) return undefined
+  for (const lower of region.before) {
+    const wider = find(lower)
+    if (wider?.at.has(head)) return findWidestRegion(find, lower)
+  }
+  return { region, head }
 }
 
 /** Everything reachable from the head by static jumps forward of it. */

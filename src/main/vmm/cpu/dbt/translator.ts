@@ -1,11 +1,11 @@
 /** Tier 1: turns a batch of decoded blocks into one wasm module with a function for each. */
-import type { Decode } from '../decode/types'
+import type { Decode, DecodedInsn } from '../decode/types'
 import { BugError } from '../../errors'
 import type { Helper } from '../emit/emitter'
 import { FunctionBuilder } from '../emit/wasm/function'
 import { ModuleBuilder, type FuncType } from '../emit/wasm/module'
 import type { CallSlots } from '../interp/builder'
-import type { BlockSource } from '../interp/decode-cache'
+import type { BlockSource, CodePage } from '../interp/decode-cache'
 import { buildGoto, buildLink, buildLookup, buildTranslatedFault } from '../interp/glue'
 import type { OperandPlace } from '../interp/places'
 import { RECORD_SIZE } from '../interp/record'
@@ -15,7 +15,7 @@ import { Mode } from '../state/mode'
 import { BlockEmitter } from './block-emitter'
 import { buildFlagCarry } from './flag-code'
 import type { BlockLinks } from './operand-emitter'
-import { findRegion } from './region'
+import { findRegion, findWidestRegion } from './region'
 import { RegionEmitter, type RegionLinks } from './region-emitter'
 
 export interface TranslatorOptions {
@@ -28,6 +28,8 @@ export interface TranslatorOptions {
   readonly hostOfPage: (page: number) => number
   /** Jumps back after which tier 1 reports a loop; 0: never. */
   readonly hotLoopAfter: number
+  /** The decoded block that begins at a page offset, if there is one. */
+  readonly blockAt: (code: CodePage, offset: number) => BlockSource | undefined
   /** A translation was made from these bytes of the block's page. */
   readonly onTranslated: (block: BlockSource, first: number, last: number) => void
 }
@@ -45,8 +47,12 @@ const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4 } as const
 export interface ModuleDraft {
   /** Translates a block now. Returns its place among the module's functions. */
   add(block: BlockSource): number
-  /** Translates the loops around a hot head. False: no loop was found, nothing was added. `straight`: see `findRegion`. */
-  addRegion(block: BlockSource, straight?: boolean): boolean
+  /**
+   * Translates the loops around a hot head. `straight`: see `findRegion`.
+   * @returns the block whose place the region takes: the one given, or the head of a loop around it; undefined where there
+   * is no loop, and nothing was added
+   */
+  addRegion(block: BlockSource, straight?: boolean): BlockSource | undefined
   /** Module bytes; the element segment puts function i at slot `env.base` + i. */
   finish(): Uint8Array
 }
@@ -77,9 +83,9 @@ export class Translator {
     return {
       add: (block) => functions.push(define(HANDLER, this.block(block, links))) - 1,
       addRegion: (block, straight = false) => {
-        const body = this.region(block, links, straight)
-        if (body) functions.push(define(HANDLER, body))
-        return body !== undefined
+        const made = this.region(block, links, straight)
+        if (made) functions.push(define(HANDLER, made.body))
+        return made?.block
       },
       finish: () => {
         m.setElements(functions)
@@ -88,19 +94,25 @@ export class Translator {
     }
   }
 
-  private region(block: BlockSource, links: RegionLinks, straight: boolean): Uint8Array | undefined {
+  private region(block: BlockSource, links: RegionLinks, straight: boolean): { readonly block: BlockSource; readonly body: Uint8Array } | undefined {
     const { modeKey, page } = block.code
     const host = this.options.hostOfPage(page)
-    const region = findRegion((offset) => {
+    const decodeAt = (offset: number): DecodedInsn | undefined => {
       const result = this.options.decode(this.options.bytes, host + offset, PAGE_SIZE - offset, modeKey)
       if (!result.ok || (result.insn.row.unit && (modeKey & Mode.FPU_TRAP) !== 0)) return undefined
       return result.insn
-    }, block.pageOffset, straight)
-    if (!region) return undefined
-    for (const { offset, end } of region.blocks) this.options.onTranslated(block, offset, end - 1)
+    }
+    const found = findWidestRegion((head) => {
+      const known = head === block.pageOffset || this.options.blockAt(block.code, head)
+      return known ? findRegion(decodeAt, head, straight) : undefined
+    }, block.pageOffset)
+    if (!found) return undefined
+    const source = found.head === block.pageOffset ? block : this.options.blockAt(block.code, found.head)
+    if (!source) return undefined
+    for (const { offset, end } of found.region.blocks) this.options.onTranslated(source, offset, end - 1)
     const f = new FunctionBuilder([I32, I32])
-    new RegionEmitter(f, links, { modeKey, pageOffset: block.pageOffset }, region, this.options.places).build()
-    return f.encode()
+    new RegionEmitter(f, links, { modeKey, pageOffset: source.pageOffset }, found.region, this.options.places).build()
+    return { block: source, body: f.encode() }
   }
 
   private block(block: BlockSource, links: BlockLinks): Uint8Array {

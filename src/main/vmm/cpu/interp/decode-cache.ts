@@ -125,8 +125,9 @@ export class DecodeCache {
     if (code.translated.length > 0) this.options.onDropped(code.translated.splice(0))
   }
 
-  /** What a head record stands for; undefined where its code was dropped. */
+  /** What a head record stands for; undefined where its code was dropped, or where there is none (0). */
   blockAt(head: number): BlockSource | undefined {
+    if (head === 0) return undefined
     const { view } = this
     const handler = this.words[(head + Rec.handler) >> 2]
     if (handler === this.options.slots.resync || view.getUint16(head + Rec.regB, true) === 0) return undefined
