@@ -10,7 +10,7 @@ export function exitCodeFor(code: ErrorCode): number {
   switch (code) {
     case 'invalid-argument': return ExitCode.USAGE
     case 'not-found': case 'file-missing': return ExitCode.NOT_FOUND
-    case 'name-taken': case 'wrong-state': case 'machine-busy': return ExitCode.CONFLICT
+    case 'name-taken': case 'wrong-state': case 'machine-busy': case 'has-clones': return ExitCode.CONFLICT
     case 'library-locked': case 'disconnected': case 'unauthorized': return ExitCode.UNREACHABLE
     case 'cancelled': return ExitCode.QUIT
     default: return ExitCode.FAILED

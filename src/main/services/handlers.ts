@@ -3,6 +3,7 @@ import { realpath } from 'node:fs/promises'
 import type { z } from 'zod'
 import type { CallName, CallResult, Calls, Machine, TrashItem } from '../../preload/contract'
 import type { ConsoleHub } from './console'
+import { transferHandlers, type TransferCall } from './clones/handlers'
 import { ServiceError } from './errors'
 import { copyBootFiles, type Images } from './images'
 import type { Library } from './library'
@@ -115,7 +116,7 @@ async function deleteMachine(services: Services, id: string): Promise<TrashItem>
   return item
 }
 
-function machineHandlers(services: Services): Omit<Pick<Handlers, Extract<CallName, `machine.${string}`>>, SavedStateCall> {
+function machineHandlers(services: Services): Omit<Pick<Handlers, Extract<CallName, `machine.${string}`>>, SavedStateCall | TransferCall> {
   const { library, runtime, reached } = services
   const view = (record: MachineRecord): Machine => viewOf(record, runtime.status(record.id))
   const known = (id: string): string => library.require(id).id
@@ -221,6 +222,7 @@ export function createHandlers(services: Services): Handlers {
     ...machineHandlers(services),
     ...savedStateHandlers(services),
     ...snapshotHandlers(services),
+    ...transferHandlers(),
     ...trashHandlers(services),
     ...consoleHandlers(services),
     'image.list': () => images.list(),

@@ -4,6 +4,7 @@ import { consolePort } from './console'
 import { logLine, machine, machineFigures, machineId, machineSettings, saveFigures, trashItem } from './machine'
 import { snapshot, snapshotName, snapshotNotes, snapshotTree } from './snapshot'
 import { image, task } from './task'
+import { archiveFormat, cloudInit, exported, imported, template } from './transfer'
 
 const nothing = z.object({})
 const byId = z.object({ id: machineId })
@@ -25,8 +26,32 @@ export const calls = {
 
   'machine.list': call(nothing, z.array(machine)),
   'machine.get': call(byId, machine),
-  /** With `image`, kernel, initrd and command line come from it; it is built or fetched first when it is not ready. */
-  'machine.create': call(z.object({ settings: newMachine, image: z.string().optional() }), machine),
+  /**
+   * With `image`, kernel, initrd and command line come from it; it is built or fetched first when it is not ready.
+   * With `template`, everything that `settings` leaves out. From a template with a state the machine is `saved` and goes on at
+   * its start, unless `withState` is false; memory, CPU model and cloud-init can be given only where it boots.
+   */
+  'machine.create': call(z.object({
+    settings: newMachine, image: z.string().optional(), template: machineId.optional(), linked: z.boolean().optional(), withState: z.boolean().optional(),
+    cloudInit: cloudInit.optional(),
+  }), machine),
+  /**
+   * A machine of its own like this one as it is now (off or suspended), or as in a snapshot. `linked`: its disks hold only what
+   * differs; the template or snapshot it is made from then cannot be deleted. Without a name the first free one like it.
+   */
+  'machine.clone': call(z.object({
+    id: machineId, name: machineSettings.shape.name.optional(), snapshotId: z.string().uuid().optional(), linked: z.boolean().optional(),
+  }), machine),
+  /** A second machine that goes on from this instant of a running one. Resolves when both run. */
+  'machine.fork': call(z.object({ id: machineId, name: machineSettings.shape.name.optional() }), machine.extend({ pauseMs: z.number() })),
+  /** Into a new file (absolute path), replaced where there is one. The format is that of the file's name where it is not given. */
+  'machine.export': call(z.object({
+    id: machineId, path: z.string().min(1).max(4096), format: archiveFormat.optional(),
+    /** Of `nestbox` archives; true unless given. */
+    snapshots: z.boolean().optional(),
+  }), exported),
+  /** A new machine from a file: our own archive, OVA or OVF. */
+  'machine.import': call(z.object({ path: z.string().min(1).max(4096), name: machineSettings.shape.name.optional() }), imported),
   'machine.update': call(z.object({ id: machineId, settings: machineSettings.partial() }), machine),
   /**
    * Resolves when the machine runs. A saved machine goes on where it was; with `fresh` it boots, and the saved state is gone
@@ -58,6 +83,14 @@ export const calls = {
   /** Its children stay as they are. */
   'snapshot.delete': call(z.object({ id: machineId, snapshotId: z.string() }), none),
   'snapshot.change': call(z.object({ id: machineId, snapshotId: z.string(), name: snapshotName.optional(), notes: snapshotNotes.optional() }), snapshot),
+
+  'template.list': call(nothing, z.array(template)),
+  /** Marks a machine that is off or suspended; with `name` a copy of it, and the machine itself stays what it is. */
+  'template.create': call(z.object({ id: machineId, name: machineSettings.shape.name.optional() }), machine),
+  /** It is a machine like others again. */
+  'template.release': call(byId, machine),
+  /** To the trash. Refused with `has-clones` while linked clones need it. */
+  'template.delete': call(byId, trashItem),
 
   'trash.list': call(nothing, z.array(trashItem)),
   /** Under its old name, or the first free one like it. */

@@ -2,7 +2,8 @@
 import { z } from 'zod'
 
 export const ERROR_CODES = [
-  'invalid-argument', 'not-found', 'name-taken', 'wrong-state', 'machine-busy', 'machine-damaged', 'machine-crashed', 'library-locked',
+  'invalid-argument', 'not-found', 'name-taken', 'wrong-state', 'machine-busy', 'has-clones', 'machine-damaged', 'machine-crashed',
+  'library-locked',
   'library-read-only', 'disk-full', 'file-missing', 'file-unreadable', 'bad-kernel', 'bad-disk', 'bad-archive', 'not-enough-memory', 'image-unavailable',
   'state-mismatch', 'state-damaged', 'download-failed', 'checksum-mismatch', 'cancelled', 'unauthorized', 'disconnected', 'unsupported', 'internal',
 ] as const

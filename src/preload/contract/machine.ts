@@ -42,6 +42,23 @@ export const machineSettings = z.object({
 })
 export type MachineSettings = z.infer<typeof machineSettings>
 
+/** Where a machine came from. */
+export const machineOrigin = z.object({
+  kind: z.enum(['clone', 'fork', 'template']),
+  machineId,
+  /** What that machine was called then. */
+  name: z.string(),
+  /** The snapshot it was made from. */
+  snapshotId: z.string().uuid().optional(),
+  /** Its disks hold only what differs: it needs the machine it came from. */
+  linked: z.boolean(),
+})
+export type MachineOrigin = z.infer<typeof machineOrigin>
+
+/** A machine in the trash that is asked after is one too: it could come back. */
+export const machineReference = z.object({ id: machineId, name: z.string(), linked: z.boolean(), inTrash: z.boolean() })
+export type MachineReference = z.infer<typeof machineReference>
+
 export const machine = machineSettings.extend({
   id: machineId,
   state: machineState,
@@ -52,6 +69,9 @@ export const machine = machineSettings.extend({
   /** ISO 8601. */
   createdAt: z.string().optional(),
   startedAt: z.string().optional(),
+  /** Read-only, cannot start; new machines are made from it. A `saved` template makes machines that go on from its state. */
+  isTemplate: z.boolean().optional(),
+  origin: machineOrigin.optional(),
 })
 export type Machine = z.infer<typeof machine>
 
