@@ -2,7 +2,7 @@
  * The software TLB in linear memory, as generated code probes it. One set per privilege view (see `TLB_VIEWS`).
  * A data entry matches when its tag equals (linear + size - 1) & ~0xfff: one compare covers hit, right and page crossing.
  */
-export const TLB_ENTRIES = 1024
+export const TLB_ENTRIES = 4096
 export const TLB_ENTRY_SIZE = 32
 /** Byte offsets in an entry. */
 export const TlbEntry = {

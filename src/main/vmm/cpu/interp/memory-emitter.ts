@@ -7,7 +7,11 @@ import type { FunctionBuilder, Node } from '../emit/wasm/function'
 import { VecEmitter } from '../emit/wasm/vec-emitter'
 import type { ValType } from '../emit/wasm/opcodes'
 import { offsetOf } from '../state/layout'
-import { TlbEntry } from '../../mmu/tlb-layout'
+import { TLB_ENTRIES, TLB_ENTRY_SIZE, TlbEntry } from '../../mmu/tlb-layout'
+
+/** A linear address shifted right by this, masked, is the byte offset of its TLB entry. */
+const SLOT_SHIFT = 12 - Math.log2(TLB_ENTRY_SIZE)
+const SLOT_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_SIZE
 
 /** A memory reference of generated code. Linear = effective address + segment base, after checks where `checked`. */
 export interface WMem extends MemRef {
@@ -98,7 +102,7 @@ export abstract class MemoryEmitter extends VecEmitter {
   private probe(linear: Node, bytes: Bytes, tagOffset: number): { hit: Node; host: () => Node } {
     if (this.narrowLinear && linear.op === 'i64.extend_i32_u') return this.probe32(linear.args[0], bytes, tagOffset)
     const { f } = this
-    const slot = f.pure('i32.and', 'i32', [f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(7n)])]), f.i32(0x7fe0)])
+    const slot = f.pure('i32.and', 'i32', [f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(BigInt(SLOT_SHIFT))])]), f.i32(SLOT_MASK)])
     const entry = f.pure('i32.add', 'i32', [this.tlbBase(), slot])
     const last = bytes === 1 ? linear : f.pure('i64.add', 'i64', [linear, f.i64(BigInt(bytes - 1))])
     const page = f.pure('i64.and', 'i64', [last, f.i64(-4096n)])
@@ -110,7 +114,7 @@ export abstract class MemoryEmitter extends VecEmitter {
   /** As `probe` where every linear address has 32 bits: no entry has a tag above them. */
   private probe32(linear: Node, bytes: Bytes, tagOffset: number): { hit: Node; host: () => Node } {
     const { f } = this
-    const slot = f.pure('i32.and', 'i32', [f.pure('i32.shr_u', 'i32', [linear, f.i32(7)]), f.i32(0x7fe0)])
+    const slot = f.pure('i32.and', 'i32', [f.pure('i32.shr_u', 'i32', [linear, f.i32(SLOT_SHIFT)]), f.i32(SLOT_MASK)])
     const entry = f.pure('i32.add', 'i32', [this.tlbBase(), slot])
     const last = bytes === 1 ? linear : f.pure('i32.add', 'i32', [linear, f.i32(bytes - 1)])
     const page = f.pure('i32.and', 'i32', [last, f.i32(-4096)])
