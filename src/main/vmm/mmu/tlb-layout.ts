@@ -22,9 +22,9 @@ export const TLB_VIEWS = 3
 export const TlbView = { SUPERVISOR: 0, USER: 1, SUPERVISOR_AC: 2 } as const
 
 /** Code lookup: direct-mapped by page number ^ (page number >> CODE_TLB_HASH_SHIFT), one set per mode key. */
-export const CODE_TLB_ENTRIES = 1024
+export const CODE_TLB_ENTRIES = 4096
 /** Kernels lay hot pages out at multiples of large pages: without the shift they would share entries. */
-export const CODE_TLB_HASH_SHIFT = 10
+export const CODE_TLB_HASH_SHIFT = 12
 export const CODE_TLB_ENTRY_SIZE = 16
 export const CodeTlbEntry = {
   /** i64: linear page address, or TLB_EMPTY. */

@@ -11,9 +11,12 @@ export const Vector = {
  * A guest exception raised inside a helper. Engines catch it at the helper's boundary, before it meets generated code,
  * and deliver it with RIP at the faulting instruction. `cr2` is set by whoever finds the page fault, before throwing.
  */
-export class CpuFault extends Error {
-  constructor(readonly vector: number, readonly errorCode?: number) {
-    super(`#${vector}${errorCode === undefined ? '' : ` (${errorCode.toString(16)})`}`)
+export class CpuFault {
+  // Not an Error: guests fault thousands of times a second, and a stack trace costs more than the rest of the delivery.
+  constructor(readonly vector: number, readonly errorCode?: number) {}
+
+  get message(): string {
+    return `#${this.vector}${this.errorCode === undefined ? '' : ` (${this.errorCode.toString(16)})`}`
   }
 }
 

@@ -8,13 +8,13 @@
 import { Exit } from '../core/exits'
 import type { Helper, Val } from '../emit/emitter'
 import type { FunctionBuilder, Node } from '../emit/wasm/function'
-import { Rec } from '../interp/record'
+import { PSEUDO_SLOTS, Rec } from '../interp/record'
 import { offsetOf } from '../state/layout'
 import { OperandEmitter, type BlockInsn, type BlockLinks, type BlockPlace } from './operand-emitter'
 import { WriteThroughRegisters } from './register-file'
 
 /** Table slot of the handler that leaves generated code: what every record of an invalidated page holds. */
-export const RESYNC_SLOT = 1
+export const RESYNC_SLOT = PSEUDO_SLOTS.resync
 
 export class BlockEmitter extends OperandEmitter {
   protected readonly regs: WriteThroughRegisters

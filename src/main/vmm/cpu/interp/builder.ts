@@ -11,8 +11,7 @@ import type { SlowPath } from './memory-emitter'
 import { placesOf, type OperandPlace } from './places'
 import { RECORD_SIZE } from './record'
 
-/** First table slots: pseudo-instructions, in this order. */
-export const PSEUDO_SLOTS = { resync: 1, next: 2, unitCheck: 3, raise: 4, crossing: 5, head: 6 } as const
+export { PSEUDO_SLOTS } from './record'
 const FIRST_HANDLER_SLOT = 8
 
 const i32s = (count: number): FuncType => ({ params: new Array(count).fill('i32') as 'i32'[], results: ['i32'] })

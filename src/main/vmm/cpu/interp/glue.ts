@@ -3,7 +3,7 @@ import { Exit } from '../core/exits'
 import { FunctionBuilder, type Node } from '../emit/wasm/function'
 import { offsetOf } from '../state/layout'
 import { CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_HASH_SHIFT, CodeTlbEntry } from '../../mmu/tlb-layout'
-import { Rec } from './record'
+import { PSEUDO_SLOTS, Rec } from './record'
 
 const blockRip = (f: FunctionBuilder): Node => f.load('i64.load', 'i64', f.param(0), offsetOf('blockRip'))
 
@@ -56,7 +56,10 @@ export function buildLink(lookup: number): Uint8Array {
   return f.encode()
 }
 
-/** (cpu, rip, rec): finds decoded code for `rip` and runs it; links `rec` to it unless 0. */
+/**
+ * (cpu, rip, rec): finds decoded code for `rip` and runs it; links `rec` to it unless 0. Instructions that cross a page are
+ * not linked to: a write to their second page drops them, and would leave the links of the first page astray.
+ */
 export function buildLookup(handlerType: number): Uint8Array {
   const f = new FunctionBuilder(['i32', 'i64', 'i32'])
   const cpu = f.param(0)
@@ -72,9 +75,12 @@ export function buildLookup(handlerType: number): Uint8Array {
     const mapAt = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', entry, CodeTlbEntry.map), f.pure('i32.shl', 'i32', [within, f.i32(2)])])
     const target = f.load('i32.load', 'i32', mapAt)
     f.if(target, () => {
-      f.if(f.param(2), () => f.store('i32.store', f.param(2), target, Rec.link))
+      const handler = f.load('i32.load', 'i32', target, Rec.handler)
+      f.if(f.param(2), () => {
+        f.if(f.pure('i32.ne', 'i32', [handler, f.i32(PSEUDO_SLOTS.crossing)]), () => f.store('i32.store', f.param(2), target, Rec.link))
+      })
       f.store('i64.store', cpu, f.param(1), offsetOf('blockRip'))
-      f.tailCallIndirect(handlerType, [cpu, target], f.load('i32.load', 'i32', target, Rec.handler))
+      f.tailCallIndirect(handlerType, [cpu, target], handler)
     })
   })
   f.store('i64.store', cpu, f.param(1), offsetOf('rip'))

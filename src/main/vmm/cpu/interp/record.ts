@@ -43,3 +43,6 @@ export const Rec = {
   /** u32: row number, for the inspector and crash reports. */
   row: 48,
 } as const
+
+/** First table slots: the handlers of pseudo-instructions, in this order. */
+export const PSEUDO_SLOTS = { resync: 1, next: 2, unitCheck: 3, raise: 4, crossing: 5, head: 6 } as const
