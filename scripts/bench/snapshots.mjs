@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { guestsDir } from '../setup/guests.mjs'
 import { root } from '../setup/run.mjs'
+import { median } from './statistics.mjs'
 
 const MARKER = 'NESTBOX-SHELL-READY'
 const GUEST = 'amd64-cloud'
@@ -188,8 +189,6 @@ async function benchQemu(dir, repeat) {
   return samples
 }
 
-const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]
-
 /** @returns figures of both, medians and samples */
 export async function benchSnapshots(repeat) {
   const dir = mkdtempSync(join(tmpdir(), 'nestbox-bench-'))
@@ -207,11 +206,11 @@ export async function benchSnapshots(repeat) {
   }
 }
 
-export function printSnapshots({ nestbox, qemu }) {
+/** The figures as a Markdown table. */
+export function snapshotsTable({ nestbox, qemu }) {
   const ms = (value) => `${value.toFixed(0)} ms`
-  process.stdout.write(`
-| ${GUEST}, ${MEMORY_MIB} MiB, ${nestbox.memoryMiB.toFixed(0)} MiB in use | Nestbox | QEMU TCG |
-|---|---|---|
+  return `| ${GUEST}, ${MEMORY_MIB} MiB, ${nestbox.memoryMiB.toFixed(0)} MiB in use | Nestbox | QEMU TCG |
+|---|---:|---:|
 | guest stands while a snapshot is taken | ${ms(nestbox.livePauseMs)} | ${ms(qemu.saveMs)} (savevm) |
 | snapshot written, guest busy meanwhile | ${ms(nestbox.liveMs)} | – |
 | suspended (state written, machine ended) | ${ms(nestbox.suspendMs)} | ${ms(qemu.saveMs)} |
@@ -220,5 +219,5 @@ export function printSnapshots({ nestbox, qemu }) {
 | of that, restoring | ${ms(nestbox.restoredMs)} | – |
 | new process to the shell's answer | ${ms(nestbox.answerMs)} | ${ms(qemu.answerMs)} |
 | size on disk | ${nestbox.fileMiB.toFixed(1)} MiB | ${qemu.fileMiB.toFixed(1)} MiB |
-`)
+`
 }

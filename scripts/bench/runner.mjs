@@ -1,0 +1,179 @@
+/** The whole run: repetitions, widths, peers in turn; what each gave goes into the results. */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { guestsDir } from '../setup/guests.mjs'
+import { root } from '../setup/run.mjs'
+import { ensureDebian } from './debian.mjs'
+import { BOOTS, PROGRAM_GUEST } from './options.mjs'
+import { canRun, titleOf } from './peers.mjs'
+import { PROGRAMS, PROGRAM_NAMES, buildProgramsInitramfs } from './programs.mjs'
+import { Results } from './results.mjs'
+import { Session, figuresOf, logInAndPowerOff } from './sessions.mjs'
+
+const APPEND = 'console=ttyS0 panic=-1'
+const DEBIAN_APPEND = 'console=ttyS0 panic=-1 root=/dev/vda rw'
+const DEBIAN_LOGIN = /debian login: /
+const logsDir = join(root, '.cache/bench/logs')
+
+const rowName = (name, width) => `${name}-${width}`
+const progress = (text) => process.stdout.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`)
+
+/** One run of the benchmark. */
+export class Runner {
+  results = new Results()
+
+  constructor(options) {
+    this.options = options
+    this.boots = Object.entries(BOOTS).filter(([guest, { width }]) => options.widths.includes(width) && options.rows.includes(`boot-${guest}`)).map(([guest]) => guest)
+    this.programs = PROGRAM_NAMES.filter((name) => options.rows.includes(name))
+    this.idle = options.rows.includes('idle')
+    this.debian = options.rows.includes('debian') && options.widths.includes(64)
+    this.#declare()
+  }
+
+  #peers(needs) {
+    return this.options.peers.filter((peer) => canRun(peer, needs))
+  }
+
+  #declare() {
+    for (const guest of this.boots) {
+      const { width, title } = BOOTS[guest]
+      for (const kind of ['cold', 'warm']) this.results.declare({ name: `boot-${guest}-${kind}`, title: `${title}, ${kind} boot`, kind: 'boot', width }, this.#peers({ width }))
+      if (this.idle) this.results.declare({ name: `idle-${guest}`, title: `${title}, shell`, kind: 'idle', width }, this.#peers({ width }))
+    }
+    for (const width of this.options.widths) {
+      for (const name of this.programs) this.results.declare({ name: rowName(name, width), title: PROGRAMS[name], kind: 'program', width }, this.#peers({ width }))
+    }
+    if (!this.debian) return
+    const peers = this.#peers({ width: 64, disk: true })
+    for (const kind of ['cold', 'warm']) this.results.declare({ name: `debian-${kind}`, title: `Debian 12, systemd, to login, ${kind}`, kind: 'boot', width: 64 }, peers)
+    if (this.idle) this.results.declare({ name: 'idle-debian', title: 'Debian 12, systemd, at login', kind: 'idle', width: 64 }, peers)
+  }
+
+  /** Runs everything. */
+  async run() {
+    for (let round = 0; round < this.options.repeat; round++) {
+      for (const guest of this.boots) await this.#inTurn(round, { width: BOOTS[guest].width }, (peer, where) => this.#bootTwice(peer, guest, where))
+      for (const width of this.options.widths) {
+        if (this.programs.length > 0) await this.#inTurn(round, { width }, (peer, where) => this.#runPrograms(peer, width, where))
+      }
+      if (this.debian) await this.#debianRound(round)
+    }
+    return { rows: this.results.rows(), remarks: this.results.remarks }
+  }
+
+  /** Every peer once, each first in its turn, with a state folder of its own. */
+  async #inTurn(round, needs, act) {
+    const peers = this.#peers(needs)
+    for (let i = 0; i < peers.length; i++) {
+      const peer = peers[(i + round) % peers.length]
+      const stateDir = mkdtempSync(join(tmpdir(), 'nestbox-bench-'))
+      try {
+        await act(peer, { stateDir, round })
+      } finally {
+        rmSync(stateDir, { recursive: true, force: true })
+      }
+    }
+  }
+
+  #session(peer, name, { stateDir, round }, guest) {
+    return new Session(peer, { append: APPEND, ...guest, stateDir }, join(logsDir, `${name}-${peer}-${round}.log`))
+  }
+
+  async #bootTwice(peer, guest, where) {
+    const files = { kernel: join(guestsDir, guest, 'vmlinuz'), initrd: join(guestsDir, guest, 'initrd.gz'), width: BOOTS[guest].width }
+    const boot = async (session) => {
+      const seconds = await session.boot()
+      await session.prompt()
+      return seconds
+    }
+    for (const kind of ['cold', 'warm']) await this.#measureBoot(peer, `boot-${guest}`, kind, () => this.#session(peer, `boot-${guest}-${kind}`, where, files), boot)
+  }
+
+  /** A boot, and after a cold one the idle row. @param boot waits for the guest and gives the seconds */
+  async #measureBoot(peer, group, kind, open, boot, shutdown) {
+    const name = `${group}-${kind}`
+    if (this.results.hasFailed(name, peer)) return
+    const session = open()
+    const idleName = group.startsWith('boot-') ? group.replace('boot-', 'idle-') : `idle-${group}`
+    let idle
+    try {
+      const seconds = await boot(session)
+      if (this.idle && kind === 'cold') idle = await session.idle()
+      const figures = figuresOf(await session.end(shutdown))
+      this.results.add(name, peer, seconds, { detail: figures })
+      progress(`${titleOf(peer)}: ${name} ${seconds.toFixed(2)} s`)
+      if (idle) this.results.add(idleName, peer, idle.cpuShare, { detail: { residentBytes: idle.residentBytes, guestBytes: figures?.guestBytes ?? idle.guestBytes } })
+    } catch (error) {
+      await this.#lost(session, peer, [name], error.message)
+      if (this.idle && kind === 'cold') this.results.fail(idleName, peer, error.message)
+    }
+  }
+
+  async #lost(session, peer, names, message) {
+    await session.close()
+    for (const name of names) this.results.fail(name, peer, message)
+    progress(`${titleOf(peer)}: ${names.join(', ')} FAILED (${session.logPath}): ${message.slice(0, 300)}`)
+  }
+
+  /** The programs in one guest; after one that did not end, the rest in a new guest. */
+  async #runPrograms(peer, width, where) {
+    const guest = PROGRAM_GUEST[width]
+    const files = { width, kernel: join(guestsDir, guest, 'vmlinuz'), initrd: buildProgramsInitramfs(width, join(guestsDir, guest, 'initrd.gz')) }
+    let left = this.programs.filter((name) => !this.results.hasFailed(rowName(name, width), peer))
+    for (let start = 0; left.length > 0; start++) {
+      const session = this.#session(peer, `programs-${width}-${start}`, where, files)
+      try {
+        await session.boot()
+        await session.prompt()
+      } catch (error) {
+        return this.#lost(session, peer, left.map((name) => rowName(name, width)), error.message)
+      }
+      const failed = await session.programs(left, this.options.limit, (name, seconds, result) => this.#record(peer, rowName(name, width), seconds, result))
+      if (!failed) return this.#finishPrograms(session, peer)
+      await this.#lost(session, peer, [rowName(failed.name, width)], failed.message)
+      left = left.slice(left.indexOf(failed.name) + 1)
+    }
+  }
+
+  #record(peer, name, seconds, result) {
+    if (result.startsWith('failed')) this.results.fail(name, peer, result)
+    else this.results.add(name, peer, seconds, { result })
+    progress(`${titleOf(peer)}: ${name} ${seconds.toFixed(2)} s, ${result}`)
+  }
+
+  async #finishPrograms(session, peer) {
+    const remarks = await session.remarks().catch((error) => [error.message])
+    for (const remark of remarks) this.results.remark(`${titleOf(peer)}: ${remark}`)
+    await session.end()
+  }
+
+  async #debianRound(round) {
+    const cloud = join(guestsDir, 'amd64-cloud')
+    let debian
+    try {
+      debian = ensureDebian(join(cloud, 'initrd.gz'))
+    } catch (error) {
+      for (const peer of this.#peers({ width: 64, disk: true })) {
+        for (const name of ['debian-cold', 'debian-warm', ...(this.idle ? ['idle-debian'] : [])]) this.results.fail(name, peer, error.message)
+      }
+      return progress(`no Debian image: ${error.message}`)
+    }
+    await this.#inTurn(round, { width: 64, disk: true }, (peer, where) => this.#debianTwice(peer, where, { debian, kernel: join(cloud, 'vmlinuz') }))
+  }
+
+  async #debianTwice(peer, where, { debian, kernel }) {
+    const disk = join(where.stateDir, 'disk.img')
+    const open = (kind) => () => {
+      // Each start has the disk as it was built.
+      execFileSync('cp', ['--sparse=always', '--reflink=auto', debian.image, disk])
+      return this.#session(peer, `debian-${kind}`, where, { width: 64, kernel, initrd: debian.initrd, append: DEBIAN_APPEND, disk })
+    }
+    const boot = (session) => session.boot(DEBIAN_LOGIN)
+    for (const kind of ['cold', 'warm']) await this.#measureBoot(peer, 'debian', kind, open(kind), boot, logInAndPowerOff)
+    const { status } = spawnSync('e2fsck', ['-fn', disk], { stdio: 'ignore' })
+    if (status !== 0 && !this.results.hasFailed('debian-warm', peer)) this.results.remark(`${titleOf(peer)}: e2fsck finds errors on Debian's disk after its shutdown`)
+  }
+}
