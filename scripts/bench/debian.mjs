@@ -58,7 +58,7 @@ function buildImage(dir) {
     const tree = join(work, 'tree')
     bootstrap(tree, join(dir, 'debootstrap.log'))
     configure(tree)
-    run('mke2fs', ['-q', '-t', 'ext4', '-L', 'root', '-d', tree, `${image}.new`, SIZE])
+    run('mke2fs', ['-q', '-t', 'ext4', '-L', 'root', '-d', tree, `${image}.new`, SIZE], { stdio: ['ignore', 'ignore', 'inherit'] })
     renameSync(`${image}.new`, image)
     return image
   } finally {

@@ -36,12 +36,16 @@ export function appendToInitramfs(initrd, files, target) {
 export function buildProgramsInitramfs(width, initrd) {
   const hash = createHash('sha256')
   for (const file of ['work.c', 'run.sh']) hash.update(readFileSync(join(source, file)))
-  const dir = join(root, '.cache/bench', `programs-${width}-${hash.update(readFileSync(initrd)).digest('hex').slice(0, 16)}`)
+  const dir = join(root, '.cache/bench', `programs-${width}`)
+  const stamp = join(dir, `from-${hash.update(readFileSync(initrd)).digest('hex').slice(0, 16)}`)
   const target = join(dir, 'initrd.gz')
-  if (existsSync(target)) return target
+  if (existsSync(stamp)) return target
   say(`compiling the guest programs for ${width} bits`)
+  rmSync(dir, { recursive: true, force: true })
   mkdirSync(dir, { recursive: true })
   const work = join(dir, 'work')
   run('gcc', [`-m${width}`, '-O2', '-static', '-Wall', '-Wextra', '-Werror', '-o', work, join(source, 'work.c')])
-  return appendToInitramfs(initrd, { 'bench/work': work, 'bench/run': join(source, 'run.sh') }, target)
+  appendToInitramfs(initrd, { 'bench/work': work, 'bench/run': join(source, 'run.sh') }, target)
+  writeFileSync(stamp, '')
+  return target
 }

@@ -98,17 +98,27 @@ export class Runner {
     if (this.results.hasFailed(name, peer)) return
     const session = open()
     const idleName = group.startsWith('boot-') ? group.replace('boot-', 'idle-') : `idle-${group}`
-    let idle
     try {
       const seconds = await boot(session)
-      if (this.idle && kind === 'cold') idle = await session.idle()
-      const figures = figuresOf(await session.end(shutdown))
-      this.results.add(name, peer, seconds, { detail: figures })
       progress(`${titleOf(peer)}: ${name} ${seconds.toFixed(2)} s`)
+      const idle = this.idle && kind === 'cold' ? await session.idle() : undefined
+      const figures = await this.#end(session, peer, name, shutdown)
+      this.results.add(name, peer, seconds, { detail: figures })
       if (idle) this.results.add(idleName, peer, idle.cpuShare, { detail: { residentBytes: idle.residentBytes, guestBytes: figures?.guestBytes ?? idle.guestBytes } })
     } catch (error) {
       await this.#lost(session, peer, [name], error.message)
       if (this.idle && kind === 'cold') this.results.fail(idleName, peer, error.message)
+    }
+  }
+
+  /** Switches the guest off. One that does not obey is worth a remark; its times stand. */
+  async #end(session, peer, name, shutdown) {
+    try {
+      return figuresOf(await session.end(shutdown))
+    } catch (error) {
+      await session.close()
+      this.results.remark(`${titleOf(peer)}: ${name} did not switch off (${session.logPath}): ${error.message.slice(0, 200)}`)
+      return undefined
     }
   }
 

@@ -92,7 +92,7 @@ async function powerOff(session) {
 export async function logInAndPowerOff({ console }) {
   console.type('root\n')
   await console.wait(PROMPT, LOGIN_LIMIT_S)
-  console.type('systemctl --failed --no-legend --plain; poweroff\n')
+  console.type('systemctl --no-pager --failed --no-legend --plain; poweroff\n')
   await console.wait(/reboot: Power down/, LOGIN_LIMIT_S)
 }
 
