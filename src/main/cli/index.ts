@@ -22,6 +22,7 @@ function addRunCommand(program: Command): void {
     .option('--cpu-profile <name>', 'CPU model', 'nestbox64')
     .option('--tier <0|1|2>', 'highest tier of the CPU engine', '2')
     .option('--no-reboot', 'stop where the guest resets the machine')
+    .option('--no-translation-cache', 'neither use translated code of earlier runs nor keep any')
     .option('--stats <file>', 'write figures as JSON when the machine stops')
     .option('--verbose', 'log what devices have to say')
     .option('--json', 'errors as JSON')

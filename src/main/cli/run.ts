@@ -9,6 +9,8 @@ import type { CharBackend, Logger } from '../vmm/ports'
 import { MachineLoop } from '../vm-host/loop'
 import { readPrebuilt } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
+import { WarmStart } from '../vm-host/warm-start'
+import { defaultHome, translationsFolder } from '../services/manager'
 import { ExitCode } from './exit-codes'
 
 export interface RunOptions {
@@ -21,6 +23,7 @@ export interface RunOptions {
   readonly tier: string
   readonly reboot: boolean
   readonly stats?: string
+  readonly translationCache: boolean
   readonly verbose?: boolean
 }
 
@@ -137,14 +140,18 @@ export async function runMachine(options: RunOptions): Promise<number> {
   })
   try {
     const interpreter = readPrebuilt(join(__dirname, '..', 'main'), __filename)
+    const log = new StderrLogger(options.verbose ?? false)
+    const folder = options.translationCache && config.maxTier > 0 ? translationsFolder(defaultHome()) : undefined
+    const guest = { kernel: config.kernel.image, cpuProfile: config.cpuProfile }
+    const warmStart = WarmStart.open(folder, __filename, guest, (text) => log.log('warn', 'run', text))
     const machine = createMachine(config, {
-      ...(interpreter ? { interpreter } : {}),
-      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log: new StderrLogger(options.verbose ?? false),
-      serial: line, console: silent,
+      ...(interpreter ? { interpreter } : {}), ...warmStart?.load(),
+      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log, serial: line, console: silent,
     })
     loop = new MachineLoop(machine)
     const reason = await loop.run()
     await machine.drain()
+    if (reason.kind !== 'error') warmStart?.save(machine)
     report(reason, machine)
     if (options.stats) await writeFile(options.stats, `${JSON.stringify({ stop: reason, ...machine.figures() }, null, 2)}\n`)
     return quit ? ExitCode.QUIT : exitCodeOf(reason)

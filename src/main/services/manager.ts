@@ -49,6 +49,9 @@ export interface ManagerOptions {
   readonly vmHostEntry: string
 }
 
+/** Translated code that all machines of the user share. */
+export const translationsFolder = (home: string): string => join(home, 'cache', 'translations')
+
 /** `NESTBOX_HOME`, else `~/Nestbox`. */
 export function defaultHome(env: NodeJS.ProcessEnv = process.env): string {
   return env.NESTBOX_HOME ? resolve(env.NESTBOX_HOME) : join(homedir(), 'Nestbox')
@@ -93,7 +96,7 @@ class LocalManager implements Manager {
     const logDir = (id: string): string => logFolder(library.get(id)?.dir ?? join(options.home, 'trash', id))
     const consoles = new ConsoleHub(logDir, (id, reason) => console.error(`nestbox: the console log of ${id} cannot be written: ${reason}`))
     this.runtime = new MachineRuntime({
-      entry: options.vmHostEntry, consoles,
+      entry: options.vmHostEntry, consoles, translationsDir: translationsFolder(options.home),
       savedState: (id) => {
         const dir = library.get(id)?.dir
         return dir === undefined ? undefined : new SavedState(dir)

@@ -11,6 +11,7 @@ import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostStop, t
 import { readPrebuilt } from './prebuilt'
 import { BackgroundLoad, openSavedState, saveMachine, setAside, USED_SUFFIX } from './saved-state'
 import type { StateFile } from './state-file/reader'
+import { WarmStart } from './warm-start'
 
 async function readFileFor(what: string, path: string): Promise<Uint8Array> {
   return readFile(path).catch((cause: unknown) => {
@@ -36,6 +37,7 @@ export class VmHost {
   private loop: MachineLoop | undefined
   private disks: RawDisk[] = []
   private config: LaunchConfig | undefined
+  private warmStart: WarmStart | undefined
   private holds = 0
   private savedState: StateFile | undefined
   private loading: BackgroundLoad | undefined
@@ -105,6 +107,7 @@ export class VmHost {
     await this.loading?.stop()
     clearInterval(timer)
     await this.machine.drain()
+    if (reason.kind !== 'error') this.warmStart?.save(this.machine)
     this.beat()
     this.send({ type: 'stopped', reason, ...(await this.report(reason)) })
     return this.finish(0)
@@ -123,8 +126,10 @@ export class VmHost {
       disks: this.disks.map((backend, i) => ({ id: `disk${i}`, backend })),
       maxTier: config.maxTier, onReset: config.onReset,
     }
+    const warn = (text: string): void => this.send({ type: 'log', level: 'warn', text })
+    this.warmStart = WarmStart.open(config.translationsDir, __filename, { kernel: image, cpuProfile: config.cpuProfile }, warn)
     return this.create(machineConfig, config, {
-      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), ...prebuilt(),
+      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), ...prebuilt(), ...this.warmStart?.load(),
       log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },
       serial: this.ports.ttyS0, console: this.ports.hvc0,
     })

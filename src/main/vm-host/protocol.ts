@@ -20,6 +20,8 @@ export const launchConfig = z.object({
   maxTier: z.union([z.literal(0), z.literal(1), z.literal(2)]),
   /** Folder for crash reports. */
   logDir: z.string(),
+  /** Folder of translations that the user's machines share; none are kept without it. */
+  translationsDir: z.string().optional(),
   /**
    * A state the machine was saved in. `resume`: continue from it, it is used up; `restore`: continue from it, it stays;
    * `discard`: boot afresh, it is gone once the guest runs.

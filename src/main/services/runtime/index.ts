@@ -37,6 +37,8 @@ export interface RuntimeOptions {
   /** Bundled entry of the machine process. */
   readonly entry: string
   readonly consoles: ConsoleHub
+  /** Folder of translated code that the machines share. */
+  readonly translationsDir: string
   /** Of a machine of the library; undefined where there is none. */
   readonly savedState: (id: string) => SavedState | undefined
   readonly onStateChanged: (id: string) => void
@@ -106,7 +108,7 @@ export class MachineRuntime {
       config: {
         name: settings.name, uuid: id, memoryMiB: settings.memoryMiB, cpuProfile: settings.cpuProfile, kernel: settings.kernel,
         initrd: settings.initrd, commandLine: settings.commandLine, disks: settings.disks.map((d) => ({ ...d })),
-        onReset: settings.onReset, maxTier: settings.maxTier, logDir,
+        onReset: settings.onReset, maxTier: settings.maxTier, logDir, translationsDir: this.options.translationsDir,
         ...(saved?.exists ? { savedState: { path: saved.path, use: fresh ? 'discard' as const : 'resume' as const } } : {}),
       },
       events: {

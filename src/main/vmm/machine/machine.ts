@@ -75,9 +75,20 @@ export class EmbeddedMachine implements Machine {
     })
     this.kvmClock = new KvmClock(this.ram, this.clock, this.board.tsc)
     this.cpu = this.createCpu(memory)
+    this.loadTranslations(ports.translations)
     this.ram.setCodeWriteListener((page, offset, length) => this.cpu.codeWritten(page, offset, length))
     if (saved) this.lazyRam = this.restore(saved)
     else this.powerOn()
+  }
+
+  /** A pack that cannot be used costs speed only. */
+  private loadTranslations(pack: Uint8Array | undefined): void {
+    if (!pack) return
+    try {
+      this.cpu.translations?.loadPack(pack)
+    } catch (error) {
+      this.ports.log.log('warn', 'translator', `translations of an earlier run are not used: ${error instanceof Error ? error.message : String(error)}`)
+    }
   }
 
   private restore({ state, memory }: SavedMachine): LazyRam {
@@ -271,6 +282,10 @@ export class EmbeddedMachine implements Machine {
       disk, serialBytes: this.board.uart.bytesOut, residentGuestBytes: this.ram.frames.touchedBytes(),
       unimplemented: Object.fromEntries(counters.unimplemented),
     }
+  }
+
+  translations(): Uint8Array | undefined {
+    return this.cpu.translations?.pack()
   }
 
   describe(): string {

@@ -44,6 +44,8 @@ export interface MachinePorts {
   readonly wasm: WasmEngine
   /** Tier 0 as it was built with the program; built anew where it is missing or of another table. */
   readonly interpreter?: PrebuiltInterpreter
+  /** What `Machine.translations` gave in an earlier run, by the same version of the translator. */
+  readonly translations?: Uint8Array
   readonly log: Logger
   /** COM1, the guest's ttyS0. */
   readonly serial: CharBackend
@@ -113,6 +115,8 @@ export interface Machine {
   /** Of a restored machine: memory that is on disk still. */
   readonly lazyRam: LazyRam | undefined
   figures(): MachineFigures
+  /** Translated code worth keeping for the next machine with this guest; undefined where there is nothing new. */
+  translations(): Uint8Array | undefined
   /** Readable one-page state for crash reports: registers, mode, last exits. */
   describe(): string
 }

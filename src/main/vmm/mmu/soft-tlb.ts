@@ -6,6 +6,7 @@ import type { CpuState } from '../cpu/state/access'
 import { Frame, PAGE_SIZE, WRITE_SLOW_MASK } from '../memory/frame-table'
 import type { PhysicalRam } from '../memory/guest-memory'
 import { TLB_BYTES, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_VIEWS, TlbEntry, TlbView } from './tlb-layout'
+import { LargePages } from './large-pages'
 import { Access, type PageWalker } from './walk'
 
 /** Negative results of `translate`. */
@@ -27,9 +28,8 @@ export class SoftTlb {
   /** Slots in use, per view. */
   private readonly used: Int32Array[] = []
   private readonly usedCount = new Int32Array(TLB_VIEWS)
-  /** Range of linear page numbers served by large pages: INVLPG inside it flushes everything. */
-  private largeFirst = Infinity
-  private largeLast = -1
+  /** INVLPG inside one of these empties everything. */
+  private readonly large = new LargePages()
   misses = 0
   /** Pages generated code must not reach without a slow path: linear address in halves, view. Undefined: there are none. */
   withhold: ((lo: number, hi: number, view: number) => boolean) | undefined
@@ -67,10 +67,7 @@ export class SoftTlb {
   /** Empties every view, or all but entries of global pages. */
   flush(keepGlobal: boolean): void {
     for (let view = 0; view < TLB_VIEWS; view++) this.flushView(view, keepGlobal)
-    if (!keepGlobal) {
-      this.largeFirst = Infinity
-      this.largeLast = -1
-    }
+    if (!keepGlobal) this.large.clear()
   }
 
   /** Empties one view, or all of it but entries of global pages. */
@@ -89,8 +86,7 @@ export class SoftTlb {
 
   /** Drops one linear page in every view. */
   invalidatePage(lo: number, hi: number): void {
-    const vpn = (hi >>> 0) * 2 ** 20 + (lo >>> 12)
-    if (vpn >= this.largeFirst && vpn <= this.largeLast) return this.flush(false)
+    if (this.large.covers(lo, hi)) return this.flush(false)
     for (let view = 0; view < TLB_VIEWS; view++) {
       const word = this.slotWord(view, lo)
       // The slot stays in the used list; an empty entry there is harmless.
@@ -184,14 +180,6 @@ export class SoftTlb {
     words[word + TlbEntry.writeTag / 4 + 1] = writable ? hi | 0 : 0
     words[word + TlbEntry.addend / 4] = (this.ram.frames.hostOffset(page) - pageLo) | 0
     words[word + FLAGS_AT / 4] = FLAG_USED | (walker.global ? FLAG_GLOBAL : 0)
-    if (walker.pageShift > 12) this.noteLarge(lo, hi, walker.pageShift)
-  }
-
-  private noteLarge(lo: number, hi: number, shift: number): void {
-    const vpn = (hi >>> 0) * 2 ** 20 + (lo >>> 12)
-    const pages = 2 ** (shift - 12)
-    const first = Math.floor(vpn / pages) * pages
-    this.largeFirst = Math.min(this.largeFirst, first)
-    this.largeLast = Math.max(this.largeLast, first + pages - 1)
+    if (walker.pageShift > 12) this.large.note(lo, hi, walker.pageShift)
   }
 }

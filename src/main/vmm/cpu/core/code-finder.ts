@@ -48,7 +48,7 @@ export class CodeFinder {
   constructor(private readonly o: CodeFinderOptions) {
     this.bytes = new Uint8Array(o.buffer)
     this.view = o.state.view
-    this.lookup = new CodeLookup(o.buffer, o.codeTlb)
+    this.lookup = new CodeLookup(o.buffer, o.codeTlb, o.state)
   }
 
   /** Address of the lookup table of the running mode. */

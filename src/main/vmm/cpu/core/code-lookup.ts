@@ -3,11 +3,17 @@
  * few mode keys at a time. They are to code what the software TLB is to data, and flushed with it.
  */
 import { CODE_TLB_BYTES, CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_SETS, CODE_TLB_HASH_SHIFT, CodeTlbEntry } from '../../mmu/tlb-layout'
+import { LargePages } from '../../mmu/large-pages'
 import type { CodePage } from '../interp/decode-cache'
+import { EPOCH_STEP } from '../interp/jump-cache'
+import type { CpuState } from '../state/access'
+import { FIELDS, offsetOf } from '../state/layout'
+import { Mode } from '../state/mode'
 
 const EMPTY_LO = 1
 const TAG_WORD = CodeTlbEntry.tag / 4
 const MAP_WORD = CodeTlbEntry.map / 4
+const KEPT_WORD = CodeTlbEntry.kept / 4
 const ENTRY_WORDS = CODE_TLB_ENTRY_SIZE / 4
 
 /** What the tables need of a finished page walk. */
@@ -74,14 +80,14 @@ export class CodeLookup {
   private readonly sets: readonly LookupSet[]
   private current: LookupSet
   private next = 0
-  /** Range of linear page numbers served by large pages: INVLPG inside it empties everything. */
-  private largeFirst = Infinity
-  private largeLast = -1
+  /** INVLPG inside one of these empties everything. */
+  private readonly large = new LargePages()
 
   /** @param base byte offset of the tables in linear memory: CODE_TLB_SETS × CODE_TLB_BYTES */
-  constructor(buffer: ArrayBufferLike, base: number) {
+  constructor(buffer: ArrayBufferLike, base: number, private readonly state: CpuState) {
     const words = new Int32Array(buffer)
     this.words = words
+    this.newEpoch(false)
     this.sets = Array.from({ length: CODE_TLB_SETS }, (_, i) => new LookupSet(words, base + i * CODE_TLB_BYTES))
     this.current = this.sets[0]
   }
@@ -125,17 +131,31 @@ export class CodeLookup {
     this.words[word + TAG_WORD] = lo & ~0xfff
     this.words[word + TAG_WORD + 1] = hi | 0
     this.words[word + MAP_WORD] = code.map
+    this.words[word + KEPT_WORD] = walked.global || (set.modeKey & Mode.USER) !== 0 ? 1 : 0
     set.pages[slot] = code
     set.global[slot] = walked.global ? 1 : 0
-    if (walked.pageShift > 12) this.noteLarge(lo, hi, walked.pageShift)
+    if (walked.pageShift > 12) this.large.note(lo, hi, walked.pageShift)
+  }
+
+  /** Code or its mapping may have changed: what the jump cache knows is not good any more. */
+  newEpoch(keepGlobal: boolean): void {
+    const { state } = this
+    if (!keepGlobal) state.set('codeEpoch', state.get('codeEpoch', 0) + EPOCH_STEP, 0)
+    state.set('codeEpoch', state.get('codeEpoch', 1) + EPOCH_STEP, 1)
+    // After a wrap an old entry could look fresh.
+    if (state.get('codeEpoch', 0) < EPOCH_STEP || state.get('codeEpoch', 1) < EPOCH_STEP) this.forgetJumps()
+  }
+
+  private forgetJumps(): void {
+    this.state.bytes.fill(0, offsetOf('jumps'), offsetOf('jumps') + FIELDS.jumps.count * 16)
+    for (const i of [0, 1]) this.state.set('codeEpoch', EPOCH_STEP, i)
   }
 
   /** Empties every table, or all but entries of global pages. */
   flush(keepGlobal: boolean): void {
+    this.newEpoch(keepGlobal)
     for (const set of this.sets) if (set.count > 0) set.clear(keepGlobal)
-    if (keepGlobal) return
-    this.largeFirst = Infinity
-    this.largeLast = -1
+    if (!keepGlobal) this.large.clear()
   }
 
   /** Empties every table and forgets which modes they are for. */
@@ -146,17 +166,14 @@ export class CodeLookup {
 
   /** Drops one linear page in every mode. */
   invalidatePage(lo: number, hi: number): void {
-    const page = (hi >>> 0) * 2 ** 20 + (lo >>> 12)
-    if (page >= this.largeFirst && page <= this.largeLast) return this.flush(false)
+    if (this.large.covers(lo, hi)) return this.flush(false)
     const slot = slotOf(lo, hi)
-    for (const set of this.sets) if (set.holds(slot, lo, hi)) set.drop(slot)
-  }
-
-  private noteLarge(lo: number, hi: number, shift: number): void {
-    const page = (hi >>> 0) * 2 ** 20 + (lo >>> 12)
-    const pages = 2 ** (shift - 12)
-    const first = Math.floor(page / pages) * pages
-    this.largeFirst = Math.min(this.largeFirst, first)
-    this.largeLast = Math.max(this.largeLast, first + pages - 1)
+    let keepGlobal = true
+    for (const set of this.sets) {
+      if (!set.holds(slot, lo, hi)) continue
+      if (set.global[slot] !== 0) keepGlobal = false
+      set.drop(slot)
+    }
+    this.newEpoch(keepGlobal)
   }
 }

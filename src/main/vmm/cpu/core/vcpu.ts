@@ -143,6 +143,7 @@ export class Vcpu implements CpuContext {
     this.cache = new DecodeCache({
       buffer, base: options.layout.decodeCache, bytes: options.layout.decodeCacheBytes, decode: options.decode,
       slots: options.slots, hotAfter: options.tiers && options.tiers.max > 0 ? options.tiers.hotAfter : 0,
+      onDecoded: (head, code, offset) => this.translations?.adopt(head, code.modeKey, code.page, offset),
       onDropped: (tableSlots) => this.translations?.drop(tableSlots),
     })
     this.code = new CodeFinder({
@@ -183,7 +184,10 @@ export class Vcpu implements CpuContext {
       blockAt: (code, offset) => this.cache.blockAt(this.cache.recordAt(code, offset)),
       onTranslated: ({ code }, first, last) => this.cache.noteTranslated(code, first, last),
     })
-    return new CodeCache({ wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, now: tiers.now })
+    return new CodeCache({
+      wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, now: tiers.now,
+      hostOfPage: (page) => ram.frames.hostOffset(page), regions: tiers.max > 1,
+    })
   }
 
   /** The block at RIP, decoded; undefined where it cannot be translated. For tests and comparisons of tiers. Throws CpuFault. */
@@ -309,7 +313,9 @@ export class Vcpu implements CpuContext {
 
   /** Code of the running machine changed: called for every write into a frame that holds decoded code. */
   codeWritten(page: number, offset: number, length: number): void {
-    if (this.cache.invalidate(page, offset, length) && !this.cache.hasCode(page)) this.options.ram.frames.clearFlags(page, Frame.CODE)
+    if (!this.cache.invalidate(page, offset, length)) return
+    this.code.lookup.newEpoch(false)
+    if (!this.cache.hasCode(page)) this.options.ram.frames.clearFlags(page, Frame.CODE)
   }
 
   /** Record for the current RIP, decoding if needed. `single`: a block of one instruction. Throws CpuFault. */

@@ -8,6 +8,7 @@
 import { Exit } from '../core/exits'
 import type { Helper, Val } from '../emit/emitter'
 import type { FunctionBuilder, Node } from '../emit/wasm/function'
+import { probeJump } from '../interp/jump-cache'
 import { PSEUDO_SLOTS, Rec } from '../interp/record'
 import { offsetOf } from '../state/layout'
 import { OperandEmitter, type BlockInsn, type BlockLinks, type BlockPlace } from './operand-emitter'
@@ -32,7 +33,7 @@ export class BlockEmitter extends OperandEmitter {
     if (this.terminated) return false
     const { ends } = at.insn.row
     if (ends === 'after' || ends === 'leave') {
-      this.leaveTo(this.raw(this.nextRip()))
+      this.leaveMode(this.raw(this.nextRip()))
       return false
     }
     if (this.helperCalled) this.leaveIfStale()
@@ -80,6 +81,13 @@ export class BlockEmitter extends OperandEmitter {
 
   protected leaveTo(target: Node): void {
     this.spillFlags()
+    // The cache goes by RIP: code segments must begin at 0.
+    if (this.flat) probeJump(this.f, this.cpu, target, this.place.modeKey, (record) => this.chainTo(target, record))
+    this.f.tailCall(this.links.goto, [this.cpu, target, this.rec])
+  }
+
+  protected leaveMode(target: Node): void {
+    this.spillFlags()
     this.f.tailCall(this.links.goto, [this.cpu, target, this.rec])
   }
 
@@ -92,16 +100,22 @@ export class BlockEmitter extends OperandEmitter {
     const link = f.load('i32.load', 'i32', f.param(1), this.current.record + Rec.link)
     f.if(link, () => {
       if (this.links.hotLoopAfter > 0 && delta <= this.current.delta) this.countLoop(link)
-      f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
-      const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.i32(this.current.count)])
-      f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
-      f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
-        f.store('i64.store', this.cpu, target, offsetOf('rip'))
-        f.return(f.i32(Exit.SLICE))
-      })
-      this.enterRecord(link)
+      this.chainTo(target, link)
     })
     f.tailCall(this.links.link, [this.cpu, target, this.rec])
+  }
+
+  /** Charges the slice for the block so far and goes on at a known record. */
+  private chainTo(target: Node, record: Node): void {
+    const { f } = this
+    f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
+    const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.i32(this.current.count)])
+    f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
+    f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
+      f.store('i64.store', this.cpu, target, offsetOf('rip'))
+      f.return(f.i32(Exit.SLICE))
+    })
+    this.enterRecord(record)
   }
 
   /** Counts a jump back in the record of the branch, and reports the loop's head once. */

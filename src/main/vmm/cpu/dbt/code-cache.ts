@@ -5,12 +5,17 @@
  */
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import type { BlockSource, DecodeCache } from '../interp/decode-cache'
-import type { Translator } from './translator'
+import { decodePack, encodePack, TranslationIndex } from './translation-pack'
+import { shapeOf, type ModuleDraft, type TranslatedFunction, type Translator } from './translator'
 
 /** Host time that a smaller batch waits for company, in nanoseconds. */
 const PATIENCE_NS = 30e6
 /** Hot loops gain so much that few are waited for. */
 const LOOP_BATCH = 8
+/** Bytes of translations kept for the next run: what this run used goes before what only earlier ones did. */
+const MAX_PACK_BYTES = 10e6
+/** New translations that are worth writing a pack anew, as a share of it. */
+const WORTH_KEEPING = 0.03
 /** More functions than this are not kept: everything is dropped and begins anew. */
 const MAX_FUNCTIONS = 40_000
 
@@ -24,6 +29,10 @@ export interface CodeCacheOptions {
   readonly batch: number
   /** For measuring: nanoseconds, monotonic. */
   readonly now: () => number
+  /** Where a guest page's bytes stand in linear memory. */
+  readonly hostOfPage: (page: number) => number
+  /** Regions are used too. */
+  readonly regions: boolean
 }
 
 /** A run of slots. `capacity` may be more than the batch in it needs. */
@@ -37,9 +46,20 @@ export class CodeCache {
   private free: Batch[] = []
   private top: number
   private functions = 0
+  /** What earlier runs translated, with its table slots. */
+  private readonly earlier = new TranslationIndex()
+  /** What this run used or made, for the next one. */
+  private readonly used = new Set<TranslatedFunction>()
+  private readonly made = new TranslationIndex()
+  private madeBytes = 0
+  private readonly inherited: TranslatedFunction[] = []
+  /** Table slots of regions. */
+  private readonly regionSlots = new Set<number>()
   /** Figures for the inspector. */
   blocks = 0
   regions = 0
+  /** Heads that began with a translation of an earlier run. */
+  adopted = 0
   modules = 0
   bytes = 0
   translateNs = 0
@@ -95,6 +115,7 @@ export class CodeCache {
       if (!batch) continue
       this.batches.delete(slot)
       this.functions--
+      this.regionSlots.delete(slot)
       if (--batch.live === 0) this.free.push(batch)
     }
   }
@@ -105,25 +126,86 @@ export class CodeCache {
     const start = now()
     const draft = translator.begin()
     const made: BlockSource[] = []
-    const regions = new Set<number>()
-    for (const block of this.sources(this.hotLoops)) {
-      const source = regions.has(block.head) ? undefined : draft.addRegion(block)
-      if (!source) continue
-      made.push(source)
-      regions.add(source.head)
-    }
-    this.regions += made.length
+    this.draftRegions(draft, made)
+    const regions = made.length
+    const heads = new Set(made.map(({ head }) => head))
     for (const block of this.sources(this.hot)) {
-      if (regions.has(block.head) || !cache.isUntranslated(block)) continue
+      if (heads.has(block.head) || !cache.isUntranslated(block)) continue
       draft.add(block)
       made.push(block)
     }
     this.forgetHot()
     if (made.length === 0) return
     const bytes = draft.finish()
+    draft.functions.forEach((fn) => this.keep(fn))
     this.translateNs += now() - start
     const first = this.load(bytes, made.length)
+    this.regions += regions
+    for (let i = 0; i < regions; i++) this.regionSlots.add(first + i)
     made.forEach((block, i) => cache.install(block, first + i))
+  }
+
+  /** Many branches lead back to one head: the region it has already is enough. */
+  private draftRegions(draft: ModuleDraft, made: BlockSource[]): void {
+    const { cache } = this.options
+    for (const block of this.sources(this.hotLoops)) {
+      if (this.regionSlots.has(cache.slotAt(block)) || made.some(({ head }) => head === block.head)) continue
+      const source = draft.addRegion(block)
+      if (source) made.push(source)
+    }
+  }
+
+  // ── translations of earlier runs ──────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Puts what `pack` of an earlier machine gave at this one's disposal. Only before the machine runs.
+   * @throws VmmError `bad-state` where it is no pack
+   */
+  loadPack(pack: Uint8Array): void {
+    const functions = decodePack(pack).filter(({ kind }) => kind === 'block' || this.options.regions)
+    if (functions.length === 0) return
+    const draft = this.options.translator.begin()
+    for (const fn of functions) draft.addTranslated(fn)
+    const { first } = this.takeRun(functions.length)
+    this.instantiate(draft.finish(), first)
+    functions.forEach((fn, i) => {
+      this.earlier.add(fn, first + i)
+      this.inherited.push(fn)
+      if (fn.kind === 'region') this.regionSlots.add(first + i)
+    })
+  }
+
+  /** What is worth keeping for the next machine with the same guest; undefined where that is what there is already. */
+  pack(): Uint8Array | undefined {
+    const inheritedBytes = this.inherited.reduce((sum, { body }) => sum + body.length, 0)
+    if (this.madeBytes <= inheritedBytes * WORTH_KEEPING) return undefined
+    let room = MAX_PACK_BYTES
+    const unused = this.inherited.filter((fn) => !this.used.has(fn))
+    return encodePack([...this.used, ...unused].filter(({ body }) => (room -= body.length) >= 0))
+  }
+
+  private keep(fn: TranslatedFunction): void {
+    if (this.madeBytes > MAX_PACK_BYTES || this.made.has(fn) || this.earlier.has(fn)) return
+    this.made.add(fn, 0)
+    this.used.add(fn)
+    this.madeBytes += fn.body.length
+  }
+
+  /** A block was just decoded: a translation from an earlier run takes its place at once. */
+  adopt(head: number, modeKey: number, page: number, pageOffset: number): void {
+    const { cache, translator, hostOfPage } = this.options
+    let block: BlockSource | undefined
+    const found = this.earlier.find(modeKey, pageOffset, translator.memory, hostOfPage(page), () => {
+      block = cache.blockAt(head)
+      return block?.records[0].kind === 'insn' ? shapeOf(block) : '-'
+    })
+    if (!found) return
+    block ??= cache.blockAt(head)
+    if (!block) return
+    for (const { offset, bytes } of found.fn.ranges) cache.noteTranslated(block.code, offset, offset + bytes.length - 1)
+    cache.install(block, found.slot)
+    this.used.add(found.fn)
+    this.adopted++
   }
 
   private sources(heads: readonly number[]): BlockSource[] {
@@ -133,18 +215,22 @@ export class CodeCache {
 
   /** Compiles a module of `count` functions into the table. Returns the first slot. */
   load(bytes: Uint8Array, count: number): number {
-    const { wasm, memory, table, now } = this.options
-    const start = now()
     const { first, capacity } = this.takeRun(count)
-    wasm.instantiate(wasm.compile(bytes), { env: { memory, table, base: first } })
+    this.instantiate(bytes, first)
     const batch: Batch = { first, capacity, live: count }
     for (let i = 0; i < count; i++) this.batches.set(first + i, batch)
     this.functions += count
     this.blocks += count
+    return first
+  }
+
+  private instantiate(bytes: Uint8Array, base: number): void {
+    const { wasm, memory, table, now } = this.options
+    const start = now()
+    wasm.instantiate(wasm.compile(bytes), { env: { memory, table, base } })
     this.modules++
     this.bytes += bytes.length
     this.compileNs += now() - start
-    return first
   }
 
   private takeRun(count: number): { first: number; capacity: number } {

@@ -76,6 +76,8 @@ export abstract class OperandEmitter extends LazyFlagEmitter implements Emitter 
 
   /** Goes on at an address that is known only now; `target` i64. */
   protected abstract leaveTo(target: Node): void
+  /** As `leaveTo` where the mode may have changed too. */
+  protected abstract leaveMode(target: Node): void
   /** Goes on at a static target, `delta` bytes from the first instruction; NaN: the target may wrap. */
   protected abstract jumpStatic(target: Node, delta: number, kind: 'branch' | 'jump' | 'call'): void
   abstract checkpoint(): void
@@ -171,7 +173,7 @@ export abstract class OperandEmitter extends LazyFlagEmitter implements Emitter 
   }
 
   leave(): void {
-    this.leaveTo(this.stateLoad('i64.load', 'i64', 'rip'))
+    this.leaveMode(this.stateLoad('i64.load', 'i64', 'rip'))
     this.terminate()
   }
 

@@ -144,7 +144,7 @@ export class RegionEmitter extends OperandEmitter {
     if (this.terminated) return
     const { ends } = at.insn.row
     if (ends === 'after' || ends === 'leave') {
-      this.leaveTo(this.raw(this.nextRip()))
+      this.leaveMode(this.raw(this.nextRip()))
       this.terminated = true
     } else if (this.helperCalled) this.leaveIfStale()
   }
@@ -253,6 +253,11 @@ export class RegionEmitter extends OperandEmitter {
 
   protected leaveTo(target: Node): void {
     this.exit(Kind.GOTO, target, this.uncharged - 1)
+  }
+
+  /** The lookup a region ends with goes by the mode in force. */
+  protected leaveMode(target: Node): void {
+    this.leaveTo(target)
   }
 
   protected jumpStatic(target: Node, delta: number, kind: 'branch' | 'jump' | 'call'): void {

@@ -43,8 +43,26 @@ const SLOW: FuncType = { params: [I32, I32, I32, I32, I32], results: [I32] }
 /** Functions every module begins with, in this order. */
 const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4 } as const
 
+/** What a function was made from and needs: enough to use it in another machine that holds the same code. */
+export interface TranslatedFunction {
+  readonly kind: 'block' | 'region'
+  readonly modeKey: number
+  /** Byte offset of its head in the page. */
+  readonly pageOffset: number
+  /** The bytes of guest code, by offset in the page. */
+  readonly ranges: readonly { readonly offset: number; readonly bytes: Uint8Array }[]
+  /** The head's records as `shapeOf` tells them: a block addresses them by place. Empty for regions. */
+  readonly shape: string
+  /** Locals and code of the wasm function. */
+  readonly body: Uint8Array
+}
+
+/** Kind and place of each of a block's records. */
+export const shapeOf = ({ records }: BlockSource): string => records.map(({ kind, delta }) => `${kind[0]}${delta}`).join(' ')
+
 /** A module in the making: functions are added one by one, and stand in the table in that order. */
 export interface ModuleDraft {
+  readonly functions: readonly TranslatedFunction[]
   /** Translates a block now. Returns its place among the module's functions. */
   add(block: BlockSource): number
   /**
@@ -53,18 +71,40 @@ export interface ModuleDraft {
    * is no loop, and nothing was added
    */
   addRegion(block: BlockSource, straight?: boolean): BlockSource | undefined
+  /** A function translated before, by this version of the translator. */
+  addTranslated(made: TranslatedFunction): void
   /** Module bytes; the element segment puts function i at slot `env.base` + i. */
   finish(): Uint8Array
 }
 
+const missing = (h: Helper): never => { throw new BugError(`helper ${h.name} has no type`) }
+
 export class Translator {
   private readonly flagCarry = buildFlagCarry()
+  /** Types of the helpers, each once: bodies name types by number, so every module has the same ones in the same order. */
+  private readonly helperTypes: readonly FuncType[]
+  private readonly typeOfHelper = new Map<Helper, FuncType>()
 
-  constructor(private readonly options: TranslatorOptions) {}
+  constructor(private readonly options: TranslatorOptions) {
+    const known = new Map<string, FuncType>()
+    for (const h of options.calls.helper.keys()) {
+      const key = `${h.args.join()}:${h.returns ?? ''}`
+      const type = known.get(key) ?? { params: [I32, ...h.args], results: h.returns ? [h.returns] : [] }
+      known.set(key, type)
+      this.typeOfHelper.set(h, type)
+    }
+    this.helperTypes = [...known.values()]
+  }
+
+  /** The machine's linear memory. */
+  get memory(): Uint8Array {
+    return this.options.bytes
+  }
 
   begin(): ModuleDraft {
     const m = new ModuleBuilder()
-    const handlerType = m.typeIndex(HANDLER)
+    const [handlerType] = [HANDLER, MOVE, FLAG_CARRY, SLOW].map((type) => m.typeIndex(type))
+    const typeIndices = new Map<FuncType | undefined, number>(this.helperTypes.map((type) => [type, m.typeIndex(type)]))
     const define = (type: FuncType, body: Uint8Array): number => {
       const index = m.defineFunction(type)
       m.setBody(index, body)
@@ -77,24 +117,34 @@ export class Translator {
     define(FLAG_CARRY, this.flagCarry)
     const links: RegionLinks = {
       ...GLUE, calls: this.options.calls, hotLoopAfter: this.options.hotLoopAfter, handlerType, slowType: m.typeIndex(SLOW),
-      helperType: (h: Helper) => m.typeIndex({ params: [I32, ...h.args], results: h.returns ? [h.returns] : [] }),
+      helperType: (h: Helper) => typeIndices.get(this.typeOfHelper.get(h)) ?? missing(h),
     }
-    const functions: number[] = []
+    const indices: number[] = []
+    const functions: TranslatedFunction[] = []
+    const add = (made: TranslatedFunction): void => {
+      indices.push(define(HANDLER, made.body))
+      functions.push(made)
+    }
     return {
-      add: (block) => functions.push(define(HANDLER, this.block(block, links))) - 1,
+      functions,
+      add: (block) => {
+        add(this.block(block, links))
+        return functions.length - 1
+      },
       addRegion: (block, straight = false) => {
         const made = this.region(block, links, straight)
-        if (made) functions.push(define(HANDLER, made.body))
+        if (made) add(made.translated)
         return made?.block
       },
+      addTranslated: add,
       finish: () => {
-        m.setElements(functions)
+        m.setElements(indices)
         return m.finish(65536, 'imported')
       },
     }
   }
 
-  private region(block: BlockSource, links: RegionLinks, straight: boolean): { readonly block: BlockSource; readonly body: Uint8Array } | undefined {
+  private region(block: BlockSource, links: RegionLinks, straight: boolean): { readonly block: BlockSource; readonly translated: TranslatedFunction } | undefined {
     const { modeKey, page } = block.code
     const host = this.options.hostOfPage(page)
     const decodeAt = (offset: number): DecodedInsn | undefined => {
@@ -109,17 +159,20 @@ export class Translator {
     if (!found) return undefined
     const source = found.head === block.pageOffset ? block : this.options.blockAt(block.code, found.head)
     if (!source) return undefined
-    for (const { offset, end } of found.region.blocks) this.options.onTranslated(source, offset, end - 1)
+    const ranges = found.region.blocks.map(({ offset, end }) => ({ offset, bytes: this.options.bytes.slice(host + offset, host + end) }))
+    for (const { offset, bytes } of ranges) this.options.onTranslated(source, offset, offset + bytes.length - 1)
     const f = new FunctionBuilder([I32, I32])
     new RegionEmitter(f, links, { modeKey, pageOffset: source.pageOffset }, found.region, this.options.places).build()
-    return { block: source, body: f.encode() }
+    return { block: source, translated: { kind: 'region', modeKey, pageOffset: source.pageOffset, ranges, shape: '', body: f.encode() } }
   }
 
-  private block(block: BlockSource, links: BlockLinks): Uint8Array {
+  private block(block: BlockSource, links: BlockLinks): TranslatedFunction {
     const f = new FunctionBuilder([I32, I32])
     const { modeKey } = block.code
     const e = new BlockEmitter(f, links, { modeKey, pageOffset: block.pageOffset })
-    const host = this.options.hostOfPage(block.code.page) + block.pageOffset
+    const { pageOffset } = block
+    const host = this.options.hostOfPage(block.code.page) + pageOffset
+    let length = 0
     for (const record of block.records) {
       if (record.kind === 'next') {
         e.fallThrough(record.offset, record.delta, record.count)
@@ -133,9 +186,11 @@ export class Translator {
       const result = this.options.decode(this.options.bytes, host + record.delta, limit, modeKey)
       if (!result.ok) throw new BugError(`decoded code changed under the translator: page ${block.code.page}, offset ${block.pageOffset + record.delta}`)
       const { insn } = result
+      length = record.delta + insn.length
       const at = { insn, places: this.options.places(insn.form), record: record.offset, next: record.offset + RECORD_SIZE, delta: record.delta, count: record.count }
       if (!e.insn(at)) break
     }
-    return f.encode()
+    const ranges = [{ offset: pageOffset, bytes: this.options.bytes.slice(host, host + length) }]
+    return { kind: 'block', modeKey, pageOffset, ranges, shape: shapeOf(block), body: f.encode() }
   }
 }

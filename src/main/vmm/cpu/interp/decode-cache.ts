@@ -68,6 +68,8 @@ export interface DecodeCacheOptions {
   readonly slots: HandlerSlots
   /** Entries after which a block is reported as hot; 0: blocks are not counted. */
   readonly hotAfter: number
+  /** A counted block was decoded: its head record. */
+  readonly onDecoded: (head: number, code: CodePage, offset: number) => void
   /** Translations whose code is gone. Generated code may still be running in one of them. */
   readonly onDropped: (tableSlots: readonly number[]) => void
 }
@@ -146,7 +148,12 @@ export class DecodeCache {
 
   /** True where the block still runs on tier 0. */
   isUntranslated(block: BlockSource): boolean {
-    return this.words[(block.head + Rec.handler) >> 2] === this.options.slots.head
+    return this.slotAt(block) === this.options.slots.head
+  }
+
+  /** Table slot a block's head has now. */
+  slotAt({ head }: BlockSource): number {
+    return this.words[(head + Rec.handler) >> 2]
   }
 
   /** Puts a translation in the place of a block's head, or of an earlier translation. */
@@ -307,6 +314,7 @@ export class DecodeCache {
     code.blocks.push(first, end)
     code.markLines(offset, Math.max(offset, at - 1))
     this.words[(code.map >> 2) + offset] = first
+    if (this.words[(first + Rec.handler) >> 2] === this.options.slots.head) this.options.onDecoded(first, code, offset)
     return first
   }
 

@@ -3,6 +3,7 @@ import { Exit } from '../core/exits'
 import { FunctionBuilder, type Node } from '../emit/wasm/function'
 import { offsetOf } from '../state/layout'
 import { CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_HASH_SHIFT, CodeTlbEntry } from '../../mmu/tlb-layout'
+import { keepJump } from './jump-cache'
 import { PSEUDO_SLOTS, Rec } from './record'
 
 const blockRip = (f: FunctionBuilder): Node => f.load('i64.load', 'i64', f.param(0), offsetOf('blockRip'))
@@ -78,6 +79,8 @@ export function buildLookup(handlerType: number): Uint8Array {
       const handler = f.load('i32.load', 'i32', target, Rec.handler)
       f.if(f.param(2), () => {
         f.if(f.pure('i32.ne', 'i32', [handler, f.i32(PSEUDO_SLOTS.crossing)]), () => f.store('i32.store', f.param(2), target, Rec.link))
+      }, () => {
+        f.if(f.load('i32.load', 'i32', entry, CodeTlbEntry.kept), () => keepJump(f, cpu, f.param(1), target))
       })
       f.store('i64.store', cpu, f.param(1), offsetOf('blockRip'))
       f.tailCallIndirect(handlerType, [cpu, target], handler)

@@ -102,6 +102,8 @@ export const FIELDS = {
   sliceLeft: f('i32', 'instructions left before generated code must come back; below 0 = now'),
   tlbBase: f('i32', 'address of the TLB in force (by privilege and SMAP override)'),
   codeTlbBase: f('i32', 'address of the code lookup table in force (by mode key)'),
+  codeEpoch: f('i32', 'changes with every mapping of code that may have changed: of global pages, of any page', 2),
+  jumps: f('v128', 'jump cache: i64 target, i32 record, i32 epoch + mode key; see `cpu/interp/jump-cache.ts`', 256),
   scratch: f('i64', 'values handed between generated code and TypeScript', 8),
 
   msrStore: f('i64', 'MSRs that only keep what is written, XOR their reset value; slots in `cpu/msr/table.ts`', 56),

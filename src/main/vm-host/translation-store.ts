@@ -1,0 +1,102 @@
+/**
+ * Translations kept from one run of a guest to the next, in files the user's machines share. A file is used only if it was
+ * written by this very program (the version is part of its name) for this user (a key of the user's signs it): it holds code
+ * that will run.
+ */
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { chmodSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const KEY_BYTES = 32
+const MAC_BYTES = 32
+/** Of all files together; the longest unused go first. */
+const MAX_BYTES = 256e6
+const SUFFIX = '.pack'
+
+export interface Guest {
+  /** What the machine boots: machines with the same kernel share their translations. */
+  readonly kernel: Uint8Array
+  readonly cpuProfile: string
+}
+
+export class TranslationStore {
+  private readonly key: Buffer
+  private readonly version: string
+
+  /**
+   * @param folder made where it does not exist @param program file whose contents are the translator's version
+   * @throws Error where the folder or the key cannot be made or read
+   */
+  constructor(private readonly folder: string, program: string) {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    this.key = readKey(join(folder, 'key'))
+    this.version = createHash('sha256').update(readFileSync(program)).digest('hex')
+  }
+
+  private path({ kernel, cpuProfile }: Guest): string {
+    const name = createHash('sha256').update(this.version).update(`\n${cpuProfile}\n`).update(kernel).digest('hex').slice(0, 32)
+    return join(this.folder, `${name}${SUFFIX}`)
+  }
+
+  private sign(pack: Uint8Array): Buffer {
+    return createHmac('sha256', this.key).update(this.version).update(pack).digest()
+  }
+
+  /** The guest's translations; undefined where there are none. A file that is not ours, or damaged, is removed. */
+  load(guest: Guest): Uint8Array | undefined {
+    const path = this.path(guest)
+    let file: Buffer
+    try {
+      file = readFileSync(path)
+      utimesSync(path, new Date(), new Date())
+    } catch {
+      return undefined
+    }
+    const pack = file.subarray(MAC_BYTES)
+    if (file.length > MAC_BYTES && timingSafeEqual(file.subarray(0, MAC_BYTES), this.sign(pack))) return pack
+    rmSync(path, { force: true })
+    return undefined
+  }
+
+  /** @throws Error where the file cannot be written; an earlier one is still there then */
+  save(guest: Guest, pack: Uint8Array): void {
+    const path = this.path(guest)
+    const partial = `${path}.${process.pid}.part`
+    try {
+      writeFileSync(partial, Buffer.concat([this.sign(pack), pack]), { mode: 0o600 })
+      renameSync(partial, path)
+    } catch (error) {
+      rmSync(partial, { force: true })
+      throw error
+    }
+    this.prune()
+  }
+
+  private prune(): void {
+    const files = readdirSync(this.folder).filter((name) => name.endsWith(SUFFIX)).flatMap((name) => {
+      const path = join(this.folder, name)
+      const stat = statSync(path, { throwIfNoEntry: false })
+      return stat ? [{ path, bytes: stat.size, used: stat.mtimeMs }] : []
+    })
+    let total = 0
+    for (const { path, bytes } of files.sort((a, b) => b.used - a.used)) {
+      total += bytes
+      if (total > MAX_BYTES) rmSync(path, { force: true })
+    }
+  }
+}
+
+/** The user's key; made by whoever comes first. */
+function readKey(path: string): Buffer {
+  try {
+    writeFileSync(path, randomBytes(KEY_BYTES), { flag: 'wx', mode: 0o600 })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+  const key = readFileSync(path)
+  if (key.length === KEY_BYTES) return key
+  // Cut short by a full disk or a kill: packs signed with it are of no use either.
+  writeFileSync(path, randomBytes(KEY_BYTES), { mode: 0o600 })
+  chmodSync(path, 0o600)
+  return readFileSync(path)
+}
