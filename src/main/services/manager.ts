@@ -3,6 +3,7 @@ import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { calls, type CallName, type WireError } from '../../preload/contract'
 import { ConsoleHub } from './console'
+import { screenText } from './console/screen'
 import { ServiceError, toWireError } from './errors'
 import { checkDisksFree, createHandlers, startMachine, viewOf, type Services } from './handlers'
 import { Images } from './images'
@@ -115,6 +116,7 @@ class LocalManager implements Manager {
     const snapshots = new Snapshots({
       library, runtime: this.runtime,
       checkDisksFree: (record) => checkDisksFree({ library, runtime: this.runtime }, record),
+      screen: (id) => screenText(consoles.history(id, 'ttyS0')),
       changed: (id) => {
         this.emit('snapshot.changed', { id })
         this.machineChanged(id)

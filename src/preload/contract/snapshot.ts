@@ -20,6 +20,8 @@ export const snapshot = z.object({
   memoryMiB: z.number(),
   /** On disk. */
   bytes: z.number(),
+  /** What its console showed then, as plain text. */
+  screen: z.string().optional(),
 })
 export type Snapshot = z.infer<typeof snapshot>
 

@@ -20,6 +20,8 @@ export interface SnapshotsOptions {
   /** Nobody else writes the machine's disks. @throws ServiceError machine-busy */
   readonly checkDisksFree: (record: MachineRecord) => Promise<void>
   readonly changed: (id: string) => void
+  /** What the machine's console shows now, as plain text. */
+  readonly screen: (id: string) => string
 }
 
 export interface TakeOptions {
@@ -96,7 +98,8 @@ export class Snapshots {
   }
 
   private async view(store: SnapshotStore, { id, name, notes, createdAt, parent, kind, hasState, settings }: SnapshotRecord): Promise<Snapshot> {
-    return { id, name, notes, createdAt, parent, kind, hasState, memoryMiB: settings.memoryMiB, bytes: await store.size(id) }
+    const [bytes, screen] = await Promise.all([store.size(id), store.screen(id)])
+    return { id, name, notes, createdAt, parent, kind, hasState, memoryMiB: settings.memoryMiB, bytes, ...(screen === '' ? {} : { screen }) }
   }
 
   private async checkName(store: SnapshotStore, name: string, exceptId?: string): Promise<void> {
@@ -141,7 +144,7 @@ export class Snapshots {
     const planned: SnapshotRecord = {
       version: 1, id: randomUUID(), createdAt: new Date().toISOString(), parent: await store.current(), hasState, settings, disks, ...what,
     }
-    const entry = await store.add(planned, async (folder) => {
+    const entry = await store.add(planned, this.options.screen(record.id), async (folder) => {
       const copies = disks.map(({ path, file }) => ({ from: path, to: join(folder, file) }))
       if (isOn) pauseMs = (await runtime.saveTo(record.id, join(folder, STATE_FILE), copies, then, progress)).pauseMs
       else await this.copyAtRest(record, copies, hasState ? join(folder, STATE_FILE) : undefined, progress)

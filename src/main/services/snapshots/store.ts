@@ -15,6 +15,8 @@ const OLD_PREFIX = '.old-'
 const RECORD = 'snapshot.json'
 const TREE = 'tree.json'
 export const STATE_FILE = 'state.nbs'
+/** What the console showed. */
+const SCREEN_FILE = 'screen.txt'
 
 const record = z.object({
   version: z.literal(1),
@@ -93,12 +95,18 @@ export class SnapshotStore {
     return folderSize(this.pathOf(id))
   }
 
+  /** '' where it is not known. */
+  async screen(id: string): Promise<string> {
+    return readFile(this.pathOf(id, SCREEN_FILE), 'utf8').catch(() => '')
+  }
+
   /** Fills a folder aside, then lets it appear. */
-  async add(entry: SnapshotRecord, fill: (folder: string) => Promise<void>): Promise<SnapshotRecord> {
+  async add(entry: SnapshotRecord, screen: string, fill: (folder: string) => Promise<void>): Promise<SnapshotRecord> {
     const making = join(this.folder, NEW_PREFIX + entry.id)
     try {
       await makeFolder(making)
       await fill(making)
+      if (screen !== '') await writeAtomic(join(making, SCREEN_FILE), screen)
       await writeAtomic(join(making, RECORD), `${JSON.stringify(entry, null, 2)}\n`)
       await syncFolder(making)
       await moveDurably(making, this.pathOf(entry.id))
