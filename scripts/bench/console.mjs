@@ -1,6 +1,7 @@
 /** A peer's process with the guest's serial line on its standard input and output. */
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
+import { cpuSeconds } from './process-figures.mjs'
 
 const TAIL = 600
 
@@ -62,7 +63,7 @@ export class GuestConsole {
 
   /**
    * Waits for the pattern in what is said after the last match.
-   * @returns the match and when its last character came (milliseconds of `performance.now`)
+   * @returns the match, when its last character came (milliseconds of `performance.now`), and CPU seconds used until then
    * @throws Error where it does not come in time or the process ends before
    */
   async wait(pattern, seconds) {
@@ -76,7 +77,7 @@ export class GuestConsole {
         const match = pattern.exec(this.said.text.slice(this.position))
         if (match) {
           this.position += match.index + match[0].length
-          settle(resolve, { match, at: this.said.timeAt(this.position) })
+          settle(resolve, { match, at: this.said.timeAt(this.position), cpu: cpuSeconds(this.child.pid) })
         } else if (this.exited !== undefined) settle(reject, new Error(`ended (${this.exited}) before ${pattern}: ${this.tail()}`))
       }
       const timer = setTimeout(() => settle(reject, new Error(`no ${pattern} in ${seconds} s: ${this.tail()}`)), seconds * 1000)

@@ -7,11 +7,19 @@ const CLOCK_TICKS = 100
 const KIB = 1024
 export const IDLE_SECONDS = 10
 
-/** @returns CPU seconds used so far */
-function cpuSeconds(pid) {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+/** @returns CPU seconds the process used so far, all its threads; NaN when it is gone */
+export function cpuSeconds(pid) {
+  const stat = readStat(pid)
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS
+}
+
+function readStat(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8')
+  } catch {
+    return ''
+  }
 }
 
 const residentBytes = (pid) => Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * KIB

@@ -1,5 +1,5 @@
 /** Collects what the runs gave, by row and peer. */
-import { disagreement, summarize } from './statistics.mjs'
+import { disagreement, median, summarize } from './statistics.mjs'
 
 export class Results {
   #rows = new Map()
@@ -7,16 +7,17 @@ export class Results {
 
   /** @param row {name, title, kind: 'boot' | 'program' | 'debian' | 'idle', width} */
   declare(row, peers) {
-    this.#rows.set(row.name, { ...row, cells: Object.fromEntries(peers.map((peer) => [peer, { samples: [], results: [], details: [] }])) })
+    this.#rows.set(row.name, { ...row, cells: Object.fromEntries(peers.map((peer) => [peer, { samples: [], cpu: [], results: [], details: [] }])) })
   }
 
   #cell(name, peer) {
     return this.#rows.get(name).cells[peer]
   }
 
-  add(name, peer, seconds, { result, detail } = {}) {
+  add(name, peer, seconds, { cpu, result, detail } = {}) {
     const cell = this.#cell(name, peer)
     cell.samples.push(seconds)
+    if (cpu !== undefined) cell.cpu.push(cpu)
     if (result !== undefined) cell.results.push(result)
     if (detail !== undefined) cell.details.push(detail)
   }
@@ -34,12 +35,12 @@ export class Results {
     return this.#cell(name, peer).error !== undefined
   }
 
-  /** @returns rows as they are saved: `peers` has median, min, max, samples, details and error of each peer */
+  /** @returns rows as they are saved: `peers` has of each peer median, min, max, samples, cpu (median CPU seconds), details and error */
   rows() {
     return [...this.#rows.values()].map(({ cells, ...row }) => {
       const differ = disagreement(Object.fromEntries(Object.entries(cells).map(([peer, cell]) => [peer, cell.results])))
-      const peers = Object.fromEntries(Object.entries(cells).map(([peer, { samples, details, error, results }]) => [peer, {
-        ...summarize(samples), ...(details.length > 0 ? { details } : {}), ...(results.length > 0 ? { result: results[0] } : {}), ...(error ? { error } : {}),
+      const peers = Object.fromEntries(Object.entries(cells).map(([peer, { samples, cpu, details, error, results }]) => [peer, {
+        ...summarize(samples), ...(cpu.length > 0 ? { cpu: median(cpu) } : {}), ...(details.length > 0 ? { details } : {}), ...(results.length > 0 ? { result: results[0] } : {}), ...(error ? { error } : {}),
       }]))
       return { ...row, peers, ...(differ ? { differ } : {}) }
     })

@@ -85,25 +85,25 @@ export class Runner {
   async #bootTwice(peer, guest, where) {
     const files = { kernel: join(guestsDir, guest, 'vmlinuz'), initrd: join(guestsDir, guest, 'initrd.gz'), width: BOOTS[guest].width }
     const boot = async (session) => {
-      const seconds = await session.boot()
+      const time = await session.boot()
       await session.prompt()
-      return seconds
+      return time
     }
     for (const kind of ['cold', 'warm']) await this.#measureBoot(peer, `boot-${guest}`, kind, () => this.#session(peer, `boot-${guest}-${kind}`, where, files), boot)
   }
 
-  /** A boot, and after a cold one the idle row. @param boot waits for the guest and gives the seconds */
+  /** A boot, and after a cold one the idle row. @param boot waits for the guest and gives {seconds, cpu} */
   async #measureBoot(peer, group, kind, open, boot, shutdown) {
     const name = `${group}-${kind}`
     if (this.results.hasFailed(name, peer)) return
     const session = open()
     const idleName = group.startsWith('boot-') ? group.replace('boot-', 'idle-') : `idle-${group}`
     try {
-      const seconds = await boot(session)
-      progress(`${titleOf(peer)}: ${name} ${seconds.toFixed(2)} s`)
+      const time = await boot(session)
+      progress(`${titleOf(peer)}: ${name} ${time.seconds.toFixed(2)} s`)
       const idle = this.idle && kind === 'cold' ? await session.idle() : undefined
       const figures = await this.#end(session, peer, name, shutdown)
-      this.results.add(name, peer, seconds, { detail: figures })
+      this.results.add(name, peer, time.seconds, { cpu: time.cpu, detail: figures })
       if (idle) this.results.add(idleName, peer, idle.cpuShare, { detail: { residentBytes: idle.residentBytes, guestBytes: figures?.guestBytes ?? idle.guestBytes } })
     } catch (error) {
       await this.#lost(session, peer, [name], error.message)
@@ -141,16 +141,16 @@ export class Runner {
       } catch (error) {
         return this.#lost(session, peer, left.map((name) => rowName(name, width)), error.message)
       }
-      const failed = await session.programs(left, this.options.limit, (name, seconds, result) => this.#record(peer, rowName(name, width), seconds, result))
+      const failed = await session.programs(left, this.options.limit, (name, time, result) => this.#record(peer, rowName(name, width), time, result))
       if (!failed) return this.#finishPrograms(session, peer)
       await this.#lost(session, peer, [rowName(failed.name, width)], failed.message)
       left = left.slice(left.indexOf(failed.name) + 1)
     }
   }
 
-  #record(peer, name, seconds, result) {
+  #record(peer, name, { seconds, cpu }, result) {
     if (result.startsWith('failed')) this.results.fail(name, peer, result)
-    else this.results.add(name, peer, seconds, { result })
+    else this.results.add(name, peer, seconds, { cpu, result })
     progress(`${titleOf(peer)}: ${name} ${seconds.toFixed(2)} s, ${result}`)
   }
 

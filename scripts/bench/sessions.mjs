@@ -26,10 +26,10 @@ export class Session {
     this.console = new GuestConsole(peerCommand(peer, { ...guest, statsFile: this.statsFile }))
   }
 
-  /** @returns seconds from the process's start to the pattern */
+  /** @returns {seconds, cpu} from the process's start to the pattern: time, and CPU time of the process */
   async boot(pattern = SHELL) {
-    const { at } = await this.console.wait(pattern, BOOT_LIMIT_S)
-    return seconds(this.console.started, at)
+    const { at, cpu } = await this.console.wait(pattern, BOOT_LIMIT_S)
+    return { seconds: seconds(this.console.started, at), cpu }
   }
 
   async prompt() {
@@ -42,7 +42,7 @@ export class Session {
   }
 
   /**
-   * Runs the programs in turn, telling `report` each one's seconds and result.
+   * Runs the programs in turn, telling `report` each one's {seconds, cpu} and result.
    * @returns undefined, or {name, message} of the one that did not end
    */
   async programs(names, limit, report) {
@@ -51,7 +51,7 @@ export class Session {
       try {
         const start = await this.console.wait(new RegExp(`START ${name}\\r?\\n`), limit)
         const end = await this.console.wait(new RegExp(`END ${name} (\\S+)\\r?\\n`), limit)
-        report(name, seconds(start.at, end.at), end.match[1])
+        report(name, { seconds: seconds(start.at, end.at), cpu: end.cpu - start.cpu }, end.match[1])
       } catch (error) {
         return { name, message: error.message }
       }

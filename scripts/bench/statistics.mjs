@@ -20,19 +20,19 @@ export function summarize(samples) {
   return { median: median(samples), min: Math.min(...samples), max: Math.max(...samples), samples }
 }
 
-/** Median of `a` over median of `b` in one row; undefined where either was not measured or failed. */
-export function ratio(row, a, b) {
+/** Median of `a` over median of `b` in one row, of times or of CPU times; undefined where either was not measured or failed. */
+export function ratio(row, a, b, of = 'median') {
   const [x, y] = [row.peers[a], row.peers[b]]
-  if (!x || !y || x.error || y.error || !(y.median > 0)) return undefined
-  return x.median / y.median
+  if (!x || !y || x.error || y.error || !(x[of] > 0) || !(y[of] > 0)) return undefined
+  return x[of] / y[of]
 }
 
 /**
  * Geometric mean of `a` over `b` over the rows both have. `missing` names the rows one of them should have and has not:
  * a mean that leaves out failures is no result.
  */
-export function meanRatio(rows, a, b) {
-  const ratios = rows.map((row) => ratio(row, a, b))
+export function meanRatio(rows, a, b, of = 'median') {
+  const ratios = rows.map((row) => ratio(row, a, b, of))
   const missing = rows.filter((row, i) => ratios[i] === undefined && a in row.peers && b in row.peers).map((row) => row.name)
   return { mean: geometricMean(ratios.filter((r) => r !== undefined)), missing }
 }

@@ -2,14 +2,14 @@ import { describe, expect, it } from 'vitest'
 
 interface Row {
   readonly name: string
-  readonly peers: Readonly<Record<string, { readonly median?: number; readonly error?: string }>>
+  readonly peers: Readonly<Record<string, { readonly median?: number; readonly cpu?: number; readonly error?: string }>>
 }
 
 interface Statistics {
   median(numbers: readonly number[]): number | undefined
   geometricMean(numbers: readonly number[]): number | undefined
   summarize(samples: readonly number[]): { median: number; min: number; max: number; samples: number[] } | undefined
-  ratio(row: Row, a: string, b: string): number | undefined
+  ratio(row: Row, a: string, b: string, of?: 'median' | 'cpu'): number | undefined
   meanRatio(rows: readonly Row[], a: string, b: string): { mean?: number; missing: string[] }
   disagreement(results: Readonly<Record<string, readonly string[]>>): string | undefined
 }
@@ -42,6 +42,7 @@ describe('figures of repeated measurements', () => {
 describe('peers side by side', () => {
   it('divides medians, and only of peers that did not fail', () => {
     expect(ratio(row('x', 3, 2), 'a', 'b')).toBe(1.5)
+    expect(ratio({ name: 'x', peers: { a: { median: 3, cpu: 2 }, b: { median: 1, cpu: 4 } } }, 'a', 'b', 'cpu')).toBe(0.5)
     expect(ratio(row('x', 3, 2), 'a', 'c')).toBeUndefined()
     expect(ratio({ name: 'x', peers: { a: { median: 3, error: 'hung' }, b: { median: 2 } } }, 'a', 'b')).toBeUndefined()
   })

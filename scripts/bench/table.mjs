@@ -33,8 +33,9 @@ export function timesTable(rows, titles) {
   }
   const programs = rows.filter((row) => row.kind === 'program')
   if (programs.length > 1) {
-    const means = ratios.map(({ a, b }) => `**${meanCell(meanRatio(programs, a, b))}**`)
-    lines.push(line(['**geometric mean of the guest programs**', ...peers.map(() => ''), ...means]))
+    const means = (of) => ratios.map(({ a, b }) => `**${meanCell(meanRatio(programs, a, b, of))}**`)
+    lines.push(line(['**geometric mean of the guest programs**', ...peers.map(() => ''), ...means('median')]))
+    if (ratios.length > 0) lines.push(line(['the same by CPU time of the processes', ...peers.map(() => ''), ...means('cpu')]))
   }
   return lines.join('\n')
 }
@@ -60,8 +61,10 @@ export function engineTable(rows) {
   for (const row of rows) {
     const figures = row.peers.nestbox?.details?.at(-1)
     if (!figures?.tierShare) continue
-    const share = ['t0', 't1', 't2', 'host'].map((tier) => ((figures.tierShare[tier] ?? 0) * 100).toFixed(0))
-    lines.push(line([row.title, `${(figures.instructions / 1e6).toFixed(0)} M`, figures.mips.toFixed(0), share.join(' / ')]))
+    const { t0 = 0, t1 = 0, t2 = 0, host = 0 } = figures.tierShare
+    // An engine that does not tell its tiers apart books everything to the lowest.
+    const share = t1 + t2 > 0 ? [t0, t1, t2, host].map((part) => (part * 100).toFixed(0)).join(' / ') : '–'
+    lines.push(line([row.title, `${(figures.instructions / 1e6).toFixed(0)} M`, figures.mips.toFixed(0), share]))
   }
   return lines.length > 2 ? lines.join('\n') : ''
 }
