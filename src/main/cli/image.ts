@@ -5,15 +5,9 @@ import type { LocalClient } from '../ipc/local-client'
 import { ServiceError } from '../services/errors'
 import { withManager } from './connect'
 import { printJson, printTable, say } from './output'
+import { clearProgress, showProgress } from './progress'
 
 interface Json { readonly json?: boolean }
-
-/** One line that is written over, on a terminal only. */
-function showProgress(task: Task): void {
-  if (!process.stderr.isTTY) return
-  const percent = task.progress === undefined ? '' : ` ${Math.round(task.progress * 100)} %`
-  process.stderr.write(`\r\x1b[K${task.subject}:${percent} ${task.detail ?? ''}`)
-}
 
 /** Resolves when the work is over. @throws ServiceError with the task's error; Ctrl-C cancels the work */
 async function follow(client: LocalClient, started: Task, json: boolean): Promise<Task> {
@@ -36,7 +30,7 @@ async function follow(client: LocalClient, started: Task, json: boolean): Promis
     })
   } finally {
     process.off('SIGINT', cancel)
-    if (!json && process.stderr.isTTY) process.stderr.write('\r\x1b[K')
+    if (!json) clearProgress()
   }
 }
 

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander'
 import { VERSION } from '../services/version'
 import { VmmError } from '../vmm/errors'
+import { addCloneCommands } from './clones'
 import { ExitCode } from './exit-codes'
 import { addImageCommands } from './image'
 import { printError } from './output'
@@ -36,7 +37,7 @@ function buildProgram(): Command {
   // Usage errors end with 2 as everywhere; commander's own choice is 1. Inherited by the commands made after it.
   program.exitOverride().showHelpAfterError('(nestbox help shows the commands)')
   addRunCommand(program)
-  addVmCommands(program)
+  addCloneCommands(program, addVmCommands(program))
   addSnapshotCommands(program)
   addImageCommands(program)
   addServeCommands(program)

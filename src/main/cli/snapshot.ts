@@ -11,7 +11,7 @@ import { findMachine } from './resolve'
 interface Json { readonly json?: boolean }
 
 /** By UUID or name. @throws ServiceError not-found */
-async function findSnapshot(client: LocalClient, machine: Machine, wanted: string): Promise<Snapshot> {
+export async function findSnapshot(client: LocalClient, machine: Machine, wanted: string): Promise<Snapshot> {
   const { snapshots } = await client.call('snapshot.list', { id: machine.id })
   const found = snapshots.find(({ id }) => id === wanted.toLowerCase()) ?? snapshots.find(({ name }) => sameName(name, wanted))
   if (!found) throw new ServiceError('not-found', `${machine.name} has no snapshot '${wanted}'.`, { name: wanted })

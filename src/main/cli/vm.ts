@@ -2,11 +2,13 @@
 import type { Command } from 'commander'
 import type { ConsolePort, Machine, MachineState } from '../../preload/contract'
 import type { LocalClient } from '../ipc/local-client'
+import { addCloudInitOptions, cloudInitFrom, findTemplate, type CloudInitOptions } from './clones'
 import { attachConsole, printLog } from './console'
 import { withManager } from './connect'
 import { ExitCode } from './exit-codes'
 import { prepareImage } from './image'
 import { CliError, printable, printJson, printTable, say } from './output'
+import { withProgress } from './progress'
 import { findInTrash, findMachine, parseInteger } from './resolve'
 import { addSettingsOptions, settingsFrom, type SettingsOptions } from './settings-options'
 
@@ -34,7 +36,7 @@ async function waitFor(client: LocalClient, id: string, condition: (machine: Mac
 }
 
 const row = (machine: Machine): string[] =>
-  [machine.name, machine.state, `${machine.memoryMiB} MiB`, machine.pid === undefined ? '-' : String(machine.pid), machine.group || '-', machine.id]
+  [machine.name, machine.isTemplate ? 'template' : machine.state, `${machine.memoryMiB} MiB`, machine.pid === undefined ? '-' : String(machine.pid), machine.group || '-', machine.id]
 
 async function list({ json }: Json): Promise<void> {
   const machines = await withManager((client) => client.call('machine.list', {}))
@@ -42,11 +44,22 @@ async function list({ json }: Json): Promise<void> {
   else printTable(['NAME', 'STATE', 'MEMORY', 'PID', 'GROUP', 'ID'], machines.map(row))
 }
 
-async function create(name: string, options: SettingsOptions & Json & { image?: string }): Promise<void> {
+interface CreateOptions extends SettingsOptions, CloudInitOptions, Json {
+  readonly image?: string
+  readonly template?: string
+  readonly linked?: boolean
+  readonly state: boolean
+}
+
+async function create(name: string, options: CreateOptions): Promise<void> {
+  const { image, json, linked } = options
   const settings = { name, ...settingsFrom(options) }
+  const cloudInit = cloudInitFrom(options)
   const machine = await withManager(async (client) => {
-    if (options.image !== undefined) await prepareImage(client, options.image, options.json ?? false)
-    return client.call('machine.create', { settings, ...(options.image === undefined ? {} : { image: options.image }) })
+    if (image !== undefined) await prepareImage(client, image, json ?? false)
+    const template = options.template === undefined ? {} : { template: (await findTemplate(client, options.template)).id, ...(!options.state && { withState: false }) }
+    const params = { settings, ...template, ...(image !== undefined && { image }), ...(linked && { linked }), ...(cloudInit && { cloudInit }) }
+    return withProgress(client, 'machine.create', json, () => client.call('machine.create', params))
   })
   if (options.json) printJson(machine)
   else say(false, `Created ${machine.name} (${machine.id}).`)
@@ -178,11 +191,14 @@ const pause = verb('Paused', (client, { id }) => client.call('machine.pause', { 
 const resume = verb('Resumed', (client, { id }) => client.call('machine.resume', { id }))
 const reset = verb('Reset', (client, { id }) => client.call('machine.reset', { id }))
 
-export function addVmCommands(program: Command): void {
+/** @returns the command group */
+export function addVmCommands(program: Command): Command {
   const vm = program.command('vm').description('the machines of the library; NAME is a name or a UUID')
   const command = (text: string, description: string): Command => vm.command(text).description(description).option('--json', 'print JSON')
   command('list', 'all machines').action(list)
-  addSettingsOptions(command('create <name>', 'make a machine from a kernel, or from an image').option('--image <id>', "image to make it from, such as 'starter'")).action(create)
+  addCloudInitOptions(addSettingsOptions(command('create <name>', 'make a machine from a kernel, an image or a template')
+    .option('--image <id>', "image to make it from, such as 'starter'").option('--template <name>', 'template to make it from')
+    .option('--linked', 'its disks hold only what differs from the template').option('--no-state', "boots, where the template's state would go on"))).action(create)
   command('start <name>', 'start a machine, or continue a suspended one').option('--fresh', 'boot it even if it is suspended: the saved state is lost').action(start)
   command('suspend <name>', 'write a running machine to disk and end it; start continues it').action(suspend)
   command('discard <name>', 'throw the saved state of a suspended machine away').action(discard)
@@ -200,4 +216,5 @@ export function addVmCommands(program: Command): void {
   command('console <name>', 'attach this terminal to a console (Ctrl-A X leaves)')
     .option('--log', 'print what was said so far instead').option('--port <ttyS0|hvc0>', 'which console', 'ttyS0').action(openConsole)
   command('log <name>', "the machine's own log").option('--lines <n>', 'how many', '200').action(log)
+  return vm
 }

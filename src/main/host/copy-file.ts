@@ -22,7 +22,13 @@ function* dataIn(block: Buffer): Generator<readonly [number, number]> {
   if (start >= 0) yield [start, block.length]
 }
 
-async function copySparse(from: string, to: string): Promise<void> {
+export interface CopyOptions {
+  readonly signal?: AbortSignal
+  /** @param done bytes dealt with, of `total` */
+  readonly onProgress?: (done: number, total: number) => void
+}
+
+async function copySparse(from: string, to: string, { signal, onProgress }: CopyOptions): Promise<void> {
   const source = await open(from, 'r')
   try {
     const target = await open(to, 'wx', 0o600)
@@ -31,10 +37,12 @@ async function copySparse(from: string, to: string): Promise<void> {
       await target.truncate(size)
       const buffer = Buffer.allocUnsafe(BLOCK)
       for (let at = 0; at < size;) {
+        signal?.throwIfAborted()
         const { bytesRead } = await source.read(buffer, 0, Math.min(BLOCK, size - at), at)
         if (bytesRead === 0) throw new Error(`${from} became shorter while it was copied`)
         for (const [start, end] of dataIn(buffer.subarray(0, bytesRead))) await target.write(buffer, start, end - start, at + start)
         at += bytesRead
+        onProgress?.(at, size)
       }
       await target.sync()
     } finally {
@@ -45,15 +53,16 @@ async function copySparse(from: string, to: string): Promise<void> {
   }
 }
 
-/** `to` must not exist; it is durable when this resolves, and gone where it failed. Rejects with Node's system error. */
-export async function copyImage(from: string, to: string): Promise<void> {
+/** `to` must not exist; it is durable when this resolves, and gone where it failed. Rejects with Node's system error, or AbortError. */
+export async function copyImage(from: string, to: string, options: CopyOptions = {}): Promise<void> {
   try {
+    options.signal?.throwIfAborted()
     try {
       await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw error
       await rm(to, { force: true })
-      return await copySparse(from, to)
+      return await copySparse(from, to, options)
     }
     const file = await open(to, 'r+')
     await file.sync()

@@ -2,19 +2,24 @@
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { calls, type CallName, type WireError } from '../../preload/contract'
+import { Clones } from './clones'
 import { ConsoleHub } from './console'
 import { screenText } from './console/screen'
 import { ServiceError, toWireError } from './errors'
-import { checkDisksFree, createHandlers, startMachine, viewOf, type Services } from './handlers'
+import type { Services } from './handler-types'
+import { createHandlers } from './handlers'
 import { Images } from './images'
 import { Library } from './library'
 import { LibraryLock } from './library/lock'
+import { checkDisksFree, startMachine, viewOf } from './machine-actions'
 import { logFolder } from './machine-log'
+import { MachineUse } from './machine-use'
 import { MachineRuntime, type RuntimeStatus } from './runtime'
 import { Session, type Emit } from './session'
 import { Snapshots } from './snapshots'
 import { SavedState } from './snapshots/saved-state'
 import { Tasks } from './tasks'
+import type { MachineRecord } from './types'
 import { VERSION } from './version'
 
 export type Outcome = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly error: WireError }
@@ -113,9 +118,11 @@ class LocalManager implements Manager {
     library.onDidChange((id) => this.machineChanged(id))
     this.tasks.onDidChange((task) => this.emit('task.changed', task))
     this.consoles = consoles
+    const use = new MachineUse()
+    const disksFree = (record: MachineRecord): Promise<void> => checkDisksFree({ library, runtime: this.runtime }, record)
     const snapshots = new Snapshots({
-      library, runtime: this.runtime,
-      checkDisksFree: (record) => checkDisksFree({ library, runtime: this.runtime }, record),
+      library, runtime: this.runtime, use,
+      checkDisksFree: disksFree,
       screen: (id) => screenText(consoles.history(id, 'ttyS0')),
       changed: (id) => {
         this.emit('snapshot.changed', { id })
@@ -123,7 +130,8 @@ class LocalManager implements Manager {
       },
     })
     this.services = {
-      snapshots,
+      snapshots, use, checkDisksFree: disksFree,
+      clones: new Clones({ library, runtime: this.runtime, snapshots, use, checkDisksFree: disksFree }),
       library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
       reached: (id, state) => this.reached(id, state),
       trashChanged: () => this.emit('trash.changed', {}),

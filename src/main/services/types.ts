@@ -1,5 +1,5 @@
 /** What the services ask of one another. */
-import type { MachineSettings } from '../../preload/contract'
+import type { MachineOrigin, MachineSettings } from '../../preload/contract'
 
 export interface MachineRecord {
   /** UUID. */
@@ -9,6 +9,10 @@ export interface MachineRecord {
   readonly createdAt: string
   /** The machine's own folder, absolute; holds `machine.json`, `boot/`, `logs/`. */
   readonly dir: string
+  /** Cannot start and is not changed; others are made from it. */
+  readonly isTemplate?: boolean
+  /** The machine it was made from. */
+  readonly origin?: MachineOrigin
   /** Set where `machine.json` could not be used, for people: the machine is shown as damaged and cannot start. */
   readonly damage?: string
 }

@@ -44,9 +44,12 @@ export const calls = {
   }), machine),
   /** A second machine that goes on from this instant of a running one. Resolves when both run. */
   'machine.fork': call(z.object({ id: machineId, name: machineSettings.shape.name.optional() }), machine.extend({ pauseMs: z.number() })),
-  /** Into a new file (absolute path), replaced where there is one. The format is that of the file's name where it is not given. */
+  /**
+   * Into a new file (absolute path); one that is there is refused with `name-taken` unless `overwrite` is given. The format is that
+   * of the file's name (`.nestbox`, `.ova`) where it is not given.
+   */
   'machine.export': call(z.object({
-    id: machineId, path: z.string().min(1).max(4096), format: archiveFormat.optional(),
+    id: machineId, path: z.string().min(1).max(4096), format: archiveFormat.optional(), overwrite: z.boolean().optional(),
     /** Of `nestbox` archives; true unless given. */
     snapshots: z.boolean().optional(),
   }), exported),

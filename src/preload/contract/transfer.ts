@@ -6,7 +6,13 @@ import { machine, machineReference } from './machine'
 export const archiveFormat = z.enum(['nestbox', 'ova'])
 export type ArchiveFormat = z.infer<typeof archiveFormat>
 
-export const exported = z.object({ path: z.string(), format: archiveFormat, bytes: z.number() })
+export const exported = z.object({
+  path: z.string(),
+  format: archiveFormat,
+  bytes: z.number(),
+  /** What the format cannot hold, for people. */
+  warnings: z.array(z.string()),
+})
 export type Exported = z.infer<typeof exported>
 
 export const imported = z.object({

@@ -1,18 +1,76 @@
 /** Calls for machines made from others, and machines that travel. */
-import type { CallName } from '../../../preload/contract'
+import { basename } from 'node:path'
+import type { CallName, CallParams, Imported, Machine, Template } from '../../../preload/contract'
 import { ServiceError } from '../errors'
-import type { Handlers } from '../handlers'
+import type { Handlers, Services } from '../handler-types'
+import { requireSound } from '../library/machine-file'
+import { deleteMachine, viewOf } from '../machine-actions'
+import { checkTarget, exportMachine, formatOf } from '../transfer/export'
+import { importMachine } from '../transfer/import'
+import type { MachineRecord, Progress } from '../types'
 
 export type TransferCall = 'machine.clone' | 'machine.fork' | 'machine.export' | 'machine.import'
-type Call = TransferCall | Extract<CallName, `template.${string}`>
+export type TemplateCall = Extract<CallName, `template.${string}`>
 
-/** The contract comes first; what stands behind each call follows. */
-export function transferHandlers(): Pick<Handlers, Call> {
-  const later = (): never => {
-    throw new ServiceError('unsupported', 'This version cannot do it yet.')
-  }
+const OFF = ['stopped', 'crashed', 'saved']
+
+async function importFrom({ library, runtime, tasks }: Services, { path, name }: CallParams<'machine.import'>): Promise<Imported> {
+  if (name !== undefined) library.checkName(name)
+  return tasks.start('machine.import', basename(path), async (progress) => {
+    let warnings: readonly string[] = []
+    const record = await library.make(name === undefined ? { within: true } : { exactly: name }, async (folder) => {
+      const imported = await importMachine(path, folder, progress)
+      warnings = imported.warnings
+      return imported.machine
+    })
+    return { machine: viewOf(record, runtime.status(record.id)), warnings: [...warnings] }
+  }).result
+}
+
+export function transferHandlers(services: Services): Pick<Handlers, TransferCall> {
+  const { library, runtime, clones, tasks, use } = services
+  const view = (record: MachineRecord): Machine => viewOf(record, runtime.status(record.id))
+  const asTask = <T>(kind: string, subject: string, work: (progress: Progress) => Promise<T>): Promise<T> => tasks.start(kind, subject, work).result
+  const nameOf = (id: string): string => library.require(id).settings.name
   return {
-    'machine.clone': later, 'machine.fork': later, 'machine.export': later, 'machine.import': later,
-    'template.list': () => [], 'template.create': later, 'template.release': later, 'template.delete': later,
+    'machine.clone': async ({ id, name, snapshotId, linked }) => {
+      if (name !== undefined) library.checkName(name)
+      const options = { ...(name !== undefined && { name }), ...(snapshotId !== undefined && { snapshotId }), ...(linked !== undefined && { linked }) }
+      return view(await asTask('machine.clone', nameOf(id), (progress) => clones.clone(id, options, progress)))
+    },
+    'machine.fork': () => {
+      throw new ServiceError('unsupported', 'This version cannot fork running machines yet. Take a snapshot and clone that.')
+    },
+    'machine.export': async ({ id, path, format, snapshots, overwrite }) => {
+      const record = library.require(id)
+      requireSound(record)
+      const options = { path, format: formatOf(path, format), snapshots: snapshots ?? true }
+      await checkTarget(path, library.home, record, overwrite ?? false)
+      return use.during(id, record.settings.name, 'read', 'is being exported', async () => {
+        await services.snapshots.recover(id)
+        const { state } = runtime.status(id)
+        if (!OFF.includes(state)) throw new ServiceError('wrong-state', `The machine '${record.settings.name}' is ${state}. Stop or suspend it first.`, { state })
+        await services.checkDisksFree(record)
+        return asTask('machine.export', record.settings.name, (progress) => exportMachine(library.require(id), options, progress))
+      })
+    },
+    'machine.import': (params) => importFrom(services, params),
+  }
+}
+
+export function templateHandlers(services: Services): Pick<Handlers, TemplateCall> {
+  const { library, runtime, clones, tasks } = services
+  const view = (record: MachineRecord): Machine => viewOf(record, runtime.status(record.id))
+  return {
+    'template.list': async () => (await clones.listTemplates()).map(({ record, ...about }): Template => ({ ...view(record), ...about })),
+    'template.create': async ({ id, name }) => {
+      if (name !== undefined) library.checkName(name)
+      return view(await tasks.start('template.create', library.require(id).settings.name, (progress) => clones.createTemplate(id, name, progress)).result)
+    },
+    'template.release': async ({ id }) => view(await clones.releaseTemplate(id)),
+    'template.delete': async ({ id }) => {
+      clones.requireTemplate(library.require(id))
+      return deleteMachine(services, id)
+    },
   }
 }

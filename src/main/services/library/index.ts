@@ -16,9 +16,25 @@ const NEW_PREFIX = '.new-'
 
 export type NewSettings = Partial<MachineSettings> & Pick<MachineSettings, 'name'>
 
+/** `like`: that, or the first free one like it; `within`: as what is made says, once that is known, or one like it. */
+export type NewName = { readonly exactly: string } | { readonly like: string } | { readonly within: true }
+
+export interface NewFolder {
+  /** UUID. */
+  readonly id: string
+  /** Where files go now. */
+  readonly dir: string
+  /** Where they will be. */
+  readonly finalDir: string
+}
+
+export type NewMachine = { readonly settings: NewSettings } & Pick<MachineRecord, 'isTemplate' | 'origin'>
+
 export class Library {
   private readonly records = new Map<string, MachineRecord>()
   private readonly listeners = new Set<(id: string) => void>()
+  /** Names of machines that are being made. */
+  private readonly claimed = new Set<string>()
   private readonly machinesDir: string
   readonly trash: Trash
   /** Changes happen one after the other: a name is checked and taken without another change between. */
@@ -88,29 +104,59 @@ export class Library {
   checkName(name: string, exceptId?: string): void {
     const other = this.list().find((record) => record.id !== exceptId && sameName(record.settings.name, name))
     if (other) throw new ServiceError('name-taken', `There is already a machine named '${other.settings.name}'.`, { name: other.settings.name })
+    const claim = [...this.claimed].find((taken) => sameName(taken, name))
+    if (claim !== undefined) throw new ServiceError('name-taken', `A machine named '${claim}' is just being made.`, { name: claim })
   }
 
   /** @param fill puts files into the machine's folder before it appears, and may change settings; gets the folder now and later */
   create(settings: NewSettings, fill?: (dir: string, finalDir: string) => Promise<Partial<MachineSettings>>): Promise<MachineRecord> {
+    return this.make({ exactly: settings.name }, async ({ dir, finalDir }) => ({ settings: { ...settings, ...(await fill?.(dir, finalDir)) } }))
+  }
+
+  /** The name, which nobody else can take from now on. */
+  private claim(name: NewName): Promise<string | undefined> {
     return this.inTurn(async () => {
-      this.checkName(settings.name)
-      const id = randomUUID()
-      const dir = join(this.machinesDir, id)
-      const making = join(this.machinesDir, NEW_PREFIX + id)
-      try {
-        await makeFolder(making)
-        const given = await fill?.(making, dir)
-        const record: MachineRecord = { id, dir, createdAt: new Date().toISOString(), settings: { ...DEFAULT_SETTINGS, ...settings, ...given } }
-        await writeMachineFile(making, record)
-        await moveDurably(making, dir)
+      if ('within' in name) return undefined
+      const wanted = 'exactly' in name ? name.exactly : freeName(name.like, this.names())
+      this.checkName(wanted)
+      this.claimed.add(wanted)
+      return wanted
+    })
+  }
+
+  private names(): string[] {
+    return [...this.list().map(({ settings }) => settings.name), ...this.claimed]
+  }
+
+  /**
+   * A machine whose files take time: other changes go on meanwhile, its name is taken from the start.
+   * @param fill what it throws leaves nothing behind
+   * @throws ServiceError name-taken, disk-full, library-read-only
+   */
+  async make(name: NewName, fill: (folder: NewFolder) => Promise<NewMachine>): Promise<MachineRecord> {
+    const claimed = await this.claim(name)
+    const id = randomUUID()
+    const finalDir = join(this.machinesDir, id)
+    const dir = join(this.machinesDir, NEW_PREFIX + id)
+    try {
+      await makeFolder(dir)
+      const made = await fill({ id, dir, finalDir })
+      return await this.inTurn(async () => {
+        const { settings, ...about } = made
+        const given = claimed ?? freeName(settings.name, this.names())
+        const record: MachineRecord = { id, dir: finalDir, createdAt: new Date().toISOString(), ...about, settings: { ...DEFAULT_SETTINGS, ...settings, name: given } }
+        await writeMachineFile(dir, record)
+        await moveDurably(dir, finalDir)
         this.records.set(id, record)
         this.changed(id)
         return record
-      } catch (error) {
-        await rm(making, { recursive: true, force: true }).catch(() => undefined)
-        throw error
-      }
-    })
+      })
+    } catch (error) {
+      await rm(dir, { recursive: true, force: true }).catch(() => undefined)
+      throw error
+    } finally {
+      if (claimed !== undefined) this.claimed.delete(claimed)
+    }
   }
 
   /** @throws ServiceError not-found, machine-damaged, name-taken, disk-full, library-read-only */
@@ -119,11 +165,23 @@ export class Library {
       const record = this.require(id)
       requireSound(record)
       if (changes.name !== undefined) this.checkName(changes.name, id)
-      const updated = { ...record, settings: { ...record.settings, ...changes } }
-      await writeMachineFile(record.dir, updated)
-      this.records.set(id, updated)
-      this.changed(id)
-      return updated
+      return this.rewrite({ ...record, settings: { ...record.settings, ...changes } })
+    })
+  }
+
+  private async rewrite(record: MachineRecord): Promise<MachineRecord> {
+    await writeMachineFile(record.dir, record)
+    this.records.set(record.id, record)
+    this.changed(record.id)
+    return record
+  }
+
+  /** @throws ServiceError not-found, machine-damaged, disk-full, library-read-only */
+  setTemplate(id: string, isTemplate: boolean): Promise<MachineRecord> {
+    return this.inTurn(async () => {
+      const record = this.require(id)
+      requireSound(record)
+      return this.rewrite({ ...record, isTemplate })
     })
   }
 
@@ -142,7 +200,7 @@ export class Library {
   restore(trashId: string): Promise<MachineRecord> {
     return this.inTurn(async () => {
       const trashed = this.trash.require(trashId)
-      const name = freeName(trashed.record.settings.name, this.list().map((record) => record.settings.name))
+      const name = freeName(trashed.record.settings.name, this.names())
       const dir = join(this.machinesDir, trashed.record.id)
       const record = { ...trashed.record, dir, settings: { ...trashed.record.settings, name } }
       // The new name is written before the folder moves: at no moment two machines have one name.

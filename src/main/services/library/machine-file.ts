@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { machineId, machineName, machineSettings, type MachineSettings } from '../../../preload/contract'
+import { machineId, machineName, machineOrigin, machineSettings, type MachineSettings } from '../../../preload/contract'
 import { messageOf, ServiceError, systemCode } from '../errors'
 import { moveDurably, stamp, writeAtomic } from '../files'
 import type { MachineRecord } from '../types'
@@ -18,13 +18,22 @@ const machineFile = z.object({
   id: machineId,
   createdAt: z.string(),
   settings: machineSettings,
+  isTemplate: z.boolean().optional(),
+  origin: machineOrigin.optional(),
 })
 
 /** Whatever form the file has, these may be in it. */
-const salvage = z.object({ version: z.number().optional(), createdAt: z.string().optional(), settings: z.object({ name: machineName }).optional() })
+const salvage = z.object({
+  version: z.number().optional(), createdAt: z.string().optional(), settings: z.object({ name: machineName }).optional(), isTemplate: z.boolean().optional(), origin: machineOrigin.optional(),
+})
 
-export async function writeMachineFile(dir: string, record: Pick<MachineRecord, 'id' | 'createdAt' | 'settings'>): Promise<void> {
-  const content = { version: MACHINE_FILE_VERSION, id: record.id, createdAt: record.createdAt, settings: record.settings }
+/** What a record has only where it applies. */
+const lineageOf = ({ isTemplate, origin }: Pick<MachineRecord, 'isTemplate' | 'origin'>): Pick<MachineRecord, 'isTemplate' | 'origin'> =>
+  ({ ...(isTemplate && { isTemplate }), ...(origin && { origin }) })
+
+export async function writeMachineFile(dir: string, record: Pick<MachineRecord, 'id' | 'createdAt' | 'settings' | 'isTemplate' | 'origin'>): Promise<void> {
+  const { id, createdAt, settings } = record
+  const content = { version: MACHINE_FILE_VERSION, id, createdAt, settings, ...lineageOf(record) }
   await writeAtomic(join(dir, MACHINE_FILE), `${JSON.stringify(content, null, 2)}\n`)
 }
 
@@ -50,7 +59,7 @@ function damagedRecord(id: string, dir: string, text: string, damage: string): M
     // Nothing to salvage; the machine is shown under its id.
   }
   const settings: MachineSettings = { ...DEFAULT_SETTINGS, name: known.settings?.name ?? `Damaged ${id.slice(0, 8)}` }
-  return { id, dir, settings, createdAt: known.createdAt ?? new Date(0).toISOString(), damage }
+  return { id, dir, settings, createdAt: known.createdAt ?? new Date(0).toISOString(), damage, ...lineageOf(known) }
 }
 
 async function newestDamaged(dir: string): Promise<string | undefined> {
@@ -86,7 +95,7 @@ export async function readMachineFolder(dir: string, id: string): Promise<Machin
   const newer = newerVersion(text)
   if (newer !== undefined) return damagedRecord(id, dir, text, `It was written by a newer Nestbox (form ${newer}); it is left untouched.`)
   const parsed = parse(text)
-  if (typeof parsed !== 'string' && parsed.id === id) return { id, dir, createdAt: parsed.createdAt, settings: parsed.settings }
+  if (typeof parsed !== 'string' && parsed.id === id) return { id, dir, createdAt: parsed.createdAt, settings: parsed.settings, ...lineageOf(parsed) }
   const why = typeof parsed === 'string' ? parsed : `it belongs to the machine ${parsed.id}`
   return damagedRecord(id, dir, text, await keepAside(dir, why))
 }

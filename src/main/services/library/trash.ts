@@ -49,6 +49,10 @@ export class Trash {
     return [...this.machines.values()].map(({ item }) => item).sort((a, b) => b.deletedAt.localeCompare(a.deletedAt))
   }
 
+  records(): MachineRecord[] {
+    return [...this.machines.values()].map(({ record }) => record)
+  }
+
   /** @throws ServiceError not-found */
   require(id: string): TrashedMachine {
     const machine = this.machines.get(id)

@@ -8,6 +8,7 @@ import { ServiceError, writeError } from '../errors'
 import { makeFolder } from '../files'
 import type { Library } from '../library'
 import { sameName } from '../library/names'
+import type { MachineUse } from '../machine-use'
 import type { MachineRuntime } from '../runtime'
 import type { MachineRecord, Progress } from '../types'
 import { RESTORED_SUFFIX, SavedState } from './saved-state'
@@ -17,6 +18,7 @@ import { beginSwitch, finishSwitch, hasSwitch, type Switch } from './switch'
 export interface SnapshotsOptions {
   readonly library: Library
   readonly runtime: MachineRuntime
+  readonly use: MachineUse
   /** Nobody else writes the machine's disks. @throws ServiceError machine-busy */
   readonly checkDisksFree: (record: MachineRecord) => Promise<void>
   readonly changed: (id: string) => void
@@ -40,26 +42,15 @@ async function linkOrCopy(from: string, to: string): Promise<void> {
 }
 
 export class Snapshots {
-  /** Machines with an operation under way. */
-  private readonly busy = new Set<string>()
-
   constructor(private readonly options: SnapshotsOptions) {}
 
-  /** Whether a machine must not be started now. */
-  isBusy(id: string): boolean {
-    return this.busy.has(id)
-  }
-
-  private async alone<T>(id: string, work: (record: MachineRecord, store: SnapshotStore) => Promise<T>): Promise<T> {
-    const record = this.options.library.require(id)
-    if (this.busy.has(id)) throw new ServiceError('machine-busy', `Another snapshot operation of '${record.settings.name}' is under way.`)
-    this.busy.add(id)
-    try {
+  private alone<T>(id: string, what: string, work: (record: MachineRecord, store: SnapshotStore) => Promise<T>): Promise<T> {
+    const { library, use } = this.options
+    const { settings, dir } = library.require(id)
+    return use.during(id, settings.name, 'change', what, async () => {
       await this.recover(id)
-      return await work(this.options.library.require(id), new SnapshotStore(record.dir))
-    } finally {
-      this.busy.delete(id)
-    }
+      return work(library.require(id), new SnapshotStore(dir))
+    })
   }
 
   /** Finishes a restore that was interrupted. To be called before the machine is touched. */
@@ -118,7 +109,7 @@ export class Snapshots {
 
   /** @throws ServiceError wrong-state, name-taken, disk-full, library-read-only, machine-busy */
   take(id: string, { name, notes = '' }: TakeOptions, progress: Progress): Promise<Snapshot & { pauseMs?: number }> {
-    return this.alone(id, async (record, store) => {
+    return this.alone(id, 'is having a snapshot taken', async (record, store) => {
       if (name !== undefined) await this.checkName(store, name)
       const given = name ?? await this.freeName(store, 'Snapshot', true)
       const taken = await this.add(record, store, { name: given, notes, kind: 'user' }, 'go-on', progress)
@@ -171,7 +162,7 @@ export class Snapshots {
    * @throws ServiceError not-found, disk-full, library-read-only, machine-busy
    */
   restore(id: string, snapshotId: string, keepCurrent: boolean, progress: Progress): Promise<{ undo: string | null }> {
-    return this.alone(id, async (record, store) => {
+    return this.alone(id, 'is going back to a snapshot', async (record, store) => {
       const { runtime } = this.options
       const target = await store.require(snapshotId)
       const isOn = ['running', 'paused'].includes(runtime.status(id).state)
@@ -223,7 +214,7 @@ export class Snapshots {
 
   /** Its children stay as they are. @throws ServiceError not-found */
   delete(id: string, snapshotId: string): Promise<void> {
-    return this.alone(id, async (_record, store) => {
+    return this.alone(id, 'is having a snapshot deleted', async (_record, store) => {
       await store.remove(await store.require(snapshotId))
       this.options.changed(id)
     })
@@ -231,7 +222,7 @@ export class Snapshots {
 
   /** @throws ServiceError not-found, name-taken */
   change(id: string, snapshotId: string, { name, notes }: TakeOptions): Promise<Snapshot> {
-    return this.alone(id, async (_record, store) => {
+    return this.alone(id, 'is having a snapshot renamed', async (_record, store) => {
       const entry = await store.require(snapshotId)
       if (name !== undefined) await this.checkName(store, name, snapshotId)
       const changed = { ...entry, ...(name === undefined ? {} : { name }), ...(notes === undefined ? {} : { notes }) }

@@ -12,13 +12,13 @@ import { folderSize, makeFolder, moveDurably, removeTemporaries, syncFolder, wri
 
 const NEW_PREFIX = '.new-'
 const OLD_PREFIX = '.old-'
-const RECORD = 'snapshot.json'
+export const RECORD_FILE = 'snapshot.json'
 const TREE = 'tree.json'
 export const STATE_FILE = 'state.nbs'
 /** What the console showed. */
-const SCREEN_FILE = 'screen.txt'
+export const SCREEN_FILE = 'screen.txt'
 
-const record = z.object({
+export const snapshotRecord = z.object({
   version: z.literal(1),
   id: z.string().uuid(),
   name: z.string(),
@@ -34,7 +34,7 @@ const record = z.object({
   /** Writable disks: where the image belongs, and its copy in the snapshot's folder. */
   disks: z.array(z.object({ path: z.string(), file: z.string().regex(/^[\w.-]+$/) })),
 })
-export type SnapshotRecord = z.infer<typeof record>
+export type SnapshotRecord = z.infer<typeof snapshotRecord>
 
 const tree = z.object({ version: z.literal(1), current: z.string().uuid().nullable() })
 
@@ -52,7 +52,7 @@ export class SnapshotStore {
 
   private async readRecord(id: string): Promise<SnapshotRecord | undefined> {
     try {
-      return record.parse(JSON.parse(await readFile(this.pathOf(id, RECORD), 'utf8')))
+      return snapshotRecord.parse(JSON.parse(await readFile(this.pathOf(id, RECORD_FILE), 'utf8')))
     } catch {
       // A folder without a usable record is shown nowhere and touched by nobody: its disks can still be rescued by hand.
       return undefined
@@ -80,7 +80,7 @@ export class SnapshotStore {
   async current(): Promise<string | null> {
     try {
       const { current } = tree.parse(JSON.parse(await readFile(join(this.folder, TREE), 'utf8')))
-      return current !== null && existsSync(this.pathOf(current, RECORD)) ? current : null
+      return current !== null && existsSync(this.pathOf(current, RECORD_FILE)) ? current : null
     } catch {
       return null
     }
@@ -107,7 +107,7 @@ export class SnapshotStore {
       await makeFolder(making)
       await fill(making)
       if (screen !== '') await writeAtomic(join(making, SCREEN_FILE), screen)
-      await writeAtomic(join(making, RECORD), `${JSON.stringify(entry, null, 2)}\n`)
+      await writeAtomic(join(making, RECORD_FILE), `${JSON.stringify(entry, null, 2)}\n`)
       await syncFolder(making)
       await moveDurably(making, this.pathOf(entry.id))
       return entry
@@ -119,7 +119,7 @@ export class SnapshotStore {
 
   /** @throws ServiceError disk-full, library-read-only */
   async write(entry: SnapshotRecord): Promise<void> {
-    await writeAtomic(this.pathOf(entry.id, RECORD), `${JSON.stringify(entry, null, 2)}\n`)
+    await writeAtomic(this.pathOf(entry.id, RECORD_FILE), `${JSON.stringify(entry, null, 2)}\n`)
   }
 
   /** Children become its parent's: first they, then the folder goes, so that a crash leaves a tree. */

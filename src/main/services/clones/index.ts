@@ -1,0 +1,179 @@
+/** Machines made from others: full clones of machines and snapshots, templates, and machines made from those. */
+import type { CloudInit, MachineOrigin, MachineSettings, Template } from '../../../preload/contract'
+import { ServiceError } from '../errors'
+import { folderSize } from '../files'
+import type { Library, NewFolder, NewMachine, NewName } from '../library'
+import { requireSound } from '../library/machine-file'
+import type { MachineUse, Use } from '../machine-use'
+import type { MachineRuntime, RuntimeStatus } from '../runtime'
+import type { Snapshots } from '../snapshots'
+import { SavedState } from '../snapshots/saved-state'
+import type { MachineRecord, Progress } from '../types'
+import { madeFrom, requireNoLinkedClones, requireNoTemplate } from './lineage'
+import { addSeed } from './seed'
+import { copyFiles, linkState, planCopy, sourceOf, sourceOfSnapshot, type Source } from './source'
+
+export interface ClonesOptions {
+  readonly library: Library
+  readonly runtime: MachineRuntime
+  readonly snapshots: Snapshots
+  readonly use: MachineUse
+  /** Nobody writes the machine's disks now. @throws ServiceError machine-busy */
+  readonly checkDisksFree: (record: MachineRecord) => Promise<void>
+}
+
+export interface CloneOptions {
+  readonly name?: string
+  readonly snapshotId?: string
+  readonly linked?: boolean
+  readonly isTemplate?: boolean
+}
+
+/** What a machine made from a template has of its own. */
+export interface FromTemplate {
+  readonly settings: Partial<MachineSettings> & Pick<MachineSettings, 'name'>
+  readonly linked?: boolean
+  readonly withState?: boolean
+  readonly cloudInit?: CloudInit
+}
+
+const OFF: readonly RuntimeStatus['state'][] = ['stopped', 'crashed', 'saved']
+/** The guest has seen them: a state goes on with these only. */
+const SEEN = ['memoryMiB', 'cpuProfile', 'commandLine'] as const
+/** Come from the template, always. */
+const FIXED = ['kernel', 'initrd', 'disks'] as const
+
+const differs = (a: unknown, b: unknown): boolean => a !== undefined && JSON.stringify(a) !== JSON.stringify(b)
+
+export class Clones {
+  constructor(private readonly options: ClonesOptions) {}
+
+  /** The machine, with what was interrupted finished. @throws ServiceError not-found, machine-damaged */
+  private async sound(id: string): Promise<MachineRecord> {
+    const { library, snapshots } = this.options
+    requireSound(library.require(id))
+    await snapshots.recover(id)
+    return library.require(id)
+  }
+
+  /** @throws ServiceError wrong-state, machine-busy */
+  private async requireOff(record: MachineRecord, advice: string): Promise<void> {
+    const { state } = this.options.runtime.status(record.id)
+    if (!OFF.includes(state)) throw new ServiceError('wrong-state', `The machine '${record.settings.name}' is ${state}. ${advice}`, { state })
+    await this.options.checkDisksFree(record)
+  }
+
+  private requireNotLinked(linked: boolean | undefined): void {
+    if (linked) throw new ServiceError('unsupported', 'Linked clones need qcow2 disks, which this version cannot run yet. Make a full clone.')
+  }
+
+  /**
+   * A machine of its own, with copies of the disks; of a suspended machine and of a snapshot with memory it goes on where that stood.
+   * @throws ServiceError not-found, wrong-state, name-taken, machine-busy, file-missing, disk-full, library-read-only, unsupported; AbortError
+   */
+  async clone(id: string, { name, snapshotId, linked, isTemplate = false }: CloneOptions, progress: Progress): Promise<MachineRecord> {
+    this.requireNotLinked(linked)
+    const { library, use } = this.options
+    const { settings: { name: called } } = library.require(id)
+    const [kind, what]: [Use, string] = snapshotId === undefined ? ['read', 'is being cloned'] : ['read-snapshots', 'has a snapshot that is being cloned']
+    return use.during(id, called, kind, what, async () => {
+      const record = await this.sound(id)
+      if (snapshotId === undefined) await this.requireOff(record, 'Fork it, clone one of its snapshots, or stop or suspend it first.')
+      const source = snapshotId === undefined ? sourceOf(record) : await sourceOfSnapshot(record, snapshotId)
+      const origin: MachineOrigin = { kind: 'clone', machineId: id, name: record.settings.name, linked: false, ...(snapshotId !== undefined && { snapshotId }) }
+      const newName: NewName = name === undefined ? { like: record.settings.name } : { exactly: name }
+      return library.make(newName, async (folder) => {
+        const settings = await this.copy(source, folder, progress)
+        return { settings, origin, ...(isTemplate && { isTemplate }) }
+      })
+    })
+  }
+
+  private async copy(source: Source, folder: NewFolder, progress: Progress): Promise<MachineSettings> {
+    const plan = planCopy(source, folder)
+    await copyFiles([...plan.boot, ...plan.disks], progress)
+    if (plan.state) await linkState(plan.state)
+    return plan.settings
+  }
+
+  /** @throws ServiceError wrong-state, machine-busy, not-found, as `clone` where it is a copy */
+  async createTemplate(id: string, name: string | undefined, progress: Progress): Promise<MachineRecord> {
+    if (name !== undefined) return this.clone(id, { name, isTemplate: true }, progress)
+    const { library, use } = this.options
+    return use.during(id, library.require(id).settings.name, 'change', 'is becoming a template', async () => {
+      const record = await this.sound(id)
+      requireNoTemplate(record, 'is one already')
+      await this.requireOff(record, 'Stop or suspend it first: a suspended template makes machines that run at once.')
+      this.requireOwnDisks(record)
+      return library.setTemplate(id, true)
+    })
+  }
+
+  /** A disk that others may write is no foundation. @throws ServiceError machine-busy */
+  private requireOwnDisks({ id, settings }: MachineRecord): void {
+    const writable = new Set(settings.disks.filter(({ readOnly }) => !readOnly).map(({ path }) => path))
+    for (const other of this.options.library.list()) {
+      const shared = other.id === id ? undefined : other.settings.disks.find(({ path }) => writable.has(path))
+      if (shared) throw new ServiceError('machine-busy', `The disk ${shared.path} belongs to '${other.settings.name}' too. Make a copy a template instead.`, { path: shared.path })
+    }
+  }
+
+  /** @throws ServiceError not-found, wrong-state, has-clones, machine-busy */
+  async releaseTemplate(id: string): Promise<MachineRecord> {
+    const { library, use } = this.options
+    return use.during(id, library.require(id).settings.name, 'change', 'is becoming a machine again', async () => {
+      const record = this.requireTemplate(await this.sound(id))
+      requireNoLinkedClones(library, `The template '${record.settings.name}'`, id)
+      return library.setTemplate(id, false)
+    })
+  }
+
+  /** @throws ServiceError wrong-state */
+  requireTemplate(record: MachineRecord): MachineRecord {
+    if (!record.isTemplate) throw new ServiceError('wrong-state', `'${record.settings.name}' is no template.`)
+    return record
+  }
+
+  /** By name. */
+  async listTemplates(): Promise<(Pick<Template, 'hasState' | 'madeFrom' | 'bytes'> & { readonly record: MachineRecord })[]> {
+    const { library } = this.options
+    return Promise.all(library.list().filter(({ isTemplate }) => isTemplate).map(async (record) => ({
+      record, hasState: new SavedState(record.dir).exists, madeFrom: madeFrom(library, record.id), bytes: await folderSize(record.dir),
+    })))
+  }
+
+  /** @throws as `clone`; invalid-argument for settings that a template's state cannot have */
+  async createFrom(templateId: string, wanted: FromTemplate, progress: Progress): Promise<MachineRecord> {
+    this.requireNotLinked(wanted.linked)
+    const { library, use } = this.options
+    const { settings: { name: called } } = library.require(templateId)
+    return use.during(templateId, called, 'read', 'has a machine made from it', async () => {
+      const template = this.requireTemplate(await this.sound(templateId))
+      const { statePath, ...rest } = sourceOf(template)
+      const source: Source = wanted.withState === false || statePath === undefined ? rest : { ...rest, statePath }
+      checkWanted(template, wanted, source)
+      return library.make({ exactly: wanted.settings.name }, (folder) => this.fillFrom(template, wanted, source, folder, progress))
+    })
+  }
+
+  private async fillFrom(template: MachineRecord, wanted: FromTemplate, source: Source, folder: NewFolder, progress: Progress): Promise<NewMachine> {
+    const copied = await this.copy(source, folder, progress)
+    const { kernel: _kernel, initrd: _initrd, disks: _disks, ...own } = wanted.settings
+    const settings = { ...copied, ...own }
+    const origin: MachineOrigin = { kind: 'template', machineId: template.id, name: template.settings.name, linked: false }
+    return { settings: wanted.cloudInit ? await addSeed(settings, wanted.cloudInit, folder) : settings, origin }
+  }
+}
+
+/** @throws ServiceError invalid-argument */
+function checkWanted({ settings: has }: MachineRecord, { settings, cloudInit }: FromTemplate, source: Source): void {
+  for (const key of FIXED) {
+    if (differs(settings[key], has[key]) && settings[key] !== '') throw new ServiceError('invalid-argument', `The ${key} of a machine from a template are the template's.`)
+  }
+  if (source.statePath === undefined) return
+  const changed = SEEN.filter((key) => differs(settings[key], has[key]))
+  if (changed.length > 0 || cloudInit) {
+    const what = [...changed, ...(cloudInit ? ['cloudInit'] : [])].join(', ')
+    throw new ServiceError('invalid-argument', `The template '${has.name}' has a state that goes on as it is: ${what} cannot be given. Make the machine without the state.`)
+  }
+}

@@ -1,0 +1,39 @@
+/** Who was made from whom, and whose disks need whom. */
+import type { MachineReference } from '../../../preload/contract'
+import { ServiceError } from '../errors'
+import type { Library } from '../library'
+import type { MachineRecord } from '../types'
+
+/** Machines made from this one that still are there, also in the trash: from there they can come back. */
+export function madeFrom(library: Library, id: string): MachineReference[] {
+  const reference = (inTrash: boolean) => ({ id: own, settings, origin }: MachineRecord): MachineReference =>
+    ({ id: own, name: settings.name, linked: origin?.linked ?? false, inTrash })
+  const isChild = ({ origin }: MachineRecord): boolean => origin?.machineId === id
+  return [
+    ...library.list().filter(isChild).map(reference(false)),
+    ...library.trash.records().filter(isChild).map(reference(true)),
+  ]
+}
+
+/** Linked clones whose disks need the machine, or only one snapshot of it. */
+function linkedTo(library: Library, id: string, snapshotId?: string): MachineRecord[] {
+  return [...library.list(), ...library.trash.records()]
+    .filter(({ origin }) => origin?.linked === true && origin.machineId === id && (snapshotId === undefined || origin.snapshotId === snapshotId))
+}
+
+/**
+ * @param what is to go, for people, such as `The template 'Debian'`
+ * @throws ServiceError has-clones with the machines as details
+ */
+export function requireNoLinkedClones(library: Library, what: string, id: string, snapshotId?: string): void {
+  const clones = linkedTo(library, id, snapshotId)
+  if (clones.length === 0) return
+  const named = clones.map((clone) => `'${clone.settings.name}'${library.get(clone.id) ? '' : ' (in the trash)'}`)
+  const machines = clones.map((clone) => ({ id: clone.id, name: clone.settings.name }))
+  throw new ServiceError('has-clones', `${what} is needed by the linked clone${named.length === 1 ? '' : 's'} ${named.join(', ')}.`, { machines })
+}
+
+/** @throws ServiceError wrong-state */
+export function requireNoTemplate({ isTemplate, settings }: MachineRecord, whatNot: string): void {
+  if (isTemplate) throw new ServiceError('wrong-state', `'${settings.name}' is a template: it ${whatNot}.`)
+}

@@ -1,0 +1,124 @@
+/** What a new machine is made from: a machine as it is now, or one of its snapshots; and the files that takes. */
+import { constants } from 'node:fs'
+import { access, link, stat } from 'node:fs/promises'
+import { basename, join, sep } from 'node:path'
+import type { MachineSettings } from '../../../preload/contract'
+import { copyImage } from '../../host/copy-file'
+import { ServiceError, systemCode, writeError } from '../errors'
+import { makeFolder } from '../files'
+import type { NewFolder } from '../library'
+import { SavedState } from '../snapshots/saved-state'
+import { SnapshotStore, STATE_FILE } from '../snapshots/store'
+import type { MachineRecord, Progress } from '../types'
+
+export interface Source {
+  /** As the guest has them; `disks` where the machine itself has them. */
+  readonly settings: MachineSettings
+  /** The folder of the machine: what is in it is the new machine's own as well, what lies elsewhere may be shared. */
+  readonly dir: string
+  /** Where the contents of a disk are, by the disk's path. */
+  readonly contentOf: (path: string) => string
+  /** Of a machine that goes on where it stood. */
+  readonly statePath?: string
+}
+
+export function sourceOf(record: MachineRecord, settings = record.settings): Source {
+  const saved = new SavedState(record.dir)
+  return { settings, dir: record.dir, contentOf: (path) => path, ...(saved.exists && { statePath: saved.path }) }
+}
+
+/** @throws ServiceError not-found */
+export async function sourceOfSnapshot(record: MachineRecord, snapshotId: string): Promise<Source> {
+  const store = new SnapshotStore(record.dir)
+  const snapshot = await store.require(snapshotId)
+  const files = new Map(snapshot.disks.map(({ path, file }) => [path, store.pathOf(snapshotId, file)]))
+  // What it is called and how it is filed is the machine's.
+  const { name, group, tags, notes } = record.settings
+  return {
+    settings: { ...snapshot.settings, name, group, tags, notes }, dir: record.dir, contentOf: (path) => files.get(path) ?? path,
+    ...(snapshot.hasState && { statePath: store.pathOf(snapshotId, STATE_FILE) }),
+  }
+}
+
+export interface Copy {
+  readonly from: string
+  readonly to: string
+}
+
+export interface Plan {
+  readonly settings: MachineSettings
+  /** Files that never change once written. */
+  readonly boot: readonly Copy[]
+  readonly disks: readonly Copy[]
+  readonly state: Copy | undefined
+}
+
+const isInside = (path: string, dir: string): boolean => path.startsWith(dir + sep)
+
+/** Which files go where, and the settings that name them. Read-only disks outside the machine's folder are shared. */
+export function planCopy({ settings, dir, contentOf, statePath }: Source, folder: NewFolder): Plan {
+  const boot: Copy[] = []
+  const disks: Copy[] = []
+  const place = (list: Copy[], from: string, ...parts: string[]): string => {
+    list.push({ from, to: join(folder.dir, ...parts) })
+    return join(folder.finalDir, ...parts)
+  }
+  const bootFile = (path: string, name: string): string => (isInside(path, dir) ? place(boot, path, 'boot', name) : path)
+  const diskFile = (path: string, readOnly: boolean, format: string, i: number): string => {
+    if (readOnly) return isInside(path, dir) ? place(disks, path, 'disks', `${i}-${basename(path).replace(/^\d+-/, '')}`) : path
+    return place(disks, contentOf(path), 'disks', `disk${i}.${format === 'raw' ? 'img' : format}`)
+  }
+  return {
+    settings: {
+      ...settings, kernel: bootFile(settings.kernel, 'kernel'), initrd: bootFile(settings.initrd, 'initrd'),
+      disks: settings.disks.map((disk, i) => ({ ...disk, path: diskFile(disk.path, disk.readOnly, disk.format, i) })),
+    },
+    boot, disks,
+    state: statePath === undefined ? undefined : { from: statePath, to: new SavedState(folder.dir).path },
+  }
+}
+
+/** @throws ServiceError file-missing, file-unreadable */
+async function requireReadable(path: string): Promise<number> {
+  try {
+    await access(path, constants.R_OK)
+    return (await stat(path)).size
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw new ServiceError('file-missing', `${path} does not exist.`, { path })
+    throw new ServiceError('file-unreadable', `${path} cannot be read.`, { path })
+  }
+}
+
+export async function makeFoldersFor(copies: readonly Copy[]): Promise<void> {
+  for (const dir of new Set(copies.map(({ to }) => to.slice(0, to.lastIndexOf(sep))))) await makeFolder(dir)
+}
+
+/** @throws ServiceError file-missing, file-unreadable, disk-full, library-read-only; AbortError */
+export async function copyFiles(copies: readonly Copy[], progress: Progress): Promise<void> {
+  const sizes: number[] = []
+  for (const { from } of copies) sizes.push(await requireReadable(from))
+  await makeFoldersFor(copies)
+  const total = sizes.reduce((sum, size) => sum + size, 0) || 1
+  let before = 0
+  for (const [i, { from, to }] of copies.entries()) {
+    const onProgress = (done: number): void => progress.report((before + done) / total, basename(from))
+    await copyImage(from, to, { signal: progress.signal, onProgress }).catch((error: unknown) => {
+      progress.signal.throwIfAborted()
+      throw writeError(error, to)
+    })
+    before += sizes[i]
+    onProgress(0)
+  }
+}
+
+/** A state's bytes never change once written, so a second name is as good as a copy; some file systems have no such thing. */
+export async function linkState({ from, to }: Copy): Promise<void> {
+  await makeFoldersFor([{ from, to }])
+  await link(from, to).catch(async (error: unknown) => {
+    if (systemCode(error) === 'ENOENT') throw new ServiceError('file-missing', `${from} does not exist.`, { path: from })
+    await copyImage(from, to).catch((inner: unknown) => {
+      throw writeError(inner, to)
+    })
+  })
+}

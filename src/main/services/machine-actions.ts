@@ -1,0 +1,109 @@
+/** What is done with one machine: made, started, deleted; and how it is shown. */
+import { realpath } from 'node:fs/promises'
+import type { z } from 'zod'
+import type { Calls, Machine, MachineSettings, TrashItem } from '../../preload/contract'
+import { requireNoLinkedClones, requireNoTemplate } from './clones/lineage'
+import { addSeed } from './clones/seed'
+import { ServiceError } from './errors'
+import type { Services } from './handler-types'
+import { copyBootFiles } from './images'
+import { requireSound } from './library/machine-file'
+import { logFolder } from './machine-log'
+import type { RuntimeStatus } from './runtime'
+import { checkSettings } from './settings-check'
+import { SavedState } from './snapshots/saved-state'
+import type { MachineRecord } from './types'
+
+export function viewOf(record: MachineRecord, status: RuntimeStatus): Machine {
+  const { id, settings, createdAt, damage, isTemplate, origin } = record
+  const about = { ...settings, id, createdAt, ...(isTemplate && { isTemplate }), ...(origin && { origin }) }
+  return damage === undefined ? { ...about, ...status } : { ...about, state: 'damaged', problem: damage }
+}
+
+/** Two machines that write one disk destroy it. @throws ServiceError machine-busy */
+export async function checkDisksFree({ library, runtime }: Pick<Services, 'library' | 'runtime'>, record: MachineRecord): Promise<void> {
+  const resolve = (path: string): Promise<string> => realpath(path).catch(() => path)
+  const own = await Promise.all(record.settings.disks.map(async (disk) => ({ ...disk, path: await resolve(disk.path) })))
+  if (own.length === 0) return
+  for (const other of library.list()) {
+    const { state } = runtime.status(other.id)
+    if (other.id === record.id || (!other.isTemplate && (state === 'stopped' || state === 'crashed'))) continue
+    for (const theirs of other.settings.disks) {
+      const path = await resolve(theirs.path)
+      const clash = own.find((disk) => disk.path === path && !(disk.readOnly && theirs.readOnly))
+      const whose = other.isTemplate ? 'belongs to the template' : 'is in use by the running machine'
+      if (clash) throw new ServiceError('machine-busy', `The disk ${path} ${whose} '${other.settings.name}'.`, { path })
+    }
+  }
+}
+
+type CreateParams = z.output<Calls['machine.create']['params']>
+
+async function createFromTemplate({ clones, tasks }: Services, { settings, template, linked, withState, cloudInit }: CreateParams & { template: string }): Promise<MachineRecord> {
+  const { kernel: _kernel, initrd: _initrd, disks: _disks, ...rest } = settings
+  await checkSettings(rest)
+  const wanted = { settings, ...(linked !== undefined && { linked }), ...(withState !== undefined && { withState }), ...(cloudInit && { cloudInit }) }
+  return tasks.start('machine.create', settings.name, (progress) => clones.createFrom(template, wanted, progress)).result
+}
+
+export async function createMachine(services: Services, params: CreateParams): Promise<MachineRecord> {
+  const { library, images } = services
+  const { settings, image, template, cloudInit } = params
+  // Before an image is fetched for minutes.
+  library.checkName(settings.name)
+  if (template !== undefined) {
+    if (image !== undefined) throw new ServiceError('invalid-argument', 'A machine is made from an image or from a template, not from both.')
+    return createFromTemplate(services, { ...params, template })
+  }
+  if (params.linked || params.withState) throw new ServiceError('invalid-argument', 'Only a machine from a template can be linked or have a state.')
+  if (image === undefined && !settings.kernel) throw new ServiceError('invalid-argument', 'A machine needs a kernel, an image or a template to be made from.')
+  const { kernel: _kernel, initrd: _initrd, ...rest } = settings
+  await checkSettings(image === undefined ? settings : rest)
+  const files = image === undefined ? undefined : await (await images.prepare(image)).result
+  return library.make({ exactly: settings.name }, async (folder) => {
+    const copies = files && await copyBootFiles(files, folder.dir, folder.finalDir)
+    const all = copies ? { ...copies, ...rest } : settings
+    return { settings: cloudInit ? await addSeed(all, cloudInit, folder) : all }
+  })
+}
+
+/** How it is called and filed is all that changes of a template. @throws ServiceError wrong-state */
+export function checkTemplateChanges(record: MachineRecord, { name: _name, group: _group, tags: _tags, notes: _notes, ...hardware }: Partial<MachineSettings>): void {
+  const changes = Object.entries(hardware).filter(([key, value]) => JSON.stringify(record.settings[key as keyof MachineSettings]) !== JSON.stringify(value))
+  if (changes.length > 0) requireNoTemplate(record, `is read-only (${changes.map(([key]) => key).join(', ')} cannot be changed)`)
+}
+
+/** A saved machine goes on where it was, unless `fresh`. */
+export async function startMachine(services: Services, id: string, fresh: boolean): Promise<void> {
+  const record = services.library.require(id)
+  requireSound(record)
+  requireNoTemplate(record, 'cannot start. Make a machine from it')
+  services.use.requireStartable(id, record.settings.name)
+  await services.snapshots.recover(id)
+  return launch(services, services.library.require(id), fresh)
+}
+
+async function launch(services: Services, record: MachineRecord, fresh: boolean): Promise<void> {
+  const { id } = record
+  await checkSettings(record.settings)
+  await checkDisksFree(services, record)
+  const saved = new SavedState(record.dir)
+  if (['saved', 'stopped', 'crashed'].includes(services.runtime.status(id).state)) await saved.clearLeftovers()
+  await services.runtime.start({ id, settings: record.settings, logDir: logFolder(record.dir) }, fresh)
+  await saved.clearResume()
+}
+
+/** Moves it to the trash. @throws ServiceError machine-busy, has-clones */
+export async function deleteMachine(services: Services, id: string): Promise<TrashItem> {
+  const { library, runtime, consoles, sessions } = services
+  const { settings } = library.require(id)
+  const { state } = runtime.status(id)
+  if (state !== 'stopped' && state !== 'crashed' && state !== 'saved') throw new ServiceError('machine-busy', `The machine '${settings.name}' is ${state}. Stop it first.`, { state })
+  services.use.requireUnused(id, settings.name)
+  requireNoLinkedClones(library, `'${settings.name}'`, id)
+  for (const session of sessions) session.closeConsolesOf(id)
+  consoles.release(id)
+  const { item } = await library.delete(id)
+  services.trashChanged()
+  return item
+}

@@ -1,0 +1,53 @@
+/** Who works on a machine's files just now: what would change them must wait for what reads them. */
+import { ServiceError } from './errors'
+
+/**
+ * `change`: snapshots are taken or restored, the machine becomes a template, …: nothing else at the same time.
+ * `read`: its disks are copied: others may read too, it must not start.
+ * `read-snapshots`: only files of snapshots are copied: it may run and start.
+ */
+export type Use = 'change' | 'read' | 'read-snapshots'
+
+interface Entry {
+  readonly use: Use
+  /** For people, such as `is being cloned`. */
+  readonly what: string
+}
+
+export class MachineUse {
+  private readonly entries = new Map<string, Set<Entry>>()
+
+  /** What keeps the machine from being used so, for people. */
+  private obstacle(id: string, use: Use): string | undefined {
+    for (const entry of this.entries.get(id) ?? []) if (use === 'change' || entry.use === 'change') return entry.what
+    return undefined
+  }
+
+  /** @throws ServiceError machine-busy */
+  async during<T>(id: string, name: string, use: Use, what: string, work: () => Promise<T>): Promise<T> {
+    const obstacle = this.obstacle(id, use)
+    if (obstacle !== undefined) throw new ServiceError('machine-busy', `'${name}' ${obstacle}. Wait until that is done.`, { id })
+    const entry: Entry = { use, what }
+    const entries = this.entries.get(id) ?? new Set()
+    this.entries.set(id, entries.add(entry))
+    try {
+      return await work()
+    } finally {
+      entries.delete(entry)
+      if (entries.size === 0) this.entries.delete(id)
+    }
+  }
+
+  /** @throws ServiceError machine-busy where it must not start now */
+  requireStartable(id: string, name: string): void {
+    for (const { use, what } of this.entries.get(id) ?? []) {
+      if (use !== 'read-snapshots') throw new ServiceError('machine-busy', `'${name}' ${what}. Wait until that is done.`, { id })
+    }
+  }
+
+  /** @throws ServiceError machine-busy where anybody uses it */
+  requireUnused(id: string, name: string): void {
+    const [first] = this.entries.get(id) ?? []
+    if (first) throw new ServiceError('machine-busy', `'${name}' ${first.what}. Wait until that is done.`, { id })
+  }
+}

@@ -1,0 +1,33 @@
+/** What our own archive says of a machine: `machine.json` within it, with every path relative to the archive. */
+import { z } from 'zod'
+import { machineSettings, type MachineSettings } from '../../../preload/contract'
+import { snapshotRecord, STATE_FILE, type SnapshotRecord } from '../snapshots/store'
+
+export const BUNDLE_FILE = 'bundle.json'
+export const BUNDLE_VERSION = 1
+export const SAVED_STATE = `saved/${STATE_FILE}`
+
+export const bundle = z.object({
+  version: z.literal(BUNDLE_VERSION),
+  settings: machineSettings,
+  isTemplate: z.boolean(),
+  snapshots: z.array(snapshotRecord).max(1000),
+  /** The snapshot the present descends from. */
+  current: z.string().uuid().nullable(),
+})
+export type Bundle = z.infer<typeof bundle>
+
+export const snapshotFile = (id: string, file: string): string => `snapshots/${id}/${file}`
+
+/** How files outside snapshots are called in an archive. */
+export const isPlace = (name: string): boolean => /^(boot|disks)\/\w[\w.-]*$/.test(name)
+
+/** The settings with every path as `rename` has it; '' stays. */
+export function withPaths<S extends MachineSettings>(settings: S, rename: (path: string, kind: 'boot' | 'disks') => string): S {
+  const boot = (path: string): string => (path === '' ? '' : rename(path, 'boot'))
+  return { ...settings, kernel: boot(settings.kernel), initrd: boot(settings.initrd), disks: settings.disks.map((disk) => ({ ...disk, path: rename(disk.path, 'disks') })) }
+}
+
+export function snapshotWithPaths(snapshot: SnapshotRecord, rename: (path: string, kind: 'boot' | 'disks') => string): SnapshotRecord {
+  return { ...snapshot, settings: withPaths(snapshot.settings, rename), disks: snapshot.disks.map(({ path, file }) => ({ path: rename(path, 'disks'), file })) }
+}

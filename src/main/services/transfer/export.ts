@@ -1,0 +1,158 @@
+/** Machines into files: our own archive, with everything, and OVA for others. */
+import { existsSync } from 'node:fs'
+import { realpath, stat } from 'node:fs/promises'
+import { basename, dirname, isAbsolute, join, sep } from 'node:path'
+import type { ArchiveFormat, Exported } from '../../../preload/contract'
+import { openRawSource } from '../../host/disks/raw-source'
+import type { Appliance } from '../archive/appliance'
+import { exportArchive, type ArchiveFile } from '../archive/nestbox-archive'
+import { exportOva, stemOf } from '../archive/ova-export'
+import { ServiceError, writeError } from '../errors'
+import { SavedState } from '../snapshots/saved-state'
+import { SCREEN_FILE, SnapshotStore, STATE_FILE } from '../snapshots/store'
+import type { MachineRecord, Progress } from '../types'
+import { BUNDLE_FILE, BUNDLE_VERSION, SAVED_STATE, snapshotFile, snapshotWithPaths, withPaths, type Bundle } from './bundle'
+
+/** @throws ServiceError invalid-argument where neither the name nor anything else says the format */
+export function formatOf(path: string, format?: ArchiveFormat): ArchiveFormat {
+  if (format) return format
+  if (/\.ova$/i.test(path)) return 'ova'
+  if (/\.nestbox$/i.test(path)) return 'nestbox'
+  throw new ServiceError('invalid-argument', `The format of ${path} is not clear: its name should end with .nestbox or .ova.`, { path })
+}
+
+/** @throws ServiceError invalid-argument, file-missing, name-taken where there is one already */
+export async function checkTarget(path: string, home: string, record: MachineRecord, overwrite: boolean): Promise<void> {
+  if (!isAbsolute(path)) throw new ServiceError('invalid-argument', `The file '${path}' must be given with its full path.`, { path })
+  const folder = await realpath(dirname(path)).catch(() => {
+    throw new ServiceError('file-missing', `The folder ${dirname(path)} does not exist.`, { path })
+  })
+  const target = join(folder, basename(path))
+  const library = await realpath(home).catch(() => home)
+  const own = [record.settings.kernel, record.settings.initrd, ...record.settings.disks.map((disk) => disk.path)]
+  const isOwn = (await Promise.all(own.map((file) => realpath(file).catch(() => file)))).includes(target)
+  if (isOwn || target.startsWith(join(library, 'machines') + sep) || target.startsWith(join(library, 'trash') + sep)) throw new ServiceError('invalid-argument', `${path} belongs to the library or to the machine itself: choose another place.`, { path })
+  if (!existsSync(target)) return
+  if (!(await stat(target)).isFile()) throw new ServiceError('invalid-argument', `${path} is no file.`, { path })
+  if (!overwrite) throw new ServiceError('name-taken', `${path} exists already.`, { path })
+}
+
+function requireRaw({ settings }: MachineRecord): void {
+  const other = settings.disks.find(({ format }) => format !== 'raw')
+  if (other) throw new ServiceError('unsupported', `The disk ${other.path} has the format ${other.format}: machines with such disks cannot be exported yet.`, { path: other.path })
+}
+
+/** Gives every file of the computer one name in the archive. */
+class Names {
+  private readonly names = new Map<string, string>()
+  readonly files = new Map<string, ArchiveFile>()
+
+  readonly place = (path: string, kind: 'boot' | 'disks'): string => {
+    const known = this.names.get(path)
+    if (known !== undefined) return known
+    const plain = basename(path).replace(/[^\w.-]/g, '_').slice(-60).replace(/^\.+|\.+$/g, '')
+    const name = `${kind}/${this.names.size}-${plain || 'file'}`
+    this.names.set(path, name)
+    return name
+  }
+
+  pack(path: string, kind: 'boot' | 'disks'): void {
+    const name = this.place(path, kind)
+    this.files.set(name, { name, path })
+  }
+
+  add(file: ArchiveFile): void {
+    this.files.set(file.name, file)
+  }
+}
+
+/** Everything a machine needs elsewhere, in the order it goes into the archive. */
+async function collect(record: MachineRecord, withSnapshots: boolean): Promise<ArchiveFile[]> {
+  const names = new Names()
+  const store = new SnapshotStore(record.dir)
+  const snapshots = withSnapshots ? await store.list() : []
+  for (const { settings } of [record, ...snapshots]) {
+    for (const path of [settings.kernel, settings.initrd]) if (path !== '') names.pack(path, 'boot')
+    for (const { path, readOnly } of settings.disks) if (readOnly) names.pack(path, 'disks')
+  }
+  for (const { path } of record.settings.disks) names.pack(path, 'disks')
+  const saved = new SavedState(record.dir)
+  if (saved.exists) names.add({ name: SAVED_STATE, path: saved.path })
+  for (const { id, disks, hasState } of snapshots) {
+    for (const { file } of disks) names.add({ name: snapshotFile(id, file), path: store.pathOf(id, file) })
+    if (existsSync(store.pathOf(id, SCREEN_FILE))) names.add({ name: snapshotFile(id, SCREEN_FILE), path: store.pathOf(id, SCREEN_FILE) })
+    if (hasState) names.add({ name: snapshotFile(id, STATE_FILE), path: store.pathOf(id, STATE_FILE) })
+  }
+  const about: Bundle = {
+    version: BUNDLE_VERSION, settings: withPaths(record.settings, names.place), isTemplate: record.isTemplate ?? false,
+    snapshots: snapshots.map((snapshot) => snapshotWithPaths(snapshot, names.place)), current: withSnapshots ? await store.current() : null,
+  }
+  return [{ name: BUNDLE_FILE, data: Buffer.from(`${JSON.stringify(about, null, 2)}\n`) }, ...names.files.values()]
+}
+
+/** @throws ServiceError file-missing */
+function requirePresent(paths: readonly string[]): void {
+  for (const path of paths) if (!existsSync(path)) throw new ServiceError('file-missing', `${path} does not exist: the machine is not complete.`, { path })
+}
+
+const CIM_LINUX = 36
+const CIM_LINUX_64 = 101
+
+function applianceOf({ settings }: MachineRecord): Appliance {
+  const { name, notes, memoryMiB, cpuProfile, commandLine, kernel, initrd } = settings
+  const is64 = cpuProfile.endsWith('64')
+  return {
+    name, description: notes, osId: is64 ? CIM_LINUX_64 : CIM_LINUX, osName: is64 ? 'Linux (64-bit)' : 'Linux', cpus: 1, memoryMiB, networks: [],
+    disks: settings.disks.map((_disk, i) => ({ fileName: `${stemOf(name)}-disk${i + 1}.vmdk`, capacityBytes: 0, format: '', controller: 'virtio', bus: 0, unit: i })),
+    ...(kernel !== '' && { directBoot: { kernelFile: 'kernel', initrdFile: initrd === '' ? '' : 'initrd', commandLine, cpuProfile } }),
+  }
+}
+
+async function exportAsOva(record: MachineRecord, target: string, progress: Progress): Promise<void> {
+  const { kernel, initrd, disks } = record.settings
+  const sources: Awaited<ReturnType<typeof openRawSource>>[] = []
+  try {
+    for (const { path } of disks) sources.push(await openRawSource(path))
+    const extras = [{ name: 'kernel', path: kernel }, { name: 'initrd', path: initrd }].filter(({ path }) => path !== '')
+    await exportOva(applianceOf(record), sources, extras, target, progress)
+  } finally {
+    for (const source of sources) await source.close()
+  }
+}
+
+export interface ExportOptions {
+  readonly path: string
+  readonly format: ArchiveFormat
+  readonly snapshots: boolean
+}
+
+/**
+ * Of a machine that is off and stays so meanwhile. The file is there as a whole or not at all.
+ * @throws ServiceError file-missing, disk-full, library-read-only, unsupported; AbortError
+ */
+export async function exportMachine(record: MachineRecord, { path, format, snapshots }: ExportOptions, progress: Progress): Promise<Exported> {
+  requireRaw(record)
+  const { kernel, initrd, disks } = record.settings
+  requirePresent([kernel, initrd, ...disks.map((disk) => disk.path)].filter((file) => file !== ''))
+  if (format === 'ova') await exportAsOva(record, path, progress)
+  else {
+    const files = await collect(record, snapshots)
+    requirePresent(files.flatMap((file) => ('path' in file ? [file.path] : [])))
+    await exportArchive(record.settings.name, files, path, progress)
+  }
+  const { size } = await stat(path).catch((error: unknown) => {
+    throw writeError(error, path)
+  })
+  return { path, format, bytes: size, warnings: await leftOut(record, format) }
+}
+
+/** What others cannot take. */
+async function leftOut(record: MachineRecord, format: ArchiveFormat): Promise<string[]> {
+  if (format === 'nestbox') return []
+  const snapshots = await new SnapshotStore(record.dir).list()
+  return [
+    ...(new SavedState(record.dir).exists ? ['The saved state is not part of an OVA: there the machine boots as after a power cut.'] : []),
+    ...(snapshots.length > 0 ? ['Snapshots are not part of an OVA.'] : []),
+    ...(record.settings.kernel === '' ? [] : ['Other programs start the machine from its disk: they need a boot loader there.']),
+  ]
+}

@@ -1,0 +1,189 @@
+/** Machines from files. Everything in them is a stranger's: checked before it is believed, and nothing leaves the new machine's folder. */
+import { open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { basename, isAbsolute, join } from 'node:path'
+import { z } from 'zod'
+import { LIMITS, machineName, NAME_PATTERN, type MachineSettings } from '../../../preload/contract'
+import { badArchive, archiveError } from '../archive/errors'
+import { printable } from '../archive/members'
+import { importArchive } from '../archive/nestbox-archive'
+import { importOva, type Imported as ImportedOva } from '../archive/ova-import'
+import { ServiceError } from '../errors'
+import { makeFolder } from '../files'
+import type { NewFolder, NewMachine } from '../library'
+import { CPU_PROFILE_NAMES, DEFAULT_SETTINGS } from '../library/defaults'
+import { RECORD_FILE, SCREEN_FILE, SnapshotStore, STATE_FILE } from '../snapshots/store'
+import type { Progress } from '../types'
+import { BUNDLE_FILE, BUNDLE_VERSION, bundle, isPlace, SAVED_STATE, snapshotFile, snapshotWithPaths, withPaths, type Bundle } from './bundle'
+
+const TAR_HEADER = 512
+const MAX_BUNDLE = 16 << 20
+/** What a console showed. */
+const MAX_SCREEN = 1 << 20
+
+export interface ImportedMachine {
+  readonly machine: NewMachine
+  readonly warnings: readonly string[]
+}
+
+/** @throws ServiceError bad-archive, file-missing, file-unreadable, invalid-argument */
+async function kindOf(path: string): Promise<'nestbox' | 'ova'> {
+  if (!isAbsolute(path)) throw new ServiceError('invalid-argument', `The file '${path}' must be given with its full path.`, { path })
+  try {
+    if (!(await stat(path)).isFile()) throw badArchive(path, 'it is not a file')
+    if (/\.ovf$/i.test(path)) return 'ova'
+    const header = Buffer.alloc(TAR_HEADER)
+    const file = await open(path, 'r')
+    const { bytesRead } = await file.read(header, 0, TAR_HEADER, 0).finally(() => file.close())
+    const first = header.toString('latin1', 0, 100).replace(/\0.*$/s, '')
+    if (bytesRead === TAR_HEADER && first === 'nestbox.json') return 'nestbox'
+    if (bytesRead === TAR_HEADER && (/\.ovf$/i.test(first) || /\.ova$/i.test(path))) return 'ova'
+  } catch (error) {
+    throw archiveError(error, path)
+  }
+  throw badArchive(path, 'it is neither a Nestbox archive nor an OVA or OVF package')
+}
+
+/** A name that a machine can have, after one that another program gave. */
+export function nameAfter(text: string, path: string): string {
+  const plain = (from: string): string => from.normalize('NFC').replace(/[^\p{L}\p{N} ._()+-]/gu, ' ').replace(/^[^\p{L}\p{N}]+/u, '').replace(/ +/g, ' ').slice(0, LIMITS.nameLength).trim()
+  const found = [plain(text), plain(basename(path).replace(/\.[^.]*$/, '')), 'Imported'].find((name) => NAME_PATTERN.test(name))
+  return machineName.parse(found)
+}
+
+/** qcow2 can name another file as its base or its data: one from elsewhere could make any file of this computer readable. */
+async function requireStandalone(archive: string, path: string): Promise<void> {
+  const header = Buffer.alloc(80)
+  const file = await open(path, 'r')
+  await file.read(header, 0, header.length, 0).finally(() => file.close())
+  if (header.toString('latin1', 0, 4) !== 'QFI\xfb') throw badArchive(archive, `the disk '${basename(path)}' is not qcow2`)
+  const hasBacking = header.readBigUInt64BE(8) !== 0n
+  const hasDataFile = header.readUInt32BE(4) >= 3 && (header.readBigUInt64BE(72) & 4n) !== 0n
+  if (hasBacking || hasDataFile) throw badArchive(archive, `the disk '${basename(path)}' refers to another file`)
+}
+
+async function readBundle(path: string, dir: string): Promise<Bundle> {
+  const file = join(dir, BUNDLE_FILE)
+  if ((await stat(file)).size > MAX_BUNDLE) throw badArchive(path, `'${BUNDLE_FILE}' is too long`)
+  let json: unknown
+  try {
+    json = JSON.parse(await readFile(file, 'utf8'))
+  } catch {
+    throw badArchive(path, `'${BUNDLE_FILE}' is not JSON`)
+  }
+  const { version } = z.object({ version: z.number() }).safeParse(json).data ?? {}
+  if (version !== undefined && version > BUNDLE_VERSION) throw new ServiceError('unsupported', `${path} was written by a newer Nestbox.`)
+  const parsed = bundle.safeParse(json)
+  if (!parsed.success) throw badArchive(path, `'${BUNDLE_FILE}': ${parsed.error.issues[0].path.join('.')}: ${parsed.error.issues[0].message}`)
+  return parsed.data
+}
+
+/** Every file that the description speaks of. @throws ServiceError bad-archive for a name that is not possible */
+function filesOf(path: string, { settings, snapshots }: Bundle): Set<string> {
+  const names = new Set([BUNDLE_FILE])
+  const place = (name: string): string => {
+    if (!isPlace(name)) throw badArchive(path, `the file name '${printable(name)}' is refused`)
+    return name
+  }
+  for (const { kernel, initrd } of [settings, ...snapshots.map((snapshot) => snapshot.settings)]) {
+    for (const name of [kernel, initrd]) if (name !== '') names.add(place(name))
+  }
+  for (const disk of settings.disks) names.add(place(disk.path))
+  for (const snapshot of snapshots) {
+    for (const disk of snapshot.settings.disks) if (disk.readOnly) names.add(place(disk.path))
+    // Where a disk goes when the snapshot is restored; today's machine may not have it.
+    for (const disk of [...snapshot.disks, ...snapshot.settings.disks]) place(disk.path)
+    for (const { file } of snapshot.disks) {
+      if ([RECORD_FILE, STATE_FILE, SCREEN_FILE].includes(file)) throw badArchive(path, `'${file}' cannot be a disk's copy`)
+      names.add(snapshotFile(snapshot.id, file))
+    }
+    if (snapshot.hasState) names.add(snapshotFile(snapshot.id, STATE_FILE))
+  }
+  return names
+}
+
+/** Neither more nor less: a file that nothing speaks of could be one that Nestbox itself reads later. @throws ServiceError bad-archive */
+function checkFiles(path: string, about: Bundle, files: ReadonlySet<string>): void {
+  if (new Set(about.snapshots.map(({ id }) => id)).size !== about.snapshots.length) throw badArchive(path, 'a snapshot is there twice')
+  const expected = filesOf(path, about)
+  for (const name of expected) if (!files.has(name)) throw badArchive(path, `the file '${printable(name)}' is missing`)
+  const optional = new Set([SAVED_STATE, ...about.snapshots.map(({ id }) => snapshotFile(id, SCREEN_FILE))])
+  for (const name of files) if (!expected.has(name) && !optional.has(name)) throw badArchive(path, `the file '${printable(name)}' does not belong to the machine`)
+}
+
+async function checkDiskFiles(path: string, { settings, snapshots }: Bundle, dir: string): Promise<void> {
+  for (const disk of settings.disks) if (disk.format === 'qcow2') await requireStandalone(path, join(dir, disk.path))
+  for (const snapshot of snapshots) {
+    for (const disk of snapshot.settings.disks) {
+      if (disk.format !== 'qcow2') continue
+      const copy = snapshot.disks.find((entry) => entry.path === disk.path)
+      await requireStandalone(path, join(dir, copy ? snapshotFile(snapshot.id, copy.file) : disk.path))
+    }
+  }
+}
+
+async function fromNestbox(path: string, { dir, finalDir }: NewFolder, progress: Progress): Promise<ImportedMachine> {
+  const head = await importArchive(path, dir, progress)
+  const files = new Set(head.files.map(({ name }) => name))
+  if (!files.has(BUNDLE_FILE)) throw badArchive(path, `the file '${BUNDLE_FILE}' is missing`)
+  const about = await readBundle(path, dir)
+  checkFiles(path, about, files)
+  for (const { name, sizeBytes } of head.files) if (name.endsWith(`/${SCREEN_FILE}`) && sizeBytes > MAX_SCREEN) throw badArchive(path, `'${name}' is too long`)
+  await checkDiskFiles(path, about, dir)
+  const rename = (name: string): string => join(finalDir, ...name.split('/'))
+  await makeFolder(join(dir, 'disks'))
+  const store = new SnapshotStore(dir)
+  for (const snapshot of about.snapshots) {
+    await makeFolder(store.pathOf(snapshot.id))
+    await store.write(snapshotWithPaths(snapshot, rename))
+  }
+  if (about.snapshots.length > 0) await store.setCurrent(about.current !== null && about.snapshots.some(({ id }) => id === about.current) ? about.current : null)
+  await rm(join(dir, BUNDLE_FILE))
+  const warnings: string[] = []
+  const settings = withPaths(about.settings, rename)
+  if (!CPU_PROFILE_NAMES.includes(settings.cpuProfile)) warnings.push(`The CPU model '${settings.cpuProfile}' is not known here: ${DEFAULT_SETTINGS.cpuProfile} is used.`)
+  const cpuProfile = CPU_PROFILE_NAMES.includes(settings.cpuProfile) ? settings.cpuProfile : DEFAULT_SETTINGS.cpuProfile
+  return { machine: { settings: { ...settings, cpuProfile }, ...(about.isTemplate && { isTemplate: true }) }, warnings }
+}
+
+function hardwareOf({ appliance }: ImportedOva, warnings: string[]): Partial<MachineSettings> {
+  const { memoryMiB, cpus, networks, directBoot } = appliance
+  const wanted = memoryMiB === 0 ? DEFAULT_SETTINGS.memoryMiB : memoryMiB
+  const memory = Math.min(LIMITS.memoryMaxMiB, Math.max(LIMITS.memoryMinMiB, wanted))
+  if (memory !== wanted) warnings.push(`The machine had ${wanted} MiB of memory; it has ${memory} MiB here.`)
+  if (cpus > 1) warnings.push(`The machine had ${cpus} CPUs; it has one here.`)
+  if (networks.length > 0) warnings.push(`Network adapters were left out: ${networks.length}.`)
+  if (!directBoot) {
+    warnings.push('The machine starts from its disk, which needs firmware that this version does not have: give it a kernel in its settings before it is started.')
+    return { memoryMiB: memory }
+  }
+  const isKnown = CPU_PROFILE_NAMES.includes(directBoot.cpuProfile)
+  if (!isKnown) warnings.push(`The CPU model '${directBoot.cpuProfile.slice(0, 40)}' is not known here: ${DEFAULT_SETTINGS.cpuProfile} is used.`)
+  return { memoryMiB: memory, commandLine: directBoot.commandLine.slice(0, 2047), ...(isKnown && { cpuProfile: directBoot.cpuProfile }) }
+}
+
+async function fromOva(path: string, { dir, finalDir }: NewFolder, progress: Progress): Promise<ImportedMachine> {
+  await makeFolder(join(dir, 'disks'))
+  const imported = await importOva(path, join(dir, 'disks'), progress)
+  if (imported.disks.length > LIMITS.disks) throw new ServiceError('unsupported', `${path}: ${imported.disks.length} disks are more than a machine can have here.`)
+  const warnings = [...imported.warnings]
+  const boot = async (from: string | undefined, name: string): Promise<string> => {
+    if (from === undefined) return ''
+    await makeFolder(join(dir, 'boot'))
+    await rename(from, join(dir, 'boot', name))
+    return join(finalDir, 'boot', name)
+  }
+  const settings = {
+    name: nameAfter(imported.appliance.name, path), notes: imported.appliance.description.slice(0, LIMITS.notesLength), ...hardwareOf(imported, warnings),
+    kernel: await boot(imported.kernelPath, 'kernel'), initrd: await boot(imported.initrdPath, 'initrd'),
+    disks: imported.disks.map((disk) => ({ path: join(finalDir, 'disks', basename(disk.path)), format: 'raw' as const, readOnly: false })),
+  }
+  return { machine: { settings }, warnings }
+}
+
+/**
+ * Fills a new machine's folder from the file.
+ * @throws ServiceError bad-archive, bad-disk, checksum-mismatch, unsupported, disk-full, file-missing, file-unreadable; AbortError
+ */
+export async function importMachine(path: string, folder: NewFolder, progress: Progress): Promise<ImportedMachine> {
+  return await kindOf(path) === 'nestbox' ? fromNestbox(path, folder, progress) : fromOva(path, folder, progress)
+}

@@ -1,0 +1,84 @@
+/** The commands for clones, templates and archives, as scripts use them. */
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Exported, Imported, Machine, Snapshot, Template } from '../../src/preload/contract'
+import { buildCli } from '../fixtures/build-cli'
+import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
+
+describe('nestbox vm clone, export, import and nestbox template', () => {
+  let dir: string
+  let cli: string
+
+  beforeAll(async () => {
+    cli = buildCli()
+    dir = mkdtempSync(join(tmpdir(), 'nestbox-clones-cli-'))
+    writeFileSync(join(dir, 'echo.bin'), buildTinyKernel(GUESTS.echo))
+    writeFileSync(join(dir, 'disk.img'), Buffer.alloc(1 << 20, 'x'))
+    writeFileSync(join(dir, 'key.pub'), 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8q0yqk1Wl0 me@here\n')
+    await json('vm', 'create', 'a', '--kernel', 'echo.bin', '--memory', '32', '--on-reset', 'stop', '--disk', 'disk.img')
+  }, 60_000)
+  afterAll(async () => {
+    await nestbox('manager', 'stop')
+    rmSync(dir, { recursive: true, force: true })
+  })
+
+  function nestbox(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
+    const child = spawn(process.execPath, [cli, ...args], { cwd: dir, env: { ...process.env, NESTBOX_HOME: join(dir, 'library') }, stdio: ['ignore', 'pipe', 'pipe'] })
+    let [out, err] = ['', '']
+    child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
+    child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
+    return new Promise((resolve) => child.on('close', (code) => resolve({ code, out, err })))
+  }
+
+  async function json<T>(...args: string[]): Promise<T> {
+    const { code, out, err } = await nestbox(...args, '--json')
+    expect({ code, err }, args.join(' ')).toEqual({ code: 0, err: '' })
+    return JSON.parse(out) as T
+  }
+
+  it('clones machines and snapshots', async () => {
+    await json<Snapshot>('snapshot', 'take', 'a', 's')
+    expect(await json<Machine>('vm', 'clone', 'a', 'b')).toMatchObject({ name: 'b', state: 'stopped', origin: { kind: 'clone', name: 'a' } })
+    expect(await json<Machine>('vm', 'clone', 'a', 'c', '--snapshot', 'S')).toMatchObject({ origin: { kind: 'clone' } })
+    expect((await nestbox('vm', 'clone', 'a', 'b')).code).toBe(6)
+    expect((await nestbox('vm', 'clone', 'a', 'd', '--snapshot', 'none')).code).toBe(5)
+    await json('vm', 'delete', 'c')
+  })
+
+  it('exports and imports', async () => {
+    const out = await json<Exported>('vm', 'export', 'a', 'a.nestbox')
+    expect(out).toMatchObject({ format: 'nestbox', bytes: statSync(join(dir, 'a.nestbox')).size })
+    expect((await nestbox('vm', 'export', 'a', 'a.nestbox')).code).toBe(6)
+    expect((await nestbox('vm', 'export', 'a', 'a.nestbox', '--force', '--no-snapshots')).out).toMatch(/^Exported a to .*a\.nestbox \(/)
+    expect(await json<Exported>('vm', 'export', 'a', 'a.bin', '--format', 'ova')).toMatchObject({ format: 'ova' })
+    expect((await nestbox('vm', 'export', 'a', 'a.bin')).code).toBe(2)
+    const { machine } = await json<Imported>('vm', 'import', 'a.nestbox', '--name', 'back')
+    expect(machine).toMatchObject({ name: 'back' })
+    expect(readFileSync(machine.disks[0].path)).toEqual(readFileSync(join(dir, 'disk.img')))
+    expect((await nestbox('vm', 'import', 'disk.img', '--json')).err).toContain('bad-archive')
+    expect((await nestbox('vm', 'import', 'none.ova')).code).toBe(5)
+    await json('vm', 'delete', 'back')
+  })
+
+  it('makes templates, and machines from them', async () => {
+    expect(await json<Machine>('template', 'create', 'b')).toMatchObject({ isTemplate: true })
+    expect((await nestbox('vm', 'start', 'b')).code).toBe(6)
+    expect(await json<Machine>('template', 'create', 'a', '--copy', 'base')).toMatchObject({ name: 'base', isTemplate: true })
+    const made = await json<Machine>('vm', 'create', 'web', '--template', 'base', '--memory', '48', '--hostname', 'web.example', '--user', 'me', '--ssh-key', 'key.pub')
+    expect(made).toMatchObject({ memoryMiB: 48, origin: { kind: 'template', name: 'base' } })
+    expect(readFileSync(made.disks[1].path, 'latin1')).toContain('me@here')
+    expect(await json<Machine>('vm', 'start', 'web')).toMatchObject({ state: 'running' })
+    await json('vm', 'stop', 'web', '--force')
+    const templates = await json<Template[]>('template', 'list')
+    expect(templates.map(({ name, madeFrom }) => [name, madeFrom.map((m) => m.name)])).toEqual([['b', []], ['base', ['web']]])
+    expect((await nestbox('template', 'list')).out).toMatch(/base\s+boots\s+32 MiB/)
+    expect((await nestbox('vm', 'list')).out).toMatch(/base\s+template/)
+    expect((await nestbox('vm', 'create', 'x', '--template', 'a')).code).toBe(6)
+    expect(await json<Machine>('template', 'release', 'b')).toMatchObject({ name: 'b' })
+    expect((await nestbox('template', 'delete', 'b')).code).toBe(6)
+    expect((await nestbox('template', 'delete', 'base')).code).toBe(0)
+  })
+})
