@@ -60,6 +60,15 @@ describe.each(KERNELS)('%s', (name) => {
   })
 })
 
+// A block's first entry is tier 0's, and kernels run most code once: only a second run has all of it translated.
+it.each([...KERNELS, ...BY_MANUAL])('%s does the same with the translations of an earlier run', (name) => {
+  const { image } = shop.assemble(name)
+  const cold = runKernel(image, 2)
+  const warm = runKernel(image, 2, cold.translations)
+  expect(warm.log).toBe(cold.log)
+  expect(warm.adopted).toBeGreaterThan(10)
+})
+
 it.each(BY_MANUAL.flatMap((name) => TIERS.map((tier) => ({ name, tier }))))('$name does what the manual says, on tier $tier', ({ name, tier }) => {
   const { log } = runKernel(shop.assemble(name).image, tier)
   const lines = log.trimEnd().split('\n')

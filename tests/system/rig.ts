@@ -58,6 +58,10 @@ export interface RigRun {
   /** What the kernel wrote, then `exit`, or why the machine stopped otherwise. */
   readonly log: string
   readonly instructions: number
+  /** For the next run of the same kernel. */
+  readonly translations: Uint8Array | undefined
+  /** Blocks that began with a translation of an earlier run. */
+  readonly adopted: number
 }
 
 /** Interpreter modules are built once for all runs of a worker. */
@@ -102,9 +106,10 @@ function enterKernel({ state }: Vcpu): void {
 }
 
 /** Runs a flat image until it writes to the exit port or cannot go on. */
-export function runKernel(image: Uint8Array, tier: Tier): RigRun {
+export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Array): RigRun {
   const bench = new Bench()
   const { cpu, platform, ram } = createCpu(bench, tier)
+  if (translations) cpu.translations?.loadPack(translations)
   ram.write(KERNEL_AT, image)
   enterKernel(cpu)
   cpu.afterReset()
@@ -119,7 +124,10 @@ export function runKernel(image: Uint8Array, tier: Tier): RigRun {
     if (!(error instanceof TripleFault)) throw error
     end = 'triple fault'
   }
-  return { log: `${platform.log()}${end}\n`, instructions: cpu.counters.instructions }
+  return {
+    log: `${platform.log()}${end}\n`, instructions: cpu.counters.instructions,
+    translations: cpu.translations?.pack(), adopted: cpu.translations?.adopted ?? 0,
+  }
 }
 
 /** Power-on EDX is the processor's signature: here for the test that compares it with CPUID. */

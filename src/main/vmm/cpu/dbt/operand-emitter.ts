@@ -12,7 +12,7 @@ import type { Emitter, Helper, LoopControl, MemRef, Val, Vec, Width } from '../e
 import type { FunctionBuilder, Node } from '../emit/wasm/function'
 import { wasmType } from '../emit/wasm/int-emitter'
 import type { CallSlots } from '../interp/builder'
-import { bytesOf, type SlowPath, type WMem } from '../interp/memory-emitter'
+import { bytesOf, type AccessPath, type SlowPath, type WMem } from '../interp/memory-emitter'
 import type { OperandPlace } from '../interp/places'
 import { FIELDS, Seg, offsetOf, type FieldName } from '../state/layout'
 import { Mode } from '../state/mode'
@@ -33,6 +33,9 @@ export interface BlockInsn {
 }
 
 /** What a block calls or continues with: functions of the module under construction, and slots of the table. */
+/** Where the slot stands in the word that tells a slow path of the access: behind bytes and segment. */
+export const ACCESS_SLOT_SHIFT = 16
+
 export interface BlockLinks {
   readonly calls: CallSlots
   /** Jumps back after which a loop is reported; 0: never. */
@@ -44,6 +47,11 @@ export interface BlockLinks {
   readonly handlerType: number
   /** (cpu, rec) → exit: pending exception, or the instruction again on tier 0. */
   readonly fault: number
+  /** (cpu, linear, access | scratch slot << ACCESS_SLOT_SHIFT) → status: the slow paths of accesses. */
+  readonly load: number
+  readonly store: number
+  readonly probe: number
+  readonly commit: number
   /** (cpu, rip, rec) → exit: charge the slice and continue anywhere. */
   readonly goto: number
   /** (cpu, rip, rec) → exit: the same, and remember the target in the record. */
@@ -65,6 +73,8 @@ export abstract class OperandEmitter extends LazyFlagEmitter implements Emitter 
   protected terminated = false
   protected helperCalled = false
   protected tlb: Node | undefined
+  /** The running instruction has set the TLB in force, on some way through it. */
+  private tlbChanged = false
   private pendingWrites = new Map<number, (value: Node) => void>()
 
   constructor(f: FunctionBuilder, protected readonly links: BlockLinks, protected readonly place: BlockPlace) {
@@ -87,11 +97,17 @@ export abstract class OperandEmitter extends LazyFlagEmitter implements Emitter 
     return this.f.callIndirect(this.links.slowType, 'i32', args, this.f.i32(this.links.calls.slow[path]))
   }
 
+  protected callAccess(path: AccessPath, linear: Node, access: Node, slot: number): Node {
+    const packed = this.f.pure('i32.or', 'i32', [access, this.f.i32(slot << ACCESS_SLOT_SHIFT)])
+    return this.f.call(this.links[path], 'i32', [this.cpu, linear, packed])
+  }
+
   /** The meaning of one instruction. */
   protected translate(at: BlockInsn): void {
     this.current = at
     this.pendingWrites = new Map()
     this.helperCalled = false
+    this.tlbChanged = false
     const { row } = at.insn.form
     if (row.privileged) this.requireRing0()
     if (!this.terminated) row.meaning(this, at.insn.form)
@@ -227,7 +243,7 @@ export abstract class OperandEmitter extends LazyFlagEmitter implements Emitter 
     this.depth--
     this.flagState = flags
     this.regs.endArms(regs)
-    this.tlb = this.helperCalled ? undefined : tlb
+    this.tlb = this.helperCalled || this.tlbChanged ? undefined : tlb
     // One way may have stored new flags: the other must have stored the old ones.
     if (this.flagsTouched) {
       f.insertAt(mark, () => this.spillFlags())
@@ -298,7 +314,10 @@ export abstract class OperandEmitter extends LazyFlagEmitter implements Emitter 
     if (name === 'gpr' || name === 'ccCarry' || name === 'ccResult') throw new BugError(`${name} is not set as a field`)
     const { type } = FIELDS[name]
     const at = offsetOf(name, index)
-    if (name === 'tlbBase') this.tlb = undefined
+    if (name === 'tlbBase') {
+      this.tlb = undefined
+      this.tlbChanged = true
+    }
     if (type === 'i64') return this.f.store('i64.store', this.cpu, this.asI64(value), at)
     const op = { u8: 'i32.store8', u16: 'i32.store16', i32: 'i32.store', v128: '' }[type]
     this.f.store(op, this.cpu, this.clean(value), at)

@@ -8,7 +8,7 @@
 import { Exit } from '../core/exits'
 import type { FlagsKind, Helper, Val, Width } from '../emit/emitter'
 import type { BlockLabel, FunctionBuilder, LoopLabel, Mark, Node } from '../emit/wasm/function'
-import type { SlowPath } from '../interp/memory-emitter'
+import type { AccessPath, SlowPath } from '../interp/memory-emitter'
 import { Rec } from '../interp/record'
 import { offsetOf, type FieldName } from '../state/layout'
 import { RESYNC_SLOT } from './block-emitter'
@@ -308,6 +308,10 @@ export class RegionEmitter extends OperandEmitter {
 
   protected override callSlow(path: SlowPath, args: readonly Node[]): Node {
     return this.aroundCall(() => super.callSlow(path, args))
+  }
+
+  protected override callAccess(path: AccessPath, linear: Node, access: Node, slot: number): Node {
+    return this.aroundCall(() => super.callAccess(path, linear, access, slot))
   }
 
   call(helper: Helper, ...args: Val[]): Val {

@@ -2,7 +2,7 @@
 import type { Decode, DecodedInsn } from '../decode/types'
 import { BugError } from '../../errors'
 import type { Helper } from '../emit/emitter'
-import { FunctionBuilder } from '../emit/wasm/function'
+import { FunctionBuilder, type Node } from '../emit/wasm/function'
 import { ModuleBuilder, type FuncType } from '../emit/wasm/module'
 import type { CallSlots } from '../interp/builder'
 import type { BlockSource, CodePage } from '../interp/decode-cache'
@@ -14,7 +14,7 @@ import { PAGE_SIZE } from '../../memory/frame-table'
 import { Mode } from '../state/mode'
 import { BlockEmitter } from './block-emitter'
 import { buildFlagCarry } from './flag-code'
-import type { BlockLinks } from './operand-emitter'
+import { ACCESS_SLOT_SHIFT, type BlockLinks } from './operand-emitter'
 import { findRegion, findWidestRegion } from './region'
 import { RegionEmitter, type RegionLinks } from './region-emitter'
 
@@ -41,7 +41,18 @@ const FLAG_CARRY: FuncType = { params: [I32, 'i64', 'i64', 'i64'], results: ['i6
 const SLOW: FuncType = { params: [I32, I32, I32, I32, I32], results: [I32] }
 
 /** Functions every module begins with, in this order. */
-const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4 } as const
+const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4, load: 5, store: 6, probe: 7, commit: 8 } as const
+const ACCESS_PATHS = ['load', 'store', 'probe', 'commit'] as const
+
+/** (cpu, linear, access | slot << ACCESS_SLOT_SHIFT) → status: one call for what every access would write out. */
+function buildAccess(slowType: number, tableSlot: number): Uint8Array {
+  const f = new FunctionBuilder([I32, 'i64', I32])
+  const half = (shift: bigint): Node => f.pure('i32.wrap_i64', I32, [f.pure('i64.shr_u', 'i64', [f.param(1), f.i64(shift)])])
+  const access = f.pure('i32.and', I32, [f.param(2), f.i32((1 << ACCESS_SLOT_SHIFT) - 1)])
+  const slot = f.pure('i32.shr_u', I32, [f.param(2), f.i32(ACCESS_SLOT_SHIFT)])
+  f.return(f.callIndirect(slowType, I32, [f.param(0), half(0n), half(32n), access, slot], f.i32(tableSlot)))
+  return f.encode()
+}
 
 /** What a function was made from and needs: enough to use it in another machine that holds the same code. */
 export interface TranslatedFunction {
@@ -103,7 +114,7 @@ export class Translator {
 
   begin(): ModuleDraft {
     const m = new ModuleBuilder()
-    const [handlerType] = [HANDLER, MOVE, FLAG_CARRY, SLOW].map((type) => m.typeIndex(type))
+    const [handlerType, , , slowType] = [HANDLER, MOVE, FLAG_CARRY, SLOW].map((type) => m.typeIndex(type))
     const typeIndices = new Map<FuncType | undefined, number>(this.helperTypes.map((type) => [type, m.typeIndex(type)]))
     const define = (type: FuncType, body: Uint8Array): number => {
       const index = m.defineFunction(type)
@@ -115,8 +126,9 @@ export class Translator {
     define(MOVE, buildLink(GLUE.lookup))
     define(MOVE, buildLookup(handlerType))
     define(FLAG_CARRY, this.flagCarry)
+    for (const path of ACCESS_PATHS) define(MOVE, buildAccess(slowType, this.options.calls.slow[path]))
     const links: RegionLinks = {
-      ...GLUE, calls: this.options.calls, hotLoopAfter: this.options.hotLoopAfter, handlerType, slowType: m.typeIndex(SLOW),
+      ...GLUE, calls: this.options.calls, hotLoopAfter: this.options.hotLoopAfter, handlerType, slowType,
       helperType: (h: Helper) => typeIndices.get(this.typeOfHelper.get(h)) ?? missing(h),
     }
     const indices: number[] = []

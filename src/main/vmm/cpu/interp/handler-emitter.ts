@@ -7,7 +7,7 @@ import { Exit } from '../core/exits'
 import { Vector } from '../core/context'
 import type { Form } from '../isa/types'
 import { FIELDS, Seg, offsetOf, type FieldName } from '../state/layout'
-import { MemoryEmitter, bytesOf, type SlowPath, type WMem } from './memory-emitter'
+import { MemoryEmitter, bytesOf, type AccessPath, type SlowPath, type WMem } from './memory-emitter'
 import { Rec, RECORD_SIZE } from './record'
 import type { OperandPlace } from './places'
 
@@ -44,6 +44,10 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
 
   protected callSlow(path: SlowPath, args: readonly Node[]): Node {
     return this.f.call(this.links.slow[path], 'i32', args)
+  }
+
+  protected callAccess(path: AccessPath, linear: Node, access: Node, slot: number): Node {
+    return this.callSlow(path, [this.cpu, ...this.halves(linear), access, this.f.i32(slot)])
   }
 
   private get rec(): Node {

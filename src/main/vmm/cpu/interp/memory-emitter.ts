@@ -31,7 +31,8 @@ export interface WMem extends MemRef {
  * - commit: as store, after a probe of the same bytes: cannot fault
  * - segment (cpu, segment, lo, hi, bytes | write << 8): linear address in scratch[7]
  */
-export type SlowPath = 'load' | 'store' | 'probe' | 'commit' | 'segment'
+export type SlowPath = AccessPath | 'segment'
+export type AccessPath = 'load' | 'store' | 'probe' | 'commit'
 
 /** Byte count of an access: 1 to 16. */
 type Bytes = 1 | 2 | 4 | 8 | 16
@@ -54,6 +55,8 @@ export abstract class MemoryEmitter extends VecEmitter {
   }
 
   protected abstract callSlow(path: SlowPath, args: readonly Node[]): Node
+  /** Calls the slow path of an access. @param access bytes | Seg index << 8 */
+  protected abstract callAccess(path: AccessPath, linear: Node, access: Node, slot: number): Node
 
   /** Legacy modes: linear addresses have 32 bits. */
   protected readonly narrowLinear: boolean = false
@@ -92,7 +95,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     return f.finalLocal(local)
   }
 
-  private halves(address: Node): [Node, Node] {
+  protected halves(address: Node): [Node, Node] {
     const { f } = this
     const high = f.pure('i64.shr_u', 'i64', [address, f.i64(32n)])
     return [f.pure('i32.wrap_i64', 'i32', [address]), f.pure('i32.wrap_i64', 'i32', [high])]
@@ -124,10 +127,10 @@ export abstract class MemoryEmitter extends VecEmitter {
   }
 
   /** The slow path is told the segment too: it decides between #SS and #GP. */
-  private slowArgs(linear: Node, mem: WMem, bytes: Bytes, slot: number): Node[] {
+  private slow(path: AccessPath, linear: Node, mem: WMem, bytes: Bytes, slot: number): void {
     const { f } = this
     const access = f.pure('i32.or', 'i32', [f.i32(bytes), f.pure('i32.shl', 'i32', [mem.segment, f.i32(8)])])
-    return [this.cpu, ...this.halves(linear), access, f.i32(slot)]
+    this.failIf(this.callAccess(path, linear, access, slot))
   }
 
   private read(mem: WMem, bytes: Bytes): Node {
@@ -137,7 +140,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     const result = f.newLocal(type)
     const { hit, host } = this.probe(linear, bytes, TlbEntry.readTag)
     f.if(hit, () => f.setLocal(result, f.load(op, type, host())), () => {
-      this.failIf(this.callSlow('load', this.slowArgs(linear, mem, bytes, PLAIN_SLOT)))
+      this.slow('load', linear, mem, bytes, PLAIN_SLOT)
       f.setLocal(result, this.stateLoad(op, type, 'scratch', PLAIN_SLOT))
     })
     return f.finalLocal(result)
@@ -149,7 +152,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
     f.if(hit, () => f.store(STORE[bytes], host(), value), () => {
       f.store(STORE[bytes], this.cpu, value, offsetOf('scratch', PLAIN_SLOT))
-      this.failIf(this.callSlow('store', this.slowArgs(linear, mem, bytes, PLAIN_SLOT)))
+      this.slow('store', linear, mem, bytes, PLAIN_SLOT)
     })
   }
 
@@ -163,14 +166,14 @@ export abstract class MemoryEmitter extends VecEmitter {
     f.setLocal(isSlow, f.i32(0))
     const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
     f.if(hit, () => f.setLocal(place, host()), () => {
-      this.failIf(this.callSlow('probe', this.slowArgs(linear, mem, bytes, UPDATE_SLOT)))
+      this.slow('probe', linear, mem, bytes, UPDATE_SLOT)
       f.setLocal(place, f.pure('i32.add', 'i32', [this.cpu, f.i32(offsetOf('scratch', UPDATE_SLOT))]))
       f.setLocal(isSlow, f.i32(1))
     })
     const old = f.load(op, type, f.finalLocal(place))
     const finish = (value: Node): void => {
       f.store(STORE[bytes], f.finalLocal(place), value)
-      f.if(f.finalLocal(isSlow), () => this.failIf(this.callSlow('commit', this.slowArgs(linear, mem, bytes, UPDATE_SLOT))))
+      f.if(f.finalLocal(isSlow), () => this.slow('commit', linear, mem, bytes, UPDATE_SLOT))
     }
     return { old, finish }
   }

@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest'
+import { decodePack, encodePack, TranslationIndex } from './translation-pack'
+import type { TranslatedFunction } from './translator'
+
+const code = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes)
+
+const block: TranslatedFunction = {
+  kind: 'block', modeKey: 0x152, pageOffset: 0xff0, shape: 'i0 i2 n5', ranges: [{ offset: 0xff0, bytes: code(1, 2, 3, 4, 5) }], body: code(9, 8, 7),
+}
+const region: TranslatedFunction = {
+  kind: 'region', modeKey: 0x152, pageOffset: 0x10, shape: '', body: code(6),
+  ranges: [{ offset: 0x10, bytes: code(0x90, 0x90) }, { offset: 0x20, bytes: code(0xeb, 0xee) }],
+}
+
+describe('translation packs', () => {
+  it('give back what was put in', () => {
+    expect(decodePack(encodePack([block, region]))).toEqual([block, region])
+    expect(decodePack(encodePack([]))).toEqual([])
+  })
+
+  it('cut anywhere are refused', () => {
+    const pack = encodePack([block, region])
+    for (let length = 0; length < pack.length; length++) expect(() => decodePack(pack.slice(0, length)), `${length} bytes`).toThrow(/translation pack/)
+  })
+
+  it('with any byte changed are refused or read, never more', () => {
+    const pack = encodePack([block, region])
+    for (let at = 0; at < pack.length; at++) {
+      const damaged = pack.slice()
+      damaged[at] ^= 0xff
+      try {
+        for (const { ranges, pageOffset } of decodePack(damaged)) {
+          expect(pageOffset).toBeLessThan(4096)
+          for (const { offset, bytes } of ranges) expect(offset + bytes.length).toBeLessThanOrEqual(4096)
+        }
+      } catch (error) {
+        expect(String(error)).toMatch(/translation pack/)
+      }
+    }
+  })
+})
+
+describe('the index of translations', () => {
+  const memory = new Uint8Array(2 * 4096)
+  const host = 4096
+  const index = new TranslationIndex()
+  index.add(block, 100)
+  index.add(region, 101)
+  const put = (fn: TranslatedFunction): void => { for (const { offset, bytes } of fn.ranges) memory.set(bytes, host + offset) }
+
+  it('finds a block by its bytes and the layout of its records', () => {
+    expect(index.find(0x152, 0xff0, memory, host, () => block.shape)).toBeUndefined()
+    put(block)
+    expect(index.find(0x152, 0xff0, memory, host, () => block.shape)?.slot).toBe(100)
+    expect(index.find(0x152, 0xff0, memory, host, () => 'i0 n2')).toBeUndefined()
+    expect(index.find(0x153, 0xff0, memory, host, () => block.shape)).toBeUndefined()
+  })
+
+  it('finds a region where every part of it is the same', () => {
+    put(region)
+    expect(index.find(0x152, 0x10, memory, host, () => '')?.slot).toBe(101)
+    memory[host + 0x21] ^= 1
+    expect(index.find(0x152, 0x10, memory, host, () => 'other')).toBeUndefined()
+  })
+
+  it('knows what it has', () => {
+    expect(index.has({ ...block, body: code(1) })).toBe(true)
+    expect(index.has({ ...block, ranges: [{ offset: 0xff0, bytes: code(1, 2, 3, 4, 6) }] })).toBe(false)
+    expect(index.has({ ...region, kind: 'block' })).toBe(false)
+  })
+})
