@@ -50,6 +50,8 @@ export function menuTemplate(options: MenuOptions): MenuItemConstructorOptions[]
         item(words.reset, 'reset', 'CmdOrCtrl+R'),
         item(words.powerOff, 'powerOff', 'CmdOrCtrl+H'),
         line,
+        item(words.takeSnapshot, 'takeSnapshot', 'CmdOrCtrl+T'),
+        line,
         item(words.settings, 'settings', 'CmdOrCtrl+S'),
         item(words.rename, 'rename', 'F2'),
         item(words.log, 'log', 'CmdOrCtrl+L'),

@@ -15,6 +15,7 @@ export interface Words {
   readonly pause: string
   readonly powerOff: string
   readonly reset: string
+  readonly takeSnapshot: string
   readonly settings: string
   readonly rename: string
   readonly delete: string
@@ -50,6 +51,7 @@ const en: Words = {
   pause: 'Pause or Resume',
   powerOff: 'Power Off',
   reset: 'Reset',
+  takeSnapshot: 'Take Snapshot…',
   settings: 'Settings…',
   rename: 'Rename…',
   delete: 'Move to Trash',
@@ -85,6 +87,7 @@ const fr: Words = {
   pause: 'Suspendre ou reprendre',
   powerOff: 'Éteindre',
   reset: 'Redémarrer',
+  takeSnapshot: 'Prendre un instantané…',
   settings: 'Paramètres…',
   rename: 'Renommer…',
   delete: 'Mettre à la corbeille',

@@ -154,7 +154,7 @@ describe('the list and the actions', () => {
     row.focus()
     await press('F10', { shiftKey: true }, row)
     const items = [...document.querySelectorAll<HTMLElement>('[role="menuitem"]')]
-    expect(items.map((item) => item.dataset.action)).toEqual(['start', 'console', 'log', 'settings', 'rename', 'copyId', 'delete'])
+    expect(items.map((item) => item.dataset.action)).toEqual(['start', 'takeSnapshot', 'console', 'snapshots', 'log', 'settings', 'rename', 'copyId', 'delete'])
     expect(document.activeElement).toBe(items[0])
     await press('Escape', {}, items[0])
     expect(document.querySelector('[role="menu"]')).toBeNull()

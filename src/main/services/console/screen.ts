@@ -12,7 +12,7 @@ const CLEARS = new RegExp(`${ESC}\\[[23]J|${ESC}c|${ESC}\\[\\?1049[hl]`)
 /** Sequences of ECMA-48: CSI, OSC and other strings, character sets, single characters. */
 const SEQUENCES = new RegExp(
   `${ESC}(?:\\[[0-?]*[ -/]*[@-~]|[\\]PX^_][^\\u0007\\u001b]*(?:\\u0007|${ESC}\\\\)?|[ -/]+[0-~]|[0-~])`, 'g')
-const OTHER_CONTROLS = new RegExp('[\\u0000-\\u0007\\u000b\\u000c\\u000e-\\u001f\\u007f]', 'g')
+const OTHER_CONTROLS = /(?![\b\t\n\r])\p{Cc}/gu
 
 /** One line as it looks in the end: carriage returns and backspaces overwrite. */
 function settle(line: string): string {

@@ -2,13 +2,25 @@
 import type { AppCommand } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
-import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Task, TrashItem } from './types'
+import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Snapshot, SnapshotTree, Task, TrashItem } from './types'
 
 /** Ends a subscription. */
 export type Stop = () => void
 
 /** How a new machine gets its kernel. */
 export type CreateSource = { readonly kind: 'starter' } | { readonly kind: 'image'; readonly imageId: string } | { readonly kind: 'kernel' }
+
+export interface SnapshotText {
+  readonly name?: string
+  readonly notes?: string
+}
+
+export interface RestoreOptions {
+  /** False: what is there now is lost. */
+  readonly keepCurrent: boolean
+  /** Go on at once. */
+  readonly start: boolean
+}
 
 export interface Api {
   host(): Promise<HostInfo>
@@ -30,6 +42,13 @@ export interface Api {
   discardSaved(id: string): Promise<void>
   log(id: string): Promise<LogLine[]>
 
+  snapshots(id: string): Promise<SnapshotTree>
+  takeSnapshot(id: string, text: SnapshotText): Promise<Snapshot>
+  /** @returns the snapshot that keeps what was there, or null */
+  restoreSnapshot(id: string, snapshotId: string, options: RestoreOptions): Promise<string | null>
+  deleteSnapshot(id: string, snapshotId: string): Promise<void>
+  changeSnapshot(id: string, snapshotId: string, text: SnapshotText): Promise<Snapshot>
+
   trash(): Promise<TrashItem[]>
   /** Moves a stopped machine to the trash. @returns the id in the trash */
   remove(id: string): Promise<string>
@@ -46,6 +65,8 @@ export interface Api {
   onMachineGone(handler: (id: string) => void): Stop
   onFigures(handler: (id: string, counters: FigureCounters) => void): Stop
   onTask(handler: (task: Task) => void): Stop
+  /** The snapshots of this machine changed in any way. */
+  onSnapshots(handler: (id: string) => void): Stop
   onTrash(handler: () => void): Stop
   /** From the application's menu. */
   onCommand(handler: (command: AppCommand) => void): Stop

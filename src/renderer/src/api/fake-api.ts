@@ -2,10 +2,10 @@
 import type { AppCommand } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
-import type { Api, CreateSource, Stop } from './api'
+import type { Api, CreateSource, RestoreOptions, SnapshotText, Stop } from './api'
 import { ApiError } from './errors'
 import { newSettings } from './settings'
-import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, MachineState, Task, TrashItem } from './types'
+import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, MachineState, Snapshot, SnapshotTree, Task, TrashItem } from './types'
 
 class Emitter<T extends unknown[]> {
   private readonly handlers = new Set<(...args: T) => void>()
@@ -27,6 +27,7 @@ const DEFAULTS: HostInfo['defaults'] = {
 export class FakeApi implements Api {
   readonly machineMap = new Map<string, Machine>()
   readonly trashMap = new Map<string, { machine: Machine; item: TrashItem }>()
+  readonly snapshotMap = new Map<string, SnapshotTree>()
   readonly taskMap = new Map<string, Task>()
   readonly consoleText = new Map<string, string>()
   readonly typed: string[] = []
@@ -39,6 +40,7 @@ export class FakeApi implements Api {
   private readonly gone = new Emitter<[string]>()
   private readonly figures = new Emitter<[string, FigureCounters]>()
   private readonly task = new Emitter<[Task]>()
+  private readonly snapshotsChanged = new Emitter<[string]>()
   private readonly trashChanged = new Emitter<[]>()
   private readonly command = new Emitter<[AppCommand]>()
   private readonly connection = new Emitter<[boolean]>()
@@ -47,6 +49,7 @@ export class FakeApi implements Api {
   readonly onMachineGone = this.gone.on
   readonly onFigures = this.figures.on
   readonly onTask = this.task.on
+  readonly onSnapshots = this.snapshotsChanged.on
   readonly onTrash = this.trashChanged.on
   readonly onCommand = this.command.on
   readonly onConnection = this.connection.on
@@ -144,6 +147,55 @@ export class FakeApi implements Api {
     return [{ time: '2026-11-23T07:00:00Z', level: 'info', text: 'machine started' }]
   }
 
+  async snapshots(id: string): Promise<SnapshotTree> {
+    this.begin('snapshots')
+    return this.treeOf(id)
+  }
+
+  async takeSnapshot(id: string, { name, notes = '' }: SnapshotText): Promise<Snapshot> {
+    this.begin('takeSnapshot')
+    return this.addSnapshot(id, { name: name ?? `Snapshot ${this.treeOf(id).snapshots.length + 1}`, notes })
+  }
+
+  async restoreSnapshot(id: string, snapshotId: string, { keepCurrent, start }: RestoreOptions): Promise<string | null> {
+    this.begin(`restoreSnapshot ${snapshotId}${keepCurrent ? ' keep' : ''}${start ? ' start' : ''}`)
+    const target = this.treeOf(id).snapshots.find((entry) => entry.id === snapshotId)
+    if (!target) throw new ApiError('not-found', snapshotId)
+    const undo = keepCurrent ? this.addSnapshot(id, { name: `Before ${target.name}`, kind: 'undo' }).id : null
+    this.setTree(id, { ...this.treeOf(id), current: snapshotId })
+    return undo
+  }
+
+  async deleteSnapshot(id: string, snapshotId: string): Promise<void> {
+    this.begin('deleteSnapshot')
+    const { current, snapshots } = this.treeOf(id)
+    const parent = snapshots.find((entry) => entry.id === snapshotId)?.parent ?? null
+    this.setTree(id, {
+      current: current === snapshotId ? parent : current,
+      snapshots: snapshots.filter((entry) => entry.id !== snapshotId).map((entry) => (entry.parent === snapshotId ? { ...entry, parent } : entry)),
+    })
+  }
+
+  async changeSnapshot(id: string, snapshotId: string, text: SnapshotText): Promise<Snapshot> {
+    this.begin('changeSnapshot')
+    const tree = this.treeOf(id)
+    this.setTree(id, { ...tree, snapshots: tree.snapshots.map((entry) => (entry.id === snapshotId ? { ...entry, ...text } : entry)) })
+    const changed = this.treeOf(id).snapshots.find((entry) => entry.id === snapshotId)
+    if (!changed) throw new ApiError('not-found', snapshotId)
+    return changed
+  }
+
+  /** Adds a snapshot below the current one without a call. */
+  addSnapshot(id: string, changes: Partial<Snapshot>): Snapshot {
+    const { current, snapshots } = this.treeOf(id)
+    const added: Snapshot = {
+      id: `s${this.next++}`, name: 'Snapshot', notes: '', createdAt: '2026-11-23T09:00:00Z', parent: current, kind: 'user', hasState: false,
+      memoryMiB: 512, bytes: 1 << 20, ...changes,
+    }
+    this.setTree(id, { current: added.id, snapshots: [...snapshots, added] })
+    return added
+  }
+
   async trash(): Promise<TrashItem[]> {
     return [...this.trashMap.values()].map(({ item }) => item)
   }
@@ -202,6 +254,15 @@ export class FakeApi implements Api {
     if (!failure) return
     this.failures.delete(call)
     throw failure
+  }
+
+  private treeOf(id: string): SnapshotTree {
+    return this.snapshotMap.get(id) ?? { current: null, snapshots: [] }
+  }
+
+  private setTree(id: string, tree: SnapshotTree): void {
+    this.snapshotMap.set(id, tree)
+    this.snapshotsChanged.emit(id)
   }
 
   private get(id: string): Machine {

@@ -19,6 +19,8 @@ export const KEYS: Readonly<Record<CommandName, readonly string[]>> = {
   reset: ['Mod+R'],
   powerOff: ['Mod+H'],
   forceStop: ['Mod+Shift+H'],
+  takeSnapshot: ['Mod+T', 'Alt+T'],
+  snapshots: ['Mod+Shift+T'],
   console: ['Mod+K'],
   log: ['Mod+L'],
   overview: ['Mod+O'],
@@ -48,7 +50,7 @@ export const HELP: readonly HelpSection[] = [
     title: 'help.machines',
     lines: [
       line('new', 'action.new'), line('start', 'action.start'), line('pauseResume', 'action.pause'), line('reset', 'action.reset'),
-      line('powerOff', 'action.powerOff'), line('forceStop', 'action.forceStop'), line('settings', 'action.settings'),
+      line('powerOff', 'action.powerOff'), line('forceStop', 'action.forceStop'), line('takeSnapshot', 'action.takeSnapshot'), line('settings', 'action.settings'),
       line('rename', 'action.rename'), line('delete', 'action.delete'),
     ],
   },
@@ -56,7 +58,7 @@ export const HELP: readonly HelpSection[] = [
     title: 'help.view',
     lines: [
       line('search', 'action.search'), line('overview', 'action.overview'), line('console', 'action.console'),
-      line('consolesSideBySide', 'action.consolesSideBySide'), line('log', 'action.log'), line('tasks', 'action.tasks'),
+      line('consolesSideBySide', 'action.consolesSideBySide'), line('snapshots', 'action.snapshots'), line('log', 'action.log'), line('tasks', 'action.tasks'),
       line('trash', 'action.trash'), line('preferences', 'action.preferences'), line('help', 'action.help'),
       { label: 'help.moveInList', keys: ['ArrowUp', 'ArrowDown'] },
       { label: 'help.extendSelection', keys: ['Shift+ArrowDown'] },

@@ -6,11 +6,11 @@ const actions = (...states: ('stopped' | 'running' | 'paused' | 'saved' | 'crash
 
 describe('machine actions', () => {
   it('offers what the state allows', () => {
-    expect(actions('stopped')).toEqual(['start', 'console', 'log', 'settings', 'rename', 'copyId', 'delete'])
-    expect(actions('running')).toEqual(['pause', 'suspend', 'reset', 'powerOff', 'forceStop', 'console', 'log', 'settings', 'rename', 'copyId', 'delete'])
+    expect(actions('stopped')).toEqual(['start', 'takeSnapshot', 'console', 'snapshots', 'log', 'settings', 'rename', 'copyId', 'delete'])
+    expect(actions('running')).toEqual(['pause', 'suspend', 'reset', 'powerOff', 'forceStop', 'takeSnapshot', 'console', 'snapshots', 'log', 'settings', 'rename', 'copyId', 'delete'])
     expect(actions('paused')).toContain('resume')
     expect(actions('crashed')).toContain('start')
-    expect(actions('saved')).toEqual(['resume', 'startFresh', 'discardSaved', 'console', 'log', 'settings', 'rename', 'copyId', 'delete'])
+    expect(actions('saved')).toEqual(['resume', 'startFresh', 'discardSaved', 'takeSnapshot', 'console', 'snapshots', 'log', 'settings', 'rename', 'copyId', 'delete'])
     expect(actions('damaged')).toEqual(['log', 'copyId', 'delete'])
   })
 

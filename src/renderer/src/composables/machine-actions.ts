@@ -3,7 +3,7 @@ import type { Machine, MachineState } from '../api/types'
 
 export type ActionName =
   | 'start' | 'pause' | 'resume' | 'powerOff' | 'forceStop' | 'reset' | 'suspend' | 'startFresh' | 'discardSaved'
-  | 'settings' | 'rename' | 'delete' | 'console' | 'log' | 'copyId'
+  | 'settings' | 'rename' | 'delete' | 'takeSnapshot' | 'console' | 'log' | 'snapshots' | 'copyId'
 
 const ANY: readonly MachineState[] = ['stopped', 'starting', 'running', 'paused', 'stopping', 'saving', 'saved', 'crashed', 'damaged']
 const NOT_DAMAGED = ANY.filter((state) => state !== 'damaged')
@@ -19,6 +19,8 @@ const ALLOWED: Readonly<Record<ActionName, readonly MachineState[]>> = {
   powerOff: ['running'],
   forceStop: ['starting', 'running', 'paused', 'stopping'],
   reset: ['running', 'paused'],
+  takeSnapshot: ['stopped', 'crashed', 'saved', 'running', 'paused'],
+  snapshots: NOT_DAMAGED,
   settings: NOT_DAMAGED,
   rename: NOT_DAMAGED,
   delete: ANY,
@@ -28,7 +30,7 @@ const ALLOWED: Readonly<Record<ActionName, readonly MachineState[]>> = {
 }
 
 /** Actions on one machine only. */
-const SINGLE: ReadonlySet<ActionName> = new Set(['settings', 'rename', 'log', 'copyId'])
+const SINGLE: ReadonlySet<ActionName> = new Set(['takeSnapshot', 'snapshots', 'settings', 'rename', 'log', 'copyId'])
 
 export const canDo = (action: ActionName, machine: Pick<Machine, 'state'>): boolean => ALLOWED[action].includes(machine.state)
 
@@ -60,7 +62,11 @@ export const MENU: readonly (readonly MenuEntry[])[] = [
     { action: 'forceStop', label: 'action.forceStop', keys: 'Mod+Shift+H', isDangerous: true },
   ],
   [
+    { action: 'takeSnapshot', label: 'action.takeSnapshot', keys: 'Mod+T' },
+  ],
+  [
     { action: 'console', label: 'action.console', keys: 'Mod+K' },
+    { action: 'snapshots', label: 'action.snapshots', keys: 'Mod+Shift+T' },
     { action: 'log', label: 'action.log', keys: 'Mod+L' },
   ],
   [

@@ -24,6 +24,14 @@ export function nameProblem(name: string, taken: readonly string[]): Problem | u
   return taken.some((other) => other.toLowerCase() === lower) ? problem('nameTaken') : undefined
 }
 
+/** @param taken names of the machine's other snapshots */
+export function snapshotNameProblem(name: string, taken: readonly string[]): Problem | undefined {
+  const trimmed = name.trim()
+  if (trimmed === '') return problem('required')
+  if (!NAME_PATTERN.test(trimmed)) return problem('nameInvalid')
+  return taken.some((other) => other.toLowerCase() === trimmed.toLowerCase()) ? problem('snapshotTaken') : undefined
+}
+
 export function memoryProblem(memoryMiB: number | undefined): Problem | undefined {
   const isFine = memoryMiB !== undefined && Number.isInteger(memoryMiB) && memoryMiB >= MEMORY_MIN_MIB && memoryMiB <= MEMORY_MAX_MIB
   return isFine ? undefined : problem('memoryRange', { min: MEMORY_MIN_MIB, max: MEMORY_MAX_MIB })

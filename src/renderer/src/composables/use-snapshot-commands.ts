@@ -1,0 +1,84 @@
+/** Carries out what is asked of snapshots and tells what became of it. */
+import { ElMessageBox } from 'element-plus'
+import { useI18n } from 'vue-i18n'
+import { useApi } from '../api/current'
+import type { Machine, Snapshot } from '../api/types'
+import { useSnapshotsStore } from '../stores/snapshots'
+import type { Notices } from './use-notices'
+
+export interface SnapshotCommands {
+  /** Rejects after the toast, so that a dialog can stay open. */
+  take(machine: Machine, name: string, notes: string): Promise<Snapshot>
+  /** Rejects after the toast. */
+  change(machine: Machine, snapshot: Snapshot, name: string, notes: string): Promise<void>
+  /** What is there now is kept, and the toast offers to bring it back. */
+  restore(machine: Machine, snapshot: Snapshot): Promise<void>
+  /** Asks first: what a snapshot holds is gone with it. */
+  remove(machine: Machine, snapshot: Snapshot): Promise<void>
+}
+
+const isOn = ({ state }: Pick<Machine, 'state'>): boolean => state === 'running' || state === 'paused'
+
+export function useSnapshotCommands(notices: Notices): SnapshotCommands {
+  const { t } = useI18n()
+  const api = useApi()
+  const store = useSnapshotsStore()
+
+  async function told<T>(work: Promise<T>, subject: string): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      notices.error(error, subject)
+      throw error
+    }
+  }
+
+  /** As it was before the restore: the machine, whether it ran, and the tree. */
+  async function undo(machine: Machine, undoId: string): Promise<void> {
+    await api.restoreSnapshot(machine.id, undoId, { keepCurrent: false, start: isOn(machine) })
+    await api.deleteSnapshot(machine.id, undoId)
+    await store.load(machine.id)
+    notices.success(t('snapshot.undone'))
+  }
+
+  return {
+    async take(machine, name, notes) {
+      const taken = await told(api.takeSnapshot(machine.id, { ...(name === '' ? {} : { name }), notes }), machine.name)
+      await store.load(machine.id)
+      notices.success(t('snapshot.taken', { name: taken.name }))
+      return taken
+    },
+
+    async change(machine, snapshot, name, notes) {
+      await told(api.changeSnapshot(machine.id, snapshot.id, { name, notes }), snapshot.name)
+      await store.load(machine.id)
+    },
+
+    async restore(machine, snapshot) {
+      try {
+        const start = snapshot.hasState || isOn(machine)
+        const undoId = await api.restoreSnapshot(machine.id, snapshot.id, { keepCurrent: true, start })
+        await store.load(machine.id)
+        notices.success(t('snapshot.restored', { machine: machine.name, name: snapshot.name }), undoId === null ? undefined : {
+          label: t('common.undo'),
+          run: () => void undo(machine, undoId).catch((error: unknown) => notices.error(error, machine.name)),
+        })
+      } catch (error) {
+        notices.error(error, snapshot.name)
+      }
+    },
+
+    async remove(machine, snapshot) {
+      const options = { confirmButtonText: t('snapshot.delete'), cancelButtonText: t('common.cancel'), type: 'warning', confirmButtonClass: 'el-button--danger' } as const
+      const isAgreed = await ElMessageBox.confirm(t('snapshot.deleteText'), t('snapshot.deleteTitle', { name: snapshot.name }), options).then(() => true, () => false)
+      if (!isAgreed) return
+      try {
+        await api.deleteSnapshot(machine.id, snapshot.id)
+        await store.load(machine.id)
+        notices.success(t('snapshot.deleted', { name: snapshot.name }))
+      } catch (error) {
+        notices.error(error, snapshot.name)
+      }
+    },
+  }
+}
