@@ -119,6 +119,40 @@ describe('clones, templates, archives', () => {
     expect(await names()).toEqual(['base', 'first'])
   })
 
+  it('forks a running machine: both go on from one instant, each with its own disk', async () => {
+    const a = await rig.started({ disks: disks() })
+    await rig.type(a.id, 'Aa')
+    const start = performance.now()
+    const child = await call('machine.fork', { id: a.id })
+    const ms = performance.now() - start
+    expect(child).toMatchObject({ name: 'tally 2', state: 'running', origin: { kind: 'fork', machineId: a.id, linked: false } })
+    expect(child.pauseMs).toBeGreaterThan(0)
+    expect(ms).toBeLessThan(20_000)
+    expect(await rig.stateOf(a.id)).toBe('running')
+    await call('console.open', { id: child.id, port: 'ttyS0' })
+    await rig.type(child.id, 'Bb')
+    await rig.type(child.id, 'Cc')
+    await rig.type(a.id, 'Bb')
+    await rig.type(child.id, 'Dd')
+    await rig.type(a.id, 'Cc')
+    write('two')
+    expect(onDisk(child)).toBe('one')
+    await expect(call('machine.fork', { id: a.id, name: 'TALLY 2' })).rejects.toMatchObject({ code: 'name-taken' })
+    const grandchild = await call('machine.fork', { id: child.id, name: 'third' })
+    await call('console.open', { id: grandchild.id, port: 'ttyS0' })
+    await rig.type(grandchild.id, 'Ee')
+    // A template of what runs, and a machine that goes on from there.
+    const template = await call('template.create', { id: grandchild.id, name: 'live' })
+    expect(template).toMatchObject({ isTemplate: true, state: 'saved' })
+    const made = await call('machine.create', { settings: { name: 'made' }, template: template.id })
+    for (const { id } of [a, child, grandchild]) await call('machine.forceStop', { id })
+    await goesOn(made, 'Ff')
+    await expect(call('machine.fork', { id: a.id })).rejects.toMatchObject({ code: 'wrong-state' })
+    // The state was used up; what is left is a machine like others.
+    expect(readdirSync(rig.machineFolder(child.id, 'saved'))).toEqual([])
+    await goesOn(child, 'Aa')
+  })
+
   it('our archive brings everything back: disks, memory, snapshots, notes', async () => {
     const a = await rig.started({ disks: disks(), notes: 'ü', group: 'g/h' })
     await rig.type(a.id, 'Aa')

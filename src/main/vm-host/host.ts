@@ -160,10 +160,10 @@ export class VmHost {
     this.saving = { abort, done }
   }
 
-  private async performSave(machine: Machine, loop: MachineLoop, { path, then, copies }: SaveMessage, signal: AbortSignal): Promise<void> {
+  private async performSave(machine: Machine, loop: MachineLoop, { path, then, copies, quick }: SaveMessage, signal: AbortSignal): Promise<void> {
     try {
       const figures = await saveMachine({
-        machine, loop, path, signal, goesOn: then === 'go-on',
+        machine, loop, path, signal, goesOn: then === 'go-on', quick: quick ?? false,
         atInstant: async () => {
           for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
           for (const { from, to } of copies) await copyImage(from, to)

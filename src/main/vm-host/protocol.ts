@@ -42,6 +42,8 @@ export const toHost = z.discriminatedUnion('type', [
     type: z.literal('save'), path: z.string(), then: z.enum(['go-on', 'end']),
     /** Images to copy at the same instant, while the guest stands. */
     copies: z.array(z.object({ from: z.string(), to: z.string() })),
+    /** The state is used at once and only once. */
+    quick: z.boolean().optional(),
   }),
   z.object({ type: z.literal('cancel-save') }),
   z.object({ type: z.literal('input'), port, bytes }),

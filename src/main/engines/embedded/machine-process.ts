@@ -33,6 +33,8 @@ export interface SaveOptions {
   readonly onProgress: (fraction: number) => void
   /** Disk images copied at the same instant. */
   readonly copies?: readonly { readonly from: string; readonly to: string }[]
+  /** The state is used at once and only once: it need not be small or durable. */
+  readonly quick?: boolean
 }
 
 export class MachineProcess {
@@ -132,13 +134,13 @@ export class MachineProcess {
    * Has the machine write its state to `path`; then it goes on, or ends as `suspended`.
    * @throws SaveError; the machine then goes on
    */
-  saveState(path: string, then: 'go-on' | 'end', { signal, onProgress, copies = [] }: SaveOptions): Promise<SaveFigures> {
+  saveState(path: string, then: 'go-on' | 'end', { signal, onProgress, copies = [], quick = false }: SaveOptions): Promise<SaveFigures> {
     if (this.save) return Promise.reject(new SaveError('busy', 'the machine is being saved already'))
     if (signal.aborted) return Promise.reject(new SaveError('cancelled', 'saving was cancelled'))
     return new Promise((resolve, reject) => {
       this.save = { resolve, reject, onProgress }
       signal.addEventListener('abort', () => this.send({ type: 'cancel-save' }), { once: true })
-      this.send({ type: 'save', path, then, copies: [...copies] })
+      this.send({ type: 'save', path, then, copies: [...copies], quick })
       if (!this.child.connected) this.saveEnded((save) => save.reject(new SaveError('ended', 'the machine does not run')))
     })
   }

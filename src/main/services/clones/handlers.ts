@@ -1,10 +1,10 @@
 /** Calls for machines made from others, and machines that travel. */
 import { basename } from 'node:path'
-import type { CallName, CallParams, Imported, Machine, Template } from '../../../preload/contract'
+import type { CallName, CallParams, CallResult, Imported, Machine, Template } from '../../../preload/contract'
 import { ServiceError } from '../errors'
 import type { Handlers, Services } from '../handler-types'
 import { requireSound } from '../library/machine-file'
-import { deleteMachine, viewOf } from '../machine-actions'
+import { deleteMachine, startMachine, viewOf } from '../machine-actions'
 import { checkTarget, exportMachine, formatOf } from '../transfer/export'
 import { importMachine } from '../transfer/import'
 import type { MachineRecord, Progress } from '../types'
@@ -27,6 +27,16 @@ async function importFrom({ library, runtime, tasks }: Services, { path, name }:
   }).result
 }
 
+async function fork(services: Services, { id, name }: CallParams<'machine.fork'>): Promise<CallResult<'machine.fork'>> {
+  const { library, runtime, clones, tasks } = services
+  if (name !== undefined) library.checkName(name)
+  return tasks.start('machine.fork', library.require(id).settings.name, async (progress) => {
+    const { record, pauseMs } = await clones.fork(id, name, progress)
+    await startMachine(services, record.id, false)
+    return { ...viewOf(library.require(record.id), runtime.status(record.id)), pauseMs }
+  }).result
+}
+
 export function transferHandlers(services: Services): Pick<Handlers, TransferCall> {
   const { library, runtime, clones, tasks, use } = services
   const view = (record: MachineRecord): Machine => viewOf(record, runtime.status(record.id))
@@ -38,9 +48,7 @@ export function transferHandlers(services: Services): Pick<Handlers, TransferCal
       const options = { ...(name !== undefined && { name }), ...(snapshotId !== undefined && { snapshotId }), ...(linked !== undefined && { linked }) }
       return view(await asTask('machine.clone', nameOf(id), (progress) => clones.clone(id, options, progress)))
     },
-    'machine.fork': () => {
-      throw new ServiceError('unsupported', 'This version cannot fork running machines yet. Take a snapshot and clone that.')
-    },
+    'machine.fork': (params) => fork(services, params),
     'machine.export': async ({ id, path, format, snapshots, overwrite }) => {
       const record = library.require(id)
       requireSound(record)

@@ -11,7 +11,7 @@ import { SavedState } from '../snapshots/saved-state'
 import type { MachineRecord, Progress } from '../types'
 import { madeFrom, requireNoLinkedClones, requireNoTemplate } from './lineage'
 import { addSeed } from './seed'
-import { copyFiles, linkState, planCopy, sourceOf, sourceOfSnapshot, type Source } from './source'
+import { copyFiles, linkState, makeFoldersFor, planCopy, sourceOf, sourceOfSnapshot, type Source } from './source'
 
 export interface ClonesOptions {
   readonly library: Library
@@ -96,9 +96,48 @@ export class Clones {
     return plan.settings
   }
 
+  /**
+   * A machine that goes on from this instant of a running one, which goes on too. It is `saved` and has to be started.
+   * @throws ServiceError not-found, wrong-state, name-taken, machine-busy, disk-full, library-read-only; AbortError
+   */
+  async fork(id: string, name: string | undefined, progress: Progress): Promise<{ record: MachineRecord; pauseMs: number }> {
+    const { library, use } = this.options
+    const { settings: { name: called } } = library.require(id)
+    return use.during(id, called, 'change', 'is being forked', async () => {
+      const record = library.require(id)
+      let pauseMs = 0
+      const origin: MachineOrigin = { kind: 'fork', machineId: id, name: called, linked: false }
+      const child = await library.make(name === undefined ? { like: called } : { exactly: name }, async (folder) => {
+        const made = await this.capture(record, folder, progress)
+        pauseMs = made.pauseMs
+        return { settings: made.settings, origin }
+      })
+      return { record: child, pauseMs }
+    })
+  }
+
+  /** Disks and memory of a running machine, of one instant. */
+  private async capture(record: MachineRecord, folder: NewFolder, progress: Progress): Promise<{ settings: MachineSettings; pauseMs: number }> {
+    const { runtime } = this.options
+    const settings = runtime.settingsOf(record.id)
+    const { state } = runtime.status(record.id)
+    if (!settings || (state !== 'running' && state !== 'paused')) throw new ServiceError('wrong-state', `The machine '${record.settings.name}' is ${state}: only a running one can be forked. Clone it instead.`, { state })
+    // What it is called and how it is filed may have changed since it was started.
+    const { name, group, tags, notes } = record.settings
+    const plan = planCopy({ settings: { ...settings, name, group, tags, notes }, dir: record.dir, contentOf: (path) => path }, folder)
+    const writable = new Set(settings.disks.filter(({ readOnly }) => !readOnly).map(({ path }) => path))
+    await copyFiles([...plan.boot, ...plan.disks.filter(({ from }) => !writable.has(from))], progress)
+    const live = plan.disks.filter(({ from }) => writable.has(from))
+    await makeFoldersFor(live)
+    const saved = new SavedState(folder.dir)
+    await saved.prepare()
+    const { pauseMs } = await runtime.saveTo(record.id, saved.path, live, 'go-on', progress, true)
+    return { settings: plan.settings, pauseMs }
+  }
+
   /** @throws ServiceError wrong-state, machine-busy, not-found, as `clone` where it is a copy */
   async createTemplate(id: string, name: string | undefined, progress: Progress): Promise<MachineRecord> {
-    if (name !== undefined) return this.clone(id, { name, isTemplate: true }, progress)
+    if (name !== undefined) return this.copyAsTemplate(id, name, progress)
     const { library, use } = this.options
     return use.during(id, library.require(id).settings.name, 'change', 'is becoming a template', async () => {
       const record = await this.sound(id)
@@ -107,6 +146,13 @@ export class Clones {
       this.requireOwnDisks(record)
       return library.setTemplate(id, true)
     })
+  }
+
+  /** Of a running machine it has the memory too: machines made from it go on from this instant. */
+  private async copyAsTemplate(id: string, name: string, progress: Progress): Promise<MachineRecord> {
+    if (OFF.includes(this.options.runtime.status(id).state)) return this.clone(id, { name, isTemplate: true }, progress)
+    const { record } = await this.fork(id, name, progress)
+    return this.options.library.setTemplate(record.id, true)
   }
 
   /** A disk that others may write is no foundation. @throws ServiceError machine-busy */

@@ -208,16 +208,18 @@ export class MachineRuntime {
 
   /**
    * The state of a running machine into a file of its own, and disk images copied at the same instant.
+   * @param quick the state is used at once and only once: it need not be small or durable
    * @throws as `suspend`; the machine then goes on
    */
   async saveTo(
     id: string, path: string, copies: readonly { readonly from: string; readonly to: string }[], then: 'go-on' | 'end', progress: Progress,
+    quick = false,
   ): Promise<SaveFigures> {
     const run = this.require(id, 'saved', 'running', 'paused')
     const { state } = run
     if (then === 'end') this.setState(run, 'saving')
     try {
-      const figures = await run.process.saveState(path, then, { signal: progress.signal, onProgress: (fraction) => progress.report(fraction), copies })
+      const figures = await run.process.saveState(path, then, { signal: progress.signal, onProgress: (fraction) => progress.report(fraction), copies, quick })
       if (then === 'end') await run.process.ended
       return figures
     } catch (error) {

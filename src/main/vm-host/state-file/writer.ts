@@ -27,6 +27,8 @@ export interface WriteOptions {
   readonly signal?: AbortSignal
   /** 0 … 1. */
   readonly onProgress?: (fraction: number) => void
+  /** Of a state that is used at once and only once: neither compressed nor made durable. */
+  readonly quick?: boolean
 }
 
 class Appender {
@@ -93,7 +95,7 @@ class StateWriter {
   }
 
   private async writeChunk(chunk: number, taken: CapturedChunk): Promise<void> {
-    const { bytes, raw } = await compress(taken)
+    const { bytes, raw } = this.options.quick ? { bytes: taken.bytes, raw: true } : await compress(taken)
     this.memoryBytes += taken.bytes.length
     this.records.push({ chunk, offset: this.out.add(bytes), length: bytes.length, mask: taken.mask, raw, crc: crc32(bytes) })
   }
@@ -139,11 +141,11 @@ export async function writeStateFile(path: string, capture: MachineCapture, opti
     file = await open(temporary, 'w')
     const figures = await new StateWriter(new Appender(file), capture, options).write()
     options.signal?.throwIfAborted()
-    await file.sync()
+    if (!options.quick) await file.sync()
     await file.close()
     file = undefined
     await rename(temporary, path)
-    await syncFolder(dirname(path))
+    if (!options.quick) await syncFolder(dirname(path))
     return { ...figures, copiedPages: capture.memory.copied, ms: performance.now() - start }
   } catch (error) {
     await file?.close().catch(() => undefined)
