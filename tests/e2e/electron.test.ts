@@ -53,6 +53,8 @@ describe('in Electron', () => {
   it('answers uname in the terminal', () => flow.askUname())
   it('pauses and resumes', () => flow.pauseAndResume())
 
+  it('takes a snapshot and goes back to it', () => flow.snapshotAndRestore())
+
   it('shows figures', async () => {
     const picture = await flow.lookAtOverview()
     await mkdir(join(ROOT, 'docs/images'), { recursive: true })

@@ -7,6 +7,8 @@ import { expect } from 'vitest'
 /** A guest on the interpreter needs its time on a busy two-core machine. */
 const BOOT_MS = 300_000
 const CLICK_MS = 15_000
+/** Work of the manager or the guest. */
+const SLOW_MS = 120_000
 
 export interface FlowOptions {
   /** Where screenshots go. */
@@ -92,6 +94,33 @@ export class Flow {
     await this.waitForState(MACHINE, 'running')
     // What was typed while the machine was paused reaches it afterwards.
     await this.waitForText(/^after-42$/m, 60_000)
+  }
+
+  /** A file is written, kept in a snapshot, deleted, and is there again after the restore. */
+  async snapshotAndRestore(): Promise<void> {
+    await this.type('echo kept-$((40 + 2)) > /tmp/note && cat /tmp/note')
+    await this.waitForText(/^kept-42$/m, SLOW_MS)
+    await this.page.getByRole('tab', { name: 'Snapshots' }).click()
+    await this.action('snapshot-take').click()
+    await this.page.locator('input[name="snapshot-name"]').fill('With the note')
+    await this.page.locator('textarea[name="snapshot-notes"]').fill('Before the file is deleted')
+    await this.action('snapshot-save').click()
+    const taken = this.page.locator('[role="treeitem"][data-snapshot="With the note"]')
+    await taken.waitFor({ timeout: SLOW_MS })
+    await this.page.getByRole('tab', { name: 'Console' }).click()
+    await this.type('rm /tmp/note; cat /tmp/note; echo gone-$((40 + 2))')
+    const text = await this.waitForText(/^gone-42$/m, SLOW_MS)
+    expect(text).toMatch(/No such file or directory\s+gone-42/)
+    await this.page.getByRole('tab', { name: 'Snapshots' }).click()
+    await taken.click()
+    await this.screenshot('10-snapshot')
+    await this.action('snapshot-restore').click()
+    await this.page.locator('[role="treeitem"][data-snapshot="Before With the note"]').waitFor({ timeout: SLOW_MS })
+    await this.waitForState(MACHINE, 'running', SLOW_MS)
+    await this.screenshot('11-restored-snapshot')
+    await this.page.getByRole('tab', { name: 'Console' }).click()
+    await this.type('cat /tmp/note; echo again-$((40 + 2))')
+    await this.waitForText(/^kept-42\s+again-42$/m, SLOW_MS)
   }
 
   /** The figures of a running machine, for the README's picture too. */

@@ -296,7 +296,7 @@ export const en = {
     defaultName: 'Snapshot {number}',
     hintRunning: 'The machine goes on running: memory and disks are kept as they are at this instant.',
     hintStopped: 'The disks are kept as they are now; a suspended machine with its memory.',
-    total: '{count} snapshots, {size} on disk',
+    total: '{count} snapshot, {size} on disk | {count} snapshots, {size} on disk',
     search: 'Search snapshots',
     noMatch: 'No snapshot matches',
     loading: 'Loading the snapshots…',

@@ -297,7 +297,7 @@ export const fr: Messages = {
     defaultName: 'Instantané {number}',
     hintRunning: 'La machine continue : mémoire et disques sont gardés tels qu’ils sont à cet instant.',
     hintStopped: 'Les disques sont gardés tels qu’ils sont ; une machine en veille l’est avec sa mémoire.',
-    total: '{count} instantanés, {size} sur le disque',
+    total: '{count} instantané, {size} sur le disque | {count} instantanés, {size} sur le disque',
     search: 'Chercher un instantané',
     noMatch: 'Aucun instantané ne correspond',
     loading: 'Chargement des instantanés…',
