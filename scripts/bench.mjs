@@ -17,9 +17,9 @@ async function measure(options) {
     const snapshots = await benchSnapshots(options.repeat)
     return { figures: { snapshots }, render: () => snapshotsTable(snapshots) }
   }
-  const { rows, remarks } = await new Runner(options).run()
+  const { rows, remarks, rounds } = await new Runner(options).run()
   const aims = judge(rows)
-  const figures = { titles: Object.fromEntries(options.peers.map((peer) => [peer, titleOf(peer)])), rows, remarks, aims }
+  const figures = { titles: Object.fromEntries(options.peers.map((peer) => [peer, titleOf(peer)])), rows, remarks, aims, repeat: rounds }
   return { figures, render: (report) => `${renderReport(report)}${aims.length > 0 ? `\n### Aims\n\n${targetsTable(aims)}\n` : ''}` }
 }
 

@@ -22,6 +22,7 @@ export const HELP = `npm run bench [-- TARGET] [-- options]
   --only A,B        rows: ${Object.keys(GROUPS).join(', ')}, ${BOOT_ROWS.join(', ')},
                     ${PROGRAM_NAMES.join(', ')}
   --repeat N        runs of everything, peers in turn (3)
+  --minutes M       no further repetition begins after so many
   --peers A,B       ${PEER_NAMES.join(', ')} (${DEFAULT_PEERS.join(', ')})
   --tiers 0,1,2     adds Nestbox limited to these tiers
   --width 64|32     only guests of this width
@@ -60,13 +61,13 @@ function readArguments(config) {
 }
 
 /**
- * @returns {{target, rows, repeat, peers, widths, limit, output?, writeDocs, help}}
+ * @returns {{target, rows, repeat, minutes, peers, widths, limit, output?, writeDocs, help}}
  * @throws UsageError (an Error) with a text for the user
  */
 export function parseOptions(argv) {
   const { values, positionals } = readArguments({ args: argv, allowPositionals: true, options: {
     only: { type: 'string' }, repeat: { type: 'string', default: '3' }, peers: { type: 'string' }, tiers: { type: 'string' }, width: { type: 'string' },
-    limit: { type: 'string', default: '120' }, output: { type: 'string' }, 'write-docs': { type: 'boolean', default: false }, help: { type: 'boolean', default: false },
+    limit: { type: 'string', default: '120' }, minutes: { type: 'string' }, output: { type: 'string' }, 'write-docs': { type: 'boolean', default: false }, help: { type: 'boolean', default: false },
   } })
   const target = positionals[0] ?? 'all'
   if (!(target in TARGETS) || positionals.length > 1) throw new UsageError(`there is no benchmark '${positionals.join(' ')}'; known: ${Object.keys(TARGETS).join(', ')}`)
@@ -74,6 +75,7 @@ export function parseOptions(argv) {
   const tiers = values.tiers === undefined ? [] : list(values.tiers, ['0', '1', '2'], 'tier').map((tier) => `nestbox-t${tier}`)
   return {
     target, rows: rowsOf(values.only, target), repeat: positive(values.repeat, '--repeat'), limit: positive(values.limit, '--limit'),
+    minutes: values.minutes === undefined ? Infinity : positive(values.minutes, '--minutes'),
     peers: [...new Set([...(values.peers === undefined ? DEFAULT_PEERS : list(values.peers, PEER_NAMES, 'peer')), ...tiers])],
     widths: values.width === undefined ? [64, 32] : [Number(values.width)], output: values.output, writeDocs: values['write-docs'], help: values.help,
   }

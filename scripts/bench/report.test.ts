@@ -110,6 +110,7 @@ describe('options', () => {
     expect(() => parseOptions(['--only', 'nothing'])).toThrow(/no row 'nothing'; known: boot/)
     expect(() => parseOptions(['--peers', 'bochs'])).toThrow(/no peer 'bochs'/)
     expect(() => parseOptions(['--repeat', '0'])).toThrow('--repeat')
+    expect(() => parseOptions(['--minutes', 'x'])).toThrow('--minutes')
     expect(() => parseOptions(['--width', '16'])).toThrow('--width')
     expect(() => parseOptions(['boots'])).toThrow(/no benchmark 'boots'/)
     expect(() => parseOptions(['--frobnicate'])).toThrow('--frobnicate')

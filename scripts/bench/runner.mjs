@@ -52,16 +52,19 @@ export class Runner {
     if (this.idle) this.results.declare({ name: 'idle-debian', title: 'Debian 12, systemd, at login', kind: 'idle', width: 64 }, peers)
   }
 
-  /** Runs everything. */
+  /** Runs everything. @returns rows and remarks, and how many rounds there were time for */
   async run() {
-    for (let round = 0; round < this.options.repeat; round++) {
+    const { repeat, minutes } = this.options
+    const until = performance.now() + minutes * 60_000
+    let round = 0
+    for (; round < repeat && (round === 0 || performance.now() < until); round++) {
       for (const guest of this.boots) await this.#inTurn(round, { width: BOOTS[guest].width }, (peer, where) => this.#bootTwice(peer, guest, where))
       for (const width of this.options.widths) {
         if (this.programs.length > 0) await this.#inTurn(round, { width }, (peer, where) => this.#runPrograms(peer, width, where))
       }
       if (this.debian) await this.#debianRound(round)
     }
-    return { rows: this.results.rows(), remarks: this.results.remarks }
+    return { rows: this.results.rows(), remarks: this.results.remarks, rounds: round }
   }
 
   /** Every peer once, each first in its turn, with a state folder of its own. */

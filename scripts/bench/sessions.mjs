@@ -10,7 +10,8 @@ const SHELL = /NESTBOX-SHELL-READY/
 const PROMPT = /# /
 export const BOOT_LIMIT_S = 240
 const END_LIMIT_S = 20
-const EXIT_LIMIT_S = 3
+/** Nestbox writes its translations down as it ends. */
+const EXIT_LIMIT_S = 20
 const LOGIN_LIMIT_S = 180
 const SETTLE_MS = 5000
 const seconds = (from, to) => (to - from) / 1000
