@@ -98,7 +98,7 @@ static uint32_t matmul(void)
             a[i][j] = i + j;
             b[i][j] = i - j;
         }
-    for (int round = 0; round < 8; round++) {
+    for (int round = 0; round < 2; round++) {
         for (int i = 0; i < N; i++)
             for (int j = 0; j < N; j++) {
                 double sum = 0;
