@@ -1,4 +1,5 @@
 /** What instruction helpers written in TypeScript see of the machine. Engines (T0 and up, the oracle) implement it. */
+import type { FastX87 } from '../helpers/x87/fast'
 import type { CpuState } from '../state/access'
 
 /** Exception vectors, Intel SDM vol. 3, 6.3.1. */
@@ -93,6 +94,8 @@ export interface CpuContext {
    * recomputes derived cells, picks the TLB, and lets pending interrupts be looked at before the next block.
    */
   modeChanged(): void
+  /** The common case of x87 arithmetic. Contexts without it, such as the oracle's, have every result from exact arithmetic. */
+  readonly fastX87?: FastX87
   /** INT n, INT3 and INTO clear TF: no single-step trap follows them. */
   noteSoftwareInterrupt?(): void
   /** Makes generated code return at the next block head: HLT. Contexts that run one instruction at a time need none of these three. */

@@ -12,6 +12,7 @@ import { instructionBreakpoints, isRepeatedString } from '../events/breakpoints'
 import { deliverEvent, type EventKind } from '../events/deliver'
 import type { Decode } from '../decode/types'
 import type { Helper } from '../emit/emitter'
+import { FastX87 } from '../helpers/x87/fast'
 import { CodeCache } from '../dbt/code-cache'
 import { Translator } from '../dbt/translator'
 import type { CallSlots } from '../interp/builder'
@@ -111,6 +112,7 @@ export class Vcpu implements CpuContext {
   readonly platform: CpuPlatform
   readonly model: CpuModel
   readonly tlb: SoftTlb
+  readonly fastX87: FastX87
   readonly counters: VcpuCounters = {
     instructions: 0, exceptions: 0, interrupts: 0, exits: { SLICE: 0, LOOKUP: 0, FAULT: 0, RESYNC: 0, AGAIN: 0 }, unimplemented: new Map(),
   }
@@ -135,6 +137,7 @@ export class Vcpu implements CpuContext {
     const { buffer } = options.memory
     this.state = new CpuState(buffer, options.layout.state)
     this.bytes = new Uint8Array(buffer)
+    this.fastX87 = new FastX87(this.state)
     this.platform = options.platform
     this.model = options.model
     this.walker = new PageWalker(options.ram, this.state, options.model.physicalAddressBits)
@@ -228,10 +231,10 @@ export class Vcpu implements CpuContext {
       return none
     }
     // Most helpers take no 64-bit argument, and few others: no array is made for them.
-    if (!h.args.includes('i64') && h.args.length <= 2) {
-      return (_cpu, a, b) => {
+    if (!h.args.includes('i64') && h.args.length <= 4) {
+      return (_cpu, a, b, c, d) => {
         try {
-          return run(this, (a as number) >>> 0, (b as number) >>> 0)
+          return run(this, (a as number) >>> 0, (b as number) >>> 0, (c as number) >>> 0, (d as number) >>> 0)
         } catch (error) {
           return fail(error)
         }

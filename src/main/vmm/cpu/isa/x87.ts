@@ -38,7 +38,13 @@ const waiting = (meaning: Meaning): Meaning => checked((e, form) => {
 /** A memory operand as 64 bits: floats as they are, integers sign-extended. */
 const bits = (kind: number) => (e: Emitter): Val => (kind === Kind.INTEGER ? e.sext(e.operand(0), 64) : e.zext(e.operand(0), 64))
 
-const load = (kind: number): Meaning => waiting((e) => e.call(loadHelper, number(e, kind), bits(kind)(e)))
+/** The same as two words, low first. */
+const words = (e: Emitter, kind: number): readonly [Val, Val] => {
+  const whole = bits(kind)(e)
+  return [e.trunc(whole, 32), e.trunc(e.shr(whole, e.const(64, 32)), 32)]
+}
+
+const load = (kind: number): Meaning => waiting((e) => e.call(loadHelper, number(e, kind), ...words(e, kind)))
 const loadTen = (helper: Helper): Meaning => waiting((e) => {
   const low = e.load(64, e.memOperand(0))
   e.call(helper, low, e.zext(e.load(16, e.memOperand(0, e.const(64, 8))), 32))
@@ -71,7 +77,7 @@ const storeTen = (kind: number): Meaning => waiting((e) => {
 })
 
 const arithmeticMemory = (op: Arithmetic, kind: number): Meaning =>
-  waiting((e) => e.call(arithmeticMemoryHelper, number(e, ARITHMETIC.indexOf(op)), number(e, kind), bits(kind)(e)))
+  waiting((e) => e.call(arithmeticMemoryHelper, number(e, ARITHMETIC.indexOf(op)), number(e, kind), ...words(e, kind)))
 const compareMemory = (kind: number, options: number): Meaning =>
   waiting((e) => e.call(compareMemoryHelper, number(e, kind), bits(kind)(e), number(e, options)))
 

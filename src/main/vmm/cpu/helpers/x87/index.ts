@@ -10,6 +10,7 @@ import {
   quieten, toFloat80, toIeee, toInteger, zero, type Float80,
 } from './float80'
 import { DECIMAL_INDEFINITE, toDecimal } from './decimal'
+import type { FastOp } from './fast'
 import { C0, C1, C2, C3, X87 } from './unit'
 
 export { loadDecimalHelper } from './decimal'
@@ -36,9 +37,14 @@ function loadNarrow(unit: X87, kind: number, bits: bigint): Float80 | undefined 
   return unit.raise(status.flags) ? kindOf(raw) === 'signalling' ? quieten(raw) : raw : undefined
 }
 
+/** Memory operands come as words: a bigint for each would cost more than the common case's arithmetic. */
+const joined = (lo: number, hi: number): bigint => (BigInt(hi) << 32n) | BigInt(lo)
+
 export const loadHelper: Helper = {
-  name: 'x87Load', args: ['i32', 'i64'], faults: false,
-  run(cpu: CpuContext, kind: number, bits: bigint): void {
+  name: 'x87Load', args: ['i32', 'i32', 'i32'], faults: false,
+  run(cpu: CpuContext, kind: number, lo: number, hi: number): void {
+    if (kind !== Kind.INTEGER && cpu.fastX87?.load(kind === Kind.DOUBLE, lo, hi)) return
+    const bits = joined(lo, hi)
     const unit = new X87(cpu.state)
     if (!unit.isEmpty(7)) return unit.push(DEFAULT_NAN)
     const value = loadNarrow(unit, kind, bits)
@@ -93,6 +99,9 @@ export const constantHelper: Helper = {
 export const ARITHMETIC = ['add', 'multiply', 'subtract', 'subtractReverse', 'divide', 'divideReverse'] as const
 export type Arithmetic = (typeof ARITHMETIC)[number]
 
+/** Those that have a common case without bigint. */
+const FAST: readonly (FastOp | undefined)[] = ARITHMETIC.map((name) => (name === 'divide' || name === 'divideReverse' ? undefined : name))
+
 function calculate(op: number, a: Float80, b: Float80, mode: FpMode): Float80 {
   switch (ARITHMETIC[op]) {
     case 'add': return add(a, b, mode)
@@ -109,6 +118,11 @@ export const arithmeticHelper: Helper = {
   name: 'x87Arithmetic', args: ['i32', 'i32', 'i32', 'i32'], faults: false,
   run(cpu: CpuContext, op: number, destination: number, source: number, pop: number): void {
     const unit = new X87(cpu.state)
+    const fast = FAST[op]
+    if (fast && cpu.fastX87?.registers(fast, destination, source)) {
+      if (pop) unit.pop()
+      return
+    }
     if (unit.isEmpty(destination) || unit.isEmpty(source)) {
       if (!unit.stackFault(false)) return
       unit.write(destination, DEFAULT_NAN)
@@ -124,8 +138,11 @@ export const arithmeticHelper: Helper = {
 
 /** st(0) = st(0) op memory. */
 export const arithmeticMemoryHelper: Helper = {
-  name: 'x87ArithmeticMemory', args: ['i32', 'i32', 'i64'], faults: false,
-  run(cpu: CpuContext, op: number, kind: number, bits: bigint): void {
+  name: 'x87ArithmeticMemory', args: ['i32', 'i32', 'i32', 'i32'], faults: false,
+  run(cpu: CpuContext, op: number, kind: number, lo: number, hi: number): void {
+    const fast = FAST[op]
+    if (fast && kind !== Kind.INTEGER && cpu.fastX87?.memory(fast, kind === Kind.DOUBLE, lo, hi)) return
+    const bits = joined(lo, hi)
     const unit = new X87(cpu.state)
     if (unit.isEmpty(0)) {
       if (unit.stackFault(false)) unit.write(0, DEFAULT_NAN)
@@ -253,7 +270,13 @@ function noteUnmaskedRange({ bits }: Stored, kind: number, { status, unmasked }:
 export const prepareStoreHelper: Helper = {
   name: 'x87PrepareStore', args: ['i32', 'i32'], returns: 'i64', faults: false,
   run(cpu: CpuContext, kind: number, truncate: number): bigint {
-    const { state } = cpu
+    const { state, fastX87 } = cpu
+    if ((kind === Store.DOUBLE || kind === Store.SINGLE) && fastX87?.narrow(kind === Store.DOUBLE)) {
+      state.setLoHi('scratch', (fastX87.storedInexact ? Fx.PE : 0) | (fastX87.storedUp ? 0x100 : 0), 0, Cell.FLAGS)
+      state.setLoHi('scratch', 1, 0, Cell.WRITE)
+      state.setLoHi('scratch', fastX87.storedLo, fastX87.storedHi, Cell.HIGH)
+      return state.get64('scratch', Cell.HIGH)
+    }
     const unit = new X87(state)
     const mode = unit.mode()
     let stored: Stored
