@@ -1,6 +1,7 @@
 /** Copies disk images: shared blocks where the file system can, else with holes kept. */
+import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
-import { copyFile, open, rm } from 'node:fs/promises'
+import { copyFile, open, rm, stat } from 'node:fs/promises'
 
 const BLOCK = 1 << 20
 /** Zeroes shorter than this are written like anything else. */
@@ -26,6 +27,8 @@ export interface CopyOptions {
   readonly signal?: AbortSignal
   /** @param done bytes dealt with, of `total` */
   readonly onProgress?: (done: number, total: number) => void
+  /** False where the caller makes the copy durable later. */
+  readonly durable?: boolean
 }
 
 async function copySparse(from: string, to: string, { signal, onProgress }: CopyOptions): Promise<void> {
@@ -44,7 +47,6 @@ async function copySparse(from: string, to: string, { signal, onProgress }: Copy
         at += bytesRead
         onProgress?.(at, size)
       }
-      await target.sync()
     } finally {
       await target.close()
     }
@@ -53,7 +55,48 @@ async function copySparse(from: string, to: string, { signal, onProgress }: Copy
   }
 }
 
-/** `to` must not exist; it is durable when this resolves, and gone where it failed. Rejects with Node's system error, or AbortError. */
+/** How often a copy made by another program is looked at. */
+const LOOK_EVERY_MS = 100
+const BLOCK_UNIT = 512
+
+/**
+ * Node cannot ask where a file has holes and would read them all; `cp` of GNU asks.
+ * @returns false where there is no such program or it could not do it; nothing is left then
+ */
+async function copyByTool(from: string, to: string, { signal, onProgress }: CopyOptions): Promise<boolean> {
+  if (process.platform !== 'linux') return false
+  const { size, blocks } = await stat(from)
+  if (blocks * BLOCK_UNIT >= size) return false
+  // Exclusively, and with its mode: `cp` then fills what is there.
+  await (await open(to, 'wx', 0o600)).close()
+  const child = spawn('cp', ['--sparse=always', '--reflink=auto', '--no-target-directory', '--', from, to], { stdio: 'ignore' })
+  const kill = (): void => void child.kill('SIGKILL')
+  signal?.addEventListener('abort', kill, { once: true })
+  const timer = onProgress && setInterval(() => {
+    void stat(to).then((made) => onProgress(Math.min(1, made.blocks / Math.max(1, blocks)) * size, size)).catch(() => undefined)
+  }, LOOK_EVERY_MS)
+  const code = await new Promise<number | null>((resolve) => {
+    child.on('error', () => resolve(null))
+    child.on('close', resolve)
+  })
+  clearInterval(timer)
+  signal?.removeEventListener('abort', kill)
+  if (code === 0 && (await stat(to)).size === size) return true
+  await rm(to, { force: true })
+  signal?.throwIfAborted()
+  return false
+}
+
+/** Makes what was written to a file durable. */
+export async function syncFile(path: string): Promise<void> {
+  const file = await open(path, 'r+')
+  await file.sync().finally(() => file.close())
+}
+
+/**
+ * `to` must not exist; it is there as a whole when this resolves (and durable, unless `durable` is false), and gone where it
+ * failed. Rejects with Node's system error, or AbortError.
+ */
 export async function copyImage(from: string, to: string, options: CopyOptions = {}): Promise<void> {
   try {
     options.signal?.throwIfAborted()
@@ -62,11 +105,9 @@ export async function copyImage(from: string, to: string, options: CopyOptions =
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw error
       await rm(to, { force: true })
-      return await copySparse(from, to, options)
+      if (!(await copyByTool(from, to, options))) await copySparse(from, to, options)
     }
-    const file = await open(to, 'r+')
-    await file.sync()
-    await file.close()
+    if (options.durable ?? true) await syncFile(to)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') await rm(to, { force: true }).catch(() => undefined)
     throw error

@@ -1,7 +1,7 @@
 /** Runs one machine for a manager: launches it, carries out commands, reports life and end. */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { copyImage } from '../host/copy-file'
+import { copyImage, syncFile } from '../host/copy-file'
 import { NodeClock, NodeEntropy, NodeWasmEngine, openRawDisk, type RawDisk } from '../host'
 import { createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts, type PrebuiltInterpreter } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
@@ -166,10 +166,12 @@ export class VmHost {
         machine, loop, path, signal, goesOn: then === 'go-on', quick: quick ?? false,
         atInstant: async () => {
           for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
-          for (const { from, to } of copies) await copyImage(from, to)
+          for (const { from, to } of copies) await copyImage(from, to, { durable: false })
         },
         onProgress: (fraction) => this.send({ type: 'save-progress', fraction }),
       })
+      // The guest runs again; of what is used at once who uses it sees to this.
+      if (!quick) for (const { to } of copies) await syncFile(to)
       this.send({ type: 'saved', path, figures })
       if (then === 'end') loop.stop({ kind: 'suspended' })
     } catch (error) {

@@ -31,8 +31,10 @@ async function fork(services: Services, { id, name }: CallParams<'machine.fork'>
   const { library, runtime, clones, tasks } = services
   if (name !== undefined) library.checkName(name)
   return tasks.start('machine.fork', library.require(id).settings.name, async (progress) => {
-    const { record, pauseMs } = await clones.fork(id, name, progress)
+    const { record, pauseMs, settle } = await clones.fork(id, name, progress)
     await startMachine(services, record.id, false)
+    // Should that fail, the guest's own flush fails too, and tells it.
+    void settle().catch(() => undefined)
     return { ...viewOf(library.require(record.id), runtime.status(record.id)), pauseMs }
   }).result
 }

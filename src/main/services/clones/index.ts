@@ -1,5 +1,6 @@
 /** Machines made from others: full clones of machines and snapshots, templates, and machines made from those. */
 import type { CloudInit, MachineOrigin, MachineSettings, Template } from '../../../preload/contract'
+import { syncFile } from '../../host/copy-file'
 import { ServiceError } from '../errors'
 import { folderSize } from '../files'
 import type { Library, NewFolder, NewMachine, NewName } from '../library'
@@ -27,6 +28,14 @@ export interface CloneOptions {
   readonly snapshotId?: string
   readonly linked?: boolean
   readonly isTemplate?: boolean
+}
+
+export interface Forked {
+  readonly record: MachineRecord
+  /** How long the guest stood. */
+  readonly pauseMs: number
+  /** Makes its disks durable: nobody needs to wait for that. */
+  readonly settle: () => Promise<void>
 }
 
 /** What a machine made from a template has of its own. */
@@ -100,7 +109,7 @@ export class Clones {
    * A machine that goes on from this instant of a running one, which goes on too. It is `saved` and has to be started.
    * @throws ServiceError not-found, wrong-state, name-taken, machine-busy, disk-full, library-read-only; AbortError
    */
-  async fork(id: string, name: string | undefined, progress: Progress): Promise<{ record: MachineRecord; pauseMs: number }> {
+  async fork(id: string, name: string | undefined, progress: Progress): Promise<Forked> {
     const { library, use } = this.options
     const { settings: { name: called } } = library.require(id)
     return use.during(id, called, 'change', 'is being forked', async () => {
@@ -112,7 +121,8 @@ export class Clones {
         pauseMs = made.pauseMs
         return { settings: made.settings, origin }
       })
-      return { record: child, pauseMs }
+      const written = child.settings.disks.filter(({ readOnly }) => !readOnly)
+      return { record: child, pauseMs, settle: async () => { for (const { path } of written) await syncFile(path) } }
     })
   }
 
@@ -151,7 +161,9 @@ export class Clones {
   /** Of a running machine it has the memory too: machines made from it go on from this instant. */
   private async copyAsTemplate(id: string, name: string, progress: Progress): Promise<MachineRecord> {
     if (OFF.includes(this.options.runtime.status(id).state)) return this.clone(id, { name, isTemplate: true }, progress)
-    const { record } = await this.fork(id, name, progress)
+    const { record, settle } = await this.fork(id, name, progress)
+    await settle()
+    await syncFile(new SavedState(record.dir).path)
     return this.options.library.setTemplate(record.id, true)
   }
 
