@@ -40,6 +40,9 @@ async function main() {
   saveReport(options, report, markdown)
 }
 
+// Through `exit`, whose listeners end the machines and remove what was written for them.
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
+
 try {
   await main()
 } catch (error) {

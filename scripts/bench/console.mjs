@@ -4,6 +4,11 @@ import { writeFileSync } from 'node:fs'
 import { cpuSeconds } from './process-figures.mjs'
 
 const TAIL = 600
+/** Ended with this process, however that ends: QEMU would run on without us. */
+const running = new Set()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
 
 /** Text with the time each piece came. */
 export class TimedText {
@@ -33,6 +38,7 @@ export class GuestConsole {
   constructor({ command, args, env }) {
     this.started = performance.now()
     this.child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+    running.add(this.child)
     this.child.stdout.on('data', (chunk) => this.#hear(chunk.toString('latin1')))
     this.child.stderr.on('data', (chunk) => (this.errors += chunk.toString('latin1')))
     // The guest may be gone while we type.
@@ -40,6 +46,7 @@ export class GuestConsole {
     this.ended = new Promise((resolve) => {
       const over = (how) => {
         this.exited ??= how
+        running.delete(this.child)
         this.#wake()
         resolve()
       }

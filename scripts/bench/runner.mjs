@@ -26,6 +26,8 @@ export class Runner {
 
   constructor(options) {
     this.options = options
+    this.scratch = mkdtempSync(join(tmpdir(), 'nestbox-bench-'))
+    process.on('exit', () => rmSync(this.scratch, { recursive: true, force: true }))
     this.boots = Object.entries(BOOTS).filter(([guest, { width }]) => options.widths.includes(width) && options.rows.includes(`boot-${guest}`)).map(([guest]) => guest)
     this.programs = PROGRAM_NAMES.filter((name) => options.rows.includes(name))
     this.idle = options.rows.includes('idle')
@@ -72,7 +74,7 @@ export class Runner {
     const peers = this.#peers(needs)
     for (let i = 0; i < peers.length; i++) {
       const peer = peers[(i + round) % peers.length]
-      const stateDir = mkdtempSync(join(tmpdir(), 'nestbox-bench-'))
+      const stateDir = mkdtempSync(join(this.scratch, 'state-'))
       try {
         await act(peer, { stateDir, round })
       } finally {
