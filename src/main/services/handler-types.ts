@@ -10,6 +10,7 @@ import type { MachineRuntime, RuntimeStatus } from './runtime'
 import type { Session } from './session'
 import type { Snapshots } from './snapshots'
 import type { Tasks } from './tasks'
+import type { ExportJournal } from './transfer/journal'
 import type { MachineRecord } from './types'
 
 export interface Services {
@@ -21,6 +22,7 @@ export interface Services {
   readonly tasks: Tasks
   readonly use: MachineUse
   readonly clones: Clones
+  readonly exports: ExportJournal
   /** Nobody else writes the machine's disks. @throws ServiceError machine-busy */
   readonly checkDisksFree: (record: MachineRecord) => Promise<void>
   /** Every client; a deleted machine's consoles end everywhere. */

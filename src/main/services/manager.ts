@@ -19,6 +19,7 @@ import { Session, type Emit } from './session'
 import { Snapshots } from './snapshots'
 import { SavedState } from './snapshots/saved-state'
 import { Tasks } from './tasks'
+import { ExportJournal } from './transfer/journal'
 import type { MachineRecord } from './types'
 import { VERSION } from './version'
 
@@ -76,6 +77,7 @@ export async function createManager(options: ManagerOptions): Promise<Manager> {
   try {
     const library = await Library.open(options.home)
     const manager = new LocalManager(options, lock, library, lost)
+    await manager.services.exports.recover()
     await manager.services.snapshots.recoverAll()
     return manager
   } catch (error) {
@@ -131,6 +133,7 @@ class LocalManager implements Manager {
     })
     this.services = {
       snapshots, use, checkDisksFree: disksFree,
+      exports: new ExportJournal(options.home),
       clones: new Clones({ library, runtime: this.runtime, snapshots, use, checkDisksFree: disksFree }),
       library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
       reached: (id, state) => this.reached(id, state),

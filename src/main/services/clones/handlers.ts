@@ -40,7 +40,7 @@ async function fork(services: Services, { id, name }: CallParams<'machine.fork'>
 }
 
 export function transferHandlers(services: Services): Pick<Handlers, TransferCall> {
-  const { library, runtime, clones, tasks, use } = services
+  const { library, runtime, clones, tasks, use, exports } = services
   const view = (record: MachineRecord): Machine => viewOf(record, runtime.status(record.id))
   const asTask = <T>(kind: string, subject: string, work: (progress: Progress) => Promise<T>): Promise<T> => tasks.start(kind, subject, work).result
   const nameOf = (id: string): string => library.require(id).settings.name
@@ -61,7 +61,8 @@ export function transferHandlers(services: Services): Pick<Handlers, TransferCal
         const { state } = runtime.status(id)
         if (!OFF.includes(state)) throw new ServiceError('wrong-state', `The machine '${record.settings.name}' is ${state}. Stop or suspend it first.`, { state })
         await services.checkDisksFree(record)
-        return asTask('machine.export', record.settings.name, (progress) => exportMachine(library.require(id), options, progress))
+        return asTask('machine.export', record.settings.name, (progress) =>
+          exports.during(path, () => exportMachine(library.require(id), options, progress)))
       })
     },
     'machine.import': (params) => importFrom(services, params),
