@@ -102,7 +102,6 @@ describe('clones, templates and archives under faults', () => {
     await rig.manager.shutdown()
     const { ms, said } = await perform(name, params)
     expect(said).toBe('godone')
-    const outcomes = new Set<string>()
     for (let round = 0; round < ROUNDS; round++) {
       await reopen()
       for (const { id } of await others()) {
@@ -119,10 +118,8 @@ describe('clones, templates and archives under faults', () => {
         const whole = readFileSync(target, 'utf8') === 'old' || execFileSync('tar', ['-tf', target], { encoding: 'utf8' }).trim().endsWith('SHA256SUMS')
         expect(whole).toBe(true)
       } else expect(made.length).toBeLessThanOrEqual(1)
-      outcomes.add(String(made.length))
       await rig.manager.shutdown()
     }
-    expect(outcomes.size).toBeGreaterThan(0)
     await rig.open()
   })
 
