@@ -1,6 +1,7 @@
 /** Electron entry: opens the manager, lets the window talk to it, opens the window. No logic of its own. */
 import { join } from 'node:path'
-import { app, dialog } from 'electron'
+import { app, BrowserWindow, dialog } from 'electron'
+import { preferences } from '../preload/contract'
 import { connectElectron } from './ipc/electron'
 import { openManager } from './ipc/open-manager'
 import { defaultHome } from './services/manager'
@@ -12,20 +13,29 @@ async function start(): Promise<void> {
   const words = wordsFor(app.getLocale())
   try {
     const manager = await openManager({ home: defaultHome(), vmHostEntry: join(__dirname, 'vm-host.cjs') })
-    const transport = connectElectron(manager, { isAllowedUrl: (address) => address.startsWith(`${APP_ORIGIN}/`) })
     manager.onLost((reason) => {
       if (manager.isLocal) dialog.showErrorBox(words.libraryBusyTitle, reason)
       else app.relaunch() // the manager this app had joined is gone: the next start opens its own
       app.exit(manager.isLocal ? 1 : 0)
     })
-    new Desktop({
+    const own = manager.connect(() => undefined)
+    const desktop = new Desktop({
       words,
-      background: { running: () => manager.runningCount(), shutdown: () => manager.shutdown('suspend') },
+      background: {
+        running: () => manager.runningCount(),
+        onQuit: () => own.call('preferences.get', {}).then((outcome) => (outcome.ok ? preferences.parse(outcome.result).onQuit : 'ask')),
+        shutdown: (how) => manager.shutdown(how),
+      },
       preload: join(__dirname, '../preload/index.cjs'),
       rendererRoot: join(__dirname, '../renderer'),
       resources: join(app.getAppPath(), 'resources'),
       onWindow: (window) => transport.add(window.webContents),
-    }).open()
+    })
+    const transport = connectElectron(manager, {
+      isAllowedUrl: (address) => address.startsWith(`${APP_ORIGIN}/`),
+      pickFile: (contents, request) => desktop.pickFile(BrowserWindow.fromWebContents(contents), request),
+    })
+    desktop.open()
     void manager.resumeSuspended()
   } catch (error) {
     dialog.showErrorBox(words.startFailedTitle, error instanceof Error ? error.message : String(error))

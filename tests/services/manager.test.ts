@@ -61,7 +61,7 @@ describe('manager', () => {
 
   beforeEach(async () => {
     home = mkdtempSync(join(tmpdir(), 'nestbox-manager-'))
-    manager = await createManager({ home, vmHostEntry })
+    manager = await createManager({ home, vmHostEntry, powerOffTimeoutMs: 300 })
     client = new TestClient(manager)
   })
 
@@ -84,6 +84,31 @@ describe('manager', () => {
     const info = await client.call('host.info', {})
     expect(info).toMatchObject({ libraryPath: home, pid: process.pid, cpuProfiles: ['nestbox64', 'nestbox32'] })
     expect(info.version).toMatch(/^\d+\.\d+\.\d+$/)
+  })
+
+  it('keeps preferences, tells every client, and refuses what is not one', async () => {
+    const other = new TestClient(manager)
+    await client.call('preferences.set', { theme: 'dark', onQuit: 'powerOff' })
+    await other.until('the news', () => other.of('preferences.changed').length === 1)
+    expect(await other.call('preferences.get', {})).toMatchObject({ theme: 'dark', onQuit: 'powerOff', language: 'system' })
+    expect(await client.refusal('preferences.set', { theme: 'pink' })).toMatchObject({ code: 'invalid-argument' })
+    other.close()
+  })
+
+  it('lists folders for pages without a file dialog, and has none itself', async () => {
+    const { entries } = await client.call('host.folder', { path: home })
+    expect(entries.map(({ name }) => name)).toContain('machines')
+    expect(await client.refusal('host.folder', { path: join(home, 'none') })).toMatchObject({ code: 'file-missing' })
+    expect(await client.refusal('host.pickFile', { mode: 'open', title: 'Kernel' })).toMatchObject({ code: 'unsupported' })
+  })
+
+  it('suspends a guest that does not obey the power button when it ends', async () => {
+    const { id } = await create('deaf', guest('echo'))
+    await client.call('machine.start', { id })
+    await manager.shutdown('powerOff')
+    manager = await createManager({ home, vmHostEntry })
+    client = new TestClient(manager)
+    expect(await stateOf(id)).toBe('saved')
   })
 
   it('refuses what the contract does not know', async () => {

@@ -1,11 +1,13 @@
 /** The contract over Electron's IPC. The only place outside `windows/` that knows Electron. */
 import { ipcMain, type IpcMainInvokeEvent, type WebContents } from 'electron'
-import { CALL_CHANNEL, EVENT_CHANNEL } from '../../preload/contract'
+import { CALL_CHANNEL, calls, EVENT_CHANNEL, type PickRequest } from '../../preload/contract'
 import type { Endpoint, ManagerClient, Outcome } from './endpoint'
 
 export interface ElectronTransportOptions {
   /** Whether a page of this address may call; everything else is refused. */
   readonly isAllowedUrl: (address: string) => boolean
+  /** The desktop's file dialog over the page's window; null: none was chosen. */
+  readonly pickFile: (contents: WebContents, request: PickRequest) => Promise<string | null>
 }
 
 export class ElectronTransport {
@@ -42,7 +44,14 @@ export class ElectronTransport {
       return { ok: false, error: { code: 'unauthorized', message: 'This page may not call the manager.' } }
     }
     if (typeof name !== 'string') return { ok: false, error: { code: 'invalid-argument', message: 'A call needs a name.' } }
+    if (name === 'host.pickFile') return this.pickFile(event.sender, params)
     return client.call(name, params)
+  }
+
+  private async pickFile(contents: WebContents, params: unknown): Promise<Outcome> {
+    const parsed = calls['host.pickFile'].params.safeParse(params)
+    if (!parsed.success) return { ok: false, error: { code: 'invalid-argument', message: parsed.error.issues.map(({ message }) => message).join('; ') } }
+    return { ok: true, result: { path: await this.options.pickFile(contents, parsed.data) } }
   }
 
   dispose(): void {

@@ -8,6 +8,7 @@ import type { Library } from './library'
 import type { MachineUse } from './machine-use'
 import type { MachineRuntime, RuntimeStatus } from './runtime'
 import type { Session } from './session'
+import type { Settings } from './settings'
 import type { Snapshots } from './snapshots'
 import type { Tasks } from './tasks'
 import type { ExportJournal } from './transfer/journal'
@@ -20,6 +21,7 @@ export interface Services {
   readonly images: Images
   readonly snapshots: Snapshots
   readonly tasks: Tasks
+  readonly settings: Settings
   readonly use: MachineUse
   readonly clones: Clones
   readonly exports: ExportJournal

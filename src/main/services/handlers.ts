@@ -4,6 +4,7 @@ import { templateHandlers, transferHandlers, type TransferCall } from './clones/
 import { requireNoLinkedClones, requireNoTemplate } from './clones/lineage'
 import { ServiceError } from './errors'
 import type { Handlers, Services } from './handler-types'
+import { listFolder } from './host-folder'
 import { CPU_PROFILE_NAMES, DEFAULT_SETTINGS } from './library/defaults'
 import { checkTemplateChanges, createMachine, deleteMachine, startMachine, viewOf } from './machine-actions'
 import { readMachineLog } from './machine-log'
@@ -124,9 +125,16 @@ function consoleHandlers({ library, consoles }: Services): Pick<Handlers, Extrac
 }
 
 export function createHandlers(services: Services): Handlers {
-  const { library, images, tasks } = services
+  const { library, images, tasks, settings } = services
   return {
     'host.info': () => ({ version: VERSION, libraryPath: library.home, cpuProfiles: [...CPU_PROFILE_NAMES], defaults: DEFAULT_SETTINGS, pid: process.pid }),
+    'host.folder': ({ path }) => listFolder(path),
+    // The desktop app answers this one itself (ipc/electron); who asks here has no desktop.
+    'host.pickFile': () => {
+      throw new ServiceError('unsupported', 'There is no file dialog here.')
+    },
+    'preferences.get': () => settings.get(),
+    'preferences.set': (changes) => settings.set(changes),
     ...machineHandlers(services),
     ...savedStateHandlers(services),
     ...snapshotHandlers(services),

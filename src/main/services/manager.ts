@@ -16,6 +16,7 @@ import { logFolder } from './machine-log'
 import { MachineUse } from './machine-use'
 import { MachineRuntime, type RuntimeStatus } from './runtime'
 import { Session, type Emit } from './session'
+import { Settings } from './settings'
 import { Snapshots } from './snapshots'
 import { SavedState } from './snapshots/saved-state'
 import { Tasks } from './tasks'
@@ -44,12 +45,17 @@ export interface Manager {
   /** Calls back when another process took the library over: this one must end. */
   onLost(listener: (reason: string) => void): void
   /** Ends every machine and gives the library free. @param how `stop` unless given; suspended machines go on with `resumeSuspended` */
-  shutdown(how?: 'stop' | 'suspend'): Promise<void>
+  shutdown(how?: EndOfMachines): Promise<void>
   /** Starts what the last end of the app suspended. Failures are in the machines' logs; the states are kept. */
   resumeSuspended(): Promise<void>
 }
 
+/** `powerOff`: politely; a guest that does not obey in time is suspended. */
+export type EndOfMachines = 'stop' | 'suspend' | 'powerOff'
+
 export interface ManagerOptions {
+  /** How long a guest may take to switch itself off when the manager ends; a minute unless given. */
+  readonly powerOffTimeoutMs?: number
   /** The library's folder. */
   readonly home: string
   /** The bundled entry of the machine process, `out/main/vm-host.cjs`. */
@@ -67,6 +73,7 @@ export function defaultHome(env: NodeJS.ProcessEnv = process.env): string {
 /** Machines tell their figures twice a second; clients hear them once. */
 const FIGURES_EVERY_MS = 900
 const REACH_TIMEOUT_MS = 5000
+const POWER_OFF_TIMEOUT_MS = 60_000
 
 /** @throws ServiceError library-locked with `{ pid, socket }`, library-read-only, disk-full */
 export async function createManager(options: ManagerOptions): Promise<Manager> {
@@ -98,7 +105,7 @@ class LocalManager implements Manager {
   private readonly figuresSent = new Map<string, number>()
   private ending: Promise<void> | undefined
 
-  constructor(options: ManagerOptions, private readonly lock: LibraryLock, private readonly library: Library, private readonly lost: Set<(reason: string) => void>) {
+  constructor(private readonly options: ManagerOptions, private readonly lock: LibraryLock, private readonly library: Library, private readonly lost: Set<(reason: string) => void>) {
     this.home = options.home
     // A machine that is just being deleted is no longer listed; its logs are where its folder was.
     const logDir = (id: string): string => logFolder(library.get(id)?.dir ?? join(options.home, 'trash', id))
@@ -120,6 +127,8 @@ class LocalManager implements Manager {
     library.onDidChange((id) => this.machineChanged(id))
     this.tasks.onDidChange((task) => this.emit('task.changed', task))
     this.consoles = consoles
+    const settings = new Settings(options.home)
+    settings.onDidChange((value) => this.emit('preferences.changed', value))
     const use = new MachineUse()
     const disksFree = (record: MachineRecord): Promise<void> => checkDisksFree({ library, runtime: this.runtime }, record)
     const snapshots = new Snapshots({
@@ -135,7 +144,7 @@ class LocalManager implements Manager {
       snapshots, use, checkDisksFree: disksFree,
       exports: new ExportJournal(options.home),
       clones: new Clones({ library, runtime: this.runtime, snapshots, use, checkDisksFree: disksFree }),
-      library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
+      settings, library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
       reached: (id, state) => this.reached(id, state),
       trashChanged: () => this.emit('trash.changed', {}),
       stateChanged: (id) => this.machineChanged(id),
@@ -154,7 +163,7 @@ class LocalManager implements Manager {
     for (const listener of this.stateListeners) listener(id)
   }
 
-  private reached(id: string, state: RuntimeStatus['state']): Promise<void> {
+  private reached(id: string, state: RuntimeStatus['state'], timeoutMs = REACH_TIMEOUT_MS): Promise<void> {
     if (this.runtime.status(id).state === state) return Promise.resolve()
     return new Promise((resolve, reject) => {
       const settle = (): void => {
@@ -169,7 +178,7 @@ class LocalManager implements Manager {
       const timer = setTimeout(() => {
         settle()
         reject(new ServiceError('machine-busy', `The machine did not become ${state} in time; it is ${this.runtime.status(id).state}.`))
-      }, REACH_TIMEOUT_MS)
+      }, timeoutMs)
       this.stateListeners.add(listener)
     })
   }
@@ -224,14 +233,25 @@ class LocalManager implements Manager {
     await Promise.all(ids.map((id) => startMachine(this.services, id, false).catch(() => undefined)))
   }
 
-  shutdown(how: 'stop' | 'suspend' = 'stop'): Promise<void> {
+  shutdown(how: EndOfMachines = 'stop'): Promise<void> {
     this.ending ??= this.end(how)
     return this.ending
   }
 
-  private async end(how: 'stop' | 'suspend'): Promise<void> {
+  /** Presses the power button of every machine that runs and waits until they are off, or for as long as is decent. */
+  private async powerOffAll(): Promise<void> {
+    const ids = this.library.list().map(({ id }) => id).filter((id) => this.runtime.status(id).state === 'running')
+    // Who cannot be switched off is suspended next.
+    await Promise.allSettled(ids.map(async (id) => {
+      this.runtime.powerOff(id)
+      await this.reached(id, 'stopped', this.options.powerOffTimeoutMs ?? POWER_OFF_TIMEOUT_MS)
+    }))
+  }
+
+  private async end(how: EndOfMachines): Promise<void> {
     this.tasks.cancelAll()
-    await this.runtime.shutdown(how)
+    if (how === 'powerOff') await this.powerOffAll()
+    await this.runtime.shutdown(how === 'stop' ? 'stop' : 'suspend')
     for (const session of this.sessions) session.close()
     await this.lock.release()
   }

@@ -5,14 +5,17 @@ import { createMainWindow, showWindow } from './main-window'
 import { installMenu } from './menu'
 import { serveRenderer } from './protocol'
 import { hardenApp } from './security'
+import type { PickRequest, Preferences } from '../../preload/contract'
 import type { Words } from './words'
 
 /** What the desktop must know of the manager. */
 export interface Background {
   /** How many machines run now. */
   running(): number
-  /** Stops every machine and lets the library go. */
-  shutdown(): Promise<void>
+  /** What the person chose for the end of the app. */
+  onQuit(): Promise<Preferences['onQuit']>
+  /** Ends every machine and lets the library go. */
+  shutdown(how: 'suspend' | 'powerOff'): Promise<void>
 }
 
 export interface DesktopOptions {
@@ -27,12 +30,14 @@ export interface DesktopOptions {
   readonly onWindow: (window: BrowserWindow) => void
 }
 
-type CloseChoice = 'keep' | 'stop' | 'cancel'
+type CloseChoice = 'keep' | 'suspend' | 'powerOff' | 'cancel'
 
 export class Desktop {
   private window: BrowserWindow | undefined
   private tray: Tray | undefined
   private isQuitting = false
+  /** Chosen while the window closes, carried out when the app ends. */
+  private how: 'suspend' | 'powerOff' | undefined
 
   constructor(private readonly options: DesktopOptions) {}
 
@@ -52,6 +57,19 @@ export class Desktop {
       void this.quit()
     })
     this.show()
+  }
+
+  /** The system's own dialog over a window. @returns null where none was chosen */
+  async pickFile(window: BrowserWindow | null, { mode, title, path, extensions }: PickRequest): Promise<string | null> {
+    const { words } = this.options
+    const filters = extensions ? [{ name: extensions.map((extension) => `*.${extension}`).join(', '), extensions }, { name: words.allFiles, extensions: ['*'] }] : []
+    const options = { title, filters, ...(path === undefined ? {} : { defaultPath: path }) }
+    if (mode === 'save') {
+      const { canceled, filePath } = await (window ? dialog.showSaveDialog(window, options) : dialog.showSaveDialog(options))
+      return canceled || !filePath ? null : filePath
+    }
+    const { filePaths } = await (window ? dialog.showOpenDialog(window, { ...options, properties: ['openFile'] }) : dialog.showOpenDialog({ ...options, properties: ['openFile'] }))
+    return filePaths[0] ?? null
   }
 
   /** Shows the window, made anew if it was closed. */
@@ -76,19 +94,22 @@ export class Desktop {
     this.hideTray()
   }
 
+  /** As the person chose once for all, or chooses now. */
   private async ask(running: number): Promise<CloseChoice> {
-    const { words } = this.options
+    const { words, background } = this.options
+    const chosen = await background.onQuit().catch(() => 'ask' as const)
+    if (chosen !== 'ask') return chosen
     const options = {
       type: 'question' as const,
       message: words.closeTitle(running),
       detail: words.closeDetail,
-      buttons: [words.keepRunning, words.stopAll, words.cancel],
+      buttons: [words.keepRunning, words.suspendAll, words.powerOffAll, words.cancel],
       defaultId: 0,
-      cancelId: 2,
+      cancelId: 3,
       noLink: true,
     }
     const { response } = await (this.window ? dialog.showMessageBox(this.window, options) : dialog.showMessageBox(options))
-    return (['keep', 'stop', 'cancel'] as const)[response] ?? 'cancel'
+    return (['keep', 'suspend', 'powerOff', 'cancel'] as const)[response] ?? 'cancel'
   }
 
   private async mayClose(): Promise<boolean> {
@@ -96,13 +117,14 @@ export class Desktop {
     if (this.isQuitting || running === 0) return true
     const choice = await this.ask(running)
     if (choice === 'keep') this.showTray(running)
+    else if (choice !== 'cancel') this.how = choice
     return choice !== 'cancel'
   }
 
   private async quit(): Promise<void> {
     if (this.isQuitting) return
     const running = this.options.background.running()
-    if (running > 0 && this.window) {
+    if (running > 0 && this.window && this.how === undefined) {
       const choice = await this.ask(running)
       if (choice === 'cancel') return
       if (choice === 'keep') {
@@ -110,9 +132,10 @@ export class Desktop {
         this.window.destroy()
         return
       }
+      this.how = choice
     }
     this.isQuitting = true
-    await this.options.background.shutdown().catch((error: unknown) => console.error(error))
+    await this.options.background.shutdown(this.how ?? 'suspend').catch((error: unknown) => console.error(error))
     this.window?.destroy()
     app.exit(0)
   }

@@ -29,7 +29,9 @@ export interface Words {
   readonly closeTitle: (running: number) => string
   readonly closeDetail: string
   readonly keepRunning: string
-  readonly stopAll: string
+  readonly suspendAll: string
+  readonly powerOffAll: string
+  readonly allFiles: string
   readonly runningCount: (running: number) => string
   readonly libraryBusyTitle: string
   readonly startFailedTitle: string
@@ -65,7 +67,9 @@ const en: Words = {
   closeTitle: (running) => (running === 1 ? 'A machine is still running' : `${running} machines are still running`),
   closeDetail: 'They can go on without the window; open Nestbox again to see them. Suspended machines continue when Nestbox is started again.',
   keepRunning: 'Keep Running',
-  stopAll: 'Suspend and Quit',
+  suspendAll: 'Suspend and Quit',
+  powerOffAll: 'Power Off and Quit',
+  allFiles: 'All Files',
   runningCount: (running) => (running === 1 ? '1 machine running' : `${running} machines running`),
   libraryBusyTitle: 'Another Nestbox uses this library',
   startFailedTitle: 'Nestbox could not start',
@@ -101,7 +105,9 @@ const fr: Words = {
   closeTitle: (running) => (running === 1 ? 'Une machine fonctionne encore' : `${running} machines fonctionnent encore`),
   closeDetail: 'Elles peuvent continuer sans la fenêtre ; rouvrez Nestbox pour les retrouver. Les machines en veille reprennent au prochain démarrage de Nestbox.',
   keepRunning: 'Laisser tourner',
-  stopAll: 'Mettre en veille et quitter',
+  suspendAll: 'Mettre en veille et quitter',
+  powerOffAll: 'Éteindre et quitter',
+  allFiles: 'Tous les fichiers',
   runningCount: (running) => (running === 1 ? '1 machine en marche' : `${running} machines en marche`),
   libraryBusyTitle: 'Un autre Nestbox utilise cette bibliothèque',
   startFailedTitle: 'Nestbox n’a pas pu démarrer',

@@ -1,7 +1,9 @@
 /** Every call: what it takes and what it gives. The handlers, the preload bridge and the renderer are typed from this table. */
 import { z } from 'zod'
 import { consolePort } from './console'
+import { folder, pickRequest } from './host'
 import { logLine, machine, machineFigures, machineId, machineSettings, saveFigures, trashItem } from './machine'
+import { preferences } from './preferences'
 import { snapshot, snapshotName, snapshotNotes, snapshotTree } from './snapshot'
 import { image, task } from './task'
 import { archiveFormat, cloudInit, exported, imported, template } from './transfer'
@@ -23,6 +25,14 @@ export const calls = {
     /** Of the process that holds the library. */
     pid: z.number(),
   })),
+
+  /** A folder of the manager's computer: the home folder unless `path` names one, or a file in one. */
+  'host.folder': call(z.object({ path: z.string().min(1).max(4096).optional() }), folder),
+  /** The desktop's own file dialog; `unsupported` where there is none. null: none was chosen. */
+  'host.pickFile': call(pickRequest, z.object({ path: z.string().nullable() })),
+
+  'preferences.get': call(nothing, preferences),
+  'preferences.set': call(preferences.partial(), preferences),
 
   'machine.list': call(nothing, z.array(machine)),
   'machine.get': call(byId, machine),

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { consoleChunk } from './console'
 import { machine, machineFigures, machineId } from './machine'
+import { preferences } from './preferences'
 import { task } from './task'
 
 /** What the application menu can ask of the window; each is also a key combination in the page. */
@@ -25,6 +26,7 @@ export const events = {
   /** Snapshots of a machine came, went or changed. */
   'snapshot.changed': z.object({ id: machineId }),
   'trash.changed': z.object({}),
+  'preferences.changed': preferences,
   /** To one window, from its menu; the manager never sends it. */
   'app.command': z.object({ command: appCommand }),
   /** Made by the transport itself where the connection can be lost. */

@@ -20,7 +20,7 @@ export function mountApp(api: Api, element: string | HTMLElement): void {
   setApi(api)
   const app = createApp(App)
   app.use(createPinia())
-  app.use(createMessages(usePreferencesStore().language))
+  app.use(createMessages(usePreferencesStore().locale))
   app.config.errorHandler = (error) => console.error(error)
   app.mount(element)
 }

@@ -1,5 +1,5 @@
 /** What the interface asks of the manager, whatever carries it. `client.ts` implements it over the contract. */
-import type { AppCommand } from '@contract/index'
+import type { AppCommand, Folder, PickRequest, Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
 import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Snapshot, SnapshotTree, Task, TrashItem } from './types'
@@ -24,6 +24,12 @@ export interface RestoreOptions {
 
 export interface Api {
   host(): Promise<HostInfo>
+  /** A folder of the manager's computer; the home folder unless named. */
+  folder(path?: string): Promise<Folder>
+  /** The desktop's own dialog. @returns null where none was chosen, undefined where there is no such dialog */
+  pickFile(request: PickRequest): Promise<string | null | undefined>
+  preferences(): Promise<Preferences>
+  setPreferences(changes: Partial<Preferences>): Promise<Preferences>
 
   machines(): Promise<Machine[]>
   create(source: CreateSource, settings: MachineSettings): Promise<Machine>
@@ -67,6 +73,7 @@ export interface Api {
   onTask(handler: (task: Task) => void): Stop
   /** The snapshots of this machine changed in any way. */
   onSnapshots(handler: (id: string) => void): Stop
+  onPreferences(handler: (value: Preferences) => void): Stop
   onTrash(handler: () => void): Stop
   /** From the application's menu. */
   onCommand(handler: (command: AppCommand) => void): Stop

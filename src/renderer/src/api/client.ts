@@ -56,6 +56,17 @@ export function createClient(bridge: NestboxBridge, onError: (error: unknown) =>
   const ask = <N extends CallName>(name: N, params: CallParams<N>): Promise<CallResult<N>> => call(bridge, name, params)
   return {
     host: () => ask('host.info', {}),
+    folder: (path) => ask('host.folder', path === undefined ? {} : { path }),
+    pickFile: async (request) => {
+      try {
+        return (await ask('host.pickFile', request)).path
+      } catch (error) {
+        if (error instanceof ApiError && error.code === 'unsupported') return undefined
+        throw error
+      }
+    },
+    preferences: () => ask('preferences.get', {}),
+    setPreferences: (changes) => ask('preferences.set', changes),
     machines: () => ask('machine.list', {}),
     create: (source, settings) => ask('machine.create', createParams(source, settings)),
     update: (id, settings) => ask('machine.update', { id, settings }),
@@ -87,6 +98,7 @@ export function createClient(bridge: NestboxBridge, onError: (error: unknown) =>
     onFigures: (handler) => bridge.subscribe('machine.figures', ({ id, figures }) => handler(id, figures)),
     onTask: (handler) => bridge.subscribe('task.changed', handler),
     onSnapshots: (handler) => bridge.subscribe('snapshot.changed', ({ id }) => handler(id)),
+    onPreferences: (handler) => bridge.subscribe('preferences.changed', handler),
     onTrash: (handler) => bridge.subscribe('trash.changed', () => handler()),
     onCommand: (handler) => bridge.subscribe('app.command', ({ command }) => handler(command)),
     onConnection: (handler) => bridge.subscribe('connection.changed', ({ connected }) => handler(connected)),

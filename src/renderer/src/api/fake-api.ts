@@ -1,5 +1,5 @@
 /** An in-memory manager for unit tests: keeps the rules the interface relies on, no more. Never part of the product's bundle. */
-import type { AppCommand } from '@contract/index'
+import { DEFAULT_PREFERENCES, type AppCommand, type Folder, type PickRequest, type Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
 import type { Api, CreateSource, RestoreOptions, SnapshotText, Stop } from './api'
@@ -31,6 +31,10 @@ export class FakeApi implements Api {
   readonly taskMap = new Map<string, Task>()
   readonly consoleText = new Map<string, string>()
   readonly typed: string[] = []
+  preferenceValues: Preferences = { ...DEFAULT_PREFERENCES }
+  /** What the desktop's file dialog answers; undefined: there is none. */
+  picked: string | null | undefined
+  readonly folders = new Map<string, Folder>()
   readonly calls: string[] = []
   /** The next call of this name fails with this error. */
   readonly failures = new Map<string, ApiError>()
@@ -41,6 +45,7 @@ export class FakeApi implements Api {
   private readonly figures = new Emitter<[string, FigureCounters]>()
   private readonly task = new Emitter<[Task]>()
   private readonly snapshotsChanged = new Emitter<[string]>()
+  private readonly preferencesChanged = new Emitter<[Preferences]>()
   private readonly trashChanged = new Emitter<[]>()
   private readonly command = new Emitter<[AppCommand]>()
   private readonly connection = new Emitter<[boolean]>()
@@ -50,6 +55,7 @@ export class FakeApi implements Api {
   readonly onFigures = this.figures.on
   readonly onTask = this.task.on
   readonly onSnapshots = this.snapshotsChanged.on
+  readonly onPreferences = this.preferencesChanged.on
   readonly onTrash = this.trashChanged.on
   readonly onCommand = this.command.on
   readonly onConnection = this.connection.on
@@ -86,6 +92,29 @@ export class FakeApi implements Api {
 
   async host() {
     return { version: '0.1.0', libraryPath: '/home/user/Nestbox', cpuProfiles: ['nestbox64', 'qemu64', 'i686'], defaults: DEFAULTS, pid: 1 }
+  }
+
+  async folder(path = '/home/user'): Promise<Folder> {
+    this.begin('folder')
+    const found = this.folders.get(path)
+    if (!found) throw new ApiError('file-missing', `There is no folder ${path}.`)
+    return found
+  }
+
+  async pickFile(_request: PickRequest): Promise<string | null | undefined> {
+    this.begin('pickFile')
+    return this.picked
+  }
+
+  async preferences(): Promise<Preferences> {
+    return this.preferenceValues
+  }
+
+  async setPreferences(changes: Partial<Preferences>): Promise<Preferences> {
+    this.begin('setPreferences')
+    this.preferenceValues = { ...this.preferenceValues, ...changes }
+    this.preferencesChanged.emit(this.preferenceValues)
+    return this.preferenceValues
   }
 
   async machines(): Promise<Machine[]> {

@@ -6,6 +6,7 @@ import type { Machine, MachineState } from '../api/types'
 import { useFiguresStore } from '../stores/figures'
 import { isActive } from '../stores/machine-groups'
 import { useMachinesStore } from '../stores/machines'
+import { usePreferencesStore } from '../stores/preferences'
 import { useTasksStore } from '../stores/tasks'
 import { useTrashStore } from '../stores/trash'
 import type { Notices } from './use-notices'
@@ -18,6 +19,7 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
   const figures = useFiguresStore()
   const tasks = useTasksStore()
   const trash = useTrashStore()
+  const preferences = usePreferencesStore()
   const isConnected = ref(true)
   const states = new Map<string, MachineState>()
   const stops: (() => void)[] = []
@@ -33,7 +35,7 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
   }
 
   async function load(): Promise<void> {
-    await Promise.all([machines.load(), tasks.load(), trash.load()])
+    await Promise.all([machines.load(), tasks.load(), trash.load(), preferences.load()])
     for (const machine of machines.all) states.set(machine.id, machine.state)
   }
 
@@ -43,7 +45,7 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
 
   onMounted(() => {
     stops.push(
-      machines.follow(), figures.follow(), tasks.follow(), trash.follow(), api.onMachine(watchState),
+      machines.follow(), figures.follow(), tasks.follow(), trash.follow(), preferences.follow((error) => notices.error(error)), api.onMachine(watchState),
       api.onConnection((isUp) => {
         if (isUp && !isConnected.value) reload()
         isConnected.value = isUp

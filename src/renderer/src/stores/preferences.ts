@@ -1,31 +1,26 @@
-/** What a person chooses for this window: looks, language, console. Kept by the page itself, per computer. */
+/**
+ * What a person chooses: looks, language, console, the end of the app. The manager keeps it for every window; the page keeps a
+ * copy, so that its first picture already has the right colours.
+ */
+import { DEFAULT_PREFERENCES, preferences as schema, type Preferences } from '@contract/index'
 import { defineStore } from 'pinia'
-import { ref, watch } from 'vue'
-import { isLanguage, pickLanguage, type Language } from '../locales'
-import { useTheme, type ThemeChoice } from '../composables/use-theme'
-
-export interface Preferences {
-  theme: ThemeChoice
-  language: Language
-  consoleFontSize: number
-  consoleScrollback: number
-}
+import { computed, ref, watch } from 'vue'
+import type { Stop } from '../api/api'
+import { useApi } from '../api/current'
+import { pickLanguage } from '../locales'
+import { useTheme } from '../composables/use-theme'
 
 const KEY = 'nestbox.preferences'
-const THEMES: readonly string[] = ['light', 'dark', 'system']
+const NAMES = Object.keys(schema.shape) as (keyof Preferences)[]
 
-const between = (value: unknown, low: number, high: number, otherwise: number): number =>
-  typeof value === 'number' && value >= low && value <= high ? Math.round(value) : otherwise
-
-/** Whatever was stored, made safe. @param stored of any shape @param languages the browser's, best first */
-export function readPreferences(stored: unknown, languages: readonly string[]): Preferences {
-  const value = (typeof stored === 'object' && stored !== null ? stored : {}) as Partial<Record<keyof Preferences, unknown>>
-  return {
-    theme: typeof value.theme === 'string' && THEMES.includes(value.theme) ? (value.theme as ThemeChoice) : 'system',
-    language: isLanguage(value.language) ? value.language : pickLanguage(languages),
-    consoleFontSize: between(value.consoleFontSize, 8, 28, 13),
-    consoleScrollback: between(value.consoleScrollback, 100, 100_000, 10_000),
-  }
+/** Whatever was stored, made safe: what is not valid is the default. */
+export function readPreferences(stored: unknown): Preferences {
+  const values = (typeof stored === 'object' && stored !== null ? stored : {}) as Record<string, unknown>
+  const valid = NAMES.flatMap((name) => {
+    const parsed = schema.shape[name].safeParse(values[name])
+    return parsed.success ? [[name, parsed.data]] : []
+  })
+  return { ...DEFAULT_PREFERENCES, ...(Object.fromEntries(valid) as Partial<Preferences>) }
 }
 
 function load(): unknown {
@@ -36,19 +31,66 @@ function load(): unknown {
   }
 }
 
+const differing = (from: Preferences, to: Preferences): Partial<Preferences> =>
+  Object.fromEntries(NAMES.filter((name) => from[name] !== to[name]).map((name) => [name, to[name]]))
+
 export const usePreferencesStore = defineStore('preferences', () => {
-  const initial = readPreferences(load(), navigator.languages ?? [navigator.language])
-  const theme = ref(initial.theme)
-  const language = ref(initial.language)
-  const consoleFontSize = ref(initial.consoleFontSize)
-  const consoleScrollback = ref(initial.consoleScrollback)
+  /** As the manager knows them; what differs here is on its way. */
+  let saved = readPreferences(load())
+  const values = ref<Preferences>({ ...saved })
+  let round = 0
+  let onError: (error: unknown) => void = () => undefined
+  const field = <N extends keyof Preferences>(name: N) => computed({
+    get: () => values.value[name],
+    set: (value: Preferences[N]) => {
+      values.value = { ...values.value, [name]: value }
+    },
+  })
+  const theme = field('theme')
+  const language = field('language')
+  const consoleFontSize = field('consoleFontSize')
+  const consoleScrollback = field('consoleScrollback')
+  const onQuit = field('onQuit')
+  const locale = computed(() => (language.value === 'system' ? pickLanguage(navigator.languages ?? [navigator.language]) : language.value))
+
+  /** Takes over what the manager says; a change made here meanwhile stays. */
+  function apply(known: Preferences): void {
+    round++
+    const pending = differing(saved, values.value)
+    saved = known
+    values.value = { ...known, ...pending }
+  }
+
+  async function save(changes: Partial<Preferences>): Promise<void> {
+    round++
+    try {
+      saved = await useApi().setPreferences(changes)
+    } catch (error) {
+      // Shown as it is kept: a choice that was not saved must not look as if it were.
+      values.value = { ...saved }
+      onError(error)
+    }
+  }
 
   watch(theme, (choice) => useTheme().choose(choice), { immediate: true })
-  watch([theme, language, consoleFontSize, consoleScrollback], () => {
-    const value: Preferences = {
-      theme: theme.value, language: language.value, consoleFontSize: consoleFontSize.value, consoleScrollback: consoleScrollback.value,
-    }
-    localStorage.setItem(KEY, JSON.stringify(value))
+  watch(values, (now) => {
+    localStorage.setItem(KEY, JSON.stringify(now))
+    const changes = differing(saved, now)
+    if (Object.keys(changes).length > 0) void save(changes)
   })
-  return { theme, language, consoleFontSize, consoleScrollback }
+
+  async function loadAll(): Promise<void> {
+    const before = round
+    const known = await useApi().preferences()
+    // An answer that was overtaken by a change is old.
+    if (round === before) apply(known)
+  }
+
+  /** @param report a choice could not be saved */
+  function follow(report: (error: unknown) => void): Stop {
+    onError = report
+    return useApi().onPreferences(apply)
+  }
+
+  return { theme, language, locale, consoleFontSize, consoleScrollback, onQuit, load: loadAll, follow }
 })
