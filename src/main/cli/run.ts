@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { readFile, writeFile } from 'node:fs/promises'
-import { NodeClock, NodeEntropy, NodeWasmEngine, openRawDisk, type RawDisk } from '../host'
+import { NodeClock, NodeEntropy, NodeWasmEngine, DISK_FORMATS, openDisk, type DiskFormat, type OpenDisk } from '../host'
 import { createMachine, type Machine, type MachineConfig } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import type { CharBackend, Logger } from '../vmm/ports'
@@ -78,13 +78,16 @@ class StderrLogger implements Logger {
 
 const silent: CharBackend = { write: () => undefined, onInput: () => undefined }
 
-/** `FILE[,format=raw][,readonly]` */
-function parseDisk(text: string): { path: string; readOnly: boolean } {
+/** `FILE[,format=F][,readonly]` */
+function parseDisk(text: string): { path: string; readOnly: boolean; format: DiskFormat | undefined } {
   const [path, ...flags] = text.split(',')
+  let format: DiskFormat | undefined
   for (const flag of flags) {
-    if (flag !== 'readonly' && flag !== 'format=raw') throw new VmmError('bad-config', `--disk ${text}: '${flag}' is not known (readonly, format=raw)`)
+    const named = DISK_FORMATS.find((name) => flag === `format=${name}`)
+    if (!named && flag !== 'readonly') throw new VmmError('bad-config', `--disk ${text}: '${flag}' is not known (readonly, format=${DISK_FORMATS.join('|')})`)
+    format = named ?? format
   }
-  return { path, readOnly: flags.includes('readonly') }
+  return { path, readOnly: flags.includes('readonly'), format }
 }
 
 async function readInput(path: string, what: string): Promise<Uint8Array> {
@@ -98,7 +101,7 @@ function parseTier(text: string): 0 | 1 | 2 {
   throw new VmmError('bad-config', `--tier ${text}: must be 0, 1 or 2`)
 }
 
-async function buildConfig(options: RunOptions, disks: readonly RawDisk[]): Promise<MachineConfig> {
+async function buildConfig(options: RunOptions, disks: readonly OpenDisk[]): Promise<MachineConfig> {
   return {
     name: 'run', uuid: randomUUID(), memoryMiB: Number(options.memory), cpuProfile: options.cpuProfile,
     kernel: {
@@ -126,10 +129,11 @@ function report(reason: HostStop, machine: Machine): void {
 
 /** Runs a machine to its end. Returns the process's exit code. @throws VmmError for bad input */
 export async function runMachine(options: RunOptions): Promise<number> {
-  const disks: RawDisk[] = []
+  const disks: OpenDisk[] = []
   for (const text of options.disk) {
-    const { path, readOnly } = parseDisk(text)
-    disks.push(await openRawDisk(path, readOnly))
+    const { path, readOnly, format } = parseDisk(text)
+    // As QEMU does: a raw disk whose guest wrote another format's header must stay a raw disk.
+    disks.push(await openDisk(path, readOnly, format ?? 'raw'))
   }
   const config = await buildConfig(options, disks)
   let quit = false

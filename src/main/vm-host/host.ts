@@ -2,7 +2,7 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { copyImage, syncFile } from '../host/copy-file'
-import { NodeClock, NodeEntropy, NodeWasmEngine, openRawDisk, type RawDisk } from '../host'
+import { NodeClock, NodeEntropy, NodeWasmEngine, openDisk, type OpenDisk } from '../host'
 import { createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts, type PrebuiltInterpreter } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import { ConsolePort } from './console-port'
@@ -35,7 +35,7 @@ type SaveMessage = Extract<ToHost, { type: 'save' }>
 export class VmHost {
   private machine: Machine | undefined
   private loop: MachineLoop | undefined
-  private disks: RawDisk[] = []
+  private disks: OpenDisk[] = []
   private config: LaunchConfig | undefined
   private warmStart: WarmStart | undefined
   private holds = 0
@@ -117,8 +117,7 @@ export class VmHost {
     const image = await readFileFor('kernel', config.kernel)
     const initrd = config.initrd === '' ? undefined : await readFileFor('initial RAM disk', config.initrd)
     for (const disk of config.disks) {
-      if (disk.format !== 'raw') throw new VmmError('unsupported', `${disk.path}: disks of format ${disk.format} cannot be used yet; convert it to raw`)
-      this.disks.push(await openRawDisk(disk.path, disk.readOnly))
+      this.disks.push(await openDisk(disk.path, disk.readOnly, disk.format))
     }
     const machineConfig: MachineConfig = {
       name: config.name, uuid: config.uuid, memoryMiB: config.memoryMiB, cpuProfile: config.cpuProfile,

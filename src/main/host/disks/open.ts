@@ -1,0 +1,80 @@
+/** Opens a disk image of any format, with everything it is laid over. */
+import { open, realpath } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { VmmError } from '../../vmm/errors'
+import type { BlockBackend } from '../../vmm/ports'
+import { openRawDisk } from '../raw-disk'
+import { DiskFormatError } from './formats/common/format-error'
+import { FOREIGN_FORMATS, foreignFormatOf, openForeignImage, type ForeignFormat } from './formats/foreign'
+import { Qcow2Image, type BackingSource } from './qcow2/image'
+import { MAGIC } from './qcow2/layout'
+
+export const DISK_FORMATS = ['raw', 'qcow2', ...FOREIGN_FORMATS] as const
+export type DiskFormat = (typeof DISK_FORMATS)[number]
+
+/** A disk with the file it comes from. */
+export interface OpenDisk extends BlockBackend {
+  readonly path: string
+  close(): Promise<void>
+}
+
+/** Longer chains are taken for a mistake. */
+const MAX_CHAIN = 64
+
+/** By the file's own marks; `raw` where it has none. */
+export async function diskFormatOf(path: string): Promise<DiskFormat> {
+  const handle = await open(path, 'r')
+  try {
+    const start = Buffer.alloc(4)
+    const { bytesRead } = await handle.read(start, 0, 4, 0)
+    if (bytesRead === 4 && start.readUInt32BE(0) === MAGIC) return 'qcow2'
+  } finally {
+    await handle.close()
+  }
+  return (await foreignFormatOf(path)) ?? 'raw'
+}
+
+/** A disk of another program: read only. */
+async function openForeign(path: string, format: ForeignFormat): Promise<OpenDisk> {
+  const image = await openForeignImage(path, format)
+  const refuse = (): Promise<never> => Promise.reject(new VmmError('disk-io', `${path}: ${format} images are open for reading only`, { path }))
+  return {
+    path, readOnly: true, blockSize: 512, sizeBytes: image.sizeBytes, read: (offset, target) => image.read(offset, target),
+    write: refuse, discard: refuse, writeZeroes: refuse, flush: () => Promise.resolve(), close: () => image.close(),
+  }
+}
+
+/** QEMU's names of formats, as images name the format of what they are laid over. */
+function formatNamed(name: string, image: string): DiskFormat {
+  const known = name === 'vpc' ? 'vhd' : DISK_FORMATS.find((format) => format === name)
+  if (known) return known
+  throw new DiskFormatError(image, 'header extensions', 0, `its backing file has the unknown format "${name}"`)
+}
+
+async function openChain(path: string, format: DiskFormat, readOnly: boolean, chain: readonly string[]): Promise<OpenDisk> {
+  if (format === 'raw') return openRawDisk(path, readOnly)
+  if (format !== 'qcow2') {
+    if (readOnly) return openForeign(path, format)
+    throw new VmmError('unsupported', `${path}: ${format} images can be read only; convert it to qcow2 or raw to write to it`, { path })
+  }
+  return Qcow2Image.open(path, readOnly, async (backing): Promise<BackingSource> => {
+    const parent = resolve(dirname(path), backing.path)
+    const real = await realpath(parent).catch((cause: unknown) => {
+      throw new VmmError('disk-io', `${path} is laid over ${parent}, which cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { path: parent }, { cause })
+    })
+    if (chain.includes(real)) throw new DiskFormatError(path, 'backing file name', 0, `${parent} is laid over itself`)
+    if (chain.length >= MAX_CHAIN) throw new DiskFormatError(path, 'backing file name', 0, `more than ${MAX_CHAIN} images lie over each other`)
+    return openChain(parent, backing.format === undefined ? await diskFormatOf(parent) : formatNamed(backing.format, path), true, [...chain, real])
+  })
+}
+
+/**
+ * @param format undefined: by the file's own marks
+ * @throws VmmError `disk-io`, `unsupported`; DiskFormatError: each names the file
+ */
+export async function openDisk(path: string, readOnly: boolean, format?: DiskFormat): Promise<OpenDisk> {
+  const known = format ?? await diskFormatOf(path).catch((cause: unknown) => {
+    throw new VmmError('disk-io', `${path}: cannot open the disk: ${cause instanceof Error ? cause.message : String(cause)}`, { path }, { cause })
+  })
+  return openChain(path, known, readOnly, [await realpath(path).catch(() => path)])
+}

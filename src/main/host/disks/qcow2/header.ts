@@ -1,0 +1,156 @@
+/** The qcow2 header and its extensions: read with every bound checked, written for new images. */
+import type { DiskFile } from './disk-file'
+import {
+  Compression, Extension, HEADER_V2_BYTES, HEADER_V3_BYTES, Incompatible, MAGIC, MAX_BACKING_NAME, MAX_CLUSTER_BITS, MAX_L1_BYTES,
+  MAX_REFCOUNT_TABLE_BYTES, MIN_CLUSTER_BITS,
+} from './layout'
+
+export interface Backing {
+  /** As the image says it: relative to the image's folder. */
+  readonly path: string
+  /** Undefined: to be found out from the file. */
+  readonly format: string | undefined
+}
+
+export interface Header {
+  readonly version: 2 | 3
+  readonly clusterBits: number
+  readonly sizeBytes: number
+  readonly l1Entries: number
+  readonly l1Offset: number
+  readonly refcountTableOffset: number
+  readonly refcountTableClusters: number
+  readonly refcountOrder: number
+  readonly incompatible: bigint
+  readonly autoclear: bigint
+  readonly compression: number
+  readonly snapshots: number
+  readonly backing: Backing | undefined
+}
+
+const KNOWN = Incompatible.DIRTY | Incompatible.CORRUPT | Incompatible.COMPRESSION_TYPE
+const KNOWN_BUT_UNSUPPORTED: readonly (readonly [bigint, string])[] = [
+  [Incompatible.DATA_FILE, 'its data is in another file'], [Incompatible.EXTENDED_L2, 'it has subclusters (extended L2 entries)'],
+]
+
+const latin = (view: DataView, at: number, length: number): string => Buffer.from(view.buffer, view.byteOffset + at, length).toString('utf8').replace(/\0+$/, '')
+
+function safe(file: DiskFile, name: string, view: DataView, at: number): number {
+  const value = view.getBigUint64(at)
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw file.fail('header', at, `${name} ${value} is out of all bounds`)
+  return Number(value)
+}
+
+/** @throws DiskFormatError naming what is wrong */
+export async function readHeader(file: DiskFile): Promise<Header> {
+  const fail = (at: number, why: string): never => { throw file.fail('header', at, why) }
+  const view = await file.structure('header', 0, HEADER_V2_BYTES)
+  if (view.getUint32(0) !== MAGIC) fail(0, 'this is not a qcow2 image')
+  const version = view.getUint32(4)
+  if (version !== 2 && version !== 3) return fail(4, `version ${version} is not known (2 and 3 are)`)
+  const clusterBits = view.getUint32(20)
+  if (clusterBits < MIN_CLUSTER_BITS || clusterBits > MAX_CLUSTER_BITS) fail(20, `clusters of 2^${clusterBits} bytes do not exist (2^${MIN_CLUSTER_BITS} to 2^${MAX_CLUSTER_BITS})`)
+  if (view.getUint32(32) !== 0) fail(32, 'it is encrypted, which Nestbox cannot read')
+  const rest = version === 3 ? await file.structure('header', 0, HEADER_V3_BYTES) : undefined
+  const headerBytes = rest ? rest.getUint32(100) : HEADER_V2_BYTES
+  if (headerBytes < (rest ? HEADER_V3_BYTES : HEADER_V2_BYTES) || headerBytes > 2 ** clusterBits || headerBytes % 8 !== 0) fail(100, `a header of ${headerBytes} bytes does not exist`)
+  const incompatible = rest?.getBigUint64(72) ?? 0n
+  const extensions = await readExtensions(file, headerBytes, 2 ** clusterBits)
+  refuseUnknown(file, incompatible, extensions.features)
+  const compression = (incompatible & Incompatible.COMPRESSION_TYPE) !== 0n && headerBytes > HEADER_V3_BYTES
+    ? (await file.structure('header', 0, HEADER_V3_BYTES + 8)).getUint8(HEADER_V3_BYTES) : Compression.ZLIB
+  if (compression > Compression.ZSTD) fail(HEADER_V3_BYTES, `compression type ${compression} is not known`)
+  const refcountOrder = rest ? rest.getUint32(96) : 4
+  if (refcountOrder > 6) fail(96, `refcounts of 2^${refcountOrder} bits do not exist`)
+  const header: Header = {
+    version, clusterBits, incompatible, compression, refcountOrder,
+    autoclear: rest?.getBigUint64(88) ?? 0n, snapshots: view.getUint32(60),
+    sizeBytes: safe(file, 'disk size', view, 24), l1Entries: view.getUint32(36), l1Offset: safe(file, 'L1 table offset', view, 40),
+    refcountTableOffset: safe(file, 'refcount table offset', view, 48), refcountTableClusters: view.getUint32(56),
+    backing: await readBacking(file, view, extensions.backingFormat),
+  }
+  checkTables(file, header)
+  return header
+}
+
+function checkTables(file: DiskFile, h: Header): void {
+  const cluster = 2 ** h.clusterBits
+  const fail = (at: number, why: string): never => { throw file.fail('header', at, why) }
+  const needed = Math.ceil(h.sizeBytes / (cluster * (cluster / 8)))
+  if (h.l1Entries < needed) fail(36, `an L1 table of ${h.l1Entries} entries is too short for ${h.sizeBytes} bytes`)
+  if (h.l1Entries * 8 > MAX_L1_BYTES) fail(36, `an L1 table of ${h.l1Entries} entries is too large`)
+  if (h.refcountTableClusters * cluster > MAX_REFCOUNT_TABLE_BYTES) fail(56, `a refcount table of ${h.refcountTableClusters} clusters is too large`)
+  for (const [at, offset] of [[40, h.l1Offset], [48, h.refcountTableOffset]]) {
+    if (offset % cluster !== 0) fail(at, `the table at ${offset} does not begin at a cluster`)
+  }
+}
+
+async function readBacking(file: DiskFile, view: DataView, format: string | undefined): Promise<Backing | undefined> {
+  const offset = safe(file, 'backing file name offset', view, 8)
+  const length = view.getUint32(16)
+  if (offset === 0 || length === 0) return undefined
+  if (length > MAX_BACKING_NAME) throw file.fail('header', 16, `a backing file name of ${length} bytes is too long`)
+  return { path: latin(await file.structure('backing file name', offset, length), 0, length), format }
+}
+
+interface Extensions { readonly backingFormat: string | undefined; readonly features: ReadonlyMap<number, string> }
+
+const FEATURE_BYTES = 48
+
+async function readExtensions(file: DiskFile, start: number, end: number): Promise<Extensions> {
+  const view = await file.structure('header extensions', 0, Math.min(end, file.size))
+  let backingFormat: string | undefined
+  const features = new Map<number, string>()
+  for (let at = start; at + 8 <= view.byteLength;) {
+    const type = view.getUint32(at)
+    const length = view.getUint32(at + 4)
+    if (type === Extension.END) break
+    if (at + 8 + length > view.byteLength) throw file.fail('header extensions', at, `an extension of ${length} bytes leaves the first cluster`)
+    if (type === Extension.BACKING_FORMAT) backingFormat = latin(view, at + 8, length)
+    if (type === Extension.FEATURE_NAMES) {
+      for (let i = 0; i + FEATURE_BYTES <= length; i += FEATURE_BYTES) {
+        if (view.getUint8(at + 8 + i) === 0) features.set(view.getUint8(at + 9 + i), latin(view, at + 10 + i, FEATURE_BYTES - 2))
+      }
+    }
+    at += 8 + Math.ceil(length / 8) * 8
+  }
+  return { backingFormat, features }
+}
+
+function refuseUnknown(file: DiskFile, incompatible: bigint, names: ReadonlyMap<number, string>): void {
+  for (const [bit, what] of KNOWN_BUT_UNSUPPORTED) if ((incompatible & bit) !== 0n) throw file.fail('header', 72, `${what}, which Nestbox cannot use`)
+  for (let bit = 0; bit < 64; bit++) {
+    if (((incompatible & ~KNOWN) >> BigInt(bit) & 1n) !== 0n) throw file.fail('header', 72, `it needs feature "${names.get(bit) ?? `bit ${bit}`}", which Nestbox does not know`)
+  }
+}
+
+/** First cluster of a new image, version 3. */
+export function encodeHeader(h: Header): Uint8Array {
+  const bytes = new Uint8Array(2 ** h.clusterBits)
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, MAGIC)
+  view.setUint32(4, 3)
+  view.setUint32(20, h.clusterBits)
+  view.setBigUint64(24, BigInt(h.sizeBytes))
+  view.setUint32(36, h.l1Entries)
+  view.setBigUint64(40, BigInt(h.l1Offset))
+  view.setBigUint64(48, BigInt(h.refcountTableOffset))
+  view.setUint32(56, h.refcountTableClusters)
+  view.setUint32(96, h.refcountOrder)
+  view.setUint32(100, HEADER_V3_BYTES)
+  if (!h.backing) return bytes
+  let at = HEADER_V3_BYTES
+  if (h.backing.format !== undefined) {
+    view.setUint32(at, Extension.BACKING_FORMAT)
+    view.setUint32(at + 4, h.backing.format.length)
+    bytes.set(Buffer.from(h.backing.format), at + 8)
+    at += 8 + Math.ceil(h.backing.format.length / 8) * 8
+  }
+  at += 8 // the extension that ends the list: zeroes
+  const name = Buffer.from(h.backing.path)
+  if (name.length > MAX_BACKING_NAME || at + name.length > bytes.length) throw new RangeError(`the name of the backing file is too long: ${h.backing.path}`)
+  view.setBigUint64(8, BigInt(at))
+  view.setUint32(16, name.length)
+  bytes.set(name, at)
+  return bytes
+}

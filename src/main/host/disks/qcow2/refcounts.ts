@@ -1,0 +1,137 @@
+/**
+ * Refcounts and allocation of clusters. Counts are kept in memory and written by `write`, which the image calls before it
+ * writes tables that point at new clusters: a kill then leaves clusters that nothing uses, never one that is used twice.
+ */
+import { VmmError } from '../../../vmm/errors'
+import type { DiskFile } from './disk-file'
+import type { Header } from './header'
+
+/** The only width written; all others are read by nobody, for reading needs no counts. */
+const ORDER_16_BITS = 4
+
+interface Block { readonly offset: number; readonly view: DataView; dirty: boolean }
+
+export class Refcounts {
+  private readonly clusterSize: number
+  private readonly perBlock: number
+  private readonly blocks = new Map<number, Block>()
+  private table: DataView = new DataView(new ArrayBuffer(0))
+  private tableDirty = false
+  /** No cluster below is free. */
+  private hint = 0
+
+  constructor(private readonly file: DiskFile, private readonly header: Header) {
+    this.clusterSize = 2 ** header.clusterBits
+    this.perBlock = this.clusterSize / 2
+  }
+
+  /** @throws DiskFormatError; VmmError `unsupported` where the counts have another width than 16 bits */
+  async load(): Promise<void> {
+    const { file, header } = this
+    if (header.refcountOrder !== ORDER_16_BITS) throw new VmmError('unsupported', `${file.path}: refcounts of ${2 ** header.refcountOrder} bits can be read only; convert the image to write to it`)
+    this.table = await file.structure('refcount table', header.refcountTableOffset, header.refcountTableClusters * this.clusterSize)
+  }
+
+  private async block(index: number): Promise<Block | undefined> {
+    const known = this.blocks.get(index)
+    if (known) return known
+    const offset = Number(this.table.getBigUint64(index * 8))
+    if (offset === 0) return undefined
+    if (offset % this.clusterSize !== 0) throw this.file.fail('refcount table', this.header.refcountTableOffset + index * 8, `the block at ${offset} does not begin at a cluster`)
+    const made = { offset, view: await this.file.structure('refcount block', offset, this.clusterSize), dirty: false }
+    this.blocks.set(index, made)
+    return made
+  }
+
+  private get tableEntries(): number {
+    return this.table.byteLength / 8
+  }
+
+  /** The block that counts a cluster, made where there is none: it then counts itself, in that very cluster. */
+  private async blockFor(cluster: number): Promise<Block> {
+    const index = Math.floor(cluster / this.perBlock)
+    if (index >= this.tableEntries) {
+      throw new VmmError('disk-io', `${this.file.path}: the image cannot grow past ${cluster * this.clusterSize} bytes: its refcount table is full; convert it with larger clusters`)
+    }
+    const found = await this.block(index)
+    if (found) return found
+    const made = { offset: cluster * this.clusterSize, view: new DataView(new ArrayBuffer(this.clusterSize)), dirty: true }
+    made.view.setUint16((cluster % this.perBlock) * 2, 1)
+    this.blocks.set(index, made)
+    this.table.setBigUint64(index * 8, BigInt(made.offset))
+    this.tableDirty = true
+    return made
+  }
+
+  async get(offset: number): Promise<number> {
+    const cluster = Math.floor(offset / this.clusterSize)
+    const index = Math.floor(cluster / this.perBlock)
+    const block = index < this.tableEntries ? await this.block(index) : undefined
+    return block?.view.getUint16((cluster % this.perBlock) * 2) ?? 0
+  }
+
+  /** Byte offset of a cluster that nothing uses, now counted once. */
+  async allocate(): Promise<number> {
+    for (let cluster = this.hint; ; cluster++) {
+      const block = await this.blockFor(cluster)
+      const at = (cluster % this.perBlock) * 2
+      if (block.view.getUint16(at) !== 0) continue
+      block.view.setUint16(at, 1)
+      block.dirty = true
+      this.hint = cluster + 1
+      return cluster * this.clusterSize
+    }
+  }
+
+  /** As `allocate`, several in a row. */
+  async allocateRun(count: number): Promise<number> {
+    let first = Math.ceil(this.file.size / this.clusterSize)
+    for (let found = 0; found < count;) {
+      const cluster = first + found
+      const block = await this.blockFor(cluster)
+      if (block.view.getUint16((cluster % this.perBlock) * 2) === 0) found++
+      else {
+        first = cluster + 1
+        found = 0
+      }
+    }
+    for (let i = 0; i < count; i++) {
+      const block = await this.blockFor(first + i)
+      block.view.setUint16(((first + i) % this.perBlock) * 2, 1)
+      block.dirty = true
+    }
+    return first * this.clusterSize
+  }
+
+  /** One use less of every cluster in the range. @throws DiskFormatError where one was not in use: the image is damaged */
+  async release(offset: number, length: number): Promise<void> {
+    const last = Math.floor((offset + length - 1) / this.clusterSize)
+    for (let cluster = Math.floor(offset / this.clusterSize); cluster <= last; cluster++) {
+      const block = await this.block(Math.floor(cluster / this.perBlock))
+      const at = (cluster % this.perBlock) * 2
+      const count = block?.view.getUint16(at) ?? 0
+      if (!block || count === 0) throw this.file.fail('refcounts', cluster * this.clusterSize, 'a cluster in use is counted as free: check the image')
+      block.view.setUint16(at, count - 1)
+      block.dirty = true
+      if (count === 1) this.hint = Math.min(this.hint, cluster)
+    }
+  }
+
+  get isDirty(): boolean {
+    if (this.tableDirty) return true
+    for (const { dirty } of this.blocks.values()) if (dirty) return true
+    return false
+  }
+
+  /** Blocks first: the table must never point at one that is not there. */
+  async write(): Promise<void> {
+    for (const block of this.blocks.values()) {
+      if (!block.dirty) continue
+      await this.file.write(block.offset, new Uint8Array(block.view.buffer))
+      block.dirty = false
+    }
+    if (!this.tableDirty) return
+    await this.file.write(this.header.refcountTableOffset, new Uint8Array(this.table.buffer))
+    this.tableDirty = false
+  }
+}
