@@ -89,7 +89,7 @@ async function launch(services: Services, record: MachineRecord, fresh: boolean)
   await checkDisksFree(services, record)
   const saved = new SavedState(record.dir)
   if (['saved', 'stopped', 'crashed'].includes(services.runtime.status(id).state)) await saved.clearLeftovers()
-  await services.runtime.start({ id, settings: record.settings, logDir: logFolder(record.dir) }, fresh)
+  await services.runtime.start({ id, settings: record.settings, logDir: logFolder(record.dir), ...(record.generationId && { generationId: record.generationId }) }, fresh)
   await saved.clearResume()
 }
 

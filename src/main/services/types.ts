@@ -13,6 +13,8 @@ export interface MachineRecord {
   readonly isTemplate?: boolean
   /** The machine it was made from. */
   readonly origin?: MachineOrigin
+  /** UUID; changes when the guest goes back in time, so that it knows. The id unless given. */
+  readonly generationId?: string
   /** Set where `machine.json` could not be used, for people: the machine is shown as damaged and cannot start. */
   readonly damage?: string
 }

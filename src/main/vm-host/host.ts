@@ -120,7 +120,7 @@ export class VmHost {
       this.disks.push(await openDisk(disk.path, disk.readOnly, disk.format))
     }
     const machineConfig: MachineConfig = {
-      name: config.name, uuid: config.uuid, memoryMiB: config.memoryMiB, cpuProfile: config.cpuProfile,
+      name: config.name, uuid: config.uuid, generationId: config.generationId, memoryMiB: config.memoryMiB, cpuProfile: config.cpuProfile,
       kernel: { image, commandLine: config.commandLine, ...(initrd ? { initrd } : {}) },
       disks: this.disks.map((backend, i) => ({ id: `disk${i}`, backend })),
       maxTier: config.maxTier, onReset: config.onReset,

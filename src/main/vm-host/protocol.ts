@@ -10,6 +10,8 @@ const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'byte
 export const launchConfig = z.object({
   name: z.string(),
   uuid: z.string(),
+  /** Another one than a continued guest has seen tells it that it is a copy. */
+  generationId: z.string(),
   memoryMiB: z.number().int(),
   cpuProfile: z.string(),
   kernel: z.string(),

@@ -160,12 +160,12 @@ export class Library {
   }
 
   /** @throws ServiceError not-found, machine-damaged, name-taken, disk-full, library-read-only */
-  update(id: string, changes: Partial<MachineSettings>): Promise<MachineRecord> {
+  update(id: string, changes: Partial<MachineSettings>, about: Pick<MachineRecord, 'generationId'> = {}): Promise<MachineRecord> {
     return this.inTurn(async () => {
       const record = this.require(id)
       requireSound(record)
       if (changes.name !== undefined) this.checkName(changes.name, id)
-      return this.rewrite({ ...record, settings: { ...record.settings, ...changes } })
+      return this.rewrite({ ...record, ...about, settings: { ...record.settings, ...changes } })
     })
   }
 

@@ -20,20 +20,24 @@ const machineFile = z.object({
   settings: machineSettings,
   isTemplate: z.boolean().optional(),
   origin: machineOrigin.optional(),
+  generationId: z.string().uuid().optional(),
 })
 
 /** Whatever form the file has, these may be in it. */
 const salvage = z.object({
   version: z.number().optional(), createdAt: z.string().optional(), settings: z.object({ name: machineName }).optional(), isTemplate: z.boolean().optional(), origin: machineOrigin.optional(),
+  generationId: z.string().uuid().optional(),
 })
 
-/** What a record has only where it applies. */
-const lineageOf = ({ isTemplate, origin }: Pick<MachineRecord, 'isTemplate' | 'origin'>): Pick<MachineRecord, 'isTemplate' | 'origin'> =>
-  ({ ...(isTemplate && { isTemplate }), ...(origin && { origin }) })
+type Extras = Pick<MachineRecord, 'isTemplate' | 'origin' | 'generationId'>
 
-export async function writeMachineFile(dir: string, record: Pick<MachineRecord, 'id' | 'createdAt' | 'settings' | 'isTemplate' | 'origin'>): Promise<void> {
+/** What a record has only where it applies. */
+const extrasOf = ({ isTemplate, origin, generationId }: Extras): Extras =>
+  ({ ...(isTemplate && { isTemplate }), ...(origin && { origin }), ...(generationId && { generationId }) })
+
+export async function writeMachineFile(dir: string, record: Pick<MachineRecord, 'id' | 'createdAt' | 'settings'> & Extras): Promise<void> {
   const { id, createdAt, settings } = record
-  const content = { version: MACHINE_FILE_VERSION, id, createdAt, settings, ...lineageOf(record) }
+  const content = { version: MACHINE_FILE_VERSION, id, createdAt, settings, ...extrasOf(record) }
   await writeAtomic(join(dir, MACHINE_FILE), `${JSON.stringify(content, null, 2)}\n`)
 }
 
@@ -59,7 +63,7 @@ function damagedRecord(id: string, dir: string, text: string, damage: string): M
     // Nothing to salvage; the machine is shown under its id.
   }
   const settings: MachineSettings = { ...DEFAULT_SETTINGS, name: known.settings?.name ?? `Damaged ${id.slice(0, 8)}` }
-  return { id, dir, settings, createdAt: known.createdAt ?? new Date(0).toISOString(), damage, ...lineageOf(known) }
+  return { id, dir, settings, createdAt: known.createdAt ?? new Date(0).toISOString(), damage, ...extrasOf(known) }
 }
 
 async function newestDamaged(dir: string): Promise<string | undefined> {
@@ -95,7 +99,7 @@ export async function readMachineFolder(dir: string, id: string): Promise<Machin
   const newer = newerVersion(text)
   if (newer !== undefined) return damagedRecord(id, dir, text, `It was written by a newer Nestbox (form ${newer}); it is left untouched.`)
   const parsed = parse(text)
-  if (typeof parsed !== 'string' && parsed.id === id) return { id, dir, createdAt: parsed.createdAt, settings: parsed.settings, ...lineageOf(parsed) }
+  if (typeof parsed !== 'string' && parsed.id === id) return { id, dir, createdAt: parsed.createdAt, settings: parsed.settings, ...extrasOf(parsed) }
   const why = typeof parsed === 'string' ? parsed : `it belongs to the machine ${parsed.id}`
   return damagedRecord(id, dir, text, await keepAside(dir, why))
 }

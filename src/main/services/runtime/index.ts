@@ -14,6 +14,8 @@ export interface RunnableMachine {
   readonly id: string
   readonly settings: MachineSettings
   readonly logDir: string
+  /** UUID; see `MachineRecord`. */
+  readonly generationId?: string
 }
 
 export interface RuntimeStatus {
@@ -106,7 +108,7 @@ export class MachineRuntime {
     return new MachineProcess({
       entry,
       config: {
-        name: settings.name, uuid: id, memoryMiB: settings.memoryMiB, cpuProfile: settings.cpuProfile, kernel: settings.kernel,
+        name: settings.name, uuid: id, generationId: machine.generationId ?? id, memoryMiB: settings.memoryMiB, cpuProfile: settings.cpuProfile, kernel: settings.kernel,
         initrd: settings.initrd, commandLine: settings.commandLine, disks: settings.disks.map((d) => ({ ...d })),
         onReset: settings.onReset, maxTier: settings.maxTier, logDir, translationsDir: this.options.translationsDir,
         ...(saved?.exists ? { savedState: { path: saved.path, use: fresh ? 'discard' as const : 'resume' as const } } : {}),

@@ -78,7 +78,8 @@ export class Snapshots {
   }
 
   private async apply(id: string, store: SnapshotStore, { settings, current }: Switch): Promise<void> {
-    await this.options.library.update(id, settings)
+    // The guest goes back in time, perhaps for the second time from there.
+    await this.options.library.update(id, settings, { generationId: randomUUID() })
     await store.setCurrent(current)
   }
 

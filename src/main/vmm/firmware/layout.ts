@@ -14,6 +14,8 @@ export const Layout = {
   /** RSDP is searched from 0xE0000; the tables follow it. */
   acpiTables: 0xe0000,
   acpiTablesEnd: 0x100000,
+  /** The generation ID, 16 bytes at the end of what the memory map reserves. */
+  generationId: 0xff000,
   kernel: 0x100000,
   /** PCI memory window for BARs. */
   pciWindow: 0xc000_0000,

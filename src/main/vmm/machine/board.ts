@@ -3,6 +3,7 @@ import type { Device, IrqLine } from '../bus/types'
 import { WindowedSpace } from '../bus/address-space'
 import { SharedLine } from '../bus/irq-line'
 import { AcpiPm } from '../devices/acpi/device'
+import { GENERATION_GPE, VmGeneration } from '../devices/vmgenid/device'
 import { I8042 } from '../devices/i8042/device'
 import { PciBus } from '../devices/pci/bus'
 import { createHostBridge, type PciEnvironment } from '../devices/pci/function'
@@ -46,6 +47,7 @@ export class Board {
   readonly interrupts: InterruptController
   readonly uart: Uart16550
   readonly acpi: AcpiPm
+  readonly generation: VmGeneration
   readonly keyboard: I8042
   readonly disks: readonly VirtioBlk[]
   readonly console: VirtioConsole
@@ -69,6 +71,7 @@ export class Board {
     this.uart = new Uart16550({ id: 'uart0', irq: line(Irq.com1), chars: ports.serial, clock })
     this.keyboard = new I8042({ keyboardIrq: line(Irq.keyboard), auxIrq: line(Irq.aux), onReset: options.onReset })
     this.acpi = new AcpiPm({ clock, sci: line(Irq.sci), onPowerOff: options.onPowerOff })
+    this.generation = new VmGeneration(ram, Layout.generationId, () => this.acpi.raiseEvent(GENERATION_GPE))
     pit.mapInto(this.io)
     rtc.mapInto(this.io)
     this.uart.mapInto(this.io, Ports.com1)

@@ -91,10 +91,15 @@ export class EmbeddedMachine implements Machine {
     }
   }
 
+  private get generationId(): string {
+    return this.config.generationId ?? this.config.uuid
+  }
+
   private restore({ state, memory }: SavedMachine): LazyRam {
     const lazyRam = new LazyRam(this.ram, memory)
     restoreMachine(this.parts(), state)
     resumeDevices(this.board)
+    this.board.generation.renew(this.generationId)
     return lazyRam
   }
 
@@ -121,6 +126,7 @@ export class EmbeddedMachine implements Machine {
   private powerOn(): void {
     const boot = loadLinux(this.ram, this.layout.frames.ramBytes, this.config.kernel)
     writeAcpiTables(this.ram, { cpuCount: 1, hpetCapabilities: HPET_CAPABILITIES })
+    this.board.generation.put(this.generationId)
     applyBootState(this.cpu.state, boot)
     this.cpu.afterReset()
   }

@@ -22,8 +22,10 @@ export interface KernelConfig {
 
 export interface MachineConfig {
   readonly name: string
-  /** RFC 4122 text form; reported through SMBIOS-like tables and VMGENID. */
+  /** RFC 4122 text form. */
   readonly uuid: string
+  /** RFC 4122 text form; another one than a continued guest has seen tells it that it is a copy. The uuid unless given. */
+  readonly generationId?: string
   /** Guest RAM in MiB, 16 … 3072. */
   readonly memoryMiB: number
   /** Name of a CPU model in `vmm/cpu/cpuid/profiles`, e.g. `nestbox64`. */

@@ -46,6 +46,12 @@ export class AcpiPm implements Device {
     this.update()
   }
 
+  /** A general-purpose event of the first sixteen. */
+  raiseEvent(gpe: number): void {
+    this.gpeStatus |= 1 << gpe
+    this.update()
+  }
+
   private update(): void {
     this.options.sci.set((this.status & this.enable) !== 0 || (this.gpeStatus & this.gpeEnable) !== 0)
   }

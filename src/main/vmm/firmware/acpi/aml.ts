@@ -2,7 +2,7 @@
 
 export type Aml = readonly number[]
 
-const NAMED = { scope: 0x10, name: 0x08, buffer: 0x11, package: 0x12, method: 0x14, device: [0x5b, 0x82], ret: 0xa4 } as const
+const NAMED = { scope: 0x10, name: 0x08, buffer: 0x11, package: 0x12, method: 0x14, device: [0x5b, 0x82], notify: 0x86, ret: 0xa4 } as const
 
 /** PkgLength: counts itself. 20.2.4. */
 function withLength(body: Aml): number[] {
@@ -39,6 +39,10 @@ export const buffer = (bytes: Aml): number[] => [NAMED.buffer, ...withLength([..
 export const name = (id: string, value: Aml): number[] => [NAMED.name, ...path(id), ...value]
 export const scope = (id: string, ...body: Aml[]): number[] => [NAMED.scope, ...withLength([...path(id), ...body.flat()])]
 export const device = (id: string, ...body: Aml[]): number[] => [...NAMED.device, ...withLength([...path(id), ...body.flat()])]
+
+/** A method without arguments. */
+export const method = (id: string, ...body: Aml[]): number[] => [NAMED.method, ...withLength([...path(id), 0, ...body.flat()])]
+export const notify = (id: string, value: number): number[] => [NAMED.notify, ...path(id), ...integer(value)]
 
 /** Compressed EISA id such as `PNP0A08`. */
 export function eisaId(id: string): number[] {

@@ -2,6 +2,7 @@
 import { BugError } from '../../errors'
 import type { GuestMemory } from '../../bus/types'
 import { PM_BLOCK_SIZE, PM_CONTROL, PM_EVENT, PM_GPE0, PM_TIMER, S5_SLEEP_TYPE } from '../../devices/acpi/device'
+import { GENERATION_GPE } from '../../devices/vmgenid/device'
 import { Irq, Layout, PCI_GSIS, Ports } from '../layout'
 import * as aml from './aml'
 
@@ -113,8 +114,12 @@ function dsdt(): Uint8Array {
   const reserved = aml.device('MBRD', aml.name('_HID', aml.eisaId('PNP0C02')), aml.name('_UID', aml.integer(1)),
     aml.name('_CRS', aml.resources(aml.ioPorts(Ports.acpiPm, PM_BLOCK_SIZE),
       aml.dwordMemoryRange(Layout.ecam, Layout.ecam + (Layout.ecamBuses << 20) - 1))))
+  // Its names are the specification's, but the hardware id, which is ours. The address is in two halves.
+  const generation = aml.device('VGEN', aml.name('_HID', aml.string('NSTB0001')), aml.name('_CID', aml.string('VM_Gen_Counter')),
+    aml.name('_DDN', aml.string('VM_Gen_Counter')), aml.name('ADDR', aml.pkg(aml.integer(Layout.generationId), aml.integer(0))))
+  const events = aml.scope('\\_GPE', aml.method(`_E0${GENERATION_GPE}`, aml.notify('\\_SB.VGEN', 0x80)))
   const sleep = aml.name('\\_S5', aml.pkg(aml.integer(S5_SLEEP_TYPE), aml.integer(S5_SLEEP_TYPE), aml.integer(0), aml.integer(0)))
-  return table('DSDT', 2, Uint8Array.from([...aml.scope('\\_SB', bridge, reserved), ...sleep]))
+  return table('DSDT', 2, Uint8Array.from([...aml.scope('\\_SB', bridge, reserved, generation), ...events, ...sleep]))
 }
 
 function rsdp(xsdt: number): Uint8Array {
@@ -136,7 +141,7 @@ export function writeAcpiTables(memory: GuestMemory, { cpuCount, hpetCapabilitie
   const put = (bytes: Uint8Array): number => {
     const at = Math.ceil(top / 64) * 64
     top = at + bytes.length
-    if (top > Layout.acpiTablesEnd) throw new BugError('ACPI tables outgrew their place')
+    if (top > Layout.generationId) throw new BugError('ACPI tables outgrew their place')
     memory.write(at, bytes)
     return at
   }
