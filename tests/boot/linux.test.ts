@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildSync } from 'esbuild'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { createQcow2 } from '../../src/main/host/disks/qcow2/create'
 import { GuestConsole } from './console'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -37,17 +38,18 @@ describe('Debian kernels', () => {
     rmSync(dir, { recursive: true, force: true })
   })
 
-  const boots = TIERS.flatMap((tier) => KERNELS.map((kernel) => ({ ...kernel, tier })))
+  const boots = TIERS.flatMap((tier) => KERNELS.map((kernel) => ({ ...kernel, tier, format: tier === 1 ? 'qcow2' : 'raw' })))
 
-  it.each(boots)('$name on tier $tier boots to a shell, uses a disk and powers off', async ({ name, profile, machine, tier }) => {
+  it.each(boots)('$name on tier $tier boots to a shell, uses a $format disk and powers off', async ({ name, profile, machine, tier, format }) => {
     expect(existsSync(join(guests, name, 'vmlinuz')), `run scripts/setup/guests.mjs: ${name}`).toBe(true)
     const disk = join(dir, 'disk.img')
-    writeFileSync(disk, '')
-    truncateSync(disk, 64 * MIB)
+    if (format === 'raw') writeFileSync(disk, '')
+    if (format === 'raw') truncateSync(disk, 64 * MIB)
+    else await createQcow2(disk, { sizeBytes: 64 * MIB })
     const stats = join(dir, 'stats.json')
     guest = new GuestConsole(cli, [
       '--kernel', join(guests, name, 'vmlinuz'), '--initrd', join(guests, name, 'initrd.gz'), '--append', 'console=ttyS0 panic=-1',
-      '--memory', '512', '--cpu-profile', profile, '--tier', `${tier}`, '--disk', disk, '--no-reboot', '--stats', stats,
+      '--memory', '512', '--cpu-profile', profile, '--tier', `${tier}`, '--disk', `${disk},format=${format}`, '--no-reboot', '--stats', stats,
     ])
     await guest.waitFor(/NESTBOX-SHELL-READY[\s\S]*# /, BOOT_TIMEOUT)
     expect(await guest.run('uname -m')).toContain(machine)
@@ -69,7 +71,10 @@ describe('Debian kernels', () => {
 
     // The host's own tools find the same.
     const partition = join(dir, 'partition.img')
-    writeFileSync(partition, readFileSync(disk).subarray(2048 * 512))
+    const raw = join(dir, 'disk.raw')
+    if (format === 'qcow2') execFileSync('qemu-img', ['check', disk], { stdio: 'pipe' })
+    execFileSync('qemu-img', ['convert', '-f', format, '-O', 'raw', disk, raw])
+    writeFileSync(partition, readFileSync(raw).subarray(2048 * 512))
     execFileSync('e2fsck', ['-fn', partition], { stdio: 'pipe' })
     execFileSync('debugfs', ['-R', `dump /file ${join(dir, 'file')}`, partition], { stdio: 'pipe' })
     expect(createHash('sha256').update(readFileSync(join(dir, 'file'))).digest('hex')).toBe(sum)
