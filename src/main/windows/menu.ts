@@ -33,6 +33,7 @@ export function menuTemplate(options: MenuOptions): MenuItemConstructorOptions[]
       label: words.file,
       submenu: [
         item(words.newMachine, 'new', 'CmdOrCtrl+N'),
+        item(words.importMachine, 'import', 'CmdOrCtrl+I'),
         line,
         item(words.trash, 'trash', 'CmdOrCtrl+Shift+Delete'),
         item(words.preferences, 'preferences', 'CmdOrCtrl+,'),

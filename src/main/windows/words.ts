@@ -7,6 +7,7 @@ export interface Words {
   readonly window: string
   readonly help: string
   readonly newMachine: string
+  readonly importMachine: string
   readonly preferences: string
   readonly trash: string
   readonly quit: string
@@ -45,6 +46,7 @@ const en: Words = {
   window: '&Window',
   help: '&Help',
   newMachine: 'New Machine…',
+  importMachine: 'Import a Machine…',
   preferences: 'Preferences…',
   trash: 'Trash',
   quit: 'Quit',
@@ -83,6 +85,7 @@ const fr: Words = {
   window: 'Fe&nêtre',
   help: 'Aid&e',
   newMachine: 'Nouvelle machine…',
+  importMachine: 'Importer une machine…',
   preferences: 'Préférences…',
   trash: 'Corbeille',
   quit: 'Quitter',

@@ -8,7 +8,7 @@ import { createMessages } from './locales'
 import { usePreferencesStore } from './stores/preferences'
 
 // The terminal draws on a real screen and is tested in one (tests/e2e).
-vi.mock('./console/ConsoleView.vue', () => ({ default: { template: '<div class="console-stub"><slot /><slot name="tools" /></div>' } }))
+vi.mock('./console/ConsoleView.vue', () => ({ default: { template: '<div class="console-stub"><slot /><slot name="tools" /></div>', methods: { focus: () => undefined } } }))
 vi.mock('vue-chartjs', () => ({ Line: { template: '<i class="chart-stub" />' } }))
 const { default: App } = await import('./App.vue')
 
@@ -154,7 +154,7 @@ describe('the list and the actions', () => {
     row.focus()
     await press('F10', { shiftKey: true }, row)
     const items = [...document.querySelectorAll<HTMLElement>('[role="menuitem"]')]
-    expect(items.map((item) => item.dataset.action)).toEqual(['start', 'takeSnapshot', 'console', 'snapshots', 'log', 'settings', 'rename', 'copyId', 'delete'])
+    expect(items.map((item) => item.dataset.action)).toEqual(['start', 'takeSnapshot', 'console', 'snapshots', 'log', 'clone', 'makeTemplate', 'export', 'settings', 'rename', 'copyId', 'delete'])
     expect(document.activeElement).toBe(items[0])
     await press('Escape', {}, items[0])
     expect(document.querySelector('[role="menu"]')).toBeNull()
@@ -233,5 +233,130 @@ describe('connection', () => {
     await flushPromises()
     expect(body()).toContain('made elsewhere')
     expect(body()).not.toContain('Connection lost')
+  })
+})
+
+describe('machines from machines', () => {
+  const type = async (selector: string, text: string): Promise<void> => {
+    const field = document.querySelector<HTMLInputElement>(selector)
+    if (!field) throw new Error(`no field ${selector}`)
+    field.value = text
+    field.dispatchEvent(new Event('input', { bubbles: true }))
+    await flushPromises()
+  }
+  const choose = async (action: string): Promise<void> => {
+    await click('[data-action="more"]')
+    await click(`[role="menuitem"][data-action="${action}"]`)
+  }
+
+  it('clones under the first free name and shows the clone', async () => {
+    api.add('web')
+    const wrapper = await open()
+    await choose('clone')
+    expect(document.querySelector<HTMLInputElement>('input[name="copy-name"]')?.value).toBe('web copy')
+    await click('[data-action="copy"]')
+    expect(wrapper.find('[data-machine="web copy"]').attributes('aria-selected')).toBe('true')
+    expect(body()).toContain('web (clone)')
+  })
+
+  it('clones a running machine from a snapshot only, and forks it as it is', async () => {
+    const machine = api.add('web', { state: 'running' })
+    const snapshot = api.addSnapshot(machine.id, { name: 'clean' })
+    await open()
+    await choose('clone')
+    await click('[data-action="copy"]')
+    expect(api.calls).toContain(`clone ${snapshot.id}`)
+    await click('[data-machine="web"]')
+    await choose('fork')
+    await click('[data-action="copy"]')
+    expect([...api.machineMap.values()].map(({ name, state }) => [name, state])).toContainEqual(['web fork', 'running'])
+  })
+
+  it('says why a clone failed and keeps the dialog', async () => {
+    api.add('web')
+    await open()
+    await choose('clone')
+    api.failures.set('clone', new ApiError('disk-full', 'There is no space left to write /home/user/Nestbox.'))
+    await click('[data-action="copy"]')
+    expect(body()).toContain('There is no space left to write /home/user/Nestbox.')
+    expect(document.querySelector('input[name="copy-name"]')).not.toBeNull()
+  })
+
+  it('makes a template, which cannot start, and a machine from it', async () => {
+    const machine = api.add('base', { state: 'saved' })
+    await open()
+    await choose('makeTemplate')
+    await click('[data-action="copy"]')
+    expect(api.machineMap.get(machine.id)?.isTemplate).toBe(true)
+    expect(document.querySelector('[data-action="resume"]')).toBeNull()
+    await click('[data-action="new-from-template"]')
+    await click('.wizard [data-action="next"]')
+    expect(document.querySelector('input[name="cloud-user"]')).toBeNull()
+    await type('.wizard input[name="machine-name"]', 'one')
+    await click('.wizard [data-action="next"]')
+    expect(api.sources).toEqual([{ kind: 'template', templateId: machine.id, withState: true }])
+  })
+
+  it('gives a machine that boots from a template its user and keys', async () => {
+    const machine = api.add('base', { isTemplate: true })
+    await open()
+    await click('[data-action="new-from-template"]')
+    await click('.wizard [data-action="next"]')
+    await type('input[name="cloud-user"]', 'Not A User')
+    expect(document.querySelector<HTMLButtonElement>('.wizard [data-action="next"]')?.disabled).toBe(true)
+    await type('input[name="cloud-user"]', 'ada')
+    await type('textarea[name="cloud-keys"]', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ada@host')
+    await click('.wizard [data-action="next"]')
+    expect(api.sources).toEqual([{
+      kind: 'template', templateId: machine.id, withState: false, cloudInit: { user: 'ada', sshKeys: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ada@host'] },
+    }])
+  })
+
+  it('exports to a file that is suggested, and imports with what could not be taken over', async () => {
+    api.folders.set('/home/user', { path: '/home/user', parent: '/home', isCut: false, entries: [] })
+    api.add('web')
+    const wrapper = await open()
+    await choose('export')
+    expect(document.querySelector<HTMLInputElement>('input[name="export-path"]')?.value).toBe('/home/user/web.nestbox')
+    await click('[data-action="export"].el-button--primary')
+    expect(api.calls).toContain('export /home/user/web.nestbox nestbox snapshots')
+    await press('i', { ctrlKey: true })
+    await type('input[name="import-path"]', '/tmp/a.ova')
+    await click('[data-action="import"].el-button--primary')
+    expect(api.calls).toContain('import /tmp/a.ova')
+    expect(body()).toContain('The sound card was left out.')
+    expect(wrapper.find('[data-machine="imported"]').exists()).toBe(true)
+  })
+})
+
+describe('choosing a file', () => {
+  const value = (name: string): string | undefined => document.querySelector<HTMLInputElement>(`input[name="${name}"]`)?.value
+
+  it('takes the answer of the desktop’s dialog', async () => {
+    api.picked = '/boot/vmlinuz'
+    api.add('web')
+    await open()
+    await press('i', { ctrlKey: true })
+    await click('[data-action="browse-import-path"]')
+    expect(value('import-path')).toBe('/boot/vmlinuz')
+  })
+
+  it('offers folders of the manager’s computer where there is none', async () => {
+    api.folders.set('/home/user', {
+      path: '/home/user', parent: '/home', isCut: false,
+      entries: [{ name: 'vms', path: '/home/user/vms', isFolder: true }, { name: 'notes.txt', path: '/home/user/notes.txt', isFolder: false, bytes: 3 }],
+    })
+    api.folders.set('/home/user/vms', { path: '/home/user/vms', parent: '/home/user', isCut: false, entries: [{ name: 'a.ova', path: '/home/user/vms/a.ova', isFolder: false, bytes: 3 }] })
+    api.add('web')
+    await open()
+    await press('i', { ctrlKey: true })
+    await click('[data-action="browse-import-path"]')
+    expect(document.querySelector('[data-file="notes.txt"]')).toBeNull()
+    const list = document.querySelector('.file-dialog [role="listbox"]')
+    if (!list) throw new Error('no list')
+    await press('Enter', {}, list)
+    await press('ArrowDown', {}, list)
+    await press('Enter', {}, list)
+    await vi.waitFor(() => expect(value('import-path')).toBe('/home/user/vms/a.ova'))
   })
 })

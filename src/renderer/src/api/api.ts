@@ -1,14 +1,25 @@
 /** What the interface asks of the manager, whatever carries it. `client.ts` implements it over the contract. */
-import type { AppCommand, Folder, PickRequest, Preferences } from '@contract/index'
+import type { AppCommand, ArchiveFormat, CloudInit, Exported, Folder, Imported, PickRequest, Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
-import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Snapshot, SnapshotTree, Task, TrashItem } from './types'
+import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Snapshot, SnapshotTree, Task, Template, TrashItem } from './types'
 
 /** Ends a subscription. */
 export type Stop = () => void
 
 /** How a new machine gets its kernel. */
-export type CreateSource = { readonly kind: 'starter' } | { readonly kind: 'image'; readonly imageId: string } | { readonly kind: 'kernel' }
+export type CreateSource =
+  | { readonly kind: 'starter' }
+  | { readonly kind: 'image'; readonly imageId: string }
+  | { readonly kind: 'kernel' }
+  | { readonly kind: 'template'; readonly templateId: string; readonly withState: boolean; readonly cloudInit?: CloudInit }
+
+export interface ExportOptions {
+  readonly path: string
+  readonly format: ArchiveFormat
+  readonly snapshots: boolean
+  readonly overwrite: boolean
+}
 
 export interface SnapshotText {
   readonly name?: string
@@ -33,6 +44,18 @@ export interface Api {
 
   machines(): Promise<Machine[]>
   create(source: CreateSource, settings: MachineSettings): Promise<Machine>
+  /** As it is now, or as in a snapshot. */
+  clone(id: string, name: string, snapshotId?: string): Promise<Machine>
+  /** A second machine that goes on from this instant of a running one. */
+  fork(id: string, name: string): Promise<Machine>
+  exportMachine(id: string, options: ExportOptions): Promise<Exported>
+  /** @param name '' for the one in the file */
+  importMachine(path: string, name: string): Promise<Imported>
+  templates(): Promise<Template[]>
+  /** The machine itself, or with a name a copy of it. */
+  makeTemplate(id: string, name?: string): Promise<Machine>
+  /** It is a machine like others again. */
+  releaseTemplate(id: string): Promise<Machine>
   update(id: string, settings: Partial<MachineSettings>): Promise<Machine>
   start(id: string): Promise<void>
   pause(id: string): Promise<void>

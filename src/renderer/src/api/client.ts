@@ -46,6 +46,13 @@ export function consoleSource(bridge: NestboxBridge, id: string, port: ConsolePo
 
 function createParams(source: CreateSource, settings: MachineSettings): CallParams<'machine.create'> {
   if (source.kind === 'kernel') return { settings }
+  if (source.kind === 'template') {
+    const { name, group, tags, notes, memoryMiB, cpuProfile } = settings
+    const { templateId, withState, cloudInit } = source
+    // A machine that goes on from a state has the hardware of that state.
+    const hardware = withState ? {} : { memoryMiB, cpuProfile }
+    return { settings: { name, group, tags, notes, ...hardware }, template: templateId, withState, ...(cloudInit ? { cloudInit } : {}) }
+  }
   // Kernel, initrd and command line come from the image.
   const { kernel: _kernel, initrd: _initrd, commandLine: _commandLine, ...rest } = settings
   return { settings: rest, image: source.kind === 'starter' ? 'starter' : source.imageId }
@@ -69,6 +76,13 @@ export function createClient(bridge: NestboxBridge, onError: (error: unknown) =>
     setPreferences: (changes) => ask('preferences.set', changes),
     machines: () => ask('machine.list', {}),
     create: (source, settings) => ask('machine.create', createParams(source, settings)),
+    clone: (id, name, snapshotId) => ask('machine.clone', { id, name, ...(snapshotId === undefined ? {} : { snapshotId }) }),
+    fork: (id, name) => ask('machine.fork', { id, name }),
+    exportMachine: (id, options) => ask('machine.export', { id, ...options }),
+    importMachine: (path, name) => ask('machine.import', { path, ...(name === '' ? {} : { name }) }),
+    templates: () => ask('template.list', {}),
+    makeTemplate: (id, name) => ask('template.create', { id, ...(name === undefined ? {} : { name }) }),
+    releaseTemplate: (id) => ask('template.release', { id }),
     update: (id, settings) => ask('machine.update', { id, settings }),
     start: (id) => ask('machine.start', { id }),
     pause: (id) => ask('machine.pause', { id }),

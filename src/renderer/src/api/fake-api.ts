@@ -1,11 +1,11 @@
 /** An in-memory manager for unit tests: keeps the rules the interface relies on, no more. Never part of the product's bundle. */
-import { DEFAULT_PREFERENCES, type AppCommand, type Folder, type PickRequest, type Preferences } from '@contract/index'
+import { DEFAULT_PREFERENCES, type AppCommand, type Exported, type Folder, type Imported, type PickRequest, type Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
-import type { Api, CreateSource, RestoreOptions, SnapshotText, Stop } from './api'
+import type { Api, CreateSource, ExportOptions, RestoreOptions, SnapshotText, Stop } from './api'
 import { ApiError } from './errors'
 import { newSettings } from './settings'
-import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, MachineState, Snapshot, SnapshotTree, Task, TrashItem } from './types'
+import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, MachineState, Snapshot, SnapshotTree, Task, Template, TrashItem } from './types'
 
 class Emitter<T extends unknown[]> {
   private readonly handlers = new Set<(...args: T) => void>()
@@ -122,10 +122,57 @@ export class FakeApi implements Api {
     return [...this.machineMap.values()]
   }
 
-  async create(_source: CreateSource, settings: MachineSettings): Promise<Machine> {
+  readonly sources: CreateSource[] = []
+
+  async create(source: CreateSource, settings: MachineSettings): Promise<Machine> {
     this.begin('create')
+    this.sources.push(source)
     this.refuseTaken(settings.name)
     const machine = this.add(settings.name, settings)
+    this.machine.emit(machine)
+    return machine
+  }
+
+  async clone(id: string, name: string, snapshotId?: string): Promise<Machine> {
+    this.begin(`clone${snapshotId ? ` ${snapshotId}` : ''}`)
+    this.refuseTaken(name)
+    return this.copy(id, name, 'clone', {})
+  }
+
+  async fork(id: string, name: string): Promise<Machine> {
+    this.begin('fork')
+    return this.copy(id, name, 'fork', { state: 'running' })
+  }
+
+  async exportMachine(_id: string, options: ExportOptions): Promise<Exported> {
+    this.begin(`export ${options.path} ${options.format}${options.snapshots ? ' snapshots' : ''}${options.overwrite ? ' overwrite' : ''}`)
+    return { path: options.path, format: options.format, bytes: 1 << 20, warnings: [] }
+  }
+
+  async importMachine(path: string, name: string): Promise<Imported> {
+    this.begin(`import ${path}`)
+    const machine = this.add(name || 'imported')
+    this.machine.emit(machine)
+    return { machine, warnings: ['The sound card was left out.'] }
+  }
+
+  async templates(): Promise<Template[]> {
+    return [...this.machineMap.values()].filter(({ isTemplate }) => isTemplate).map((machine) => ({ ...machine, hasState: machine.state === 'saved', madeFrom: [], bytes: 1 << 20 }))
+  }
+
+  async makeTemplate(id: string, name?: string): Promise<Machine> {
+    this.begin('makeTemplate')
+    return name === undefined ? this.change(id, { isTemplate: true }) : this.copy(id, name, 'clone', { isTemplate: true })
+  }
+
+  async releaseTemplate(id: string): Promise<Machine> {
+    this.begin('releaseTemplate')
+    return this.change(id, { isTemplate: false })
+  }
+
+  private copy(id: string, name: string, kind: 'clone' | 'fork', changes: Partial<Machine>): Machine {
+    const { id: _id, ...from } = this.get(id)
+    const machine = this.add(name, { ...from, name, origin: { kind, machineId: id, name: from.name, linked: false }, ...changes })
     this.machine.emit(machine)
     return machine
   }

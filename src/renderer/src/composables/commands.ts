@@ -10,6 +10,7 @@ export type CommandName = AppCommand
  */
 export const KEYS: Readonly<Record<CommandName, readonly string[]>> = {
   new: ['Mod+N', 'Alt+N'],
+  import: ['Mod+I', 'Alt+I'],
   search: ['Mod+F', '/'],
   settings: ['Mod+S'],
   rename: ['F2'],
@@ -49,7 +50,7 @@ export const HELP: readonly HelpSection[] = [
   {
     title: 'help.machines',
     lines: [
-      line('new', 'action.new'), line('start', 'action.start'), line('pauseResume', 'action.pause'), line('reset', 'action.reset'),
+      line('new', 'action.new'), line('import', 'action.import'), line('start', 'action.start'), line('pauseResume', 'action.pause'), line('reset', 'action.reset'),
       line('powerOff', 'action.powerOff'), line('forceStop', 'action.forceStop'), line('takeSnapshot', 'action.takeSnapshot'), line('settings', 'action.settings'),
       line('rename', 'action.rename'), line('delete', 'action.delete'),
     ],

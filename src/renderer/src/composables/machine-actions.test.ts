@@ -6,11 +6,14 @@ const actions = (...states: ('stopped' | 'running' | 'paused' | 'saved' | 'crash
 
 describe('machine actions', () => {
   it('offers what the state allows', () => {
-    expect(actions('stopped')).toEqual(['start', 'takeSnapshot', 'console', 'snapshots', 'log', 'settings', 'rename', 'copyId', 'delete'])
-    expect(actions('running')).toEqual(['pause', 'suspend', 'reset', 'powerOff', 'forceStop', 'takeSnapshot', 'console', 'snapshots', 'log', 'settings', 'rename', 'copyId', 'delete'])
+    expect(actions('stopped')).toEqual(['start', 'takeSnapshot', 'console', 'snapshots', 'log', 'clone', 'makeTemplate', 'export', 'settings', 'rename', 'copyId', 'delete'])
+    expect(actions('running')).toEqual(['pause', 'suspend', 'reset', 'powerOff', 'forceStop', 'takeSnapshot', 'console', 'snapshots', 'log', 'clone', 'fork',
+      'settings', 'rename', 'copyId', 'delete'])
     expect(actions('paused')).toContain('resume')
     expect(actions('crashed')).toContain('start')
-    expect(actions('saved')).toEqual(['resume', 'startFresh', 'discardSaved', 'takeSnapshot', 'console', 'snapshots', 'log', 'settings', 'rename', 'copyId', 'delete'])
+    expect(actions('saved')).toEqual(['resume', 'startFresh', 'discardSaved', 'takeSnapshot', 'console', 'snapshots', 'log', 'clone', 'makeTemplate', 'export', 'settings', 'rename', 'copyId', 'delete'])
+    expect(menuFor([{ state: 'stopped', isTemplate: true }]).flat().map((entry) => entry.action))
+      .toEqual(['newFromTemplate', 'log', 'clone', 'releaseTemplate', 'export', 'settings', 'rename', 'copyId', 'delete'])
     expect(actions('damaged')).toEqual(['log', 'copyId', 'delete'])
   })
 

@@ -4,6 +4,7 @@ import type { Machine, MachineState } from '../api/types'
 export type ActionName =
   | 'start' | 'pause' | 'resume' | 'powerOff' | 'forceStop' | 'reset' | 'suspend' | 'startFresh' | 'discardSaved'
   | 'settings' | 'rename' | 'delete' | 'takeSnapshot' | 'console' | 'log' | 'snapshots' | 'copyId'
+  | 'clone' | 'fork' | 'makeTemplate' | 'releaseTemplate' | 'newFromTemplate' | 'export'
 
 const ANY: readonly MachineState[] = ['stopped', 'starting', 'running', 'paused', 'stopping', 'saving', 'saved', 'crashed', 'damaged']
 const NOT_DAMAGED = ANY.filter((state) => state !== 'damaged')
@@ -23,6 +24,12 @@ const ALLOWED: Readonly<Record<ActionName, readonly MachineState[]>> = {
   snapshots: NOT_DAMAGED,
   settings: NOT_DAMAGED,
   rename: NOT_DAMAGED,
+  clone: NOT_DAMAGED,
+  fork: ['running', 'paused'],
+  makeTemplate: ['stopped', 'crashed', 'saved'],
+  releaseTemplate: NOT_DAMAGED,
+  newFromTemplate: NOT_DAMAGED,
+  export: ['stopped', 'crashed', 'saved'],
   delete: ANY,
   console: NOT_DAMAGED,
   log: ANY,
@@ -30,12 +37,20 @@ const ALLOWED: Readonly<Record<ActionName, readonly MachineState[]>> = {
 }
 
 /** Actions on one machine only. */
-const SINGLE: ReadonlySet<ActionName> = new Set(['takeSnapshot', 'snapshots', 'settings', 'rename', 'log', 'copyId'])
+const SINGLE: ReadonlySet<ActionName> = new Set(['clone', 'fork', 'makeTemplate', 'newFromTemplate', 'export', 'takeSnapshot', 'snapshots', 'settings', 'rename', 'log', 'copyId'])
 
-export const canDo = (action: ActionName, machine: Pick<Machine, 'state'>): boolean => ALLOWED[action].includes(machine.state)
+/** What of it makes sense for a template, which cannot start and does not change. */
+const OF_TEMPLATES: ReadonlySet<ActionName> = new Set(
+  ['newFromTemplate', 'releaseTemplate', 'clone', 'export', 'settings', 'rename', 'delete', 'log', 'copyId'])
+const ONLY_OF_TEMPLATES: ReadonlySet<ActionName> = new Set(['newFromTemplate', 'releaseTemplate'])
+
+export type ActedOn = Pick<Machine, 'state' | 'isTemplate'>
+
+export const canDo = (action: ActionName, { state, isTemplate }: ActedOn): boolean =>
+  ALLOWED[action].includes(state) && (isTemplate ? OF_TEMPLATES.has(action) : !ONLY_OF_TEMPLATES.has(action))
 
 /** Whether an action makes sense for a selection: every single-machine action needs exactly one. */
-export function canDoAny(action: ActionName, machines: readonly Pick<Machine, 'state'>[]): boolean {
+export function canDoAny(action: ActionName, machines: readonly ActedOn[]): boolean {
   if (SINGLE.has(action) && machines.length !== 1) return false
   return machines.some((machine) => canDo(action, machine))
 }
@@ -50,6 +65,7 @@ export interface MenuEntry {
 
 /** The machine's menu, in groups. Entries that never apply to the state are left out, not greyed: the menu stays short. */
 export const MENU: readonly (readonly MenuEntry[])[] = [
+  [{ action: 'newFromTemplate', label: 'action.newFromTemplate' }],
   [
     { action: 'start', label: 'action.start', keys: 'Mod+Enter' },
     { action: 'resume', label: 'action.resume', keys: 'Mod+P' },
@@ -70,6 +86,13 @@ export const MENU: readonly (readonly MenuEntry[])[] = [
     { action: 'log', label: 'action.log', keys: 'Mod+L' },
   ],
   [
+    { action: 'clone', label: 'action.clone' },
+    { action: 'fork', label: 'action.fork' },
+    { action: 'makeTemplate', label: 'action.makeTemplate' },
+    { action: 'releaseTemplate', label: 'action.releaseTemplate' },
+    { action: 'export', label: 'action.export' },
+  ],
+  [
     { action: 'settings', label: 'action.settings', keys: 'Mod+S' },
     { action: 'rename', label: 'action.rename', keys: 'F2' },
     { action: 'copyId', label: 'action.copyId' },
@@ -77,6 +100,6 @@ export const MENU: readonly (readonly MenuEntry[])[] = [
   [{ action: 'delete', label: 'action.delete', keys: 'Delete', isDangerous: true }],
 ]
 
-export function menuFor(machines: readonly Pick<Machine, 'state'>[]): MenuEntry[][] {
+export function menuFor(machines: readonly ActedOn[]): MenuEntry[][] {
   return MENU.map((group) => group.filter((entry) => canDoAny(entry.action, machines))).filter((group) => group.length > 0)
 }

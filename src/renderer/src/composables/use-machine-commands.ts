@@ -12,9 +12,9 @@ import { canDo, type ActionName } from './machine-actions'
 import type { Notices } from './use-notices'
 
 /** Actions that only need a call to the manager. */
-export type DirectAction = Extract<ActionName, 'start' | 'pause' | 'resume' | 'powerOff' | 'forceStop' | 'reset' | 'suspend' | 'startFresh' | 'discardSaved'>
+export type DirectAction = Extract<ActionName, 'start' | 'pause' | 'resume' | 'powerOff' | 'forceStop' | 'reset' | 'suspend' | 'startFresh' | 'discardSaved' | 'releaseTemplate'>
 
-const DIRECT: ReadonlySet<ActionName> = new Set<DirectAction>(['start', 'pause', 'resume', 'powerOff', 'forceStop', 'reset', 'suspend', 'startFresh', 'discardSaved'])
+const DIRECT: ReadonlySet<ActionName> = new Set<DirectAction>(['start', 'pause', 'resume', 'powerOff', 'forceStop', 'reset', 'suspend', 'startFresh', 'discardSaved', 'releaseTemplate'])
 export const isDirect = (action: ActionName): action is DirectAction => DIRECT.has(action)
 
 export interface MachineCommands {
@@ -76,8 +76,10 @@ export function useMachineCommands(notices: Notices): MachineCommands {
 
   return {
     async act(action, machines) {
-      await each(machines.filter((machine) => canDo(action, machine)), (machine) =>
-        (action === 'resume' && machine.state === 'saved' ? api.start(machine.id) : api[action](machine.id)))
+      await each(machines.filter((machine) => canDo(action, machine)), async (machine) => {
+        if (action === 'releaseTemplate') machinesStore.put(await api.releaseTemplate(machine.id))
+        else await (action === 'resume' && machine.state === 'saved' ? api.start(machine.id) : api[action](machine.id))
+      })
     },
 
     async remove(machines) {
