@@ -237,6 +237,31 @@ describe('images that cannot be used', () => {
     await expect(openDisk(at('corrupt.qcow2'), false)).rejects.toThrow(/marked as corrupt/)
   })
 
+  it('are refused for absurd figures, by the field', async () => {
+    qemuImg('create', '-f', 'qcow2', 'plain.qcow2', '10M')
+    const plain = readFileSync(at('plain.qcow2'))
+    for (const [offset, value] of [[4, 7], [20, 8], [20, 40], [24, 1n << 62n], [24, 1n << 50n], [36, 0], [36, 0x7fffffff], [40, 1n << 40n], [40, 3n], [40, 0n],
+      [48, 0x10001n], [56, 0xffffffff], [72, 1n << 40n], [96, 9], [100, 20], [100, 0x100000], [104, 0x02000000], [104, 0x01000000]] as const) {
+      const bytes = Buffer.from(plain)
+      if (typeof value === 'bigint') bytes.writeBigUInt64BE(value, offset)
+      else bytes.writeUInt32BE(value, offset)
+      writeFileSync(at('absurd.qcow2'), bytes)
+      await expect(openDisk(at('absurd.qcow2'), true, 'qcow2').then((disk) => disk.close()), `${value} at ${offset}`).rejects.toThrow(/absurd\.qcow2: .* at byte \d+: /)
+    }
+  })
+
+  it('are refused where a base whose format is only guessed leads on to another file', async () => {
+    qemuImg('create', '-f', 'qcow2', '-b', 'source.raw', '-F', 'raw', 'mid.qcow2')
+    qemuImg('create', '-f', 'qcow2', '-b', 'mid.qcow2', '-F', 'qcow2', 'guessed.qcow2')
+    const bytes = readFileSync(at('guessed.qcow2'))
+    // Another type, which nobody knows: the format is no longer said.
+    bytes.writeUInt32BE(0x12345678, bytes.indexOf(Buffer.from('e2792aca', 'hex')))
+    writeFileSync(at('guessed.qcow2'), bytes)
+    await expect(openDisk(at('guessed.qcow2'), true)).rejects.toThrow(/guessed\.qcow2.*mid\.qcow2.*format is not recorded/)
+    qemuImg('convert', '-O', 'qcow2', 'source.raw', 'mid.qcow2')
+    expect(same(await read('guessed.qcow2'), source)).toBe(true)
+  })
+
   it('cut off or damaged anywhere give a clear error or read', async () => {
     qemuImg('convert', '-c', '-f', 'raw', '-O', 'qcow2', 'source.raw', 'sound.qcow2')
     const sound = readFileSync(at('sound.qcow2'))

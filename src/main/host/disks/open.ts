@@ -64,8 +64,22 @@ async function openChain(path: string, format: DiskFormat, readOnly: boolean, ch
     })
     if (chain.includes(real)) throw new DiskFormatError(path, 'backing file name', 0, `${parent} is laid over itself`)
     if (chain.length >= MAX_CHAIN) throw new DiskFormatError(path, 'backing file name', 0, `more than ${MAX_CHAIN} images lie over each other`)
-    return openChain(parent, backing.format === undefined ? await diskFormatOf(parent) : formatNamed(backing.format, path), true, [...chain, real])
+    const known = backing.format === undefined ? undefined : formatNamed(backing.format, path)
+    return known ? openChain(parent, known, true, [...chain, real]) : openGuessed(path, parent, [...chain, real])
   })
+}
+
+/**
+ * A base of which the image does not say the format. A guest can write the header of any format into its raw disk: what is
+ * only guessed must not lead on to further files of the host.
+ */
+async function openGuessed(path: string, parent: string, chain: readonly string[]): Promise<OpenDisk> {
+  const format = await diskFormatOf(parent)
+  const refuse = (): Promise<never> => Promise.reject(new DiskFormatError(path, 'backing file name', 0,
+    `${parent} refers to other files itself, so it is used only where its format is recorded, and the format is not recorded (qemu-img rebase -u -F ${format} records it)`))
+  // VMDK descriptors name the files of the data.
+  if (format === 'vmdk') return refuse()
+  return format === 'qcow2' ? Qcow2Image.open(parent, true, refuse) : openChain(parent, format, true, chain)
 }
 
 /**

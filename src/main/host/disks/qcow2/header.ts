@@ -57,15 +57,16 @@ export async function readHeader(file: DiskFile): Promise<Header> {
   const incompatible = rest?.getBigUint64(72) ?? 0n
   const extensions = await readExtensions(file, headerBytes, 2 ** clusterBits)
   refuseUnknown(file, incompatible, extensions.features)
-  const compression = (incompatible & Incompatible.COMPRESSION_TYPE) !== 0n && headerBytes > HEADER_V3_BYTES
+  const compression = headerBytes > HEADER_V3_BYTES
     ? (await file.structure('header', 0, HEADER_V3_BYTES + 8)).getUint8(HEADER_V3_BYTES) : Compression.ZLIB
+  if ((compression !== Compression.ZLIB) !== ((incompatible & Incompatible.COMPRESSION_TYPE) !== 0n)) fail(HEADER_V3_BYTES, `compression type ${compression} and the feature bit for it do not agree`)
   if (compression > Compression.ZSTD) fail(HEADER_V3_BYTES, `compression type ${compression} is not known`)
   const refcountOrder = rest ? rest.getUint32(96) : 4
   if (refcountOrder > 6) fail(96, `refcounts of 2^${refcountOrder} bits do not exist`)
   const header: Header = {
     version, clusterBits, incompatible, compression, refcountOrder,
     autoclear: rest?.getBigUint64(88) ?? 0n, snapshots: view.getUint32(60),
-    sizeBytes: safe(file, 'disk size', view, 24), l1Entries: view.getUint32(36), l1Offset: safe(file, 'L1 table offset', view, 40),
+    sizeBytes: Math.ceil(safe(file, 'disk size', view, 24) / 512) * 512, l1Entries: view.getUint32(36), l1Offset: safe(file, 'L1 table offset', view, 40),
     refcountTableOffset: safe(file, 'refcount table offset', view, 48), refcountTableClusters: view.getUint32(56),
     backing: await readBacking(file, view, extensions.backingFormat),
   }
@@ -79,9 +80,12 @@ function checkTables(file: DiskFile, h: Header): void {
   const needed = Math.ceil(h.sizeBytes / (cluster * (cluster / 8)))
   if (h.l1Entries < needed) fail(36, `an L1 table of ${h.l1Entries} entries is too short for ${h.sizeBytes} bytes`)
   if (h.l1Entries * 8 > MAX_L1_BYTES) fail(36, `an L1 table of ${h.l1Entries} entries is too large`)
+  if (h.refcountTableClusters === 0) fail(56, 'it has no refcount table')
   if (h.refcountTableClusters * cluster > MAX_REFCOUNT_TABLE_BYTES) fail(56, `a refcount table of ${h.refcountTableClusters} clusters is too large`)
   for (const [at, offset] of [[40, h.l1Offset], [48, h.refcountTableOffset]]) {
     if (offset % cluster !== 0) fail(at, `the table at ${offset} does not begin at a cluster`)
+    // The header itself is there.
+    if (offset === 0 && (at === 48 || h.l1Entries > 0)) fail(at, 'the table is said to be at 0')
   }
 }
 
