@@ -3,7 +3,11 @@ import { checkSegment } from '../../mmu/segment'
 import { CpuFault, Vector, type CpuContext } from '../core/context'
 import type { Helper } from '../emit/emitter'
 import type { CpuState } from '../state/access'
+import { offsetOf } from '../state/layout'
 import { Mode } from '../state/mode'
+
+const AT_FPR = offsetOf('fpr')
+const AT_XMM = offsetOf('xmm')
 
 /** MXCSR bits that may be set. */
 export const MXCSR_MASK = 0xffff
@@ -39,8 +43,10 @@ export function storeX87(state: CpuState, image: DataView, wide: boolean): void 
     image.setUint16(20, state.get('fpDs'), true)
   }
   for (let st = 0; st < 8; st++) {
-    const register = state.vec('fpr', physical(state, st))
-    for (let i = 0; i < 10; i++) image.setUint8(32 + 16 * st + i, register[i])
+    const at = AT_FPR + 16 * physical(state, st)
+    image.setInt32(32 + 16 * st, state.view.getInt32(at, true), true)
+    image.setInt32(36 + 16 * st, state.view.getInt32(at + 4, true), true)
+    image.setUint16(40 + 16 * st, state.view.getUint16(at + 8, true), true)
   }
 }
 
@@ -56,19 +62,21 @@ export function loadX87(state: CpuState, image: DataView, wide: boolean): void {
     state.set('fpDs', image.getUint16(20, true))
   }
   for (let st = 0; st < 8; st++) {
-    const register = state.vec('fpr', physical(state, st))
-    for (let i = 0; i < 10; i++) register[i] = image.getUint8(32 + 16 * st + i)
+    const at = AT_FPR + 16 * physical(state, st)
+    state.view.setInt32(at, image.getInt32(32 + 16 * st, true), true)
+    state.view.setInt32(at + 4, image.getInt32(36 + 16 * st, true), true)
+    state.view.setUint16(at + 8, image.getUint16(40 + 16 * st, true), true)
   }
 }
 
-const xmmCount = (state: CpuState): number => ((state.get('modeKey') & Mode.CODE64) !== 0 ? 16 : 8)
+const xmmBytes = (state: CpuState): number => ((state.get('modeKey') & Mode.CODE64) !== 0 ? 256 : 128)
 
 export function storeXmm(state: CpuState, image: Uint8Array): void {
-  for (let i = 0; i < xmmCount(state); i++) image.set(state.vec('xmm', i), 160 + 16 * i)
+  image.set(state.bytes.subarray(AT_XMM, AT_XMM + xmmBytes(state)), 160)
 }
 
 export function loadXmm(state: CpuState, image: Uint8Array): void {
-  for (let i = 0; i < xmmCount(state); i++) state.vec('xmm', i).set(image.subarray(160 + 16 * i, 176 + 16 * i))
+  state.bytes.set(image.subarray(160, 160 + xmmBytes(state)), AT_XMM)
 }
 
 /** FFXSR lets ring 0 in 64-bit mode leave the XMM registers out. */
