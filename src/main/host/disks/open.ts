@@ -6,6 +6,7 @@ import type { BlockBackend } from '../../vmm/ports'
 import { openRawDisk } from '../raw-disk'
 import { DiskFormatError } from './formats/common/format-error'
 import { FOREIGN_FORMATS, foreignFormatOf, openForeignImage, type ForeignFormat } from './formats/foreign'
+import { changeSince, identityOf, type FileIdentity } from './qcow2/identity'
 import { Qcow2Image, type BackingSource } from './qcow2/image'
 import { MAGIC } from './qcow2/layout'
 
@@ -51,6 +52,14 @@ function formatNamed(name: string, image: string): DiskFormat {
   throw new DiskFormatError(image, 'header extensions', 0, `its backing file has the unknown format "${name}"`)
 }
 
+/** @throws VmmError `disk-io` where the file is not what the image was laid over */
+async function refuseChanged(image: string, parent: string, recorded: FileIdentity): Promise<void> {
+  const change = changeSince(recorded, await identityOf(parent))
+  if (change === undefined) return
+  throw new VmmError('disk-io', `${image} is laid over ${parent}, which was changed since: ${change}. Bring the old one back, `
+    + 'or say that it is the right one with "nestbox disk rebase"', { path: parent, image })
+}
+
 async function openChain(path: string, format: DiskFormat, readOnly: boolean, chain: readonly string[]): Promise<OpenDisk> {
   if (format === 'raw') return openRawDisk(path, readOnly)
   if (format !== 'qcow2') {
@@ -62,6 +71,7 @@ async function openChain(path: string, format: DiskFormat, readOnly: boolean, ch
     const real = await realpath(parent).catch((cause: unknown) => {
       throw new VmmError('disk-io', `${path} is laid over ${parent}, which cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { path: parent }, { cause })
     })
+    if (backing.identity) await refuseChanged(path, parent, backing.identity)
     if (chain.includes(real)) throw new DiskFormatError(path, 'backing file name', 0, `${parent} is laid over itself`)
     if (chain.length >= MAX_CHAIN) throw new DiskFormatError(path, 'backing file name', 0, `more than ${MAX_CHAIN} images lie over each other`)
     const known = backing.format === undefined ? undefined : formatNamed(backing.format, path)

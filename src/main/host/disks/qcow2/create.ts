@@ -1,6 +1,8 @@
 /** New qcow2 images, version 3: empty, or filled from another disk. */
+import { dirname, resolve } from 'node:path'
 import { writeImage, forEachBlock, type DiskSource, type OutputFile, type WriteOptions } from '../formats/common/write'
 import { encodeHeader, type Backing } from './header'
+import { identityOf } from './identity'
 import { COPIED, MAX_CLUSTER_BITS, MAX_L1_BYTES, MIN_CLUSTER_BITS } from './layout'
 
 export interface CreateOptions {
@@ -98,10 +100,19 @@ function headerOf({ sizeBytes, clusterBits = DEFAULT_CLUSTER_BITS, backing }: Cr
   })
 }
 
-/** @param path of a new file @throws RangeError for sizes and names that do not fit; system errors, EEXIST among them */
+/** What a backing file is now; left out where it cannot be seen from the image's present place. */
+async function withIdentity(path: string, backing: Backing | undefined): Promise<Backing | undefined> {
+  if (!backing || backing.identity) return backing
+  return { ...backing, identity: await identityOf(resolve(dirname(path), backing.path)).catch(() => undefined) }
+}
+
+/**
+ * What the backing file is now is recorded: once it changed, the image is refused.
+ * @param path of a new file @throws RangeError for sizes and names that do not fit; system errors, EEXIST among them
+ */
 export async function createQcow2(path: string, options: CreateOptions): Promise<void> {
   const p = plan(options.sizeBytes, options.clusterBits ?? DEFAULT_CLUSTER_BITS)
-  const header = headerOf(options, p)
+  const header = headerOf({ ...options, backing: await withIdentity(path, options.backing) }, p)
   await writeImage(path, (out) => new Writer(out, p).finish(header))
 }
 

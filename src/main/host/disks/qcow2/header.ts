@@ -1,5 +1,6 @@
 /** The qcow2 header and its extensions: read with every bound checked, written for new images. */
 import type { DiskFile } from './disk-file'
+import { decodeIdentity, encodeIdentity, type FileIdentity } from './identity'
 import {
   Compression, Extension, HEADER_V2_BYTES, HEADER_V3_BYTES, Incompatible, MAGIC, MAX_BACKING_NAME, MAX_CLUSTER_BITS, MAX_L1_BYTES,
   MAX_REFCOUNT_TABLE_BYTES, MIN_CLUSTER_BITS,
@@ -10,6 +11,8 @@ export interface Backing {
   readonly path: string
   /** Undefined: to be found out from the file. */
   readonly format: string | undefined
+  /** What it was when the image was laid over it; undefined where the image does not say. */
+  readonly identity?: FileIdentity | undefined
 }
 
 export interface Header {
@@ -68,7 +71,7 @@ export async function readHeader(file: DiskFile): Promise<Header> {
     autoclear: rest?.getBigUint64(88) ?? 0n, snapshots: view.getUint32(60),
     sizeBytes: Math.ceil(safe(file, 'disk size', view, 24) / 512) * 512, l1Entries: view.getUint32(36), l1Offset: safe(file, 'L1 table offset', view, 40),
     refcountTableOffset: safe(file, 'refcount table offset', view, 48), refcountTableClusters: view.getUint32(56),
-    backing: await readBacking(file, view, extensions.backingFormat),
+    backing: await readBacking(file, view, extensions),
   }
   checkTables(file, header)
   return header
@@ -89,21 +92,26 @@ function checkTables(file: DiskFile, h: Header): void {
   }
 }
 
-async function readBacking(file: DiskFile, view: DataView, format: string | undefined): Promise<Backing | undefined> {
+async function readBacking(file: DiskFile, view: DataView, { backingFormat, identity }: Extensions): Promise<Backing | undefined> {
   const offset = safe(file, 'backing file name offset', view, 8)
   const length = view.getUint32(16)
   if (offset === 0 || length === 0) return undefined
   if (length > MAX_BACKING_NAME) throw file.fail('header', 16, `a backing file name of ${length} bytes is too long`)
-  return { path: latin(await file.structure('backing file name', offset, length), 0, length), format }
+  return { path: latin(await file.structure('backing file name', offset, length), 0, length), format: backingFormat, identity }
 }
 
-interface Extensions { readonly backingFormat: string | undefined; readonly features: ReadonlyMap<number, string> }
+interface Extensions {
+  readonly backingFormat: string | undefined
+  readonly identity: FileIdentity | undefined
+  readonly features: ReadonlyMap<number, string>
+}
 
 const FEATURE_BYTES = 48
 
 async function readExtensions(file: DiskFile, start: number, end: number): Promise<Extensions> {
   const view = await file.structure('header extensions', 0, Math.min(end, file.size))
   let backingFormat: string | undefined
+  let identity: FileIdentity | undefined
   const features = new Map<number, string>()
   for (let at = start; at + 8 <= view.byteLength;) {
     const type = view.getUint32(at)
@@ -111,6 +119,7 @@ async function readExtensions(file: DiskFile, start: number, end: number): Promi
     if (type === Extension.END) break
     if (at + 8 + length > view.byteLength) throw file.fail('header extensions', at, `an extension of ${length} bytes leaves the first cluster`)
     if (type === Extension.BACKING_FORMAT) backingFormat = latin(view, at + 8, length)
+    if (type === Extension.BACKING_IDENTITY) identity = decodeIdentity(view, at + 8, length)
     if (type === Extension.FEATURE_NAMES) {
       for (let i = 0; i + FEATURE_BYTES <= length; i += FEATURE_BYTES) {
         if (view.getUint8(at + 8 + i) === 0) features.set(view.getUint8(at + 9 + i), latin(view, at + 10 + i, FEATURE_BYTES - 2))
@@ -118,7 +127,7 @@ async function readExtensions(file: DiskFile, start: number, end: number): Promi
     }
     at += 8 + Math.ceil(length / 8) * 8
   }
-  return { backingFormat, features }
+  return { backingFormat, identity, features }
 }
 
 function refuseUnknown(file: DiskFile, incompatible: bigint, names: ReadonlyMap<number, string>): void {
@@ -142,19 +151,33 @@ export function encodeHeader(h: Header): Uint8Array {
   view.setUint32(56, h.refcountTableClusters)
   view.setUint32(96, h.refcountOrder)
   view.setUint32(100, HEADER_V3_BYTES)
-  if (!h.backing) return bytes
-  let at = HEADER_V3_BYTES
-  if (h.backing.format !== undefined) {
-    view.setUint32(at, Extension.BACKING_FORMAT)
-    view.setUint32(at + 4, h.backing.format.length)
-    bytes.set(Buffer.from(h.backing.format), at + 8)
-    at += 8 + Math.ceil(h.backing.format.length / 8) * 8
-  }
-  at += 8 // the extension that ends the list: zeroes
-  const name = Buffer.from(h.backing.path)
-  if (name.length > MAX_BACKING_NAME || at + name.length > bytes.length) throw new RangeError(`the name of the backing file is too long: ${h.backing.path}`)
-  view.setBigUint64(8, BigInt(at))
-  view.setUint32(16, name.length)
-  bytes.set(name, at)
+  if (h.backing) putBacking(bytes, HEADER_V3_BYTES, h.backing, [])
   return bytes
+}
+
+/** An extension that is carried over as it is. */
+export interface RawExtension { readonly type: number; readonly data: Uint8Array }
+
+/**
+ * Puts extensions and the name of the backing file behind the header's fields; what was there is gone.
+ * @param bytes the first cluster @param at bytes of the fields @throws RangeError where they do not fit
+ */
+export function putBacking(bytes: Uint8Array, at: number, { path, format, identity }: Backing, others: readonly RawExtension[]): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const name = Buffer.from(path)
+  const extensions = [...others]
+  if (format !== undefined) extensions.push({ type: Extension.BACKING_FORMAT, data: Buffer.from(format) })
+  if (identity) extensions.push({ type: Extension.BACKING_IDENTITY, data: encodeIdentity(identity) })
+  const end = extensions.reduce((sum, { data }) => sum + 8 + Math.ceil(data.length / 8) * 8, at) + 8
+  if (name.length === 0 || name.length > MAX_BACKING_NAME || end + name.length > bytes.length) throw new RangeError(`the name of the backing file is too long: ${path}`)
+  bytes.fill(0, at)
+  for (const { type, data } of extensions) {
+    view.setUint32(at, type)
+    view.setUint32(at + 4, data.length)
+    bytes.set(data, at + 8)
+    at += 8 + Math.ceil(data.length / 8) * 8
+  }
+  view.setBigUint64(8, BigInt(end))
+  view.setUint32(16, name.length)
+  bytes.set(name, end)
 }
