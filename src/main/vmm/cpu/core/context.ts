@@ -94,6 +94,8 @@ export interface CpuContext {
    * recomputes derived cells, picks the TLB, and lets pending interrupts be looked at before the next block.
    */
   modeChanged(): void
+  /** As `modeChanged`, where only CPL, RFLAGS and SS changed and CS was loaded with a selector of its kind: cheaper for 64-bit code. */
+  privilegeChanged?(): void
   /** The common case of x87 arithmetic. Contexts without it, such as the oracle's, have every result from exact arithmetic. */
   readonly fastX87?: FastX87
   /** INT n, INT3 and INTO clear TF: no single-step trap follows them. */

@@ -20,7 +20,7 @@ import { DecodeCache, type BlockSource, type HandlerSlots } from '../interp/deco
 import { createSlowPaths, notePendingFault } from '../interp/slow-paths'
 import { CpuState } from '../state/access'
 import { STATE_SIZE, offsetOf } from '../state/layout'
-import { Mode, updateDerivedState } from '../state/mode'
+import { Mode, updateDerivedState, updatePrivilege } from '../state/mode'
 import { AccessChecks } from './access-checks'
 import { CodeFinder, LONGEST_INSN } from './code-finder'
 import { CpuFault, Vector, type CpuContext, type CpuModel, type CpuPlatform } from './context'
@@ -275,9 +275,17 @@ export class Vcpu implements CpuContext {
   }
 
   modeChanged(): void {
-    const { state } = this
-    const { view } = state
-    updateDerivedState(state)
+    updateDerivedState(this.state)
+    this.modeUpdated()
+  }
+
+  privilegeChanged(): void {
+    if (!updatePrivilege(this.state)) updateDerivedState(this.state)
+    this.modeUpdated()
+  }
+
+  private modeUpdated(): void {
+    const { view } = this.state
     this.checks.update()
     view.setInt32(AT_TLB_BASE, this.tlb.viewBase(this.memory.currentView()), true)
     view.setInt32(AT_CODE_TLB_BASE, this.code.selectTable(), true)

@@ -31,12 +31,14 @@ const DR7_GD = 1 << 13
 /** One attempt. @throws CpuFault where delivery itself faults; nothing has changed then */
 function attempt(cpu: CpuContext, event: PendingEvent): void {
   const { state } = cpu
-  if (!isProtected(state)) deliverReal(cpu, event)
-  else if (isLongMode(state)) deliverLong(cpu, event)
-  else deliverProtected(cpu, event)
+  const long = isProtected(state) && isLongMode(state)
+  if (long) deliverLong(cpu, event)
+  else if (isProtected(state)) deliverProtected(cpu, event)
+  else deliverReal(cpu, event)
   if (event.vector === Vector.DB) state.setLoHi('dr', state.lo('dr', 7) & ~DR7_GD, 0, 7)
   state.set('intShadow', 0)
-  cpu.modeChanged()
+  if (long && cpu.privilegeChanged) cpu.privilegeChanged()
+  else cpu.modeChanged()
 }
 
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`

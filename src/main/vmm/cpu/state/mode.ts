@@ -106,3 +106,17 @@ export function updateDerivedState(state: CpuState): void {
     if (seg === Seg.CS) put64(view, AT_CODE_BASE, lo, hi)
   }
 }
+
+/**
+ * As `updateDerivedState` after a change of CPL, RFLAGS or SS alone, from 64-bit code to 64-bit code: system calls and most
+ * interrupts. Segment bases and sizes do not count there, so only the key changes.
+ * @returns false, with nothing done, where either side is other code
+ */
+export function updatePrivilege({ view }: CpuState): boolean {
+  const old = view.getInt32(AT_MODE_KEY, true)
+  if ((old & Mode.CODE64) === 0 || (view.getInt32(AT_ATTR + Seg.CS * 4, true) & ATTR_L) === 0) return false
+  const user = view.getInt32(AT_CPL, true) === 3 ? Mode.USER : 0
+  const single = (view.getInt32(AT_RFLAGS, true) & 0x100) !== 0 || (view.getInt32(AT_DR7, true) & 0xff) !== 0 ? Mode.SINGLE_STEP : 0
+  view.setInt32(AT_MODE_KEY, (old & ~(Mode.USER | Mode.SINGLE_STEP)) | user | single, true)
+  return true
+}

@@ -40,6 +40,8 @@ function put64(view: DataView, at: number, lo: number, hi: number): void {
   view.setInt32(at + 4, hi, true)
 }
 
+const privilegeChanged = (cpu: CpuContext): void => (cpu.privilegeChanged ? cpu.privilegeChanged() : cpu.modeChanged())
+
 function requireSyscall(state: CpuState): void {
   if ((state.view.getInt32(AT_EFER, true) & EFER_SCE) === 0 || !isProtected(state)) throw new CpuFault(Vector.UD)
 }
@@ -66,7 +68,7 @@ export const syscallHelper: Helper = {
     setFlat(state, Seg.CS, selector & 0xfffc, long ? CODE64 : CODE32)
     setFlat(state, Seg.SS, ((selector & 0xfffc) + 8) & 0xffff, DATA)
     view.setInt32(AT_CPL, 0, true)
-    cpu.modeChanged()
+    privilegeChanged(cpu)
   },
 }
 
@@ -94,7 +96,7 @@ export const sysretHelper: Helper = {
     if (long) unpackRflagsLow(state, (view.getInt32(AT_R11, true) & SYSRET_FLAGS) | 2)
     else put64(view, AT_RFLAGS, view.getInt32(AT_RFLAGS, true) | IF, 0)
     view.setInt32(AT_CPL, 3, true)
-    cpu.modeChanged()
+    privilegeChanged(cpu)
   },
 }
 

@@ -180,11 +180,14 @@ export const iretHelper: Helper = {
   name: 'iret', args: ['i32'], faults: true,
   run(cpu: CpuContext, bits: number): void {
     const { state } = cpu
-    if (!isProtected(state) || isV86(state)) iretReal(cpu, bytesOf(bits))
-    else if (bits === 64 && is64Bit(state)) iret64(cpu)
+    const from64 = isProtected(state) && !isV86(state) && bits === 64 && is64Bit(state)
+    if (from64) iret64(cpu)
+    else if (!isProtected(state) || isV86(state)) iretReal(cpu, bytesOf(bits))
     else iretProtected(cpu, bytesOf(bits))
     state.set('nmiBlocked', 0)
-    cpu.modeChanged()
+    // Data segments of an inner ring may be dropped on the way out: their bases do not count in 64-bit code.
+    if (from64 && cpu.privilegeChanged) cpu.privilegeChanged()
+    else cpu.modeChanged()
   },
 }
 
