@@ -38,6 +38,7 @@ const click = async (selector: string): Promise<void> => {
 
 beforeEach(() => {
   localStorage.clear()
+  history.replaceState(null, '', '/')
   pinia = createPinia()
   setActivePinia(pinia)
   api = new FakeApi()
@@ -218,6 +219,21 @@ describe('dialogs', () => {
     await press('F1')
     expect(body()).toContain('Shortcuts and commands')
     expect(document.querySelectorAll('kbd').length).toBeGreaterThan(30)
+  })
+})
+
+describe('the address', () => {
+  it('names machine and tab, and opens there', async () => {
+    api.add('web')
+    const second = api.add('db')
+    history.replaceState(null, '', `#/machines/${second.id}/log`)
+    const wrapper = await open()
+    expect(wrapper.find('[data-machine="db"]').attributes('aria-selected')).toBe('true')
+    expect(body()).toContain('machine started')
+    await click('[data-machine="web"]')
+    expect(location.hash).toMatch(/^#\/machines\/m\d+\/log$/)
+    await press('Delete', { ctrlKey: true, shiftKey: true })
+    expect(location.hash).toBe('#/trash')
   })
 })
 
