@@ -6,9 +6,11 @@ import type { BlockBackend } from '../../vmm/ports'
 import { openRawDisk } from '../raw-disk'
 import { DiskFormatError } from './formats/common/format-error'
 import { FOREIGN_FORMATS, foreignFormatOf, openForeignImage, type ForeignFormat } from './formats/foreign'
+import type { Backing } from './qcow2/header'
 import { changeSince, identityOf, type FileIdentity } from './qcow2/identity'
-import { Qcow2Image, type BackingSource } from './qcow2/image'
+import { Qcow2Image } from './qcow2/image'
 import { MAGIC } from './qcow2/layout'
+import { resizeQcow2 } from './qcow2/resize'
 
 export const DISK_FORMATS = ['raw', 'qcow2', ...FOREIGN_FORMATS] as const
 export type DiskFormat = (typeof DISK_FORMATS)[number]
@@ -16,6 +18,8 @@ export type DiskFormat = (typeof DISK_FORMATS)[number]
 /** A disk with the file it comes from. */
 export interface OpenDisk extends BlockBackend {
   readonly path: string
+  /** How long the range from the offset on is zero because nothing is stored, or else may be stored. */
+  extent?(offset: number, length: number): Promise<{ readonly length: number; readonly zero: boolean }>
   close(): Promise<void>
 }
 
@@ -41,6 +45,7 @@ async function openForeign(path: string, format: ForeignFormat): Promise<OpenDis
   const refuse = (): Promise<never> => Promise.reject(new VmmError('disk-io', `${path}: ${format} images are open for reading only`, { path }))
   return {
     path, readOnly: true, blockSize: 512, sizeBytes: image.sizeBytes, read: (offset, target) => image.read(offset, target),
+    extent: (offset, length) => image.extent(offset, length),
     write: refuse, discard: refuse, writeZeroes: refuse, flush: () => Promise.resolve(), close: () => image.close(),
   }
 }
@@ -66,17 +71,20 @@ async function openChain(path: string, format: DiskFormat, readOnly: boolean, ch
     if (readOnly) return openForeign(path, format)
     throw new VmmError('unsupported', `${path}: ${format} images can be read only; convert it to qcow2 or raw to write to it`, { path })
   }
-  return Qcow2Image.open(path, readOnly, async (backing): Promise<BackingSource> => {
-    const parent = resolve(dirname(path), backing.path)
-    const real = await realpath(parent).catch((cause: unknown) => {
-      throw new VmmError('disk-io', `${path} is laid over ${parent}, which cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { path: parent }, { cause })
-    })
-    if (backing.identity) await refuseChanged(path, parent, backing.identity)
-    if (chain.includes(real)) throw new DiskFormatError(path, 'backing file name', 0, `${parent} is laid over itself`)
-    if (chain.length >= MAX_CHAIN) throw new DiskFormatError(path, 'backing file name', 0, `more than ${MAX_CHAIN} images lie over each other`)
-    const known = backing.format === undefined ? undefined : formatNamed(backing.format, path)
-    return known ? openChain(parent, known, true, [...chain, real]) : openGuessed(path, parent, [...chain, real])
+  return Qcow2Image.open(path, readOnly, (backing) => openBacking(path, backing, chain))
+}
+
+/** What an image is laid over. @param chain real paths of the images above */
+async function openBacking(path: string, backing: Backing, chain: readonly string[]): Promise<OpenDisk> {
+  const parent = resolve(dirname(path), backing.path)
+  const real = await realpath(parent).catch((cause: unknown) => {
+    throw new VmmError('disk-io', `${path} is laid over ${parent}, which cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { path: parent }, { cause })
   })
+  if (backing.identity) await refuseChanged(path, parent, backing.identity)
+  if (chain.includes(real)) throw new DiskFormatError(path, 'backing file name', 0, `${parent} is laid over itself`)
+  if (chain.length >= MAX_CHAIN) throw new DiskFormatError(path, 'backing file name', 0, `more than ${MAX_CHAIN} images lie over each other`)
+  const known = backing.format === undefined ? undefined : formatNamed(backing.format, path)
+  return known ? openChain(parent, known, true, [...chain, real]) : openGuessed(path, parent, [...chain, real])
 }
 
 /**
@@ -101,4 +109,20 @@ export async function openDisk(path: string, readOnly: boolean, format?: DiskFor
     throw new VmmError('disk-io', `${path}: cannot open the disk: ${cause instanceof Error ? cause.message : String(cause)}`, { path }, { cause })
   })
   return openChain(path, known, readOnly, [await realpath(path).catch(() => path)])
+}
+
+/**
+ * Gives a raw or qcow2 disk another size: what is added reads as zeroes, what is cut off is lost. No machine may have it open.
+ * @throws RangeError for sizes that cannot be; VmmError `unsupported` for other formats, `disk-io`; DiskFormatError
+ */
+export async function resizeDisk(path: string, sizeBytes: number, format: DiskFormat): Promise<void> {
+  if (format === 'qcow2') return resizeQcow2(path, sizeBytes, async (backing) => openBacking(path, backing, [await realpath(path)]))
+  if (format !== 'raw') throw new VmmError('unsupported', `${path}: ${format} images cannot have another size; convert it to qcow2 or raw`, { path })
+  const file = await open(path, 'r+')
+  try {
+    await file.truncate(sizeBytes)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
 }

@@ -43,13 +43,15 @@ export class Qcow2Image implements BlockBackend {
 
   /**
    * @param openBacking opens what the header names; not called for images without
+   * @param sizeBytes the disk is taken to have this size, for a change of its size; the L1 table must have room for it
    * @throws DiskFormatError, VmmError `disk-io` or `unsupported`, each naming file and place
    */
-  static async open(path: string, readOnly: boolean, openBacking: (backing: NonNullable<Header['backing']>) => Promise<BackingSource>): Promise<Qcow2Image> {
+  static async open(path: string, readOnly: boolean, openBacking: (backing: NonNullable<Header['backing']>) => Promise<BackingSource>, sizeBytes?: number): Promise<Qcow2Image> {
     const file = await DiskFile.open(path, readOnly)
     let backing: BackingSource | undefined
     try {
-      const header = await readHeader(file)
+      const read = await readHeader(file)
+      const header = sizeBytes === undefined ? read : { ...read, sizeBytes }
       if (!readOnly) refuseDamaged(file, header)
       if (header.backing) backing = await openBacking(header.backing)
       const refcounts = readOnly ? undefined : new Refcounts(file, header)
@@ -243,7 +245,8 @@ export class Qcow2Image implements BlockBackend {
   }
 }
 
-function refuseDamaged(file: DiskFile, { incompatible }: Header): void {
+/** @throws DiskFormatError where an image must not be written to */
+export function refuseDamaged(file: DiskFile, { incompatible }: Header): void {
   if ((incompatible & Incompatible.CORRUPT) !== 0n) throw file.fail('header', 72, 'the image is marked as corrupt: repair it with "qemu-img check -r all" before it is written to')
   if ((incompatible & Incompatible.DIRTY) !== 0n) throw file.fail('header', 72, 'its refcounts were left behind by a program that was killed: repair it with "qemu-img check -r leaks" before it is written to')
 }
