@@ -83,19 +83,22 @@ describe('clones, templates and archives under faults', () => {
     const found = (await call('machine.list', {})).filter(({ id }) => id !== source.id)
     for (const { disks, state } of found) {
       expect(state).toBe('stopped')
-      expect(readFileSync(disks[0].path).equals(readFileSync(disk))).toBe(true)
+      const { path, format } = disks[0]
+      const raw = format === 'raw' ? path : join(rig.home, 'converted.img')
+      if (format !== 'raw') execFileSync('qemu-img', ['convert', '-f', format, '-O', 'raw', path, raw])
+      expect(readFileSync(raw).equals(readFileSync(disk))).toBe(true)
     }
     return found
   }
 
   const ROUNDS = 7
-  it.each(['machine.clone', 'machine.create', 'machine.import', 'machine.export'] as const)('%s, killed at any moment', async (name) => {
+  it.each([['machine.clone', ''], ['machine.create', ''], ['machine.create', 'linked'], ['machine.import', ''], ['machine.export', '']] as const)('%s %s, killed at any moment', async (name, linked) => {
     const archive = join(rig.home, 'a.nestbox')
     const target = join(rig.home, 'out.nestbox')
     if (name === 'machine.create') await call('template.create', { id: source.id })
     if (name === 'machine.import') await call('machine.export', { id: source.id, path: archive })
     const params = {
-      'machine.clone': { id: source.id }, 'machine.create': { settings: { name: 'made' }, template: source.id }, 'machine.import': { path: archive, name: 'made' },
+      'machine.clone': { id: source.id }, 'machine.create': { settings: { name: 'made' }, template: source.id, linked: linked === 'linked' }, 'machine.import': { path: archive, name: 'made' },
       'machine.export': { id: source.id, path: target, overwrite: true },
     }[name]
     const before = print()

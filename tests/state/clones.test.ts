@@ -15,7 +15,15 @@ describe('clones, templates, archives', () => {
   let disk: string
   const call: ManagerRig['call'] = (name, params) => rig.call(name, params)
   const write = (text: string): void => writeFileSync(disk, Buffer.concat([Buffer.from(text.padEnd(512)), Buffer.alloc((1 << 20) - 512)]))
-  const onDisk = ({ disks }: Machine): string => readFileSync(disks[0].path).toString('latin1', 0, 512).trim()
+  /** What the guest would read, by QEMU's own tool where it is not raw. */
+  function bytesOf({ path, format }: Machine['disks'][number]): Buffer {
+    if (format === 'raw') return readFileSync(path)
+    const raw = join(rig.home, 'converted.img')
+    execFileSync('qemu-img', ['check', '-q', path])
+    execFileSync('qemu-img', ['convert', '-f', format, '-O', 'raw', path, raw])
+    return readFileSync(raw)
+  }
+  const onDisk = ({ disks }: Machine): string => bytesOf(disks[0]).toString('latin1', 0, 512).trim()
   const disks = (): Machine['disks'] => [{ path: disk, format: 'raw', readOnly: false }]
   const names = async (): Promise<string[]> => (await call('machine.list', {})).map(({ name }) => name)
   const folders = (): string[] => readdirSync(join(rig.home, 'machines')).sort()
@@ -61,7 +69,6 @@ describe('clones, templates, archives', () => {
     expect(readFileSync(disk).toString('latin1', 0, 3)).toBe('two')
     expect(new Set((await call('machine.list', {})).map(({ id }) => id)).size).toBe(4)
     await expect(call('machine.clone', { id: a.id, name: 'FROM S' })).rejects.toMatchObject({ code: 'name-taken' })
-    await expect(call('machine.clone', { id: a.id, linked: true })).rejects.toMatchObject({ code: 'unsupported' })
     await expect(call('machine.clone', { id: a.id, snapshotId: ofStopped.id })).rejects.toMatchObject({ code: 'not-found' })
     // The clone of a clone whose parent is gone stands alone.
     await call('machine.delete', { id: a.id })
@@ -83,12 +90,14 @@ describe('clones, templates, archives', () => {
     const start = performance.now()
     const first = await call('machine.create', { settings: { name: 'first' }, template: id })
     const ms = performance.now() - start
-    expect(first).toMatchObject({ name: 'first', state: 'saved', origin: { kind: 'template', machineId: id, name: 'base', linked: false } })
+    expect(first).toMatchObject({ name: 'first', state: 'saved', origin: { kind: 'template', machineId: id, name: 'base', linked: true } })
+    expect(first.disks[0].format).toBe('qcow2')
+    expect(onDisk(first)).toBe('one')
     expect(first.id).not.toBe(id)
     // Loose: a noisy computer. The figure itself is the bench's.
     expect(ms).toBeLessThan(5000)
     await goesOn(first, 'Bb')
-    const second = await call('machine.create', { settings: { name: 'second', memoryMiB: 64 }, template: id, withState: false, cloudInit: { hostname: 'h', user: 'me', sshKeys: [KEY] } })
+    const second = await call('machine.create', { settings: { name: 'second', memoryMiB: 64 }, template: id, linked: false, withState: false, cloudInit: { hostname: 'h', user: 'me', sshKeys: [KEY] } })
     expect(second).toMatchObject({ state: 'stopped', memoryMiB: 64 })
     expect(second.disks[1]).toMatchObject({ format: 'raw', readOnly: true })
     const seed = readFileSync(second.disks[1].path).toString('latin1')
@@ -101,7 +110,7 @@ describe('clones, templates, archives', () => {
     await call('machine.delete', { id: second.id })
     const [template] = await call('template.list', {})
     expect(template).toMatchObject({ id, hasState: true })
-    expect(template.madeFrom.map(({ name, linked, inTrash }) => [name, linked, inTrash])).toEqual([['first', false, false], ['second', false, true]])
+    expect(template.madeFrom.map(({ name, linked, inTrash }) => [name, linked, inTrash])).toEqual([['first', true, false], ['second', false, true]])
     // Its disk is nobody else's to write.
     const thief = await rig.create({ name: 'thief', disks: disks() })
     await expect(call('machine.start', { id: thief.id })).rejects.toMatchObject({ code: 'machine-busy', message: expect.stringContaining("template 'base'") as string })
@@ -110,13 +119,69 @@ describe('clones, templates, archives', () => {
     await rig.manager.shutdown()
     await rig.open()
     expect(await call('machine.get', { id })).toMatchObject({ isTemplate: true, name: 'base' })
+    // What a linked clone needs stays, also while the clone is in the trash.
+    for (const refused of [() => call('template.release', { id }), () => call('template.delete', { id }), () => call('machine.delete', { id })]) {
+      await expect(refused()).rejects.toMatchObject({ code: 'has-clones', message: expect.stringMatching(/'first'\.$/) as string, details: { machines: [{ id: first.id, name: 'first' }] } })
+    }
+    await call('machine.delete', { id: first.id })
+    await expect(call('template.delete', { id })).rejects.toMatchObject({ code: 'has-clones', message: expect.stringContaining("'first' (in the trash)") as string })
+    await call('trash.purge', { id: first.id })
     expect(await call('template.release', { id })).not.toHaveProperty('isTemplate')
     await expect(call('template.create', { id })).rejects.toMatchObject({ code: 'machine-busy', message: expect.stringContaining('thief') as string })
     await call('machine.delete', { id: thief.id })
     const copy = await call('template.create', { id, name: 'copy' })
     expect(copy).toMatchObject({ isTemplate: true, name: 'copy', origin: { machineId: id } })
     await call('template.delete', { id: copy.id })
-    expect(await names()).toEqual(['base', 'first'])
+    expect(await names()).toEqual(['base'])
+  })
+
+  it('linked clones hold what differs; what they are laid over stays and is not changed', async () => {
+    const a = await rig.create({ disks: disks() })
+    // Of a machine as it is: a snapshot is taken first.
+    const b = await call('machine.clone', { id: a.id, name: 'b', linked: true })
+    const [snapshot] = (await call('snapshot.list', { id: a.id })).snapshots
+    expect(b).toMatchObject({ origin: { kind: 'clone', machineId: a.id, snapshotId: snapshot.id, linked: true }, disks: [{ format: 'qcow2' }] })
+    expect(snapshot.notes).toContain('b')
+    expect(statSync(b.disks[0].path).blocks * 512).toBeLessThan(statSync(disk).size)
+    write('two')
+    expect(onDisk(b)).toBe('one')
+    // Written by the guest's end of things, here QEMU's tool: the parent keeps its bytes.
+    const base = readFileSync(rig.machineFolder(a.id, 'snapshots', snapshot.id, 'disk0.img'))
+    execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 0x62 0 512', b.disks[0].path])
+    expect(readFileSync(rig.machineFolder(a.id, 'snapshots', snapshot.id, 'disk0.img')).equals(base)).toBe(true)
+    expect(onDisk(b)).toBe('b'.repeat(512))
+    // Of a linked clone: another link of the chain, and a full clone that needs nobody.
+    const c = await call('machine.clone', { id: b.id, name: 'c', linked: true })
+    const full = await call('machine.clone', { id: b.id, name: 'full' })
+    expect(full.origin).toMatchObject({ linked: false })
+    for (const machine of [c, full]) expect(onDisk(machine)).toBe('b'.repeat(512))
+    expect(execFileSync('qemu-img', ['info', full.disks[0].path], { encoding: 'utf8' })).not.toContain('backing')
+    await goesOn(c, 'Aa')
+    await expect(call('snapshot.delete', { id: a.id, snapshotId: snapshot.id })).rejects.toMatchObject({ code: 'has-clones', details: { machines: [{ id: b.id, name: 'b' }] } })
+    await expect(call('machine.delete', { id: a.id })).rejects.toMatchObject({ code: 'has-clones' })
+    await expect(call('machine.delete', { id: b.id })).rejects.toMatchObject({ code: 'has-clones', details: { machines: [{ id: c.id, name: 'c' }] } })
+    // Export takes the whole disk along.
+    const path = join(rig.home, 'b.nestbox')
+    await call('machine.export', { id: b.id, path })
+    await call('machine.export', { id: b.id, path: join(rig.home, 'b.ova') })
+    for (const file of [path, join(rig.home, 'b.ova')]) {
+      const { machine } = await call('machine.import', { path: file })
+      expect(machine.disks[0].format).toBe('raw')
+      expect(onDisk(machine)).toBe('b'.repeat(512))
+      expect(machine).not.toHaveProperty('origin')
+    }
+    // A fork of a linked clone needs what its parent needs.
+    await call('machine.start', { id: b.id })
+    const forked = await call('machine.fork', { id: b.id, name: 'forked' })
+    for (const { id } of [b, forked]) await call('machine.forceStop', { id })
+    expect(onDisk(forked)).toBe('b'.repeat(512))
+    await expect(call('snapshot.delete', { id: a.id, snapshotId: snapshot.id })).rejects.toMatchObject({ message: expect.stringContaining("'b', 'forked'") as string })
+    // A base that was changed behind our back.
+    writeFileSync(rig.machineFolder(a.id, 'snapshots', snapshot.id, 'disk0.img'), Buffer.alloc(1 << 20, 'z'))
+    await expect(call('machine.start', { id: b.id })).rejects.toMatchObject({ code: 'bad-disk', message: expect.stringContaining('has been changed') as string })
+    rmSync(rig.machineFolder(a.id, 'snapshots', snapshot.id, 'disk0.img'))
+    await expect(call('machine.start', { id: b.id })).rejects.toMatchObject({ code: 'file-missing' })
+    await goesOn(full, 'Aa')
   })
 
   it('forks a running machine: both go on from one instant, each with its own disk', async () => {

@@ -47,18 +47,18 @@ async function list({ json }: Json): Promise<void> {
 interface CreateOptions extends SettingsOptions, CloudInitOptions, Json {
   readonly image?: string
   readonly template?: string
-  readonly linked?: boolean
+  readonly full?: boolean
   readonly state: boolean
 }
 
 async function create(name: string, options: CreateOptions): Promise<void> {
-  const { image, json, linked } = options
+  const { image, json, full } = options
   const settings = { name, ...settingsFrom(options) }
   const cloudInit = cloudInitFrom(options)
   const machine = await withManager(async (client) => {
     if (image !== undefined) await prepareImage(client, image, json ?? false)
     const template = options.template === undefined ? {} : { template: (await findTemplate(client, options.template)).id, ...(!options.state && { withState: false }) }
-    const params = { settings, ...template, ...(image !== undefined && { image }), ...(linked && { linked }), ...(cloudInit && { cloudInit }) }
+    const params = { settings, ...template, ...(image !== undefined && { image }), ...(full && { linked: false }), ...(cloudInit && { cloudInit }) }
     return withProgress(client, 'machine.create', json, () => client.call('machine.create', params))
   })
   if (options.json) printJson(machine)
@@ -198,7 +198,7 @@ export function addVmCommands(program: Command): Command {
   command('list', 'all machines').action(list)
   addCloudInitOptions(addSettingsOptions(command('create <name>', 'make a machine from a kernel, an image or a template')
     .option('--image <id>', "image to make it from, such as 'starter'").option('--template <name>', 'template to make it from')
-    .option('--linked', 'its disks hold only what differs from the template').option('--no-state', "boots, where the template's state would go on"))).action(create)
+    .option('--full', 'with copies of the template\'s disks, where they would be laid over them').option('--no-state', "boots, where the template's state would go on"))).action(create)
   command('start <name>', 'start a machine, or continue a suspended one').option('--fresh', 'boot it even if it is suspended: the saved state is lost').action(start)
   command('suspend <name>', 'write a running machine to disk and end it; start continues it').action(suspend)
   command('discard <name>', 'throw the saved state of a suspended machine away').action(discard)

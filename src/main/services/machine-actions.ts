@@ -2,6 +2,7 @@
 import { realpath } from 'node:fs/promises'
 import type { z } from 'zod'
 import type { Calls, Machine, MachineSettings, TrashItem } from '../../preload/contract'
+import { requireBaseUnchanged } from './clones/disks'
 import { requireNoLinkedClones, requireNoTemplate } from './clones/lineage'
 import { addSeed } from './clones/seed'
 import { ServiceError } from './errors'
@@ -86,6 +87,7 @@ export async function startMachine(services: Services, id: string, fresh: boolea
 async function launch(services: Services, record: MachineRecord, fresh: boolean): Promise<void> {
   const { id } = record
   await checkSettings(record.settings)
+  if (record.base) await requireBaseUnchanged(record.settings.name, record.base)
   await checkDisksFree(services, record)
   const saved = new SavedState(record.dir)
   if (['saved', 'stopped', 'crashed'].includes(services.runtime.status(id).state)) await saved.clearLeftovers()

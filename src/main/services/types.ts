@@ -1,6 +1,14 @@
 /** What the services ask of one another. */
 import type { MachineOrigin, MachineSettings } from '../../preload/contract'
 
+/** Files that a linked clone's disks are laid over; they must stay as they are. */
+export interface MachineBase {
+  /** Template, or machine with the snapshot. */
+  readonly machineId: string
+  readonly snapshotId?: string
+  readonly files: readonly { readonly path: string; readonly size: number; readonly mtimeMs: number }[]
+}
+
 export interface MachineRecord {
   /** UUID. */
   readonly id: string
@@ -13,6 +21,8 @@ export interface MachineRecord {
   readonly isTemplate?: boolean
   /** The machine it was made from. */
   readonly origin?: MachineOrigin
+  /** Of a linked clone: whose disks its own are laid over. */
+  readonly base?: MachineBase
   /** UUID; changes when the guest goes back in time, so that it knows. The id unless given. */
   readonly generationId?: string
   /** Set where `machine.json` could not be used, for people: the machine is shown as damaged and cannot start. */

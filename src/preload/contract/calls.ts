@@ -39,7 +39,8 @@ export const calls = {
   /**
    * With `image`, kernel, initrd and command line come from it; it is built or fetched first when it is not ready.
    * With `template`, everything that `settings` leaves out. From a template with a state the machine is `saved` and goes on at
-   * its start, unless `withState` is false; memory, CPU model and cloud-init can be given only where it boots.
+   * its start, unless `withState` is false; memory, CPU model and cloud-init can be given only where it boots. Its disks are laid
+   * over the template's, which then cannot be deleted, unless `linked` is false.
    */
   'machine.create': call(z.object({
     settings: newMachine, image: z.string().optional(), template: machineId.optional(), linked: z.boolean().optional(), withState: z.boolean().optional(),
@@ -47,7 +48,7 @@ export const calls = {
   }), machine),
   /**
    * A machine of its own like this one as it is now (off or suspended), or as in a snapshot. `linked`: its disks hold only what
-   * differs; the template or snapshot it is made from then cannot be deleted. Without a name the first free one like it.
+   * differs; the template or snapshot it is made from (one is taken where it is neither) then cannot be deleted. Without a name the first free one like it.
    */
   'machine.clone': call(z.object({
     id: machineId, name: machineSettings.shape.name.optional(), snapshotId: z.string().uuid().optional(), linked: z.boolean().optional(),

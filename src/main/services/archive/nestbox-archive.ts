@@ -46,14 +46,18 @@ const head = z.object({
 })
 export type ArchiveHead = z.infer<typeof head>
 
-/** A file that goes in: one of the disk, or bytes. */
-export type ArchiveFile = { readonly name: string } & ({ readonly path: string } | { readonly data: Uint8Array })
-
-interface Opened {
-  readonly name: string
+/** Something of a known size that can be read anywhere. */
+export interface ArchiveSource {
   readonly sizeBytes: number
   read(offset: number, target: Uint8Array): Promise<void>
   close(): Promise<void>
+}
+
+/** A file that goes in: one of the disk, bytes, or what is read as a file. */
+export type ArchiveFile = { readonly name: string } & ({ readonly path: string } | { readonly data: Uint8Array } | { readonly open: () => Promise<ArchiveSource> })
+
+interface Opened extends ArchiveSource {
+  readonly name: string
 }
 
 async function openFile(file: ArchiveFile): Promise<Opened> {
@@ -61,6 +65,10 @@ async function openFile(file: ArchiveFile): Promise<Opened> {
   if ('data' in file) {
     const read = (offset: number, target: Uint8Array): Promise<void> => Promise.resolve(void target.set(file.data.subarray(offset, offset + target.length)))
     return { name, sizeBytes: file.data.length, read, close: () => Promise.resolve() }
+  }
+  if ('open' in file) {
+    const source = await file.open()
+    return { name, sizeBytes: source.sizeBytes, read: (offset, target) => source.read(offset, target), close: () => source.close() }
   }
   const handle = await open(file.path, 'r')
   const { size } = await handle.stat()

@@ -1,4 +1,4 @@
-/** Machines made from others: full clones of machines and snapshots, templates, and machines made from those. */
+/** Machines made from others: full and linked clones of machines and snapshots, forks, templates, and machines made from those. */
 import type { CloudInit, MachineOrigin, MachineSettings, Template } from '../../../preload/contract'
 import { syncFile } from '../../host/copy-file'
 import { ServiceError } from '../errors'
@@ -9,10 +9,11 @@ import type { MachineUse, Use } from '../machine-use'
 import type { MachineRuntime, RuntimeStatus } from '../runtime'
 import type { Snapshots } from '../snapshots'
 import { SavedState } from '../snapshots/saved-state'
-import type { MachineRecord, Progress } from '../types'
+import type { MachineBase, MachineRecord, Progress } from '../types'
+import { hasBacking } from './disks'
 import { madeFrom, requireNoLinkedClones, requireNoTemplate } from './lineage'
 import { addSeed } from './seed'
-import { copyFiles, linkState, makeFoldersFor, planCopy, sourceOf, sourceOfSnapshot, type Source } from './source'
+import { copyFiles, layOverAll, linkState, makeFoldersFor, planCopy, sourceOf, sourceOfSnapshot, type Source } from './source'
 
 export interface ClonesOptions {
   readonly library: Library
@@ -41,6 +42,7 @@ export interface Forked {
 /** What a machine made from a template has of its own. */
 export interface FromTemplate {
   readonly settings: Partial<MachineSettings> & Pick<MachineSettings, 'name'>
+  /** True unless given: disks are laid over the template's, which then is needed. */
   readonly linked?: boolean
   readonly withState?: boolean
   readonly cloudInit?: CloudInit
@@ -72,37 +74,57 @@ export class Clones {
     await this.options.checkDisksFree(record)
   }
 
-  private requireNotLinked(linked: boolean | undefined): void {
-    if (linked) throw new ServiceError('unsupported', 'Linked clones need qcow2 disks, which this version cannot run yet. Make a full clone.')
+  /**
+   * A machine of its own; of a suspended machine and of a snapshot with memory it goes on where that stood. `linked`: its disks
+   * are laid over those of a template or a snapshot; of a machine that is neither, one is taken first.
+   * @throws ServiceError not-found, wrong-state, name-taken, machine-busy, file-missing, bad-disk, disk-full, library-read-only; AbortError
+   */
+  async clone(id: string, options: CloneOptions, progress: Progress): Promise<MachineRecord> {
+    const { library, use } = this.options
+    const { settings: { name: called }, isTemplate } = library.require(id)
+    const { linked = false, snapshotId } = options
+    if (linked && snapshotId === undefined && !isTemplate) return this.linkToNewSnapshot(id, options, progress)
+    const [kind, what]: [Use, string] = snapshotId === undefined ? ['read', 'is being cloned'] : ['read-snapshots', 'has a snapshot that is being cloned']
+    return use.during(id, called, kind, what, () => this.cloneNow(id, options, progress))
   }
 
-  /**
-   * A machine of its own, with copies of the disks; of a suspended machine and of a snapshot with memory it goes on where that stood.
-   * @throws ServiceError not-found, wrong-state, name-taken, machine-busy, file-missing, disk-full, library-read-only, unsupported; AbortError
-   */
-  async clone(id: string, { name, snapshotId, linked, isTemplate = false }: CloneOptions, progress: Progress): Promise<MachineRecord> {
-    this.requireNotLinked(linked)
-    const { library, use } = this.options
-    const { settings: { name: called } } = library.require(id)
-    const [kind, what]: [Use, string] = snapshotId === undefined ? ['read', 'is being cloned'] : ['read-snapshots', 'has a snapshot that is being cloned']
-    return use.during(id, called, kind, what, async () => {
-      const record = await this.sound(id)
-      if (snapshotId === undefined) await this.requireOff(record, 'Fork it, clone one of its snapshots, or stop or suspend it first.')
-      const source = snapshotId === undefined ? sourceOf(record) : await sourceOfSnapshot(record, snapshotId)
-      const origin: MachineOrigin = { kind: 'clone', machineId: id, name: record.settings.name, linked: false, ...(snapshotId !== undefined && { snapshotId }) }
-      const newName: NewName = name === undefined ? { like: record.settings.name } : { exactly: name }
-      return library.make(newName, async (folder) => {
-        const settings = await this.copy(source, folder, progress)
-        return { settings, origin, ...(isTemplate && { isTemplate }) }
-      })
+  private async cloneNow(id: string, { name, snapshotId, linked = false, isTemplate = false }: CloneOptions, progress: Progress): Promise<MachineRecord> {
+    const record = await this.sound(id)
+    if (snapshotId === undefined) await this.requireOff(record, 'Fork it, clone one of its snapshots, or stop or suspend it first.')
+    const source = snapshotId === undefined ? sourceOf(record) : await sourceOfSnapshot(record, snapshotId)
+    const newName: NewName = name === undefined ? { like: record.settings.name } : { exactly: name }
+    return this.options.library.make(newName, async (folder) => {
+      const { settings, base } = await this.fill(source, { machineId: id, snapshotId }, linked, folder, progress)
+      const origin: MachineOrigin = { kind: 'clone', machineId: id, name: record.settings.name, linked: base !== undefined, ...(snapshotId !== undefined && { snapshotId }) }
+      return { settings, origin, ...(base && { base }), ...(isTemplate && { isTemplate }) }
     })
   }
 
-  private async copy(source: Source, folder: NewFolder, progress: Progress): Promise<MachineSettings> {
-    const plan = planCopy(source, folder)
-    await copyFiles([...plan.boot, ...plan.disks], progress)
+  /** Nothing that changes can be a foundation. */
+  private async linkToNewSnapshot(id: string, options: CloneOptions, progress: Progress): Promise<MachineRecord> {
+    const { snapshots, library } = this.options
+    if (options.name !== undefined) library.checkName(options.name)
+    const notes = `Base of the linked clone ${options.name ?? ''}`.trim()
+    const { id: snapshotId } = await snapshots.take(id, { notes }, progress)
+    try {
+      return await this.clone(id, { ...options, snapshotId }, progress)
+    } catch (error) {
+      await snapshots.delete(id, snapshotId).catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** Files of the new machine. @returns `base` where its disks are laid over others */
+  private async fill(
+    source: Source, from: { readonly machineId: string; readonly snapshotId: string | undefined }, linked: boolean, folder: NewFolder, progress: Progress,
+  ): Promise<{ settings: MachineSettings; base?: MachineBase }> {
+    const plan = planCopy(source, folder, linked)
+    const isLinked = linked && plan.writable.length > 0
+    await copyFiles([...plan.boot, ...plan.readOnly, ...(isLinked ? [] : plan.writable)], progress)
+    const files = isLinked ? await layOverAll(plan.writable, progress) : []
     if (plan.state) await linkState(plan.state)
-    return plan.settings
+    if (!isLinked) return { settings: plan.settings }
+    return { settings: plan.settings, base: { machineId: from.machineId, files, ...(from.snapshotId !== undefined && { snapshotId: from.snapshotId }) } }
   }
 
   /**
@@ -115,11 +137,13 @@ export class Clones {
     return use.during(id, called, 'change', 'is being forked', async () => {
       const record = library.require(id)
       let pauseMs = 0
-      const origin: MachineOrigin = { kind: 'fork', machineId: id, name: called, linked: false }
+      // Its disks are copies of disks that may be laid over others: then they are so too.
+      const { base } = record
+      const origin: MachineOrigin = { kind: 'fork', machineId: id, name: called, linked: base !== undefined }
       const child = await library.make(name === undefined ? { like: called } : { exactly: name }, async (folder) => {
         const made = await this.capture(record, folder, progress)
         pauseMs = made.pauseMs
-        return { settings: made.settings, origin }
+        return { settings: made.settings, origin, ...(base && { base }) }
       })
       const written = child.settings.disks.filter(({ readOnly }) => !readOnly)
       return { record: child, pauseMs, settle: async () => { for (const { path } of written) await syncFile(path) } }
@@ -135,13 +159,15 @@ export class Clones {
     // What it is called and how it is filed may have changed since it was started.
     const { name, group, tags, notes } = record.settings
     const plan = planCopy({ settings: { ...settings, name, group, tags, notes }, dir: record.dir, contentOf: (path) => path }, folder)
-    const writable = new Set(settings.disks.filter(({ readOnly }) => !readOnly).map(({ path }) => path))
-    await copyFiles([...plan.boot, ...plan.disks.filter(({ from }) => !writable.has(from))], progress)
-    const live = plan.disks.filter(({ from }) => writable.has(from))
-    await makeFoldersFor(live)
+    for (const { from: path, format } of plan.writable) {
+      if (record.base || !(await hasBacking({ path, format }))) continue
+      throw new ServiceError('unsupported', `The disk ${path} holds only what differs from another image: a machine with such a disk cannot be forked. Clone it, or a snapshot of it.`, { path })
+    }
+    await copyFiles([...plan.boot, ...plan.readOnly], progress)
+    await makeFoldersFor(plan.writable)
     const saved = new SavedState(folder.dir)
     await saved.prepare()
-    const { pauseMs } = await runtime.saveTo(record.id, saved.path, live, 'go-on', progress, true)
+    const { pauseMs } = await runtime.saveTo(record.id, saved.path, plan.writable.map(({ from, to }) => ({ from, to })), 'go-on', progress, true)
     return { settings: plan.settings, pauseMs }
   }
 
@@ -202,7 +228,6 @@ export class Clones {
 
   /** @throws as `clone`; invalid-argument for settings that a template's state cannot have */
   async createFrom(templateId: string, wanted: FromTemplate, progress: Progress): Promise<MachineRecord> {
-    this.requireNotLinked(wanted.linked)
     const { library, use } = this.options
     const { settings: { name: called } } = library.require(templateId)
     return use.during(templateId, called, 'read', 'has a machine made from it', async () => {
@@ -215,11 +240,12 @@ export class Clones {
   }
 
   private async fillFrom(template: MachineRecord, wanted: FromTemplate, source: Source, folder: NewFolder, progress: Progress): Promise<NewMachine> {
-    const copied = await this.copy(source, folder, progress)
+    const from = { machineId: template.id, snapshotId: undefined }
+    const { settings: copied, base } = await this.fill(source, from, wanted.linked ?? true, folder, progress)
     const { kernel: _kernel, initrd: _initrd, disks: _disks, ...own } = wanted.settings
     const settings = { ...copied, ...own }
-    const origin: MachineOrigin = { kind: 'template', machineId: template.id, name: template.settings.name, linked: false }
-    return { settings: wanted.cloudInit ? await addSeed(settings, wanted.cloudInit, folder) : settings, origin }
+    const origin: MachineOrigin = { kind: 'template', machineId: template.id, name: template.settings.name, linked: base !== undefined }
+    return { settings: wanted.cloudInit ? await addSeed(settings, wanted.cloudInit, folder) : settings, origin, ...(base && { base }) }
   }
 }
 

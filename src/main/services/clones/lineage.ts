@@ -6,9 +6,9 @@ import type { MachineRecord } from '../types'
 
 /** Machines made from this one that still are there, also in the trash: from there they can come back. */
 export function madeFrom(library: Library, id: string): MachineReference[] {
-  const reference = (inTrash: boolean) => ({ id: own, settings, origin }: MachineRecord): MachineReference =>
-    ({ id: own, name: settings.name, linked: origin?.linked ?? false, inTrash })
-  const isChild = ({ origin }: MachineRecord): boolean => origin?.machineId === id
+  const reference = (inTrash: boolean) => ({ id: own, settings, base }: MachineRecord): MachineReference =>
+    ({ id: own, name: settings.name, linked: base?.machineId === id, inTrash })
+  const isChild = ({ origin, base }: MachineRecord): boolean => origin?.machineId === id || base?.machineId === id
   return [
     ...library.list().filter(isChild).map(reference(false)),
     ...library.trash.records().filter(isChild).map(reference(true)),
@@ -18,7 +18,7 @@ export function madeFrom(library: Library, id: string): MachineReference[] {
 /** Linked clones whose disks need the machine, or only one snapshot of it. */
 function linkedTo(library: Library, id: string, snapshotId?: string): MachineRecord[] {
   return [...library.list(), ...library.trash.records()]
-    .filter(({ origin }) => origin?.linked === true && origin.machineId === id && (snapshotId === undefined || origin.snapshotId === snapshotId))
+    .filter(({ base }) => base?.machineId === id && (snapshotId === undefined || base.snapshotId === snapshotId))
 }
 
 /**

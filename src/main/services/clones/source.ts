@@ -2,14 +2,15 @@
 import { constants } from 'node:fs'
 import { access, link, stat } from 'node:fs/promises'
 import { basename, join, sep } from 'node:path'
-import type { MachineSettings } from '../../../preload/contract'
+import type { DiskSettings, MachineSettings } from '../../../preload/contract'
 import { copyImage } from '../../host/copy-file'
 import { ServiceError, systemCode, writeError } from '../errors'
 import { makeFolder } from '../files'
 import type { NewFolder } from '../library'
 import { SavedState } from '../snapshots/saved-state'
 import { SnapshotStore, STATE_FILE } from '../snapshots/store'
-import type { MachineRecord, Progress } from '../types'
+import type { MachineBase, MachineRecord, Progress } from '../types'
+import { baseFiles, copyDisk, layOver, type DiskCopy } from './disks'
 
 export interface Source {
   /** As the guest has them; `disks` where the machine itself has them. */
@@ -49,31 +50,39 @@ export interface Plan {
   readonly settings: MachineSettings
   /** Files that never change once written. */
   readonly boot: readonly Copy[]
-  readonly disks: readonly Copy[]
+  /** Disks that nobody writes. */
+  readonly readOnly: readonly DiskCopy[]
+  readonly writable: readonly DiskCopy[]
   readonly state: Copy | undefined
 }
 
 const isInside = (path: string, dir: string): boolean => path.startsWith(dir + sep)
 
-/** Which files go where, and the settings that name them. Read-only disks outside the machine's folder are shared. */
-export function planCopy({ settings, dir, contentOf, statePath }: Source, folder: NewFolder): Plan {
+/**
+ * Which files go where, and the settings that name them. Read-only disks outside the machine's folder are shared.
+ * @param linked the new machine's disks are laid over the others
+ */
+export function planCopy({ settings, dir, contentOf, statePath }: Source, folder: NewFolder, linked = false): Plan {
   const boot: Copy[] = []
-  const disks: Copy[] = []
-  const place = (list: Copy[], from: string, ...parts: string[]): string => {
-    list.push({ from, to: join(folder.dir, ...parts) })
-    return join(folder.finalDir, ...parts)
+  const readOnly: DiskCopy[] = []
+  const writable: DiskCopy[] = []
+  const bootFile = (path: string, name: string): string => {
+    if (!isInside(path, dir)) return path
+    boot.push({ from: path, to: join(folder.dir, 'boot', name) })
+    return join(folder.finalDir, 'boot', name)
   }
-  const bootFile = (path: string, name: string): string => (isInside(path, dir) ? place(boot, path, 'boot', name) : path)
-  const diskFile = (path: string, readOnly: boolean, format: string, i: number): string => {
-    if (readOnly) return isInside(path, dir) ? place(disks, path, 'disks', `${i}-${basename(path).replace(/^\d+-/, '')}`) : path
-    return place(disks, contentOf(path), 'disks', `disk${i}.${format === 'raw' ? 'img' : format}`)
+  const planDisk = (disk: DiskSettings, i: number): DiskSettings => {
+    if (disk.readOnly && !isInside(disk.path, dir)) return disk
+    const format = linked && !disk.readOnly ? 'qcow2' : disk.format
+    const name = disk.readOnly ? `${i}-${basename(disk.path).replace(/^\d+-/, '')}` : `disk${i}.${format === 'raw' ? 'img' : format}`
+    const copy = { to: join(folder.dir, 'disks', name), format: disk.format }
+    if (disk.readOnly) readOnly.push({ ...copy, from: disk.path })
+    else writable.push({ ...copy, from: contentOf(disk.path) })
+    return { ...disk, format, path: join(folder.finalDir, 'disks', name) }
   }
   return {
-    settings: {
-      ...settings, kernel: bootFile(settings.kernel, 'kernel'), initrd: bootFile(settings.initrd, 'initrd'),
-      disks: settings.disks.map((disk, i) => ({ ...disk, path: diskFile(disk.path, disk.readOnly, disk.format, i) })),
-    },
-    boot, disks,
+    settings: { ...settings, kernel: bootFile(settings.kernel, 'kernel'), initrd: bootFile(settings.initrd, 'initrd'), disks: settings.disks.map(planDisk) },
+    boot, readOnly, writable,
     state: statePath === undefined ? undefined : { from: statePath, to: new SavedState(folder.dir).path },
   }
 }
@@ -94,22 +103,26 @@ export async function makeFoldersFor(copies: readonly Copy[]): Promise<void> {
   for (const dir of new Set(copies.map(({ to }) => to.slice(0, to.lastIndexOf(sep))))) await makeFolder(dir)
 }
 
-/** @throws ServiceError file-missing, file-unreadable, disk-full, library-read-only; AbortError */
-export async function copyFiles(copies: readonly Copy[], progress: Progress): Promise<void> {
+/** Boot files are copied like raw disks. @throws ServiceError file-missing, file-unreadable, bad-disk, disk-full, library-read-only; AbortError */
+export async function copyFiles(copies: readonly (Copy & Partial<DiskCopy>)[], progress: Progress): Promise<void> {
   const sizes: number[] = []
   for (const { from } of copies) sizes.push(await requireReadable(from))
   await makeFoldersFor(copies)
   const total = sizes.reduce((sum, size) => sum + size, 0) || 1
   let before = 0
-  for (const [i, { from, to }] of copies.entries()) {
-    const onProgress = (done: number): void => progress.report((before + done) / total, basename(from))
-    await copyImage(from, to, { signal: progress.signal, onProgress }).catch((error: unknown) => {
-      progress.signal.throwIfAborted()
-      throw writeError(error, to)
-    })
+  for (const [i, { from, to, format = 'raw' }] of copies.entries()) {
+    const onProgress = (part: number): void => progress.report((before + part * sizes[i]) / total, basename(from))
+    await copyDisk({ from, to, format }, progress, onProgress)
     before += sizes[i]
-    onProgress(0)
   }
+}
+
+/** Lays new disks over those of the plan, which are told apart from others by what is returned. @throws as `copyFiles` */
+export async function layOverAll(disks: readonly DiskCopy[], progress: Progress): Promise<MachineBase['files']> {
+  for (const { from } of disks) await requireReadable(from)
+  await makeFoldersFor(disks)
+  for (const disk of disks) await layOver(disk, progress)
+  return baseFiles(disks.map(({ from }) => from))
 }
 
 /** A state's bytes never change once written, so a second name is as good as a copy; some file systems have no such thing. */

@@ -28,7 +28,7 @@ export interface NewFolder {
   readonly finalDir: string
 }
 
-export type NewMachine = { readonly settings: NewSettings } & Pick<MachineRecord, 'isTemplate' | 'origin'>
+export type NewMachine = { readonly settings: NewSettings } & Pick<MachineRecord, 'isTemplate' | 'origin' | 'base'>
 
 export class Library {
   private readonly records = new Map<string, MachineRecord>()

@@ -13,6 +13,10 @@ const DAMAGED = `${MACHINE_FILE}.damaged-`
 /** Raised when a reader of the old form could no longer understand the file. */
 export const MACHINE_FILE_VERSION = 1
 
+const machineBase = z.object({
+  machineId, snapshotId: z.string().uuid().optional(), files: z.array(z.object({ path: z.string(), size: z.number(), mtimeMs: z.number() })),
+})
+
 const machineFile = z.object({
   version: z.literal(MACHINE_FILE_VERSION),
   id: machineId,
@@ -20,20 +24,22 @@ const machineFile = z.object({
   settings: machineSettings,
   isTemplate: z.boolean().optional(),
   origin: machineOrigin.optional(),
+  base: machineBase.optional(),
   generationId: z.string().uuid().optional(),
 })
 
 /** Whatever form the file has, these may be in it. */
 const salvage = z.object({
   version: z.number().optional(), createdAt: z.string().optional(), settings: z.object({ name: machineName }).optional(), isTemplate: z.boolean().optional(), origin: machineOrigin.optional(),
+  base: machineBase.optional(),
   generationId: z.string().uuid().optional(),
 })
 
-type Extras = Pick<MachineRecord, 'isTemplate' | 'origin' | 'generationId'>
+type Extras = Pick<MachineRecord, 'isTemplate' | 'origin' | 'base' | 'generationId'>
 
 /** What a record has only where it applies. */
-const extrasOf = ({ isTemplate, origin, generationId }: Extras): Extras =>
-  ({ ...(isTemplate && { isTemplate }), ...(origin && { origin }), ...(generationId && { generationId }) })
+const extrasOf = ({ isTemplate, origin, base, generationId }: Extras): Extras =>
+  ({ ...(isTemplate && { isTemplate }), ...(origin && { origin }), ...(base && { base }), ...(generationId && { generationId }) })
 
 export async function writeMachineFile(dir: string, record: Pick<MachineRecord, 'id' | 'createdAt' | 'settings'> & Extras): Promise<void> {
   const { id, createdAt, settings } = record

@@ -2,11 +2,12 @@
 import { existsSync } from 'node:fs'
 import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, sep } from 'node:path'
-import type { ArchiveFormat, Exported } from '../../../preload/contract'
-import { openRawSource } from '../../host/disks/raw-source'
+import type { ArchiveFormat, DiskSettings, Exported, MachineSettings } from '../../../preload/contract'
+import { openDisk, type OpenDisk } from '../../host/disks/open'
 import type { Appliance } from '../archive/appliance'
 import { exportArchive, type ArchiveFile } from '../archive/nestbox-archive'
 import { exportOva, stemOf } from '../archive/ova-export'
+import { hasBacking } from '../clones/disks'
 import { ServiceError, writeError } from '../errors'
 import { SavedState } from '../snapshots/saved-state'
 import { SCREEN_FILE, SnapshotStore, STATE_FILE } from '../snapshots/store'
@@ -37,11 +38,6 @@ export async function checkTarget(path: string, home: string, record: MachineRec
   if (!overwrite) throw new ServiceError('name-taken', `${path} exists already.`, { path })
 }
 
-function requireRaw({ settings }: MachineRecord): void {
-  const other = settings.disks.find(({ format }) => format !== 'raw')
-  if (other) throw new ServiceError('unsupported', `The disk ${other.path} has the format ${other.format}: machines with such disks cannot be exported yet.`, { path: other.path })
-}
-
 /** Gives every file of the computer one name in the archive. */
 class Names {
   private readonly names = new Map<string, string>()
@@ -61,9 +57,29 @@ class Names {
     this.files.set(name, { name, path })
   }
 
+  packDisk(disk: Pick<DiskSettings, 'path' | 'format'>): Promise<void> {
+    return this.addDisk(this.place(disk.path, 'disks'), disk)
+  }
+
+  /** A disk that is laid over another goes in as a whole, as a raw image. */
+  async addDisk(name: string, { path, format }: Pick<DiskSettings, 'path' | 'format'>): Promise<void> {
+    if (await isOverlay(path, format)) this.files.set(name, { name, open: () => openDisk(path, true, format) })
+    else this.files.set(name, { name, path })
+  }
+
   add(file: ArchiveFile): void {
     this.files.set(file.name, file)
   }
+}
+
+/** A file that is missing is told later, with its name. */
+const isOverlay = (path: string, format: DiskSettings['format']): Promise<boolean> => hasBacking({ path, format }).catch(() => false)
+
+/** The settings as they are with disks that are laid over nothing. @param contentOf where a disk's bytes are */
+async function standingAlone(settings: MachineSettings, contentOf: (path: string) => string): Promise<MachineSettings> {
+  const disks = await Promise.all(settings.disks.map(async (disk): Promise<DiskSettings> =>
+    (await isOverlay(contentOf(disk.path), disk.format) ? { ...disk, format: 'raw' } : disk)))
+  return { ...settings, disks }
 }
 
 /** Everything a machine needs elsewhere, in the order it goes into the archive. */
@@ -73,19 +89,26 @@ async function collect(record: MachineRecord, withSnapshots: boolean): Promise<A
   const snapshots = withSnapshots ? await store.list() : []
   for (const { settings } of [record, ...snapshots]) {
     for (const path of [settings.kernel, settings.initrd]) if (path !== '') names.pack(path, 'boot')
-    for (const { path, readOnly } of settings.disks) if (readOnly) names.pack(path, 'disks')
+    for (const disk of settings.disks) if (disk.readOnly) await names.packDisk(disk)
   }
-  for (const { path } of record.settings.disks) names.pack(path, 'disks')
+  for (const disk of record.settings.disks) await names.packDisk(disk)
   const saved = new SavedState(record.dir)
   if (saved.exists) names.add({ name: SAVED_STATE, path: saved.path })
-  for (const { id, disks, hasState } of snapshots) {
-    for (const { file } of disks) names.add({ name: snapshotFile(id, file), path: store.pathOf(id, file) })
+  for (const { id, disks, hasState, settings } of snapshots) {
+    for (const { path, file } of disks) {
+      const format = settings.disks.find((disk) => disk.path === path)?.format ?? 'raw'
+      await names.addDisk(snapshotFile(id, file), { path: store.pathOf(id, file), format })
+    }
     if (existsSync(store.pathOf(id, SCREEN_FILE))) names.add({ name: snapshotFile(id, SCREEN_FILE), path: store.pathOf(id, SCREEN_FILE) })
     if (hasState) names.add({ name: snapshotFile(id, STATE_FILE), path: store.pathOf(id, STATE_FILE) })
   }
   const about: Bundle = {
-    version: BUNDLE_VERSION, settings: withPaths(record.settings, names.place), isTemplate: record.isTemplate ?? false,
-    snapshots: snapshots.map((snapshot) => snapshotWithPaths(snapshot, names.place)), current: withSnapshots ? await store.current() : null,
+    version: BUNDLE_VERSION, settings: withPaths(await standingAlone(record.settings, (path) => path), names.place), isTemplate: record.isTemplate ?? false,
+    snapshots: await Promise.all(snapshots.map(async (snapshot) => {
+      const copies = new Map(snapshot.disks.map(({ path, file }) => [path, store.pathOf(snapshot.id, file)]))
+      return snapshotWithPaths({ ...snapshot, settings: await standingAlone(snapshot.settings, (path) => copies.get(path) ?? path) }, names.place)
+    })),
+    current: withSnapshots ? await store.current() : null,
   }
   return [{ name: BUNDLE_FILE, data: Buffer.from(`${JSON.stringify(about, null, 2)}\n`) }, ...names.files.values()]
 }
@@ -110,9 +133,9 @@ function applianceOf({ settings }: MachineRecord): Appliance {
 
 async function exportAsOva(record: MachineRecord, target: string, progress: Progress): Promise<void> {
   const { kernel, initrd, disks } = record.settings
-  const sources: Awaited<ReturnType<typeof openRawSource>>[] = []
+  const sources: OpenDisk[] = []
   try {
-    for (const { path } of disks) sources.push(await openRawSource(path))
+    for (const { path, format } of disks) sources.push(await openDisk(path, true, format))
     const extras = [{ name: 'kernel', path: kernel }, { name: 'initrd', path: initrd }].filter(({ path }) => path !== '')
     await exportOva(applianceOf(record), sources, extras, target, progress)
   } finally {
@@ -131,7 +154,6 @@ export interface ExportOptions {
  * @throws ServiceError file-missing, disk-full, library-read-only, unsupported; AbortError
  */
 export async function exportMachine(record: MachineRecord, { path, format, snapshots }: ExportOptions, progress: Progress): Promise<Exported> {
-  requireRaw(record)
   const { kernel, initrd, disks } = record.settings
   requirePresent([kernel, initrd, ...disks.map((disk) => disk.path)].filter((file) => file !== ''))
   if (format === 'ova') await exportAsOva(record, path, progress)
