@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { CallName, CallResult, Calls } from '../../preload/contract'
 import type { Clones } from './clones'
 import type { ConsoleHub } from './console'
+import type { Disks } from './disks'
 import type { Images } from './images'
 import type { Library } from './library'
 import type { MachineUse } from './machine-use'
@@ -19,6 +20,7 @@ export interface Services {
   readonly runtime: MachineRuntime
   readonly consoles: ConsoleHub
   readonly images: Images
+  readonly disks: Disks
   readonly snapshots: Snapshots
   readonly tasks: Tasks
   readonly settings: Settings

@@ -1,4 +1,5 @@
 /** What each call of the contract does. The type makes the table complete. */
+import { basename } from 'node:path'
 import type { CallName, Machine } from '../../preload/contract'
 import { templateHandlers, transferHandlers, type TransferCall } from './clones/handlers'
 import { requireNoLinkedClones, requireNoTemplate } from './clones/lineage'
@@ -125,7 +126,7 @@ function consoleHandlers({ library, consoles }: Services): Pick<Handlers, Extrac
 }
 
 export function createHandlers(services: Services): Handlers {
-  const { library, images, tasks, settings } = services
+  const { library, images, tasks, settings, disks } = services
   return {
     'host.info': () => ({ version: VERSION, libraryPath: library.home, cpuProfiles: [...CPU_PROFILE_NAMES], defaults: DEFAULT_SETTINGS, pid: process.pid }),
     'host.folder': ({ path }) => listFolder(path),
@@ -142,6 +143,10 @@ export function createHandlers(services: Services): Handlers {
     ...templateHandlers(services),
     ...trashHandlers(services),
     ...consoleHandlers(services),
+    'disk.list': () => disks.list(),
+    'disk.info': ({ path }) => disks.info(path),
+    'disk.create': (wanted) => disks.create(wanted),
+    'disk.convert': ({ path, target, format }) => tasks.start('disk.convert', basename(path), (progress) => disks.convert(path, target, format, progress)).result,
     'image.list': () => images.list(),
     'image.prepare': async ({ id }) => images.taskOf(await images.prepare(id)),
     'task.list': () => tasks.list(),

@@ -5,6 +5,7 @@ import { calls, type CallName, type WireError } from '../../preload/contract'
 import { Clones } from './clones'
 import { ConsoleHub } from './console'
 import { screenText } from './console/screen'
+import { Disks } from './disks'
 import { ServiceError, toWireError } from './errors'
 import type { Services } from './handler-types'
 import { createHandlers } from './handlers'
@@ -144,7 +145,7 @@ class LocalManager implements Manager {
       snapshots, use, checkDisksFree: disksFree,
       exports: new ExportJournal(options.home),
       clones: new Clones({ library, runtime: this.runtime, snapshots, use, checkDisksFree: disksFree }),
-      settings, library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
+      disks: new Disks(library, this.runtime), settings, library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
       reached: (id, state) => this.reached(id, state),
       trashChanged: () => this.emit('trash.changed', {}),
       stateChanged: (id) => this.machineChanged(id),

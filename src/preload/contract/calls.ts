@@ -1,6 +1,7 @@
 /** Every call: what it takes and what it gives. The handlers, the preload bridge and the renderer are typed from this table. */
 import { z } from 'zod'
 import { consolePort } from './console'
+import { disk, imageFormat } from './disk'
 import { folder, pickRequest } from './host'
 import { logLine, machine, machineFigures, machineId, machineSettings, saveFigures, trashItem } from './machine'
 import { preferences } from './preferences'
@@ -9,6 +10,7 @@ import { image, task } from './task'
 import { archiveFormat, cloudInit, exported, imported, template } from './transfer'
 
 const nothing = z.object({})
+const filePath = z.string().min(1).max(4096)
 const byId = z.object({ id: machineId })
 const none = z.undefined()
 /** A machine needs a name and something to boot; everything else has a default. */
@@ -105,6 +107,14 @@ export const calls = {
   'template.release': call(byId, machine),
   /** To the trash. Refused with `has-clones` while linked clones need it. */
   'template.delete': call(byId, trashItem),
+
+  /** Of all machines, each file once. */
+  'disk.list': call(nothing, z.array(disk)),
+  'disk.info': call(z.object({ path: filePath }), disk),
+  /** A new, empty one. */
+  'disk.create': call(z.object({ path: filePath, format: z.enum(['raw', 'qcow2']), sizeBytes: z.number().int().min(512).max(2 ** 46).multipleOf(512) }), disk),
+  /** A copy in another format, with everything it lies over. A task shows progress and can cancel. */
+  'disk.convert': call(z.object({ path: filePath, target: filePath, format: imageFormat }), disk),
 
   'trash.list': call(nothing, z.array(trashItem)),
   /** Under its old name, or the first free one like it. */

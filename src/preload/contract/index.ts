@@ -2,6 +2,7 @@
 export * from './calls'
 export * from './channels'
 export * from './console'
+export * from './disk'
 export * from './errors'
 export * from './events'
 export * from './host'

@@ -1,0 +1,28 @@
+/** Disk images: what they are, what they lie over, and making new ones. */
+import { z } from 'zod'
+import { machineId } from './machine'
+
+export const imageFormat = z.enum(['raw', 'qcow2', 'vdi', 'vmdk', 'vhd', 'vhdx'])
+export type ImageFormat = z.infer<typeof imageFormat>
+
+export const diskLayer = z.object({
+  /** Absolute. */
+  path: z.string(),
+  /** Absent where the file cannot be read. */
+  format: imageFormat.optional(),
+  /** As the guest sees it. */
+  sizeBytes: z.number().optional(),
+  /** What the file takes on this computer; holes take nothing. */
+  storedBytes: z.number().optional(),
+  /** Why it cannot be used, for people. */
+  problem: z.string().optional(),
+})
+export type DiskLayer = z.infer<typeof diskLayer>
+
+export const disk = z.object({
+  path: z.string(),
+  /** The image itself, then what it lies over, down to the base. */
+  layers: z.array(diskLayer).min(1),
+  usedBy: z.array(z.object({ machineId, name: z.string(), readOnly: z.boolean() })),
+})
+export type Disk = z.infer<typeof disk>

@@ -1,0 +1,90 @@
+/** Disks through the manager: chains with their real sizes, new disks, copies in other formats. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { CallName, CallParams, CallResult } from '../../src/preload/contract'
+import { createQcow2 } from '../../src/main/host/disks/qcow2/create'
+import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
+import { createManager, type Manager, type ManagerClient } from '../../src/main/services/manager'
+
+const MIB = 1 << 20
+let dir: string
+let manager: Manager
+let client: ManagerClient
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'nestbox-disks-'))
+  manager = await createManager({ home: join(dir, 'home'), vmHostEntry: '' })
+  client = manager.connect(() => undefined)
+})
+
+afterEach(async () => {
+  await manager.shutdown()
+  rmSync(dir, { recursive: true, force: true })
+})
+
+async function call<N extends CallName>(name: N, params: CallParams<N>): Promise<CallResult<N>> {
+  const outcome = await client.call(name, params)
+  if (!outcome.ok) throw Object.assign(new Error(outcome.error.message), outcome.error)
+  return outcome.result as CallResult<N>
+}
+
+describe('disks', () => {
+  it('are listed once with their chain, real sizes and machines', async () => {
+    const [base, top, kernel] = [join(dir, 'base.img'), join(dir, 'top.qcow2'), join(dir, 'kernel')]
+    writeFileSync(kernel, buildTinyKernel(GUESTS.hello))
+    await call('disk.create', { path: base, format: 'raw', sizeBytes: 64 * MIB })
+    await createQcow2(top, { sizeBytes: 64 * MIB, backing: { path: 'base.img', format: 'raw' } })
+    const { layers, usedBy } = await call('disk.info', { path: top })
+    expect(layers.map(({ path, format, sizeBytes }) => [path, format, sizeBytes])).toEqual([[top, 'qcow2', 64 * MIB], [base, 'raw', 64 * MIB]])
+    expect(layers[1].storedBytes).toBeLessThan(MIB)
+    expect(usedBy).toEqual([])
+    expect(await call('disk.list', {})).toEqual([])
+    const settings = { kernel, memoryMiB: 32, disks: [{ path: top, format: 'qcow2' as const, readOnly: true }] }
+    for (const name of ['one', 'two']) await call('machine.create', { settings: { ...settings, name } })
+    const disks = await call('disk.list', {})
+    expect(disks.map(({ path, layers: of, usedBy: by }) => [path, of.length, by.map(({ name, readOnly }) => [name, readOnly]).sort()]))
+      .toEqual([[top, 2, [['one', true], ['two', true]]]])
+  })
+
+  it('say what is wrong with a layer instead of failing', async () => {
+    const [base, top] = [join(dir, 'base.img'), join(dir, 'top.qcow2')]
+    await call('disk.create', { path: base, format: 'raw', sizeBytes: MIB })
+    await createQcow2(top, { sizeBytes: MIB, backing: { path: 'base.img', format: 'raw' } })
+    rmSync(base)
+    const { layers } = await call('disk.info', { path: top })
+    expect(layers[1]).toEqual({ path: base, problem: `${base} is missing.` })
+    writeFileSync(base, Buffer.alloc(MIB, 1))
+    expect((await call('disk.info', { path: top })).layers[0].problem).toContain(`${base} was changed since`)
+  })
+
+  it('are created, and never over a file', async () => {
+    const path = join(dir, 'new.qcow2')
+    await call('disk.create', { path, format: 'qcow2', sizeBytes: 1 << 30 })
+    expect(statSync(path).size).toBeLessThan(MIB)
+    const before = readFileSync(path)
+    await expect(call('disk.create', { path, format: 'raw', sizeBytes: MIB })).rejects.toMatchObject({ code: 'name-taken' })
+    expect(readFileSync(path).equals(before)).toBe(true)
+    await expect(call('disk.create', { path: join(dir, 'none', 'x'), format: 'raw', sizeBytes: MIB })).rejects.toMatchObject({ code: 'file-missing' })
+    await expect(call('disk.create', { path: 'x', format: 'raw', sizeBytes: MIB })).rejects.toMatchObject({ code: 'invalid-argument' })
+  })
+
+  it.each(['qcow2', 'vdi', 'vmdk', 'vhd', 'vhdx'] as const)('become %s and raw again, byte for byte', async (format) => {
+    const [raw, other, back] = [join(dir, 'a.raw'), join(dir, `a.${format}`), join(dir, 'b.raw')]
+    const bytes = Buffer.alloc(4 * MIB)
+    for (let at = 0; at < bytes.length; at += 300_007) bytes.writeUInt32LE(at, at)
+    writeFileSync(raw, bytes)
+    expect((await call('disk.convert', { path: raw, target: other, format })).layers).toMatchObject([{ format, sizeBytes: 4 * MIB }])
+    await call('disk.convert', { path: other, target: back, format: 'raw' })
+    expect(readFileSync(back).equals(bytes)).toBe(true)
+  })
+
+  it('leave nothing behind when a copy fails', async () => {
+    const bad = join(dir, 'bad.qcow2')
+    writeFileSync(bad, Buffer.concat([Buffer.from('QFI\xfb', 'latin1'), Buffer.alloc(600, 0xff)]))
+    await expect(call('disk.convert', { path: bad, target: join(dir, 'x.raw'), format: 'raw' })).rejects.toMatchObject({ code: 'bad-disk' })
+    expect(existsSync(join(dir, 'x.raw')) || existsSync(join(dir, 'x.raw.part'))).toBe(false)
+    await expect(call('disk.convert', { path: bad, target: bad, format: 'raw' })).rejects.toMatchObject({ code: 'name-taken' })
+  })
+})
