@@ -4,6 +4,7 @@
  */
 import type { WriteOptions } from '../formats/common/write'
 import { clusterOf, type Cluster } from './cluster'
+import { countsPerBlock, getCount } from './counts'
 import { DiskFile } from './disk-file'
 import { readHeader, type Header } from './header'
 import { COPIED, Incompatible, OFFSET_MASK } from './layout'
@@ -80,12 +81,12 @@ class Checker {
   private async readRefcounts(): Promise<void> {
     const { refcountTableOffset, refcountTableClusters, refcountOrder } = this.header
     const table = await this.table(refcountTableOffset, refcountTableClusters * this.clusterBytes, 'the refcount table')
-    const perBlock = (this.clusterBytes * 8) >> refcountOrder
+    const perBlock = countsPerBlock(this.clusterBytes, refcountOrder)
     for (let i = 0; table && i < table.byteLength / 8; i++) {
       const entry = table.getBigUint64(i * 8)
       if (entry === 0n) continue
       const block = await this.table(Number(entry), this.clusterBytes, `refcount block ${i}`)
-      for (let n = 0; block && n < perBlock && i * perBlock + n < this.stored.length; n++) this.stored[i * perBlock + n] = refcount(block, n, refcountOrder)
+      for (let n = 0; block && n < perBlock && i * perBlock + n < this.stored.length; n++) this.stored[i * perBlock + n] = Math.min(MANY, getCount(block, refcountOrder, n))
     }
   }
 
@@ -193,21 +194,6 @@ class Checker {
       totalClusters: Math.ceil(header.sizeBytes / this.clusterBytes), clusterBytes: this.clusterBytes,
       isMarkedDirty: (header.incompatible & Incompatible.DIRTY) !== 0n, isMarkedCorrupt: (header.incompatible & Incompatible.CORRUPT) !== 0n,
     }
-  }
-}
-
-/** Counts of fewer bits than eight begin at the lowest bits of a byte. @param order log2 of their bits */
-function refcount(block: DataView, index: number, order: number): number {
-  if (order < 3) {
-    const bits = 1 << order
-    const at = index * bits
-    return (block.getUint8(at >> 3) >> (at & 7)) & ((1 << bits) - 1)
-  }
-  switch (order) {
-    case 3: return block.getUint8(index)
-    case 4: return block.getUint16(index * 2)
-    case 5: return Math.min(MANY, block.getUint32(index * 4))
-    default: return Number(block.getBigUint64(index * 8) > BigInt(MANY) ? BigInt(MANY) : block.getBigUint64(index * 8))
   }
 }
 

@@ -28,6 +28,9 @@ export interface Header {
   readonly autoclear: bigint
   readonly compression: number
   readonly snapshots: number
+  readonly snapshotsOffset: number
+  /** Directory of dirty bitmaps, in bytes; its contents count as long as the autoclear bit says so. */
+  readonly bitmaps: { readonly count: number; readonly offset: number; readonly length: number } | undefined
   readonly backing: Backing | undefined
 }
 
@@ -68,7 +71,8 @@ export async function readHeader(file: DiskFile): Promise<Header> {
   if (refcountOrder > 6) fail(96, `refcounts of 2^${refcountOrder} bits do not exist`)
   const header: Header = {
     version, clusterBits, incompatible, compression, refcountOrder,
-    autoclear: rest?.getBigUint64(88) ?? 0n, snapshots: view.getUint32(60),
+    autoclear: rest?.getBigUint64(88) ?? 0n, snapshots: view.getUint32(60), snapshotsOffset: safe(file, 'snapshot table offset', view, 64),
+    bitmaps: extensions.bitmaps,
     sizeBytes: Math.ceil(safe(file, 'disk size', view, 24) / 512) * 512, l1Entries: view.getUint32(36), l1Offset: safe(file, 'L1 table offset', view, 40),
     refcountTableOffset: safe(file, 'refcount table offset', view, 48), refcountTableClusters: view.getUint32(56),
     backing: await readBacking(file, view, extensions),
@@ -103,15 +107,18 @@ async function readBacking(file: DiskFile, view: DataView, { backingFormat, iden
 interface Extensions {
   readonly backingFormat: string | undefined
   readonly identity: FileIdentity | undefined
+  readonly bitmaps: Header['bitmaps']
   readonly features: ReadonlyMap<number, string>
 }
 
 const FEATURE_BYTES = 48
+const BITMAPS_BYTES = 24
 
 async function readExtensions(file: DiskFile, start: number, end: number): Promise<Extensions> {
   const view = await file.structure('header extensions', 0, Math.min(end, file.size))
   let backingFormat: string | undefined
   let identity: FileIdentity | undefined
+  let bitmaps: Header['bitmaps']
   const features = new Map<number, string>()
   for (let at = start; at + 8 <= view.byteLength;) {
     const type = view.getUint32(at)
@@ -120,6 +127,9 @@ async function readExtensions(file: DiskFile, start: number, end: number): Promi
     if (at + 8 + length > view.byteLength) throw file.fail('header extensions', at, `an extension of ${length} bytes leaves the first cluster`)
     if (type === Extension.BACKING_FORMAT) backingFormat = latin(view, at + 8, length)
     if (type === Extension.BACKING_IDENTITY) identity = decodeIdentity(view, at + 8, length)
+    if (type === Extension.BITMAPS && length >= BITMAPS_BYTES) {
+      bitmaps = { count: view.getUint32(at + 8), length: safe(file, 'length of the bitmap directory', view, at + 16), offset: safe(file, 'offset of the bitmap directory', view, at + 24) }
+    }
     if (type === Extension.FEATURE_NAMES) {
       for (let i = 0; i + FEATURE_BYTES <= length; i += FEATURE_BYTES) {
         if (view.getUint8(at + 8 + i) === 0) features.set(view.getUint8(at + 9 + i), latin(view, at + 10 + i, FEATURE_BYTES - 2))
@@ -127,7 +137,7 @@ async function readExtensions(file: DiskFile, start: number, end: number): Promi
     }
     at += 8 + Math.ceil(length / 8) * 8
   }
-  return { backingFormat, identity, features }
+  return { backingFormat, identity, bitmaps, features }
 }
 
 function refuseUnknown(file: DiskFile, incompatible: bigint, names: ReadonlyMap<number, string>): void {
@@ -138,7 +148,7 @@ function refuseUnknown(file: DiskFile, incompatible: bigint, names: ReadonlyMap<
 }
 
 /** First cluster of a new image, version 3. */
-export function encodeHeader(h: Header): Uint8Array {
+export function encodeHeader(h: Omit<Header, 'snapshotsOffset' | 'bitmaps'>): Uint8Array {
   const bytes = new Uint8Array(2 ** h.clusterBits)
   const view = new DataView(bytes.buffer)
   view.setUint32(0, MAGIC)

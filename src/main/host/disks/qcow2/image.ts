@@ -13,6 +13,7 @@ import { readHeader, type Header } from './header'
 import { L2Cache, type L2Table } from './l2-cache'
 import { COPIED, Incompatible, ZERO } from './layout'
 import { Refcounts } from './refcounts'
+import { repairRefcounts } from './repair'
 
 /** What an image is laid over: only ever read. */
 export interface BackingSource {
@@ -52,7 +53,7 @@ export class Qcow2Image implements BlockBackend {
     try {
       const read = await readHeader(file)
       const header = sizeBytes === undefined ? read : { ...read, sizeBytes }
-      if (!readOnly) refuseDamaged(file, header)
+      if (!readOnly) await makeSound(file, read)
       if (header.backing) backing = await openBacking(header.backing)
       const refcounts = readOnly ? undefined : new Refcounts(file, header)
       await refcounts?.load()
@@ -245,8 +246,11 @@ export class Qcow2Image implements BlockBackend {
   }
 }
 
-/** @throws DiskFormatError where an image must not be written to */
-export function refuseDamaged(file: DiskFile, { incompatible }: Header): void {
-  if ((incompatible & Incompatible.CORRUPT) !== 0n) throw file.fail('header', 72, 'the image is marked as corrupt: repair it with "qemu-img check -r all" before it is written to')
-  if ((incompatible & Incompatible.DIRTY) !== 0n) throw file.fail('header', 72, 'its refcounts were left behind by a program that was killed: repair it with "qemu-img check -r leaks" before it is written to')
+/**
+ * Before an image is written to. A program that was killed leaves counts behind that are to be made anew; damage is for its
+ * owner to look at. @throws DiskFormatError
+ */
+export async function makeSound(file: DiskFile, header: Header): Promise<void> {
+  if ((header.incompatible & Incompatible.CORRUPT) !== 0n) throw file.fail('header', 72, 'the image is marked as corrupt: repair it with "qemu-img check -r all" before it is written to')
+  if ((header.incompatible & Incompatible.DIRTY) !== 0n) await repairRefcounts(file, header)
 }

@@ -14,9 +14,12 @@ export const MAX_BACKING_NAME = 1023
 export const Incompatible = { DIRTY: 1n, CORRUPT: 2n, DATA_FILE: 4n, COMPRESSION_TYPE: 8n, EXTENDED_L2: 16n } as const
 export const Extension = {
   END: 0, BACKING_FORMAT: 0xe2792aca, FEATURE_NAMES: 0x6803f857,
+  BITMAPS: 0x23852875,
   /** Ours, "NBBI": what the backing file was. QEMU keeps extensions it does not know. */
   BACKING_IDENTITY: 0x4e424249,
 } as const
+/** Bits that a program clears when it writes to an image and does not know them. */
+export const Autoclear = { BITMAPS: 1n } as const
 export const Compression = { ZLIB: 0, ZSTD: 1 } as const
 
 /** L1 and L2 entries: the refcount is exactly one, so the target may be written in place. */

@@ -3,16 +3,15 @@
  * writes tables that point at new clusters: a kill then leaves clusters that nothing uses, never one that is used twice.
  */
 import { VmmError } from '../../../vmm/errors'
+import { countsPerBlock, getCount, setCount } from './counts'
 import type { DiskFile } from './disk-file'
 import type { Header } from './header'
-
-/** The only width written; all others are read by nobody, for reading needs no counts. */
-const ORDER_16_BITS = 4
 
 interface Block { readonly offset: number; readonly view: DataView; dirty: boolean }
 
 export class Refcounts {
   private readonly clusterSize: number
+  private readonly order: number
   private readonly perBlock: number
   private readonly blocks = new Map<number, Block>()
   private table: DataView = new DataView(new ArrayBuffer(0))
@@ -22,13 +21,13 @@ export class Refcounts {
 
   constructor(private readonly file: DiskFile, private readonly header: Header) {
     this.clusterSize = 2 ** header.clusterBits
-    this.perBlock = this.clusterSize / 2
+    this.order = header.refcountOrder
+    this.perBlock = countsPerBlock(this.clusterSize, this.order)
   }
 
-  /** @throws DiskFormatError; VmmError `unsupported` where the counts have another width than 16 bits */
+  /** @throws DiskFormatError */
   async load(): Promise<void> {
     const { file, header } = this
-    if (header.refcountOrder !== ORDER_16_BITS) throw new VmmError('unsupported', `${file.path}: refcounts of ${2 ** header.refcountOrder} bits can be read only; convert the image to write to it`)
     this.table = await file.structure('refcount table', header.refcountTableOffset, header.refcountTableClusters * this.clusterSize)
   }
 
@@ -56,7 +55,7 @@ export class Refcounts {
     const found = await this.block(index)
     if (found) return found
     const made = { offset: cluster * this.clusterSize, view: new DataView(new ArrayBuffer(this.clusterSize)), dirty: true }
-    made.view.setUint16((cluster % this.perBlock) * 2, 1)
+    setCount(made.view, this.order, cluster % this.perBlock, 1)
     this.blocks.set(index, made)
     this.table.setBigUint64(index * 8, BigInt(made.offset))
     this.tableDirty = true
@@ -67,16 +66,15 @@ export class Refcounts {
     const cluster = Math.floor(offset / this.clusterSize)
     const index = Math.floor(cluster / this.perBlock)
     const block = index < this.tableEntries ? await this.block(index) : undefined
-    return block?.view.getUint16((cluster % this.perBlock) * 2) ?? 0
+    return block ? getCount(block.view, this.order, cluster % this.perBlock) : 0
   }
 
   /** Byte offset of a cluster that nothing uses, now counted once. */
   async allocate(): Promise<number> {
     for (let cluster = this.hint; ; cluster++) {
       const block = await this.blockFor(cluster)
-      const at = (cluster % this.perBlock) * 2
-      if (block.view.getUint16(at) !== 0) continue
-      block.view.setUint16(at, 1)
+      if (getCount(block.view, this.order, cluster % this.perBlock) !== 0) continue
+      setCount(block.view, this.order, cluster % this.perBlock, 1)
       block.dirty = true
       this.hint = cluster + 1
       return cluster * this.clusterSize
@@ -89,7 +87,7 @@ export class Refcounts {
     for (let found = 0; found < count;) {
       const cluster = first + found
       const block = await this.blockFor(cluster)
-      if (block.view.getUint16((cluster % this.perBlock) * 2) === 0) found++
+      if (getCount(block.view, this.order, cluster % this.perBlock) === 0) found++
       else {
         first = cluster + 1
         found = 0
@@ -97,7 +95,7 @@ export class Refcounts {
     }
     for (let i = 0; i < count; i++) {
       const block = await this.blockFor(first + i)
-      block.view.setUint16(((first + i) % this.perBlock) * 2, 1)
+      setCount(block.view, this.order, (first + i) % this.perBlock, 1)
       block.dirty = true
     }
     return first * this.clusterSize
@@ -108,10 +106,9 @@ export class Refcounts {
     const last = Math.floor((offset + length - 1) / this.clusterSize)
     for (let cluster = Math.floor(offset / this.clusterSize); cluster <= last; cluster++) {
       const block = await this.block(Math.floor(cluster / this.perBlock))
-      const at = (cluster % this.perBlock) * 2
-      const count = block?.view.getUint16(at) ?? 0
+      const count = block ? getCount(block.view, this.order, cluster % this.perBlock) : 0
       if (!block || count === 0) throw this.file.fail('refcounts', cluster * this.clusterSize, 'a cluster in use is counted as free: check the image')
-      block.view.setUint16(at, count - 1)
+      setCount(block.view, this.order, cluster % this.perBlock, count - 1)
       block.dirty = true
       if (count === 1) this.hint = Math.min(this.hint, cluster)
     }

@@ -2,7 +2,7 @@
 import { VmmError } from '../../../vmm/errors'
 import { DiskFile } from './disk-file'
 import { readHeader, type Header } from './header'
-import { Qcow2Image, refuseDamaged, type BackingSource } from './image'
+import { Qcow2Image, makeSound, type BackingSource } from './image'
 import { MAX_L1_BYTES } from './layout'
 import { Refcounts } from './refcounts'
 
@@ -38,7 +38,7 @@ async function withFile(path: string, work: (file: DiskFile, header: Header) => 
   const file = await DiskFile.open(path, false)
   try {
     const header = await readHeader(file)
-    refuseDamaged(file, header)
+    await makeSound(file, header)
     await work(file, header)
   } finally {
     await file.close()
