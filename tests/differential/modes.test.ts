@@ -13,7 +13,7 @@ import { isaRows } from '../../src/main/vmm/cpu/isa'
 import { STATE_SIZE, Seg } from '../../src/main/vmm/cpu/state/layout'
 import { FrameTable } from '../../src/main/vmm/memory/frame-table'
 import { PhysicalRam } from '../../src/main/vmm/memory/guest-memory'
-import { CODE_TLB_BYTES, CODE_TLB_SETS, TLB_BYTES, TLB_VIEWS } from '../../src/main/vmm/mmu/tlb-layout'
+import { CODE_TLB_BYTES, CODE_TLB_SETS, TLB_AREA_BYTES } from '../../src/main/vmm/mmu/tlb-layout'
 import type { WasmEngine } from '../../src/main/vmm/ports'
 
 /**
@@ -51,7 +51,7 @@ function createMachine(): Machine {
   }
   const decodeCacheBytes = 1 << 20
   const layout = {
-    state: take(STATE_SIZE), tlb: take(TLB_BYTES * TLB_VIEWS), codeTlb: take(CODE_TLB_BYTES * CODE_TLB_SETS),
+    state: take(STATE_SIZE), tlb: take(TLB_AREA_BYTES), codeTlb: take(CODE_TLB_BYTES * CODE_TLB_SETS),
     decodeCache: take(decodeCacheBytes), decodeCacheBytes,
   }
   const tableBase = take((RAM_BYTES / PAGE) * 4)

@@ -10,7 +10,7 @@ import { isaRows } from '../../src/main/vmm/cpu/isa'
 import { STATE_SIZE } from '../../src/main/vmm/cpu/state/layout'
 import { FrameTable } from '../../src/main/vmm/memory/frame-table'
 import { PhysicalRam } from '../../src/main/vmm/memory/guest-memory'
-import { CODE_TLB_BYTES, CODE_TLB_SETS, TLB_BYTES, TLB_VIEWS } from '../../src/main/vmm/mmu/tlb-layout'
+import { CODE_TLB_BYTES, CODE_TLB_SETS, TLB_AREA_BYTES } from '../../src/main/vmm/mmu/tlb-layout'
 import type { CodeCache } from '../../src/main/vmm/cpu/dbt/code-cache'
 import type { BlockSource } from '../../src/main/vmm/cpu/interp/decode-cache'
 import type { WasmEngine, WasmMemory } from '../../src/main/vmm/ports'
@@ -43,7 +43,7 @@ function place(): VcpuLayout & { readonly table: number; readonly frames: number
   }
   const decodeCacheBytes = 1 << 20
   return {
-    state: take(STATE_SIZE), tlb: take(TLB_BYTES * TLB_VIEWS), codeTlb: take(CODE_TLB_BYTES * CODE_TLB_SETS),
+    state: take(STATE_SIZE), tlb: take(TLB_AREA_BYTES), codeTlb: take(CODE_TLB_BYTES * CODE_TLB_SETS),
     decodeCache: take(decodeCacheBytes), decodeCacheBytes, table: take(RAM_BYTES / PAGE * 4), frames: take(RAM_BYTES), total: at,
   }
 }

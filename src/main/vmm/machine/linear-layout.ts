@@ -1,7 +1,7 @@
 /** How a machine's one linear memory is divided. All offsets in bytes; guest frames last, so that they can grow. */
 import { VmmError } from '../errors'
 import { PAGE_SIZE } from '../memory/frame-table'
-import { CODE_TLB_BYTES, CODE_TLB_SETS, TLB_BYTES, TLB_VIEWS } from '../mmu/tlb-layout'
+import { CODE_TLB_BYTES, CODE_TLB_SETS, TLB_AREA_BYTES } from '../mmu/tlb-layout'
 import { STATE_SIZE } from '../cpu/state/layout'
 import type { VcpuLayout } from '../cpu/core/vcpu'
 import type { FrameTableLayout } from '../memory/frame-table'
@@ -37,7 +37,7 @@ export function planLinearMemory(memoryMiB: number): LinearLayout {
   const ramBytes = memoryMiB * MIB
   const vcpu: VcpuLayout = {
     state: take(STATE_SIZE),
-    tlb: take(TLB_VIEWS * TLB_BYTES),
+    tlb: take(TLB_AREA_BYTES),
     codeTlb: take(CODE_TLB_SETS * CODE_TLB_BYTES),
     decodeCache: take(DECODE_CACHE_BYTES),
     decodeCacheBytes: DECODE_CACHE_BYTES,

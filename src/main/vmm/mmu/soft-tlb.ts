@@ -5,7 +5,7 @@
 import type { CpuState } from '../cpu/state/access'
 import { Frame, PAGE_SIZE, WRITE_SLOW_MASK } from '../memory/frame-table'
 import type { PhysicalRam } from '../memory/guest-memory'
-import { TLB_BYTES, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_VIEWS, TlbEntry, TlbView } from './tlb-layout'
+import { TLB_BYTES, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_SPACES, TLB_VIEWS, TlbEntry, TlbView } from './tlb-layout'
 import { LargePages } from './large-pages'
 import { Access, type PageWalker } from './walk'
 
@@ -17,6 +17,8 @@ export const Translation = {
   FAULT: -2,
 } as const
 
+/** One set of entries for each view of each space. */
+const SETS = TLB_SPACES * TLB_VIEWS
 const EMPTY_LO = 1
 const FLAG_USED = 1
 const FLAG_GLOBAL = 2
@@ -25,9 +27,14 @@ const FLAGS_AT = 20
 
 export class SoftTlb {
   private readonly words: Int32Array
-  /** Slots in use, per view. */
+  /** Slots in use, per set. */
   private readonly used: Int32Array[] = []
-  private readonly usedCount = new Int32Array(TLB_VIEWS)
+  private readonly usedCount = new Int32Array(SETS)
+  /** PCID each space belongs to, -1 none; and which was used last, the latest first. */
+  private readonly pcids = new Int32Array(TLB_SPACES).fill(-1)
+  private readonly recent = Array.from({ length: TLB_SPACES }, (_, i) => i)
+  /** First set of the space in force. */
+  private first = 0
   /** INVLPG inside one of these empties everything. */
   private readonly large = new LargePages()
   misses = 0
@@ -45,14 +52,39 @@ export class SoftTlb {
     private readonly state: CpuState,
   ) {
     this.words = new Int32Array(buffer)
-    for (let view = 0; view < TLB_VIEWS; view++) {
+    for (let set = 0; set < SETS; set++) {
       this.used.push(new Int32Array(TLB_ENTRIES))
-      for (let slot = 0; slot < TLB_ENTRIES; slot++) this.emptySlot((this.viewBase(view) + slot * TLB_ENTRY_SIZE) >> 2)
+      for (let slot = 0; slot < TLB_ENTRIES; slot++) this.emptySlot(this.wordOf(set, slot))
     }
   }
 
+  /** Address of a view's entries in the space in force. */
   viewBase(view: number): number {
-    return this.base + view * TLB_BYTES
+    return this.base + (this.first + view) * TLB_BYTES
+  }
+
+  private wordOf(set: number, slot: number): number {
+    return (this.base + set * TLB_BYTES + slot * TLB_ENTRY_SIZE) >> 2
+  }
+
+  /**
+   * A load of CR3: the entries of the PCID come into force, all but global ones emptied unless they are to be kept.
+   * Afterwards `viewBase` has changed.
+   */
+  enterSpace(pcid: number, keep: boolean): void {
+    let space = this.pcids.indexOf(pcid)
+    const known = space >= 0
+    if (!known) {
+      space = this.recent[TLB_SPACES - 1]
+      this.pcids[space] = pcid
+    }
+    if (this.recent[0] !== space) {
+      this.recent.splice(this.recent.indexOf(space), 1)
+      this.recent.unshift(space)
+    }
+    this.first = space * TLB_VIEWS
+    if (known && keep) return
+    for (let set = this.first; set < this.first + TLB_VIEWS; set++) this.flushSet(set, true)
   }
 
   private emptySlot(word: number): void {
@@ -64,31 +96,36 @@ export class SoftTlb {
     words[word + FLAGS_AT / 4] = 0
   }
 
-  /** Empties every view, or all but entries of global pages. */
+  /** Empties every view of every space, or all but entries of global pages. */
   flush(keepGlobal: boolean): void {
-    for (let view = 0; view < TLB_VIEWS; view++) this.flushView(view, keepGlobal)
+    for (let set = 0; set < SETS; set++) this.flushSet(set, keepGlobal)
     if (!keepGlobal) this.large.clear()
   }
 
-  /** Empties one view, or all of it but entries of global pages. */
-  flushView(view: number, keepGlobal = false): void {
-    const list = this.used[view]
-    const count = this.usedCount[view]
+  /** Empties one view of every space. */
+  flushView(view: number): void {
+    for (let set = view; set < SETS; set += TLB_VIEWS) this.flushSet(set, false)
+  }
+
+  private flushSet(set: number, keepGlobal: boolean): void {
+    const list = this.used[set]
+    const count = this.usedCount[set]
     let kept = 0
     for (let i = 0; i < count; i++) {
       const slot = list[i]
-      const word = (this.viewBase(view) + slot * TLB_ENTRY_SIZE) >> 2
+      const word = this.wordOf(set, slot)
       if (keepGlobal && (this.words[word + FLAGS_AT / 4] & FLAG_GLOBAL) !== 0) list[kept++] = slot
       else this.emptySlot(word)
     }
-    this.usedCount[view] = kept
+    this.usedCount[set] = kept
   }
 
-  /** Drops one linear page in every view. */
+  /** Drops one linear page in every view of every space. */
   invalidatePage(lo: number, hi: number): void {
     if (this.large.covers(lo, hi)) return this.flush(false)
-    for (let view = 0; view < TLB_VIEWS; view++) {
-      const word = this.slotWord(view, lo)
+    const slot = (lo >>> 12) & (TLB_ENTRIES - 1)
+    for (let set = 0; set < SETS; set++) {
+      const word = this.wordOf(set, slot)
       // The slot stays in the used list; an empty entry there is harmless.
       const flags = this.words[word + FLAGS_AT / 4]
       this.emptySlot(word)
@@ -98,10 +135,10 @@ export class SoftTlb {
 
   /** Takes write permission from every entry of a frame: it now holds code, or is shared. */
   dropWriteTags(hostPage: number): void {
-    for (let view = 0; view < TLB_VIEWS; view++) {
-      const list = this.used[view]
-      for (let i = 0; i < this.usedCount[view]; i++) {
-        const word = (this.viewBase(view) + list[i] * TLB_ENTRY_SIZE) >> 2
+    for (let set = 0; set < SETS; set++) {
+      const list = this.used[set]
+      for (let i = 0; i < this.usedCount[set]; i++) {
+        const word = this.wordOf(set, list[i])
         const tag = this.words[word + TlbEntry.writeTag / 4]
         if (tag !== EMPTY_LO && ((tag + this.words[word + TlbEntry.addend / 4]) | 0) === (hostPage | 0)) {
           this.words[word + TlbEntry.writeTag / 4] = EMPTY_LO
@@ -114,9 +151,9 @@ export class SoftTlb {
   /** Host offsets of the frames with an entry: what the guest used last. */
   cachedFrames(): number[] {
     const frames = new Set<number>()
-    for (let view = 0; view < TLB_VIEWS; view++) {
-      for (let i = 0; i < this.usedCount[view]; i++) {
-        const word = (this.viewBase(view) + this.used[view][i] * TLB_ENTRY_SIZE) >> 2
+    for (let set = 0; set < SETS; set++) {
+      for (let i = 0; i < this.usedCount[set]; i++) {
+        const word = this.wordOf(set, this.used[set][i])
         const tag = this.words[word + TlbEntry.readTag / 4]
         if (tag !== EMPTY_LO) frames.add((tag + this.words[word + TlbEntry.addend / 4]) >>> 0)
       }
@@ -170,7 +207,7 @@ export class SoftTlb {
     const { walker, words } = this
     const word = this.slotWord(view, lo)
     const slot = (lo >>> 12) & (TLB_ENTRIES - 1)
-    if ((words[word + FLAGS_AT / 4] & FLAG_USED) === 0) this.used[view][this.usedCount[view]++] = slot
+    if ((words[word + FLAGS_AT / 4] & FLAG_USED) === 0) this.used[this.first + view][this.usedCount[this.first + view]++] = slot
     const pageLo = (lo & ~0xfff) | 0
     const entry = this.ram.frames.entry(page)
     const writable = walker.writable && (entry & WRITE_SLOW_MASK) === 0 && (entry & Frame.DIRTY) !== 0

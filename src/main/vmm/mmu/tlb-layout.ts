@@ -19,6 +19,10 @@ export const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_SIZE
 
 /** Views: supervisor, user, supervisor with RFLAGS.AC set (SMAP override). */
 export const TLB_VIEWS = 3
+/** Address spaces whose entries are kept at the same time, by PCID: Linux uses six. The views of one lie together. */
+export const TLB_SPACES = 8
+/** Of all sets together. */
+export const TLB_AREA_BYTES = TLB_SPACES * TLB_VIEWS * TLB_BYTES
 export const TlbView = { SUPERVISOR: 0, USER: 1, SUPERVISOR_AC: 2 } as const
 
 /** Code lookup: direct-mapped by page number ^ (page number >> CODE_TLB_HASH_SHIFT), one set per mode key. */

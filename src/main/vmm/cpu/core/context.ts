@@ -87,6 +87,11 @@ export interface CpuContext {
   readonly model: CpuModel
   /** Drops cached translations: all, or all but global ones. */
   flushTlb(keepGlobal: boolean): void
+  /**
+   * A load of CR3 takes another address space into force. Its cached translations, by PCID, are dropped unless they are to be kept;
+   * global ones stay. Contexts without it drop them all.
+   */
+  enterAddressSpace?(pcid: number, keep: boolean): void
   /** Drops cached translations of one linear page in every address space. */
   invalidatePage(linear: bigint): void
   /**

@@ -267,6 +267,11 @@ export class Vcpu implements CpuContext {
     this.code.lookup.flush(keepGlobal)
   }
 
+  enterAddressSpace(pcid: number, keep: boolean): void {
+    this.tlb.enterSpace(pcid, keep)
+    this.code.lookup.flush(true)
+  }
+
   invalidatePage(linear: bigint): void {
     const lo = Number(linear & 0xffff_ffffn)
     const hi = Number((linear >> 32n) & 0xffff_ffffn)

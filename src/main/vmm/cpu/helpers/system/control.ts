@@ -71,8 +71,9 @@ function writeCr3(cpu: CpuContext, value: bigint): void {
   if (isLongMode(state) && cr3 >> BigInt(model.physicalAddressBits) !== 0n) gp()
   if (usesPdptes(state.get64('cr0'), cr4, efer)) loadPdptes(cpu, cr3)
   state.set64('cr3', cr3)
-  // Translations are not tagged by PCID, so even a load that asks for no flush must drop the other space's.
-  cpu.flushTlb(true)
+  if (!cpu.enterAddressSpace) return cpu.flushTlb(true)
+  const tagged = (cr4 & CR4_PCIDE) !== 0n
+  cpu.enterAddressSpace(tagged ? Number(cr3 & 0xfffn) : 0, tagged && (value & CR3_NO_FLUSH) !== 0n)
 }
 
 function writeCr4(cpu: CpuContext, value: bigint): void {
