@@ -30,10 +30,10 @@ async function main() {
   ensureNpmPackages()
   ensureGuests()
   run('node', ['scripts/build.mjs', '--node-only'])
-  const before = loadavg()[0]
+  const [before, measured] = [loadavg()[0], versions()]
   const { figures, render } = await measure(options)
   const report = {
-    when: new Date().toISOString(), cpu: cpus()[0]?.model, cores: cpus().length, versions: versions(), repeat: options.repeat, load: [before, loadavg()[0]], ...figures,
+    when: new Date().toISOString(), cpu: cpus()[0]?.model, cores: cpus().length, versions: measured, repeat: options.repeat, load: [before, loadavg()[0]], ...figures,
   }
   const markdown = render(report)
   process.stdout.write(`\n${markdown}\n`)
