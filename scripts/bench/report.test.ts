@@ -18,7 +18,7 @@ interface Row {
 }
 interface Results {
   declare(row: Omit<Row, 'peers'>, peers: readonly string[]): void
-  add(name: string, peer: string, seconds: number, more?: { result?: string; detail?: unknown }): void
+  add(name: string, peer: string, seconds: number, more?: { cpu?: number; result?: string; detail?: unknown }): void
   fail(name: string, peer: string, message: string): void
   hasFailed(name: string, peer: string): boolean
   rows(): Row[]
@@ -43,8 +43,8 @@ const TITLES = { nestbox: 'Nestbox', qemu: 'QEMU TCG', v86: 'v86' }
 function measured(): Results {
   const results = new Results()
   for (const name of ['loop-32', 'pipe-32', 'awk-32']) results.declare({ name, title: name, kind: 'program', width: 32 }, ['nestbox', 'qemu', 'v86'])
-  for (const seconds of [1, 3, 2]) results.add('loop-32', 'nestbox', seconds, { result: '7' })
-  results.add('loop-32', 'qemu', 4, { result: '7' })
+  for (const seconds of [1, 3, 2]) results.add('loop-32', 'nestbox', seconds, { cpu: seconds / 2, result: '7' })
+  results.add('loop-32', 'qemu', 4, { cpu: 4, result: '7' })
   results.add('loop-32', 'v86', 8, { result: '7' })
   results.add('pipe-32', 'nestbox', 2, { result: '1' })
   results.add('pipe-32', 'qemu', 1, { result: '2' })
@@ -59,16 +59,16 @@ describe('the report', () => {
 
   it('shows medians with least and most, ratios both ways, and losses', () => {
     const lines = timesTable(rows, TITLES).split('\n')
-    expect(lines[0]).toBe('| seconds | Nestbox | QEMU TCG | v86 | Nestbox ÷ QEMU | v86 ÷ Nestbox |')
-    expect(lines[2]).toBe('| loop-32 | 2.00 (1.00–3.00) | 4.00 | 8.00 | 0.50 | 4.00 |')
-    expect(lines[3]).toBe('| pipe-32 **(results differ)** | 2.00 | 1.00 | 2.00 | 2.00 | 1.00 |')
-    expect(lines[4]).toBe('| awk-32 | **failed** | 1.00 | – | – | – |')
-    expect(lines[5]).toContain('**1.00 (without 1 failed)** | **2.00 (without 1 failed)**')
+    expect(lines[0]).toBe('| seconds | Nestbox | QEMU TCG | v86 | Nestbox ÷ QEMU | Nestbox ÷ QEMU, CPU time | v86 ÷ Nestbox | v86 ÷ Nestbox, CPU time |')
+    expect(lines[2]).toBe('| loop-32 | 2.00 (1.00–3.00) | 4.00 | 8.00 | 0.50 | 0.25 | 4.00 | – |')
+    expect(lines[3]).toBe('| pipe-32 **(results differ)** | 2.00 | 1.00 | 2.00 | 2.00 | – | 1.00 | – |')
+    expect(lines[4]).toBe('| awk-32 | **failed** | 1.00 | – | – | – | – | – |')
+    expect(lines[5]).toContain('**1.00 (1 missing)** | **0.25 (2 missing)** | **2.00 (1 missing)** | **–**')
   })
 
   it('leaves out a peer that has no such rows', () => {
     expect(timesTable([{ name: 'x', title: 'x', kind: 'program', width: 64, peers: { nestbox: {}, qemu: {} } }], TITLES).split('\n')[0])
-      .toBe('| seconds | Nestbox | QEMU TCG | Nestbox ÷ QEMU |')
+      .toBe('| seconds | Nestbox | QEMU TCG | Nestbox ÷ QEMU | Nestbox ÷ QEMU, CPU time |')
   })
 
   it('says who computed what where results differ', () => {

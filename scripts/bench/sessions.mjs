@@ -8,7 +8,7 @@ import { watchIdle } from './process-figures.mjs'
 
 const SHELL = /NESTBOX-SHELL-READY/
 const PROMPT = /# /
-export const BOOT_LIMIT_S = 240
+export const BOOT_LIMIT_S = 400
 const END_LIMIT_S = 20
 /** Nestbox writes its translations down as it ends. */
 const EXIT_LIMIT_S = 20

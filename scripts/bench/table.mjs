@@ -19,23 +19,25 @@ const ratiosOf = (peers) => RATIOS.filter(({ a, b }) => peers.includes(a) && pee
 
 function meanCell({ mean, missing }) {
   if (mean === undefined) return '–'
-  return missing.length > 0 ? `${number(mean)} (without ${missing.length} failed)` : number(mean)
+  return missing.length > 0 ? `${number(mean)} (${missing.length} missing)` : number(mean)
 }
 
-/** Boots and programs of one width: seconds, and the ratios. */
+/**
+ * Boots and programs of one width: seconds, and the ratios, of the times and of the CPU times: on a computer that does other
+ * things too the second is the steadier one.
+ */
 export function timesTable(rows, titles) {
   const peers = Object.keys(titles).filter((peer) => rows.some((row) => peer in row.peers))
-  const ratios = ratiosOf(peers)
+  const ratios = ratiosOf(peers).flatMap(({ a, b, title }) => [{ a, b, of: 'median', title }, { a, b, of: 'cpu', title: `${title}, CPU time` }])
   const lines = [line(['seconds', ...peers.map((peer) => titles[peer]), ...ratios.map(({ title }) => title)]), line(['---', ...[...peers, ...ratios].map(() => '---:')])]
   for (const row of rows) {
     const title = row.differ ? `${row.title} **(results differ)**` : row.title
-    lines.push(line([title, ...peers.map((peer) => seconds(row.peers[peer])), ...ratios.map(({ a, b }) => number(ratio(row, a, b)))]))
+    lines.push(line([title, ...peers.map((peer) => seconds(row.peers[peer])), ...ratios.map(({ a, b, of }) => number(ratio(row, a, b, of)))]))
   }
   const programs = rows.filter((row) => row.kind === 'program')
   if (programs.length > 1) {
-    const means = (of) => ratios.map(({ a, b }) => `**${meanCell(meanRatio(programs, a, b, of))}**`)
-    lines.push(line(['**geometric mean of the guest programs**', ...peers.map(() => ''), ...means('median')]))
-    if (ratios.length > 0) lines.push(line(['the same by CPU time of the processes', ...peers.map(() => ''), ...means('cpu')]))
+    const means = ratios.map(({ a, b, of }) => `**${meanCell(meanRatio(programs, a, b, of))}**`)
+    lines.push(line(['**geometric mean of the guest programs**', ...peers.map(() => ''), ...means]))
   }
   return lines.join('\n')
 }
