@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { VERSION } from '../services/version'
 import { VmmError } from '../vmm/errors'
 import { addCloneCommands } from './clones'
+import { addDiskCommands } from './disk'
 import { ExitCode } from './exit-codes'
 import { addImageCommands } from './image'
 import { printError } from './output'
@@ -39,6 +40,7 @@ function buildProgram(): Command {
   addRunCommand(program)
   addCloneCommands(program, addVmCommands(program))
   addSnapshotCommands(program)
+  addDiskCommands(program)
   addImageCommands(program)
   addServeCommands(program)
   return program

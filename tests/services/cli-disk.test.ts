@@ -1,0 +1,173 @@
+/** `nestbox disk` as scripts use it: real processes, images held against qemu-img. */
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ExitCode } from '../../src/main/cli/exit-codes'
+import { buildCli } from '../fixtures/build-cli'
+
+const MIB = 1 << 20
+const dir = mkdtempSync(join(tmpdir(), 'nestbox-cli-disk-'))
+const at = (name: string): string => join(dir, name)
+const qemuImg = (...args: string[]): string => execFileSync('qemu-img', args, { cwd: dir, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+let cli: string
+
+interface Result { code: number | null; out: string; err: string }
+
+function nestbox(args: readonly string[], onStart?: (kill: (signal: NodeJS.Signals) => void) => void): Promise<Result> {
+  const child = spawn(process.execPath, [cli, 'disk', ...args], { cwd: dir, env: { ...process.env, NESTBOX_HOME: at('home') }, stdio: ['ignore', 'pipe', 'pipe'] })
+  let out = ''
+  let err = ''
+  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
+  onStart?.((signal) => child.kill(signal))
+  return new Promise((resolve) => child.on('close', (code) => resolve({ code, out, err })))
+}
+
+async function ok(...args: string[]): Promise<string> {
+  const { code, out, err } = await nestbox(args)
+  expect({ code, err }, args.join(' ')).toEqual({ code: 0, err: '' })
+  return out
+}
+const json = async (...args: string[]): Promise<Record<string, unknown>> => JSON.parse(await ok(...args, '--json')) as Record<string, unknown>
+
+async function refused(code: number, errorCode: string, ...args: string[]): Promise<string> {
+  const result = await nestbox([...args, '--json'])
+  expect(result.code, args.join(' ')).toBe(code)
+  const { error } = JSON.parse(result.err) as { error: { code: string; message: string } }
+  expect(error.code).toBe(errorCode)
+  return error.message
+}
+
+beforeAll(() => {
+  cli = buildCli()
+  const bytes = Buffer.alloc(6 * MIB)
+  for (let i = 0; i < MIB; i++) bytes[3 * MIB + i] = (i * 31 + (i >> 8)) & 255
+  writeFileSync(at('source.img'), bytes)
+}, 60_000)
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+
+describe('create', () => {
+  it('makes empty disks of every format', async () => {
+    for (const [format, name] of [['raw', 'raw'], ['qcow2', 'qcow2'], ['vdi', 'vdi'], ['vmdk', 'vmdk'], ['vhd', 'vpc'], ['vhdx', 'vhdx']]) {
+      const made = await json('create', `new.${format}`, '--size', '8M')
+      expect(made).toMatchObject({ path: at(`new.${format}`), format, sizeBytes: 8 * MIB })
+      expect(statSync(at(`new.${format}`)).blocks * 512).toBeLessThan(MIB)
+      if (format !== 'raw') qemuImg('compare', '-f', 'raw', '-F', name, 'new.raw', `new.${format}`)
+    }
+    expect(await json('create', 'fine', '--size', '1G', '--cluster-size', '4K')).toMatchObject({ format: 'qcow2', qcow2: { clusterBytes: 4096 } })
+    qemuImg('check', '-f', 'qcow2', 'fine')
+    expect(statSync(at('fine')).size).toBeLessThan(MIB)
+  })
+
+  it('lays one over another, with its format recorded', async () => {
+    expect(await json('create', 'over.qcow2', '--backing', 'source.img')).toMatchObject({ sizeBytes: 6 * MIB, qcow2: { backing: { name: 'source.img', path: at('source.img'), format: 'raw' } } })
+    qemuImg('compare', '-f', 'raw', '-F', 'qcow2', 'source.img', 'over.qcow2')
+    expect(JSON.parse(qemuImg('info', '--output=json', 'over.qcow2'))).toMatchObject({ 'backing-filename': 'source.img', 'backing-filename-format': 'raw' })
+    const out = await ok('info', 'over.qcow2')
+    expect(out).toMatch(/over\.qcow2 +qcow2 +6 MiB/)
+    expect(out).toMatch(/source\.img +raw +6 MiB/)
+  })
+
+  it('replaces nothing unasked', async () => {
+    writeFileSync(at('mine.qcow2'), 'precious')
+    expect(await refused(ExitCode.CONFLICT, 'name-taken', 'create', 'mine.qcow2', '--size', '1M')).toContain('mine.qcow2 is there already')
+    expect(readFileSync(at('mine.qcow2'), 'utf8')).toBe('precious')
+    await ok('create', 'mine.qcow2', '--size', '1M', '--force')
+    qemuImg('check', '-f', 'qcow2', 'mine.qcow2')
+  })
+
+  it('says what cannot be', async () => {
+    await refused(ExitCode.USAGE, 'invalid-argument', 'create', 'x.qcow2')
+    await refused(ExitCode.USAGE, 'invalid-argument', 'create', 'x.qcow2', '--size', 'huge')
+    await refused(ExitCode.USAGE, 'invalid-argument', 'create', 'x.qcow2', '--size', '1G', '--cluster-size', '3K')
+    await refused(ExitCode.USAGE, 'invalid-argument', 'create', 'x.vdi', '--size', '1G', '--backing', 'source.img')
+    await refused(ExitCode.USAGE, 'invalid-argument', 'create', 'x.qcow2', '--size', '1000000T')
+    expect(await refused(ExitCode.NOT_FOUND, 'file-missing', 'create', 'x.qcow2', '--backing', 'nowhere.img')).toContain('nowhere.img')
+    expect(readdirSync(dir).filter((name) => name.startsWith('x.'))).toEqual([])
+  })
+})
+
+describe('convert', () => {
+  it('there and back through every format', async () => {
+    for (const [format, name] of [['qcow2', 'qcow2'], ['vdi', 'vdi'], ['vmdk', 'vmdk'], ['vhd', 'vpc'], ['vhdx', 'vhdx']]) {
+      expect(await json('convert', 'source.img', `there.${format}`)).toMatchObject({ format, sizeBytes: 6 * MIB })
+      qemuImg('compare', '-f', 'raw', '-F', name, 'source.img', `there.${format}`)
+      await ok('convert', `there.${format}`, 'back.raw', '--force')
+      qemuImg('compare', '-f', 'raw', '-F', 'raw', 'source.img', 'back.raw')
+    }
+    qemuImg('check', '-f', 'qcow2', 'there.qcow2')
+    expect(statSync(at('back.raw')).blocks * 512).toBeLessThan(2 * MIB)
+  })
+
+  it('puts a chain into one file', async () => {
+    qemuImg('create', '-f', 'qcow2', '-b', 'source.img', '-F', 'raw', 'low.qcow2')
+    execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 9 1M 70k', at('low.qcow2')])
+    qemuImg('create', '-f', 'qcow2', '-b', 'low.qcow2', '-F', 'qcow2', 'high.qcow2')
+    await ok('convert', 'high.qcow2', 'flat.qcow2')
+    qemuImg('compare', '-f', 'qcow2', '-F', 'qcow2', 'high.qcow2', 'flat.qcow2')
+    expect((await json('info', 'flat.qcow2')).chain).toEqual([])
+    expect((await json('info', 'high.qcow2')).chain).toHaveLength(2)
+  })
+
+  it('leaves nothing behind when it is cancelled or fails', async () => {
+    truncateSync(at('back.raw'), 0)
+    truncateSync(at('back.raw'), 64 * 1024 * MIB)
+    const before = readdirSync(dir)
+    const { code } = await nestbox(['convert', 'back.raw', 'cancelled.qcow2'], (kill) => {
+      const timer = setInterval(() => {
+        if (!readdirSync(dir).some((name) => name.startsWith('cancelled.qcow2.tmp-'))) return
+        clearInterval(timer)
+        kill('SIGINT')
+      }, 20)
+    })
+    expect(code).toBe(ExitCode.QUIT)
+    writeFileSync(at('broken.qcow2'), readFileSync(at('there.qcow2')).subarray(0, 70_000))
+    expect(await refused(ExitCode.FAILED, 'bad-disk', 'convert', 'broken.qcow2', 'never.raw')).toContain(at('broken.qcow2'))
+    expect(readdirSync(dir).filter((name) => !before.includes(name))).toEqual(['broken.qcow2'])
+  })
+})
+
+describe('info, check, resize, rebase', () => {
+  it('tell of a broken chain', async () => {
+    qemuImg('create', '-f', 'qcow2', '-u', '-b', 'gone.qcow2', '-F', 'qcow2', 'orphan.qcow2', '1M')
+    expect(String((await json('info', 'orphan.qcow2')).problem)).toContain(at('gone.qcow2'))
+    expect(await refused(ExitCode.NOT_FOUND, 'file-missing', 'convert', 'orphan.qcow2', 'o.raw')).toContain('gone.qcow2')
+    await refused(ExitCode.NOT_FOUND, 'file-missing', 'info', 'not-there.qcow2')
+  })
+
+  it('check tells sound images from damaged ones', async () => {
+    expect(await ok('check', 'there.qcow2')).toBe('No errors.\n')
+    const bytes = readFileSync(at('there.qcow2'))
+    const block = Number(bytes.readBigUInt64BE(Number(bytes.readBigUInt64BE(48))))
+    bytes.writeUInt16BE(0, block + 2 * 3)
+    writeFileSync(at('damaged.qcow2'), bytes)
+    const { code, out } = await nestbox(['check', 'damaged.qcow2'])
+    expect(code).toBe(ExitCode.FAILED)
+    expect(out).toMatch(/refcount is 0\n[\s\S]*errors: data is damaged/)
+    await refused(ExitCode.FAILED, 'unsupported', 'check', 'source.img')
+  })
+
+  it('resize grows, and shrinks only when told to', async () => {
+    for (const name of ['there.qcow2', 'source.img']) {
+      const copy = name.replace('.', '-copy.')
+      await ok('convert', name, copy)
+      expect(await json('resize', copy, '+10M')).toMatchObject({ sizeBytes: 16 * MIB })
+      expect(await refused(ExitCode.USAGE, 'invalid-argument', 'resize', copy, '6M')).toContain('--shrink')
+      expect(await json('resize', copy, '6M', '--shrink')).toMatchObject({ sizeBytes: 6 * MIB })
+      qemuImg('compare', 'source.img', copy)
+    }
+    qemuImg('check', '-f', 'qcow2', 'there-copy.qcow2')
+    await refused(ExitCode.FAILED, 'unsupported', 'resize', 'there.vdi', '20M')
+  })
+
+  it('rebase accepts a base that was changed', async () => {
+    await ok('create', 'child.qcow2', '--backing', 'there-copy.qcow2')
+    await ok('resize', 'there-copy.qcow2', '7M')
+    expect((await nestbox(['convert', 'child.qcow2', 'child.raw'])).err).toContain('was changed since')
+    await ok('rebase', 'child.qcow2')
+    await ok('convert', 'child.qcow2', 'child.raw')
+    qemuImg('check', '-f', 'qcow2', 'child.qcow2')
+  })
+})
