@@ -60,7 +60,7 @@ export function menuTemplate(options: MenuOptions): MenuItemConstructorOptions[]
         item(words.delete, 'delete', 'Delete'),
       ],
     },
-    { label: words.view, submenu: [item(words.tasks, 'tasks', 'CmdOrCtrl+J'), line, { role: 'zoomIn' }, { role: 'zoomOut' }, { role: 'resetZoom' },
+    { label: words.view, submenu: [item(words.tasks, 'tasks', 'CmdOrCtrl+J'), item(words.disks, 'disks', 'CmdOrCtrl+D'), line, { role: 'zoomIn' }, { role: 'zoomOut' }, { role: 'resetZoom' },
       { role: 'togglefullscreen' }] },
     { label: words.window, submenu: [{ role: 'minimize' }, { role: 'close', registerAccelerator: false }] },
     { label: words.help, submenu: [item(words.shortcuts, 'help', 'F1')] },

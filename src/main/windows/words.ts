@@ -22,6 +22,7 @@ export interface Words {
   readonly delete: string
   readonly log: string
   readonly tasks: string
+  readonly disks: string
   readonly shortcuts: string
   readonly show: string
   readonly openLinkTitle: string
@@ -61,6 +62,7 @@ const en: Words = {
   delete: 'Move to Trash',
   log: 'Show Log',
   tasks: 'Tasks',
+  disks: 'Disks',
   shortcuts: 'Shortcuts and Commands',
   show: 'Show Nestbox',
   openLinkTitle: 'Open this address in your browser? It was written by a guest.',
@@ -100,6 +102,7 @@ const fr: Words = {
   delete: 'Mettre à la corbeille',
   log: 'Afficher le journal',
   tasks: 'Tâches',
+  disks: 'Disques',
   shortcuts: 'Raccourcis et commandes',
   show: 'Afficher Nestbox',
   openLinkTitle: 'Ouvrir cette adresse dans votre navigateur ? Elle vient d’un système invité.',

@@ -8,7 +8,7 @@ import { task } from './task'
 /** What the application menu can ask of the window; each is also a key combination in the page. */
 export const APP_COMMANDS = [
   'new', 'import', 'search', 'settings', 'rename', 'delete', 'start', 'pauseResume', 'reset', 'powerOff', 'forceStop', 'takeSnapshot', 'console', 'log', 'snapshots', 'overview',
-  'consolesSideBySide', 'trash', 'tasks', 'preferences', 'help', 'selectAll',
+  'consolesSideBySide', 'trash', 'disks', 'tasks', 'preferences', 'help', 'selectAll',
 ] as const
 export const appCommand = z.enum(APP_COMMANDS)
 export type AppCommand = z.infer<typeof appCommand>

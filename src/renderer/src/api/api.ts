@@ -1,5 +1,5 @@
 /** What the interface asks of the manager, whatever carries it. `client.ts` implements it over the contract. */
-import type { AppCommand, ArchiveFormat, CloudInit, Exported, Folder, Imported, PickRequest, Preferences } from '@contract/index'
+import type { AppCommand, ArchiveFormat, CloudInit, Disk, Exported, Folder, ImageFormat, Imported, PickRequest, Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
 import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Snapshot, SnapshotTree, Task, Template, TrashItem } from './types'
@@ -83,6 +83,12 @@ export interface Api {
   remove(id: string): Promise<string>
   restore(trashId: string): Promise<Machine>
   purge(trashId: string): Promise<void>
+
+  /** Of all machines, with what they lie over. */
+  disks(): Promise<Disk[]>
+  createDisk(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<Disk>
+  /** A copy in another format. */
+  convertDisk(path: string, target: string, format: ImageFormat): Promise<Disk>
 
   tasks(): Promise<Task[]>
   cancelTask(id: string): Promise<void>

@@ -1,5 +1,5 @@
 /** An in-memory manager for unit tests: keeps the rules the interface relies on, no more. Never part of the product's bundle. */
-import { DEFAULT_PREFERENCES, type AppCommand, type Exported, type Folder, type Imported, type PickRequest, type Preferences } from '@contract/index'
+import { DEFAULT_PREFERENCES, type AppCommand, type Disk, type Exported, type Folder, type ImageFormat, type Imported, type PickRequest, type Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
 import type { Api, CreateSource, ExportOptions, RestoreOptions, SnapshotText, Stop } from './api'
@@ -299,6 +299,23 @@ export class FakeApi implements Api {
   async purge(trashId: string): Promise<void> {
     this.begin('purge')
     this.trashMap.delete(trashId)
+  }
+
+  diskList: Disk[] = []
+
+  async disks(): Promise<Disk[]> {
+    this.begin('disks')
+    return this.diskList
+  }
+
+  async createDisk(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<Disk> {
+    this.begin(`createDisk ${path} ${format} ${sizeBytes}`)
+    return { path, layers: [{ path, format, sizeBytes, storedBytes: 4096 }], usedBy: [] }
+  }
+
+  async convertDisk(path: string, target: string, format: ImageFormat): Promise<Disk> {
+    this.begin(`convertDisk ${path} ${target} ${format}`)
+    return { path: target, layers: [{ path: target, format }], usedBy: [] }
   }
 
   async tasks(): Promise<Task[]> {

@@ -27,6 +27,7 @@ export const KEYS: Readonly<Record<CommandName, readonly string[]>> = {
   overview: ['Mod+O'],
   consolesSideBySide: ['Mod+Shift+K'],
   trash: ['Mod+Shift+Delete'],
+  disks: ['Mod+D', 'Alt+D'],
   tasks: ['Mod+J'],
   preferences: ['Mod+,'],
   help: ['F1', '?'],
@@ -60,7 +61,7 @@ export const HELP: readonly HelpSection[] = [
     lines: [
       line('search', 'action.search'), line('overview', 'action.overview'), line('console', 'action.console'),
       line('consolesSideBySide', 'action.consolesSideBySide'), line('snapshots', 'action.snapshots'), line('log', 'action.log'), line('tasks', 'action.tasks'),
-      line('trash', 'action.trash'), line('preferences', 'action.preferences'), line('help', 'action.help'),
+      line('disks', 'action.disks'), line('trash', 'action.trash'), line('preferences', 'action.preferences'), line('help', 'action.help'),
       { label: 'help.moveInList', keys: ['ArrowUp', 'ArrowDown'] },
       { label: 'help.extendSelection', keys: ['Shift+ArrowDown'] },
       line('selectAll', 'action.selectAll'),

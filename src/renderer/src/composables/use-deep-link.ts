@@ -1,11 +1,11 @@
 /**
- * What is shown as the page's address, `#/machines/<id>/<tab>` or `#/trash`: it survives a reload, can be kept as a bookmark, and
+ * What is shown as the page's address, `#/machines/<id>/<tab>`, `#/disks` or `#/trash`: it survives a reload, can be kept as a bookmark, and
  * the browser's back and forward buttons walk through it. In the fragment, so that no server and no log sees it.
  */
 import { onBeforeUnmount, onMounted, watch, type Ref } from 'vue'
 import type { DetailsTab } from '../components/MachineDetails.vue'
 
-export type Place = { readonly kind: 'machine'; readonly id: string; readonly tab: DetailsTab } | { readonly kind: 'trash' }
+export type Place = { readonly kind: 'machine'; readonly id: string; readonly tab: DetailsTab } | { readonly kind: 'trash' | 'disks' }
 
 const TABS: ReadonlySet<string> = new Set<DetailsTab>(['overview', 'console', 'snapshots', 'settings', 'log'])
 const isTab = (text: string | undefined): text is DetailsTab => text !== undefined && TABS.has(text)
@@ -13,14 +13,14 @@ const isTab = (text: string | undefined): text is DetailsTab => text !== undefin
 /** @param hash of the address, with its `#` @returns undefined for anything else */
 export function parsePlace(hash: string): Place | undefined {
   const [first, id, tab] = hash.replace(/^#\/?/, '').split('/')
-  if (first === 'trash') return { kind: 'trash' }
+  if (first === 'trash' || first === 'disks') return { kind: first }
   if (first !== 'machines' || !id || !/^[\w-]+$/.test(id)) return undefined
   return { kind: 'machine', id, tab: isTab(tab) ? tab : 'overview' }
 }
 
 export function formatPlace(place: Place | undefined): string {
   if (!place) return ''
-  return place.kind === 'trash' ? '#/trash' : `#/machines/${place.id}/${place.tab}`
+  return place.kind === 'machine' ? `#/machines/${place.id}/${place.tab}` : `#/${place.kind}`
 }
 
 /**
