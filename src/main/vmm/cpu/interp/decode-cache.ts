@@ -4,27 +4,10 @@
  * by itself; memory is only reused when the whole cache is emptied between two entries.
  */
 import { PAGE_SIZE } from '../../memory/frame-table'
-import type { DecodedInsn, DecodedOperand, MemoryOperand, Decode, DecodeFailure } from '../decode/types'
-import type { Form } from '../isa/types'
-import { offsetOf, Seg } from '../state/layout'
+import type { DecodedInsn, Decode } from '../decode/types'
 import { Mode } from '../state/mode'
-import { Vector } from '../core/context'
-import type { OperandPlace } from './places'
 import { Rec, RECORD_SIZE } from './record'
-
-/** Table slots of the pseudo-instructions and handlers. */
-export interface HandlerSlots {
-  readonly resync: number
-  readonly next: number
-  readonly unitCheck: number
-  readonly raise: number
-  readonly crossing: number
-  readonly head: number
-  /** Slot and operand places of a form's handler. */
-  of(form: Form): { readonly slot: number; readonly places: readonly OperandPlace[] }
-}
-
-export const UNIT_CODE = { x87: 0, mmx: 1, sse: 2 } as const
+import { RecordWriter, type HandlerSlots } from './record-writer'
 
 /** Longest block, in instructions: bounds the work between two looks at the slice. */
 const MAX_BLOCK = 48
@@ -94,6 +77,7 @@ export interface BlockRecord {
 
 export class DecodeCache {
   private readonly view: DataView
+  private readonly records: RecordWriter
   private readonly words: Uint32Array
   private readonly pages = new Map<number, CodePage[]>()
   private top: number
@@ -105,6 +89,7 @@ export class DecodeCache {
 
   constructor(private readonly options: DecodeCacheOptions) {
     this.view = new DataView(options.buffer)
+    this.records = new RecordWriter(options.buffer, options.slots)
     this.words = new Uint32Array(options.buffer)
     this.oneShot = options.base
     this.top = options.base + 4 * RECORD_SIZE
@@ -238,23 +223,23 @@ export class DecodeCache {
         break
       }
       if (!result.ok) {
-        rec = this.writeFailure(rec, result, at - offset, count + 1)
+        rec = this.records.failure(rec, result, at - offset, count + 1)
         at += 1
         return this.finishBlock(code, first, rec, offset, at)
       }
       const { insn } = result
-      rec = this.writeInsn(rec, insn, { delta: at - offset, count: ++count, page: code.map, modeKey: code.modeKey, checked })
+      rec = this.records.insn(rec, insn, { delta: at - offset, count: ++count, page: code.map, modeKey: code.modeKey, checked })
       at += insn.length
       const { ends } = insn.row
       if (ends && !(ends === 'branch' && isConditional(insn))) return this.finishBlock(code, first, rec, offset, at)
       if (count >= maximum || this.recordAt(code, at & 0xfff) !== 0) break
     }
-    this.writePseudo(rec, this.options.slots.next, at - offset, count, code.map)
+    this.records.pseudo(rec, this.options.slots.next, at - offset, count, code.map)
     return this.finishBlock(code, first, rec + RECORD_SIZE, offset, at)
   }
 
   private writeHead(rec: number, code: CodePage, offset: number): number {
-    this.writePseudo(rec, this.options.slots.head, 0, 1, code.map)
+    this.records.pseudo(rec, this.options.slots.head, 0, 1, code.map)
     this.view.setInt32(rec + Rec.imm, this.options.hotAfter, true)
     this.view.setFloat64(rec + Rec.displacement, code.page, true)
     this.view.setUint16(rec + Rec.regA, offset, true)
@@ -275,7 +260,7 @@ export class DecodeCache {
     const guard = this.top
     const second = this.page(page2, code.modeKey)
     if (this.top !== guard) return this.decodeCrossing(code, offset, bytes, page2, checked)
-    this.writePseudo(guard, this.options.slots.crossing, 0, 1, code.map)
+    this.records.pseudo(guard, this.options.slots.crossing, 0, 1, code.map)
     this.view.setFloat64(guard + Rec.imm, page2, true)
     this.words[(guard + Rec.row) >> 2] = (code.map >> 2) + offset
     const end = this.writeSingle(guard + RECORD_SIZE, bytes, PAGE_SIZE - offset + 15, { modeKey: code.modeKey, page: code.map, checked })
@@ -299,9 +284,9 @@ export class DecodeCache {
   /** One instruction and the pseudo-record behind it. Returns the end. */
   private writeSingle(rec: number, bytes: Uint8Array, limit: number, at: { modeKey: number; page: number; checked: boolean }): number {
     const result = this.options.decode(bytes, 0, limit, at.modeKey)
-    if (!result.ok) return this.writeFailure(rec, result, 0, 1)
-    const next = this.writeInsn(rec, result.insn, { ...at, delta: 0, count: 1 })
-    this.writePseudo(next, this.options.slots.next, result.insn.length, 1, at.page)
+    if (!result.ok) return this.records.failure(rec, result, 0, 1)
+    const next = this.records.insn(rec, result.insn, { ...at, delta: 0, count: 1 })
+    this.records.pseudo(next, this.options.slots.next, result.insn.length, 1, at.page)
     return next + RECORD_SIZE
   }
 
@@ -317,102 +302,7 @@ export class DecodeCache {
     if (this.words[(first + Rec.handler) >> 2] === this.options.slots.head) this.options.onDecoded(first, code, offset)
     return first
   }
-
-  private writePseudo(rec: number, slot: number, delta: number, count: number, page: number): void {
-    // A loop: for so few words a call of `fill` takes longer than the rest of decoding.
-    for (let word = rec >> 2; word < (rec + RECORD_SIZE) >> 2; word++) this.words[word] = 0
-    this.words[(rec + Rec.handler) >> 2] = slot
-    this.view.setUint16(rec + Rec.delta, delta, true)
-    this.view.setUint16(rec + Rec.count, count, true)
-    this.words[(rec + Rec.page) >> 2] = page
-  }
-
-  private writeFailure(rec: number, failure: DecodeFailure, delta: number, count: number): number {
-    this.writePseudo(rec, this.options.slots.raise, delta, count, 0)
-    const generalProtection = failure.kind === 'too-long' || failure.kind === 'truncated'
-    this.view.setInt32(rec + Rec.imm, generalProtection ? Vector.GP : Vector.UD, true)
-    this.view.setInt32(rec + Rec.displacement, generalProtection ? 0 : -1, true)
-    return rec + RECORD_SIZE
-  }
-
-  private writeInsn(
-    rec: number, insn: DecodedInsn,
-    at: { delta: number; count: number; page: number; modeKey: number; checked: boolean },
-  ): number {
-    let here = rec
-    if (insn.row.unit && (at.modeKey & Mode.FPU_TRAP) !== 0) {
-      this.writePseudo(here, this.options.slots.unitCheck, at.delta, at.count, at.page)
-      this.view.setInt32(here + Rec.imm, UNIT_CODE[insn.row.unit], true)
-      here += RECORD_SIZE
-    }
-    const { slot, places } = this.options.slots.of(insn.form)
-    this.writePseudo(here, slot, at.delta, at.count, at.page)
-    const { view } = this
-    view.setUint8(here + Rec.length, insn.length)
-    view.setUint8(here + Rec.checked, at.checked ? 1 : 0)
-    view.setUint32(here + Rec.row, insn.rowIndex, true)
-    this.writeSegment(here, insn.dataSegment, at.modeKey)
-    view.setUint16(here + Rec.addressMask, ADDRESS_MASK[insn.form.addressSize], true)
-    insn.operands.forEach((operand, i) => this.writeOperand(here, operand, places[i], insn.length, at))
-    return here + RECORD_SIZE
-  }
-
-  private writeSegment(rec: number, segment: number, modeKey: number): void {
-    const flat = (modeKey & Mode.CODE64) !== 0 && segment < Seg.FS
-    this.view.setUint16(rec + Rec.segBase, flat ? AT_ZERO : AT_SEG_BASE + 8 * segment, true)
-    this.view.setUint8(rec + Rec.segment, segment)
-  }
-
-  private writeOperand(
-    rec: number, operand: DecodedOperand, place: OperandPlace, length: number, at: { delta: number; modeKey: number },
-  ): void {
-    const { view } = this
-    switch (operand.kind) {
-      case 'gpr':
-        if (place.kind === 'gpr') view.setUint16(rec + place.slot, AT_GPR + 8 * operand.index + (operand.high8 ? 1 : 0), true)
-        break
-      case 'xmm': case 'mmx':
-        if (place.kind === 'vector') view.setUint16(rec + place.slot, (operand.kind === 'xmm' ? AT_XMM : AT_FPR) + 16 * operand.index, true)
-        break
-      case 'segment': case 'control': case 'debug':
-        if (place.kind === 'number') view.setUint16(rec + place.slot, operand.index, true)
-        break
-      case 'imm':
-        if (place.kind === 'imm') view.setBigInt64(rec + place.slot, BigInt.asIntN(64, operand.value), true)
-        break
-      case 'rel': view.setBigInt64(rec + Rec.imm, operand.displacement, true); break
-      case 'far':
-        view.setBigInt64(rec + Rec.imm, operand.offset, true)
-        view.setBigInt64(rec + Rec.displacement, BigInt(operand.selector), true)
-        break
-      case 'mem': this.writeMemory(rec, operand, length, at)
-    }
-  }
-
-  private writeMemory(rec: number, mem: MemoryOperand, length: number, at: { delta: number; modeKey: number }): void {
-    const { view } = this
-    const register = (index: number): number => (index < 0 ? AT_ZERO : AT_GPR + 8 * index)
-    const displacement = Number(mem.displacement) + (mem.ripRelative ? at.delta + length : 0)
-    if (Number.isSafeInteger(displacement)) {
-      view.setInt32(rec + Rec.displacement, displacement | 0, true)
-      view.setInt32(rec + Rec.displacement + 4, Math.floor(displacement / 2 ** 32), true)
-    } else view.setBigInt64(rec + Rec.displacement, BigInt.asIntN(64, mem.displacement), true)
-    view.setUint16(rec + Rec.base, mem.ripRelative ? AT_BLOCK_RIP : register(mem.base), true)
-    view.setUint16(rec + Rec.index, register(mem.index), true)
-    view.setUint8(rec + Rec.scale, mem.index < 0 ? 0 : mem.scale)
-    view.setUint16(rec + Rec.addressMask, ADDRESS_MASK[mem.addressSize], true)
-    this.writeSegment(rec, mem.segment, at.modeKey)
-  }
 }
-
-// Decoding runs for every instruction a guest reaches: nothing is looked up by name in it.
-const AT_GPR = offsetOf('gpr')
-const AT_XMM = offsetOf('xmm')
-const AT_FPR = offsetOf('fpr')
-const AT_ZERO = offsetOf('zero')
-const AT_BLOCK_RIP = offsetOf('blockRip')
-const AT_SEG_BASE = offsetOf('segBase')
-const ADDRESS_MASK = { 16: offsetOf('mask16'), 32: offsetOf('mask32'), 64: offsetOf('mask64') } as const
 
 /** A branch that may fall through: decoding goes on behind it. */
 function isConditional(insn: DecodedInsn): boolean {
