@@ -53,7 +53,8 @@ describe('create', () => {
     for (const [format, name] of [['raw', 'raw'], ['qcow2', 'qcow2'], ['vdi', 'vdi'], ['vmdk', 'vmdk'], ['vhd', 'vpc'], ['vhdx', 'vhdx']]) {
       const made = await json('create', `new.${format}`, '--size', '8M')
       expect(made).toMatchObject({ path: at(`new.${format}`), format, sizeBytes: 8 * MIB })
-      expect(statSync(at(`new.${format}`)).blocks * 512).toBeLessThan(MIB)
+      // VHDX has a log of 1 MiB.
+      expect(statSync(at(`new.${format}`)).blocks * 512).toBeLessThan(2 * MIB)
       if (format !== 'raw') qemuImg('compare', '-f', 'raw', '-F', name, 'new.raw', `new.${format}`)
     }
     expect(await json('create', 'fine', '--size', '1G', '--cluster-size', '4K')).toMatchObject({ format: 'qcow2', qcow2: { clusterBytes: 4096 } })
