@@ -182,7 +182,9 @@ export class VmHost {
     const f = machine.figures()
     const cpu = process.cpuUsage()
     return {
-      instructions: f.instructions, guestRunNs: f.guestRunNs, idleNs: f.idleNs, tierNs: { ...f.tierNs }, interrupts: f.interrupts,
+      instructions: f.instructions, guestRunNs: f.guestRunNs, idleNs: f.idleNs, tierNs: { ...f.tierNs }, ringNs: { ...f.ringNs },
+      modeNs: { ...f.modeNs }, samples: f.samples, exceptions: f.exceptions, tlbMisses: f.tlbMisses, blocksDecoded: f.blocksDecoded,
+      codeInvalidations: f.codeInvalidations, translations: { ...f.translations }, interrupts: f.interrupts,
       exits: { ...f.exits }, readBytes: f.disk.readBytes, writtenBytes: f.disk.writtenBytes, residentGuestBytes: f.residentGuestBytes,
       processBytes: process.memoryUsage.rss(), processCpuSeconds: (cpu.user + cpu.system) / 1e6, unimplemented: { ...f.unimplemented },
     }

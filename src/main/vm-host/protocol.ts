@@ -54,11 +54,25 @@ export const toHost = z.discriminatedUnion('type', [
 ])
 export type ToHost = z.infer<typeof toHost>
 
+const translationFigures = z.object({
+  blocks: z.number(), regions: z.number(), modules: z.number(), wasmBytes: z.number(), translateNs: z.number(), compileNs: z.number(), adopted: z.number(),
+})
+
 export const hostFigures = z.object({
   instructions: z.number(),
   guestRunNs: z.number(),
   idleNs: z.number(),
+  /** Host time by tier (`t0` … `t2`), sampled; `host`: translating and compiling. */
   tierNs: z.record(z.string(), z.number()),
+  /** Sampled like `tierNs`: host time by privilege level (`ring0` …) and by CPU mode, translation not counted. */
+  ringNs: z.record(z.string(), z.number()),
+  modeNs: z.record(z.string(), z.number()),
+  samples: z.number(),
+  exceptions: z.number(),
+  tlbMisses: z.number(),
+  blocksDecoded: z.number(),
+  codeInvalidations: z.number(),
+  translations: translationFigures,
   interrupts: z.number(),
   exits: z.record(z.string(), z.number()),
   readBytes: z.number(),

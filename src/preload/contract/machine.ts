@@ -75,6 +75,11 @@ export const machine = machineSettings.extend({
 })
 export type Machine = z.infer<typeof machine>
 
+/** What the CPU translated to WebAssembly in this run; `adopted`: blocks that began with a translation of an earlier one. */
+const translationFigures = z.object({
+  blocks: z.number(), regions: z.number(), modules: z.number(), wasmBytes: z.number(), translateNs: z.number(), compileNs: z.number(), adopted: z.number(),
+})
+
 /** Counters since power-on; rates are made by who shows them. */
 export const machineFigures = z.object({
   /** Milliseconds of a monotonic clock. */
@@ -82,7 +87,17 @@ export const machineFigures = z.object({
   instructions: z.number(),
   guestRunNs: z.number(),
   idleNs: z.number(),
+  /** Host time by tier (`t0` … `t2`), sampled; `host`: translating and compiling. */
   tierNs: z.record(z.string(), z.number()),
+  /** Sampled like `tierNs`: host time by privilege level (`ring0` …) and by CPU mode, translation not counted. */
+  ringNs: z.record(z.string(), z.number()),
+  modeNs: z.record(z.string(), z.number()),
+  samples: z.number(),
+  exceptions: z.number(),
+  tlbMisses: z.number(),
+  blocksDecoded: z.number(),
+  codeInvalidations: z.number(),
+  translations: translationFigures,
   interrupts: z.number(),
   exits: z.record(z.string(), z.number()),
   readBytes: z.number(),

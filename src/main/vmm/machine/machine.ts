@@ -22,9 +22,10 @@ import { Board, TSC_KHZ } from './board'
 import { KvmClock } from './kvm-clock'
 import { planLinearMemory, type LinearLayout } from './linear-layout'
 import { createPlatform } from './platform'
+import { GuestProfile } from './profile'
 import { describeHardware, type MachineState } from './state/machine-state'
 import { restoreMachine, resumeDevices, saveMachine, type MachineParts } from './state/save'
-import type { Machine, MachineCapture, MachineConfig, MachineFigures, MachinePorts, SliceResult, StopReason } from './types'
+import type { Machine, MachineCapture, MachineConfig, MachineFigures, MachinePorts, SliceResult, StopReason, TranslationFigures } from './types'
 
 /** Longest stretch of guest time between two looks at the timers. */
 const MAX_STRETCH_NS = 2e6
@@ -53,6 +54,7 @@ export class EmbeddedMachine implements Machine {
   /** Running estimate, for choosing how many instructions fill a stretch of time. */
   private nsPerInstruction = 10
   private guestRunNs = 0
+  private readonly profile: GuestProfile
   private idleNs = 0
   private idleSince: number | undefined
 
@@ -76,6 +78,11 @@ export class EmbeddedMachine implements Machine {
     this.kvmClock = new KvmClock(this.ram, this.clock, this.board.tsc)
     this.cpu = this.createCpu(memory)
     this.loadTranslations(ports.translations)
+    this.profile = new GuestProfile({
+      spot: () => this.cpu.spot(),
+      translationNs: () => (this.cpu.translations ? this.cpu.translations.translateNs + this.cpu.translations.compileNs : 0),
+      read: (gpa, target) => this.ram.read(gpa, target),
+    })
     this.ram.setCodeWriteListener((page, offset, length) => this.cpu.codeWritten(page, offset, length))
     if (saved) this.lazyRam = this.restore(saved)
     else this.powerOn()
@@ -182,6 +189,7 @@ export class EmbeddedMachine implements Machine {
       const result = this.cpu.run(this.stretch())
       const after = host.monotonicNs()
       this.learnSpeed(after - before, this.instructions() - executed)
+      this.profile.ran(after - before, this.instructions() - executed, result === 'slice')
       if (this.pendingStop || this.resetWanted) continue
       if (result === 'halted') {
         const idle = this.idleResult(after)
@@ -194,7 +202,9 @@ export class EmbeddedMachine implements Machine {
   private stretch(): number {
     const untilTimer = this.clock.nextDeadlineNs() - this.clock.nowNs()
     const perInstruction = this.config.deterministic?.nsPerInstruction ?? this.nsPerInstruction
-    const wanted = Math.min(untilTimer, MAX_STRETCH_NS) / perInstruction
+    const stretch = Math.min(untilTimer, MAX_STRETCH_NS) / perInstruction
+    // What is to be the same at each run must not end its slices by what was sampled before.
+    const wanted = this.config.deterministic ? stretch : Math.min(stretch, this.profile.untilSample)
     return Math.max(MIN_INSTRUCTIONS, Math.min(MAX_INSTRUCTIONS, Math.ceil(wanted)))
   }
 
@@ -281,13 +291,18 @@ export class EmbeddedMachine implements Machine {
     }
     return {
       instructions: this.instructions(), guestRunNs: this.guestRunNs, idleNs: this.idleNs,
-      tierNs: { t0: this.guestRunNs, t1: 0, t2: 0, host: 0 },
+      ...this.profile.figures(), translations: this.translationFigures(),
       exits: { ...counters.exits, ...this.board.io.counts(), ...this.board.mmio.counts() },
       interrupts: counters.interrupts, exceptions: counters.exceptions, tlbMisses: this.cpu.tlb.misses,
       blocksDecoded: this.cpu.cache.blocksDecoded, codeInvalidations: this.cpu.cache.invalidations,
       disk, serialBytes: this.board.uart.bytesOut, residentGuestBytes: this.ram.frames.touchedBytes(),
       unimplemented: Object.fromEntries(counters.unimplemented),
     }
+  }
+
+  private translationFigures(): TranslationFigures {
+    const { blocks = 0, regions = 0, modules = 0, bytes = 0, translateNs = 0, compileNs = 0, adopted = 0 } = this.cpu.translations ?? {}
+    return { blocks: blocks - regions, regions, modules, wasmBytes: bytes, translateNs, compileNs, adopted }
   }
 
   translations(): Uint8Array | undefined {

@@ -69,12 +69,41 @@ export type SliceResult =
   | { readonly kind: 'idle'; readonly wakeNs: number }
   | { readonly kind: 'stopped'; readonly reason: StopReason }
 
+/** Where the guest's time went, sampled: see `profile.ts` for how, and how far it can be trusted. */
+export interface OccupancyFigures {
+  /**
+   * Host time by the tier that ran the guest, and in `host` what translation and compilation took meanwhile. The sum is
+   * `guestRunNs` less what no sample has claimed yet.
+   */
+  readonly tierNs: Readonly<Record<'t0' | 't1' | 't2' | 'host', number>>
+  /** The same time without `host`, by privilege level. */
+  readonly ringNs: Readonly<Record<'ring0' | 'ring1' | 'ring2' | 'ring3', number>>
+  /** The same by CPU mode; only modes that were met. */
+  readonly modeNs: Readonly<Partial<Record<CpuModeName, number>>>
+  readonly samples: number
+}
+
+export type CpuModeName = 'real' | 'virtual-8086' | 'protected-16' | 'protected-32' | 'compatibility-16' | 'compatibility-32' | 'long-64'
+
+export interface TranslationFigures {
+  /** Functions translated in this run: blocks (tier 1) and regions (tier 2). */
+  readonly blocks: number
+  readonly regions: number
+  readonly modules: number
+  readonly wasmBytes: number
+  readonly translateNs: number
+  /** Includes what earlier runs translated. */
+  readonly compileNs: number
+  /** Blocks that began with a translation of an earlier run. */
+  readonly adopted: number
+}
+
 /** Counters since power-on; all monotonic except `residentGuestBytes`. */
-export interface MachineFigures {
+export interface MachineFigures extends OccupancyFigures {
+  readonly translations: TranslationFigures
   readonly instructions: number
   readonly guestRunNs: number
   readonly idleNs: number
-  readonly tierNs: Readonly<Record<'t0' | 't1' | 't2' | 'host', number>>
   readonly exits: Readonly<Record<string, number>>
   readonly interrupts: number
   readonly exceptions: number

@@ -73,6 +73,13 @@ export class CodeFinder {
     return [lo, this.linearHi >>> 0]
   }
 
+  /** The page of decoded code at RIP and the offset in it, if it was entered in the running mode. Changes nothing. */
+  known(): { readonly code: CodePage; readonly offset: number } | undefined {
+    const lo = this.linearLo()
+    const code = this.lookup.find(lo, this.linearHi)
+    return code && { code, offset: lo & 0xfff }
+  }
+
   /** Guest-physical address an instruction fetch reads. Throws CpuFault. */
   private fetchGpa(lo: number, hi: number): number {
     const { memory, walker, state } = this.o

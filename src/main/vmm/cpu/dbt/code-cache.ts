@@ -4,7 +4,7 @@
  * function of the batch was dropped. Runs are only reused between two entries into generated code.
  */
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
-import type { BlockSource, DecodeCache } from '../interp/decode-cache'
+import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
 import { decodePack, encodePack, TranslationIndex } from './translation-pack'
 import { shapeOf, type ModuleDraft, type TranslatedFunction, type Translator } from './translator'
 
@@ -35,6 +35,8 @@ export interface CodeCacheOptions {
   readonly regions: boolean
 }
 
+const spansOf = ({ ranges }: TranslatedFunction): number[] => ranges.flatMap(({ offset, bytes }) => [offset, offset + bytes.length])
+
 /** A run of slots. `capacity` may be more than the batch in it needs. */
 interface Batch { readonly first: number; readonly capacity: number; live: number }
 
@@ -53,8 +55,8 @@ export class CodeCache {
   private readonly made = new TranslationIndex()
   private madeBytes = 0
   private readonly inherited: TranslatedFunction[] = []
-  /** Table slots of regions. */
-  private readonly regionSlots = new Set<number>()
+  /** Regions by table slot: the page offsets they were made from, as [first, end) pairs. */
+  private readonly regionSlots = new Map<number, readonly number[]>()
   /** Figures for the inspector. */
   blocks = 0
   regions = 0
@@ -141,7 +143,7 @@ export class CodeCache {
     this.translateNs += now() - start
     const first = this.load(bytes, made.length)
     this.regions += regions
-    for (let i = 0; i < regions; i++) this.regionSlots.add(first + i)
+    for (let i = 0; i < regions; i++) this.regionSlots.set(first + i, spansOf(draft.functions[i]))
     made.forEach((block, i) => cache.install(block, first + i))
   }
 
@@ -171,7 +173,7 @@ export class CodeCache {
     functions.forEach((fn, i) => {
       this.earlier.add(fn, first + i)
       this.inherited.push(fn)
-      if (fn.kind === 'region') this.regionSlots.add(first + i)
+      if (fn.kind === 'region') this.regionSlots.set(first + i, spansOf(fn))
     })
   }
 
@@ -206,6 +208,21 @@ export class CodeCache {
     cache.install(block, found.slot)
     this.used.add(found.fn)
     this.adopted++
+  }
+
+  /**
+   * Tier that runs the code at a place of a page. A loop within a region counts to the region, though it may have a
+   * translation of its own for those who enter it elsewhere.
+   */
+  tierOf(code: CodePage, offset: number): 0 | 1 | 2 {
+    const inRegion = code.translated.some((slot) => {
+      const spans = this.regionSlots.get(slot) ?? []
+      for (let i = 0; i < spans.length; i += 2) if (spans[i] <= offset && offset < spans[i + 1]) return true
+      return false
+    })
+    if (inRegion) return 2
+    const block = this.options.cache.blockAt(this.options.cache.recordAt(code, offset))
+    return block && code.translated.includes(this.options.cache.slotAt(block)) ? 1 : 0
   }
 
   private sources(heads: readonly number[]): BlockSource[] {
