@@ -16,7 +16,7 @@ const DEFAULT_CLUSTER_BITS = 16
 const REFCOUNT_ORDER = 4
 
 /** Where everything lies in a new image: header, refcount table, L1 table, then refcount blocks, L2 tables and data. */
-interface Plan {
+export interface Plan {
   readonly cluster: number
   readonly l1Entries: number
   readonly l1Clusters: number
@@ -25,7 +25,7 @@ interface Plan {
   readonly first: number
 }
 
-function plan(sizeBytes: number, clusterBits: number): Plan {
+export function plan(sizeBytes: number, clusterBits: number): Plan {
   const cluster = 2 ** clusterBits
   if (clusterBits < MIN_CLUSTER_BITS || clusterBits > MAX_CLUSTER_BITS) throw new RangeError(`clusters of 2^${clusterBits} bytes do not exist (2^${MIN_CLUSTER_BITS} to 2^${MAX_CLUSTER_BITS})`)
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % 512 !== 0) throw new RangeError(`a disk of ${sizeBytes} bytes does not exist: the size must be a multiple of 512`)
