@@ -251,6 +251,29 @@ describe('disks', () => {
   })
 })
 
+describe('the inspector', () => {
+  it('says where the time of a running machine goes', async () => {
+    const machine = api.add('web', { state: 'running' })
+    history.replaceState(null, '', `#/machines/${machine.id}/inspector`)
+    await open()
+    expect(body()).toContain('Nothing to inspect yet')
+    const counters = {
+      instructions: 0, guestRunNs: 0, interrupts: 0, readBytes: 0, writtenBytes: 0, residentGuestBytes: 0, processBytes: 0, processCpuSeconds: 0, unimplemented: {},
+    }
+    api.emitFigures(machine.id, { ...counters, timeMs: 1_000, exits: { hlt: 1 }, idleNs: 0, tierNs: { t0: 0, t2: 0 }, ringNs: { ring0: 0, ring3: 0 }, tlbMisses: 0 })
+    api.emitFigures(machine.id, {
+      ...counters, timeMs: 2_000, exits: { hlt: 41 }, idleNs: 500, tierNs: { t0: 100, t2: 400 }, ringNs: { ring0: 30, ring3: 70 }, tlbMisses: 250,
+      translations: { blocks: 1234, regions: 5, modules: 6, wasmBytes: 2048, translateNs: 2e8, compileNs: 1e9, adopted: 0 },
+    })
+    await flushPromises()
+    expect(document.querySelector('[data-share="t2"]')?.textContent).toMatch(/Tier 2, regions\s*40\s?%/)
+    expect(document.querySelector('[data-share="ring3"]')?.textContent).toContain('70')
+    expect(body()).toContain('1,234')
+    expect(body()).toContain('40/s')
+    expect(body()).toContain('250/s')
+  })
+})
+
 describe('the address', () => {
   it('names machine and tab, and opens there', async () => {
     api.add('web')

@@ -7,7 +7,7 @@ import type { DetailsTab } from '../components/MachineDetails.vue'
 
 export type Place = { readonly kind: 'machine'; readonly id: string; readonly tab: DetailsTab } | { readonly kind: 'trash' | 'disks' }
 
-const TABS: ReadonlySet<string> = new Set<DetailsTab>(['overview', 'console', 'snapshots', 'settings', 'log'])
+const TABS: ReadonlySet<string> = new Set<DetailsTab>(['overview', 'console', 'snapshots', 'settings', 'inspector', 'log'])
 const isTab = (text: string | undefined): text is DetailsTab => text !== undefined && TABS.has(text)
 
 /** @param hash of the address, with its `#` @returns undefined for anything else */

@@ -18,6 +18,25 @@ export interface FigureCounters {
   readonly processCpuSeconds: number
   /** Mnemonics that raised #UD because they are not implemented, with counts. */
   readonly unimplemented: Readonly<Record<string, number>>
+  readonly idleNs?: number
+  /** Time by tier, privilege level and CPU mode; what is absent is not counted. */
+  readonly tierNs?: Readonly<Record<string, number>>
+  readonly ringNs?: Readonly<Record<string, number>>
+  readonly modeNs?: Readonly<Record<string, number>>
+  readonly exceptions?: number
+  readonly tlbMisses?: number
+  readonly blocksDecoded?: number
+  readonly codeInvalidations?: number
+  readonly translations?: {
+    readonly blocks: number
+    readonly regions: number
+    readonly modules: number
+    readonly wasmBytes: number
+    readonly translateNs: number
+    readonly compileNs: number
+    /** Blocks that began with a translation of an earlier run. */
+    readonly adopted: number
+  }
 }
 
 export interface FigureSample {
