@@ -76,6 +76,12 @@ describe('the report', () => {
     expect(rows[0].differ).toBeUndefined()
   })
 
+  it('shows what was measured before a failure, and does not compare it', () => {
+    const results = measured()
+    results.fail('loop-32', 'nestbox', 'hung')
+    expect(timesTable(results.rows(), TITLES).split('\n')[2]).toBe('| loop-32 | 2.00, then **failed** | 4.00 | 8.00 | – | – | – | – |')
+  })
+
   it('does not ask a peer again that failed', () => {
     expect(measured().hasFailed('awk-32', 'nestbox')).toBe(true)
     expect(measured().hasFailed('awk-32', 'qemu')).toBe(false)

@@ -8,7 +8,8 @@ const oneLine = (text) => text.replace(/\s+/g, ' ').replaceAll('|', '\\|')
 
 function seconds(cell) {
   if (!cell) return '–'
-  if (cell.error) return '**failed**'
+  // A failure in a later repetition: what was measured before is shown, but not compared.
+  if (cell.error) return cell.median === undefined ? '**failed**' : `${number(cell.median)}, then **failed**`
   if (cell.median === undefined) return '–'
   return cell.samples.length > 1 ? `${number(cell.median)} (${number(cell.min)}–${number(cell.max)})` : number(cell.median)
 }
