@@ -1,10 +1,11 @@
 /** The report as Markdown: every row, also those we lose. */
+import { stripVTControlCharacters } from 'node:util'
 import { meanRatio, ratio } from './statistics.mjs'
 
 const MIB = 2 ** 20
 const number = (value) => (value === undefined ? '–' : value >= 100 ? value.toFixed(0) : value.toFixed(2))
 const line = (cells) => `| ${cells.join(' | ')} |`
-const oneLine = (text) => text.replace(/\s+/g, ' ').replaceAll('|', '\\|')
+const oneLine = (text) => stripVTControlCharacters(text).replace(/\s+/g, ' ').replaceAll('|', '\\|')
 
 function seconds(cell) {
   if (!cell) return '–'
@@ -43,6 +44,12 @@ export function timesTable(rows, titles) {
   return lines.join('\n')
 }
 
+function idleShare(cell) {
+  const share = cell.median === undefined ? undefined : number(cell.median * 100)
+  if (!cell.error) return share ?? '–'
+  return share === undefined ? '**failed**' : `${share}, then **failed**`
+}
+
 /** Idle CPU and memory. */
 export function idleTable(rows, titles) {
   const mib = (bytes) => (bytes === undefined ? '–' : (bytes / MIB).toFixed(0))
@@ -52,7 +59,7 @@ export function idleTable(rows, titles) {
       if (!(peer in titles)) continue
       const { residentBytes, guestBytes } = cell.details?.at(-1) ?? {}
       const over = residentBytes === undefined || guestBytes === undefined ? undefined : residentBytes - guestBytes
-      lines.push(line([row.title, titles[peer], cell.error ? '**failed**' : number(cell.median === undefined ? undefined : cell.median * 100), mib(residentBytes), mib(guestBytes), mib(over)]))
+      lines.push(line([row.title, titles[peer], idleShare(cell), mib(residentBytes), mib(guestBytes), mib(over)]))
     }
   }
   return lines.join('\n')
