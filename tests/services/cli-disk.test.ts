@@ -172,3 +172,36 @@ describe('info, check, resize, rebase', () => {
     qemuImg('check', '-f', 'qcow2', 'child.qcow2')
   })
 })
+
+describe('compact, and repair', () => {
+  it('compact gives back what is not needed, from raw and qcow2 disks', async () => {
+    await ok('convert', 'source.img', 'loose.qcow2')
+    execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 1 0 2M', '-c', 'discard 0 2M', at('loose.qcow2')], { stdio: 'ignore' })
+    const done = await json('compact', 'loose.qcow2')
+    expect(done).toMatchObject({ path: at('loose.qcow2'), format: 'qcow2', after: statSync(at('loose.qcow2')).blocks * 512 })
+    expect(done.after).toBeLessThan(Number(done.before))
+    qemuImg('check', '-f', 'qcow2', 'loose.qcow2')
+    expect(qemuImg('compare', '-f', 'raw', '-F', 'qcow2', 'source.img', 'loose.qcow2')).toContain('identical')
+    writeFileSync(at('loose.raw'), Buffer.alloc(4 * MIB))
+    expect(await ok('compact', 'loose.raw', '--format', 'raw')).toMatch(/^loose\.raw takes .* on the host now, .* less than before\.\n$/)
+    expect(statSync(at('loose.raw'))).toMatchObject({ size: 4 * MIB, blocks: 0 })
+    expect(await refused(ExitCode.FAILED, 'unsupported', 'compact', 'there.vdi')).toContain('cannot be compacted')
+    await refused(ExitCode.NOT_FOUND, 'file-missing', 'compact', 'not-there.qcow2')
+  })
+
+  it('check --repair puts counts right, and refuses what it would make worse', async () => {
+    const bytes = readFileSync(at('there.qcow2'))
+    const block = Number(bytes.readBigUInt64BE(Number(bytes.readBigUInt64BE(48))))
+    bytes.writeUInt16BE(0, block + 2 * 3)
+    bytes.writeUInt16BE(1, block + 2 * 1000)
+    writeFileSync(at('wrong.qcow2'), bytes)
+    expect((await nestbox(['check', 'wrong.qcow2'])).code).toBe(ExitCode.FAILED)
+    expect(await ok('check', 'wrong.qcow2', '--repair')).toBe('No errors.\n')
+    expect(qemuImg('check', '-f', 'qcow2', 'wrong.qcow2')).toMatch(/No errors/)
+    // An L2 table where the refcount table is.
+    bytes.writeBigUInt64BE(bytes.readBigUInt64BE(48) | (1n << 63n), Number(bytes.readBigUInt64BE(40)))
+    writeFileSync(at('wrong.qcow2'), bytes)
+    expect(await refused(ExitCode.FAILED, 'bad-disk', 'check', 'wrong.qcow2', '--repair')).toMatch(/wrong\.qcow2: .* at byte \d+/)
+    expect(readFileSync(at('wrong.qcow2')).equals(bytes)).toBe(true)
+  })
+})

@@ -2,6 +2,7 @@
 import { dirname, extname, relative, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { DISK_FORMATS, type DiskFormat } from '../host'
+import { compactDisk } from '../host/disks/compact'
 import { convertDisk, createDisk } from '../host/disks/convert'
 import { DiskFormatError } from '../host/disks/formats/common/format-error'
 import type { WriteOptions } from '../host/disks/formats/common/write'
@@ -9,6 +10,7 @@ import { diskChain, diskInfo, type DiskInfo } from '../host/disks/info'
 import { resizeDisk } from '../host/disks/open'
 import { checkQcow2, type CheckReport } from '../host/disks/qcow2/check'
 import { rebaseQcow2 } from '../host/disks/qcow2/rebase'
+import { repairQcow2 } from '../host/disks/qcow2/repair'
 import { ServiceError, systemCode } from '../services/errors'
 import { VmmError } from '../vmm/errors'
 import { ExitCode } from './exit-codes'
@@ -159,10 +161,20 @@ function verdict({ corruptions, leaks, clusterBytes, isMarkedDirty, isMarkedCorr
   return `${corruptions === 0 ? 'No errors.' : `${corruptions} errors: data is damaged, or will be by writing.`}${wasted}${marks}`
 }
 
-async function check(file: string, { json }: Json): Promise<void> {
+async function compact(file: string, { json, format }: Json & { format?: string }): Promise<void> {
+  const done = await work(file, json, async (options) => {
+    const { path, format: kind } = await diskInfo(resolve(file), format === undefined ? undefined : parseFormat('--format', format))
+    return { path, format: kind, ...await compactDisk(path, kind, options) }
+  })
+  if (json) printJson(done)
+  else say(false, `${printable(file)} takes ${sizeText(done.after)} on the host now, ${sizeText(Math.max(0, done.before - done.after))} less than before.`)
+}
+
+async function check(file: string, { json, repair }: Json & { repair?: boolean }): Promise<void> {
   const report = await work(file, json, async (options) => {
     const { format, path } = await diskInfo(resolve(file))
     if (format !== 'qcow2') throw new ServiceError('unsupported', `${path}: images of format ${format} have nothing to check; qcow2 has.`)
+    if (repair) await repairQcow2(path, options)
     return checkQcow2(path, options)
   })
   if (report.corruptions > 0 || report.isMarkedCorrupt) process.exitCode = ExitCode.FAILED
@@ -205,7 +217,8 @@ export function addDiskCommands(program: Command): void {
     .option(`--format ${formats}`, "default: as the output's name says, else qcow2").option(`--from ${formats}`, 'default: by its own marks')
     .option('--cluster-size <size>', 'of qcow2, 512 to 2M').option('--force', 'replace a file that is there').action(convert)
   add('info <file>', 'format, sizes, and the images it is laid over').option(`--format ${formats}`, 'default: by its own marks').action(info)
-  add('check <file>', 'whether a qcow2 image is sound; it must not be in use').action(check)
+  add('check <file>', 'whether a qcow2 image is sound; it must not be in use').option('--repair', 'make its reference counts right').action(check)
+  add('compact <file>', 'make the file of a raw or qcow2 disk that is not in use as small as it can be').option(`--format ${formats}`, 'default: by its own marks').action(compact)
   add('resize <file> <size>', 'another size (10G, +2G) for a raw or qcow2 disk that is not in use').option('--shrink', 'also smaller: what is cut off is lost')
     .option(`--format ${formats}`, 'default: by its own marks').action(resize)
   add('rebase <file>', 'say that what it is laid over is the right one').option('--backing <file>', 'this one from now on; it must hold the same')
