@@ -6,10 +6,11 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { DiskFormatError } from '../../src/main/host/disks/formats/common/format-error'
 import { openDisk } from '../../src/main/host/disks/open'
+import { checkQcow2 } from '../../src/main/host/disks/qcow2/check'
 import { VmmError } from '../../src/main/vmm/errors'
 
 const SEED = Number(process.env.FUZZ_SEED ?? 1)
-const ROUNDS = Number(process.env.FUZZ_ROUNDS ?? 400)
+const ROUNDS = Number(process.env.FUZZ_ROUNDS ?? 200)
 const dir = mkdtempSync(join(tmpdir(), 'nestbox-fuzz-qcow2-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
@@ -91,6 +92,8 @@ describe.each(SAMPLES)('qcow2 $options compressed=$compressed backing=$backing',
     const before = process.memoryUsage().rss
     for (let round = 0; round < ROUNDS; round++) {
       writeFileSync(path, damage(original, structures, next))
+      // Either a report or an error that says what is wrong.
+      await checkQcow2(path).then(({ problems, corruptions }) => expect(problems.length).toBe(Math.min(50, corruptions)), expectClear)
       try {
         await readSome(path, next)
         outcomes.read++
