@@ -23,6 +23,8 @@ export interface BackingSource {
 }
 
 const AUTOCLEAR_AT = 88
+/** Clusters that wait to be free. */
+const MAX_FREED = 65536
 
 export class Qcow2Image implements BlockBackend {
   readonly blockSize = 512
@@ -162,6 +164,14 @@ export class Qcow2Image implements BlockBackend {
     return this.l2.change(Math.floor(cluster / this.l2.perTable), (offset) => this.freed.push({ offset, length: this.clusterSize }))
   }
 
+  /** A guest that never flushes must not fill the memory: what waits is written when it is too much. */
+  private async relieve(): Promise<void> {
+    if (!this.l2.isCrowded && !this.refcounts?.isCrowded && this.freed.length < MAX_FREED) return
+    await this.flushAll()
+    this.l2.trim()
+    this.refcounts?.trim()
+  }
+
   private async writePart(index: number, within: number, source: Uint8Array): Promise<void> {
     const old = await this.clusterAt(index)
     // Entries of a table that a snapshot shares are shared too, whatever they say.
@@ -187,6 +197,7 @@ export class Qcow2Image implements BlockBackend {
 
   /** Makes an entry say something else, and lets go of what it said. */
   private async point(index: number, entry: bigint, old: Cluster): Promise<void> {
+    await this.relieve()
     const table = await this.changeTable(index)
     table.view.setBigUint64((index % this.l2.perTable) * 8, entry)
     if (old.kind === 'compressed') this.freed.push({ offset: old.offset, length: old.bytes })

@@ -5,7 +5,7 @@ import type { Header } from './header'
 import { COPIED, OFFSET_MASK } from './layout'
 import type { Refcounts } from './refcounts'
 
-/** Clean tables kept, in bytes. */
+/** Tables kept, in bytes. */
 const CACHE_BYTES = 16 << 20
 
 export interface L2Table {
@@ -59,10 +59,23 @@ export class L2Cache {
 
   private keep(index: number, table: L2Table): void {
     this.tables.set(index, table)
+    this.trim(index)
+  }
+
+  /**
+   * Lets go of the oldest tables that are in the file, as far as there are too many.
+   * @param inUse index of one that stays: whoever asked for it is about to change it
+   */
+  trim(inUse?: number): void {
     for (const [key, { dirty, fresh }] of this.tables) {
       if (this.tables.size <= this.maxTables) break
-      if (!dirty && !fresh) this.tables.delete(key)
+      if (!dirty && !fresh && key !== inUse) this.tables.delete(key)
     }
+  }
+
+  /** So many changed tables are in memory that they should be written. */
+  get isCrowded(): boolean {
+    return this.tables.size > this.maxTables
   }
 
   /**

@@ -9,6 +9,9 @@ import type { Header } from './header'
 
 interface Block { readonly offset: number; readonly view: DataView; dirty: boolean }
 
+/** Blocks kept, in bytes. */
+const CACHE_BYTES = 8 << 20
+
 export class Refcounts {
   private readonly clusterSize: number
   private readonly order: number
@@ -19,7 +22,8 @@ export class Refcounts {
   /** No cluster below is free. */
   private hint = 0
 
-  constructor(private readonly file: DiskFile, private readonly header: Header) {
+  /** @param cacheBytes blocks kept in memory, where none of them waits to be written */
+  constructor(private readonly file: DiskFile, private readonly header: Header, private readonly cacheBytes = CACHE_BYTES) {
     this.clusterSize = 2 ** header.clusterBits
     this.order = header.refcountOrder
     this.perBlock = countsPerBlock(this.clusterSize, this.order)
@@ -39,6 +43,7 @@ export class Refcounts {
     if (offset % this.clusterSize !== 0) throw this.file.fail('refcount table', this.header.refcountTableOffset + index * 8, `the block at ${offset} does not begin at a cluster`)
     const made = { offset, view: await this.file.structure('refcount block', offset, this.clusterSize), dirty: false }
     this.blocks.set(index, made)
+    this.trim(index)
     return made
   }
 
@@ -111,6 +116,26 @@ export class Refcounts {
       setCount(block.view, this.order, cluster % this.perBlock, count - 1)
       block.dirty = true
       if (count === 1) this.hint = Math.min(this.hint, cluster)
+    }
+  }
+
+  private get maxBlocks(): number {
+    return Math.max(8, this.cacheBytes / this.clusterSize)
+  }
+
+  /** So many changed blocks are in memory that they should be written. */
+  get isCrowded(): boolean {
+    return this.blocks.size > this.maxBlocks
+  }
+
+  /**
+   * Lets go of the oldest blocks that are in the file, as far as there are too many.
+   * @param inUse index of one that stays: whoever asked for it is about to change it
+   */
+  trim(inUse?: number): void {
+    for (const [index, { dirty }] of this.blocks) {
+      if (this.blocks.size <= this.maxBlocks) break
+      if (!dirty && index !== inUse) this.blocks.delete(index)
     }
   }
 
