@@ -80,6 +80,24 @@ describe('disks', () => {
     expect(readFileSync(back).equals(bytes)).toBe(true)
   })
 
+  it('are checked and enlarged, but never made smaller or changed below others', async () => {
+    const [base, top] = [join(dir, 'base.qcow2'), join(dir, 'top.qcow2')]
+    await call('disk.create', { path: base, format: 'qcow2', sizeBytes: MIB })
+    expect(await call('disk.check', { path: base })).toEqual({ corruptions: 0, wastedBytes: 0, problems: [] })
+    expect((await call('disk.grow', { path: base, sizeBytes: 8 * MIB })).layers[0].sizeBytes).toBe(8 * MIB)
+    await expect(call('disk.grow', { path: base, sizeBytes: MIB })).rejects.toMatchObject({ code: 'invalid-argument' })
+    await createQcow2(top, { sizeBytes: 8 * MIB, backing: { path: 'base.qcow2', format: 'qcow2' } })
+    const kernel = join(dir, 'kernel')
+    writeFileSync(kernel, buildTinyKernel(GUESTS.hello))
+    await call('machine.create', { settings: { name: 'one', kernel, memoryMiB: 32, disks: [{ path: top, format: 'qcow2', readOnly: false }] } })
+    await expect(call('disk.grow', { path: base, sizeBytes: 16 * MIB })).rejects.toMatchObject({ code: 'has-clones' })
+    const raw = join(dir, 'a.raw')
+    await call('disk.create', { path: raw, format: 'raw', sizeBytes: MIB })
+    await expect(call('disk.check', { path: raw })).rejects.toMatchObject({ code: 'unsupported' })
+    await call('disk.grow', { path: raw, sizeBytes: 2 * MIB })
+    expect(statSync(raw).size).toBe(2 * MIB)
+  })
+
   it('leave nothing behind when a copy fails', async () => {
     const bad = join(dir, 'bad.qcow2')
     writeFileSync(bad, Buffer.concat([Buffer.from('QFI\xfb', 'latin1'), Buffer.alloc(600, 0xff)]))

@@ -146,6 +146,8 @@ export function createHandlers(services: Services): Handlers {
     'disk.list': () => disks.list(),
     'disk.info': ({ path }) => disks.info(path),
     'disk.create': (wanted) => disks.create(wanted),
+    'disk.check': ({ path }) => tasks.start('disk.check', basename(path), (progress) => disks.check(path, progress)).result,
+    'disk.grow': ({ path, sizeBytes }) => disks.grow(path, sizeBytes),
     'disk.convert': ({ path, target, format }) => tasks.start('disk.convert', basename(path), (progress) => disks.convert(path, target, format, progress)).result,
     'image.list': () => images.list(),
     'image.prepare': async ({ id }) => images.taskOf(await images.prepare(id)),

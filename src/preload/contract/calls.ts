@@ -1,7 +1,7 @@
 /** Every call: what it takes and what it gives. The handlers, the preload bridge and the renderer are typed from this table. */
 import { z } from 'zod'
 import { consolePort } from './console'
-import { disk, imageFormat } from './disk'
+import { disk, diskCheck, imageFormat } from './disk'
 import { folder, pickRequest } from './host'
 import { logLine, machine, machineFigures, machineId, machineSettings, saveFigures, trashItem } from './machine'
 import { preferences } from './preferences'
@@ -113,6 +113,10 @@ export const calls = {
   'disk.info': call(z.object({ path: filePath }), disk),
   /** A new, empty one. */
   'disk.create': call(z.object({ path: filePath, format: z.enum(['raw', 'qcow2']), sizeBytes: z.number().int().min(512).max(2 ** 46).multipleOf(512) }), disk),
+  /** Of qcow2; of other formats `unsupported`. A task shows progress and can cancel. */
+  'disk.check': call(z.object({ path: filePath }), diskCheck),
+  /** Larger, never smaller: raw or qcow2, of no template, not in use, with nothing laid over it. */
+  'disk.grow': call(z.object({ path: filePath, sizeBytes: z.number().int().min(512).max(2 ** 46).multipleOf(512) }), disk),
   /** A copy in another format, with everything it lies over. A task shows progress and can cancel. */
   'disk.convert': call(z.object({ path: filePath, target: filePath, format: imageFormat }), disk),
 

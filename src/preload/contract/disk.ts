@@ -19,6 +19,16 @@ export const diskLayer = z.object({
 })
 export type DiskLayer = z.infer<typeof diskLayer>
 
+export const diskCheck = z.object({
+  /** Places where data is damaged, or will be by writing. */
+  corruptions: z.number(),
+  /** What nothing uses and is not free. */
+  wastedBytes: z.number(),
+  /** The first of the corruptions, for people. */
+  problems: z.array(z.string()),
+})
+export type DiskCheck = z.infer<typeof diskCheck>
+
 export const disk = z.object({
   path: z.string(),
   /** The image itself, then what it lies over, down to the base. */

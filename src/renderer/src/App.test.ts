@@ -237,6 +237,8 @@ describe('disks', () => {
     expect(body()).toContain('2 disks, 69 MiB on this computer')
     expect(body()).toContain('/d/bad.img is missing.')
     expect(document.querySelector<HTMLButtonElement>('[data-disk="bad.img"] [data-action="disk-convert"]')?.disabled).toBe(true)
+    await click('[data-action="disk-check"]')
+    expect(body()).toContain('top.qcow2 has no errors')
     await click('[data-action="disk-new"]')
     await click('[data-action="disk-make"]')
     expect(api.calls).toContain(`createDisk /home/user/disk.qcow2 qcow2 ${8 * 2 ** 30}`)
@@ -340,6 +342,15 @@ describe('machines from machines', () => {
     expect([...api.machineMap.values()].map(({ name, state }) => [name, state])).toContainEqual(['web fork', 'running'])
   })
 
+  it('links the clone’s disks to the original where asked', async () => {
+    api.add('web', { disks: [{ path: '/d/a.qcow2', format: 'qcow2', readOnly: false }] })
+    await open()
+    await choose('clone')
+    await click('[data-field="linked"] input')
+    await click('[data-action="copy"]')
+    expect(api.calls).toContain('clone linked')
+  })
+
   it('says why a clone failed and keeps the dialog', async () => {
     api.add('web')
     await open()
@@ -362,7 +373,7 @@ describe('machines from machines', () => {
     expect(document.querySelector('input[name="cloud-user"]')).toBeNull()
     await type('.wizard input[name="machine-name"]', 'one')
     await click('.wizard [data-action="next"]')
-    expect(api.sources).toEqual([{ kind: 'template', templateId: machine.id, withState: true }])
+    expect(api.sources).toEqual([{ kind: 'template', templateId: machine.id, withState: true, linked: true }])
   })
 
   it('gives a machine that boots from a template its user and keys', async () => {
@@ -376,7 +387,7 @@ describe('machines from machines', () => {
     await type('textarea[name="cloud-keys"]', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ada@host')
     await click('.wizard [data-action="next"]')
     expect(api.sources).toEqual([{
-      kind: 'template', templateId: machine.id, withState: false, cloudInit: { user: 'ada', sshKeys: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ada@host'] },
+      kind: 'template', templateId: machine.id, withState: false, linked: true, cloudInit: { user: 'ada', sshKeys: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ada@host'] },
     }])
   })
 

@@ -1,10 +1,11 @@
 /** The disks of all machines with what they lie over, new disks, and copies in other formats. */
 import { open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { dirname, isAbsolute, resolve } from 'node:path'
-import type { Disk, DiskLayer, ImageFormat } from '../../../preload/contract'
+import type { Disk, DiskCheck, DiskLayer, ImageFormat } from '../../../preload/contract'
 import { writeForeignImage } from '../../host/disks/formats/foreign'
 import { writeRaw } from '../../host/disks/formats/common/write-raw'
-import { diskFormatOf, openDisk } from '../../host/disks/open'
+import { diskFormatOf, openDisk, resizeDisk } from '../../host/disks/open'
+import { checkQcow2 } from '../../host/disks/qcow2/check'
 import { createQcow2, writeQcow2 } from '../../host/disks/qcow2/create'
 import { DiskFile } from '../../host/disks/qcow2/disk-file'
 import { readHeader } from '../../host/disks/qcow2/header'
@@ -133,9 +134,7 @@ export class Disks {
    * @throws ServiceError machine-busy, name-taken, file-missing, bad-disk, disk-full, library-read-only
    */
   async convert(path: string, target: string, format: ImageFormat, progress: Progress): Promise<Disk> {
-    const { path: real, usedBy } = await this.info(path)
-    const busy = usedBy.find(({ machineId, readOnly }) => !readOnly && !['stopped', 'crashed', 'saved'].includes(this.runtime.status(machineId).state))
-    if (busy) throw new ServiceError('machine-busy', `The disk ${real} is in use by the running machine '${busy.name}'.`, { path: real })
+    const { path: real } = await this.requireIdle(path)
     await this.requireFree(target)
     const source = await openDisk(real, true).catch((error: unknown) => {
       throw new ServiceError('bad-disk', messageOf(error), { path: real })
@@ -156,6 +155,48 @@ export class Disks {
       await source.close()
     }
     return this.info(target)
+  }
+
+  /** @throws ServiceError machine-busy where a machine that runs may write it */
+  private async requireIdle(path: string): Promise<Disk> {
+    const found = await this.info(path)
+    const busy = found.usedBy.find(({ machineId, readOnly }) => !readOnly && !['stopped', 'crashed', 'saved'].includes(this.runtime.status(machineId).state))
+    if (busy) throw new ServiceError('machine-busy', `The disk ${found.path} is in use by the running machine '${busy.name}'.`, { path: found.path })
+    return found
+  }
+
+  /** @throws ServiceError machine-busy, unsupported, bad-disk, file-missing */
+  async check(path: string, progress: Progress): Promise<DiskCheck> {
+    const { path: real, layers } = await this.requireIdle(path)
+    if (layers[0].format !== 'qcow2') throw new ServiceError('unsupported', `${real}: only qcow2 images have something to check.`, { path: real })
+    try {
+      const { corruptions, leaks, clusterBytes, problems } = await checkQcow2(real, { signal: progress.signal, onProgress: (done, total) => progress.report(done / total) })
+      return { corruptions, wastedBytes: leaks * clusterBytes, problems: [...problems] }
+    } catch (error) {
+      throw error instanceof Error && error.name === 'AbortError' ? error : new ServiceError('bad-disk', messageOf(error), { path: real })
+    }
+  }
+
+  /** @throws ServiceError machine-busy, wrong-state, has-clones, invalid-argument, unsupported, bad-disk, file-missing */
+  async grow(path: string, sizeBytes: number): Promise<Disk> {
+    const { path: real, layers: [top], usedBy } = await this.requireIdle(path)
+    const owners = usedBy.map(({ machineId }) => this.library.get(machineId))
+    if (owners.some((owner) => owner?.isTemplate)) throw new ServiceError('wrong-state', `${real} belongs to a template, which does not change.`, { path: real })
+    // A saved machine has the size in its memory.
+    const saved = usedBy.find(({ machineId }) => this.runtime.status(machineId).state === 'saved')
+    if (saved) throw new ServiceError('wrong-state', `'${saved.name}' is suspended and knows the disk as it is. Start it and switch it off first.`, { path: real })
+    const over = (await this.list()).find(({ layers }) => layers.slice(1).some((layer) => layer.path === real))
+    if (over) throw new ServiceError('has-clones', `${over.path} lies over ${real}.`, { path: over.path })
+    if (!top.format || top.sizeBytes === undefined) throw new ServiceError('bad-disk', top.problem ?? `${real} cannot be read.`, { path: real })
+    if (sizeBytes <= top.sizeBytes) throw new ServiceError('invalid-argument', `${real} has ${top.sizeBytes} bytes already.`, { path: real })
+    try {
+      await resizeDisk(real, sizeBytes, top.format)
+    } catch (error) {
+      if (error instanceof RangeError) throw new ServiceError('invalid-argument', error.message)
+      if (top.format !== 'raw' && top.format !== 'qcow2') throw new ServiceError('unsupported', messageOf(error), { path: real })
+      throw systemCode(error) ? writeError(error, real) : new ServiceError('bad-disk', messageOf(error), { path: real })
+    }
+    return this.info(real)
   }
 
   private async requireFree(path: string): Promise<void> {

@@ -1,5 +1,5 @@
 /** What the interface asks of the manager, whatever carries it. `client.ts` implements it over the contract. */
-import type { AppCommand, ArchiveFormat, CloudInit, Disk, Exported, Folder, ImageFormat, Imported, PickRequest, Preferences } from '@contract/index'
+import type { AppCommand, ArchiveFormat, CloudInit, Disk, DiskCheck, Exported, Folder, ImageFormat, Imported, PickRequest, Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
 import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Snapshot, SnapshotTree, Task, Template, TrashItem } from './types'
@@ -12,7 +12,13 @@ export type CreateSource =
   | { readonly kind: 'starter' }
   | { readonly kind: 'image'; readonly imageId: string }
   | { readonly kind: 'kernel' }
-  | { readonly kind: 'template'; readonly templateId: string; readonly withState: boolean; readonly cloudInit?: CloudInit }
+  | { readonly kind: 'template'; readonly templateId: string; readonly withState: boolean; readonly linked: boolean; readonly cloudInit?: CloudInit }
+
+export interface CloneOptions {
+  readonly snapshotId?: string
+  /** The disks hold only what differs. */
+  readonly linked?: boolean
+}
 
 export interface ExportOptions {
   readonly path: string
@@ -45,7 +51,7 @@ export interface Api {
   machines(): Promise<Machine[]>
   create(source: CreateSource, settings: MachineSettings): Promise<Machine>
   /** As it is now, or as in a snapshot. */
-  clone(id: string, name: string, snapshotId?: string): Promise<Machine>
+  clone(id: string, name: string, options?: CloneOptions): Promise<Machine>
   /** A second machine that goes on from this instant of a running one. */
   fork(id: string, name: string): Promise<Machine>
   exportMachine(id: string, options: ExportOptions): Promise<Exported>
@@ -87,6 +93,8 @@ export interface Api {
   /** Of all machines, with what they lie over. */
   disks(): Promise<Disk[]>
   createDisk(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<Disk>
+  checkDisk(path: string): Promise<DiskCheck>
+  growDisk(path: string, sizeBytes: number): Promise<Disk>
   /** A copy in another format. */
   convertDisk(path: string, target: string, format: ImageFormat): Promise<Disk>
 

@@ -48,10 +48,10 @@ function createParams(source: CreateSource, settings: MachineSettings): CallPara
   if (source.kind === 'kernel') return { settings }
   if (source.kind === 'template') {
     const { name, group, tags, notes, memoryMiB, cpuProfile } = settings
-    const { templateId, withState, cloudInit } = source
+    const { templateId, withState, linked, cloudInit } = source
     // A machine that goes on from a state has the hardware of that state.
     const hardware = withState ? {} : { memoryMiB, cpuProfile }
-    return { settings: { name, group, tags, notes, ...hardware }, template: templateId, withState, ...(cloudInit ? { cloudInit } : {}) }
+    return { settings: { name, group, tags, notes, ...hardware }, template: templateId, withState, linked, ...(cloudInit ? { cloudInit } : {}) }
   }
   // Kernel, initrd and command line come from the image.
   const { kernel: _kernel, initrd: _initrd, commandLine: _commandLine, ...rest } = settings
@@ -76,7 +76,7 @@ export function createClient(bridge: NestboxBridge, onError: (error: unknown) =>
     setPreferences: (changes) => ask('preferences.set', changes),
     machines: () => ask('machine.list', {}),
     create: (source, settings) => ask('machine.create', createParams(source, settings)),
-    clone: (id, name, snapshotId) => ask('machine.clone', { id, name, ...(snapshotId === undefined ? {} : { snapshotId }) }),
+    clone: (id, name, options = {}) => ask('machine.clone', { id, name, ...options }),
     fork: (id, name) => ask('machine.fork', { id, name }),
     exportMachine: (id, options) => ask('machine.export', { id, ...options }),
     importMachine: (path, name) => ask('machine.import', { path, ...(name === '' ? {} : { name }) }),
@@ -105,6 +105,8 @@ export function createClient(bridge: NestboxBridge, onError: (error: unknown) =>
     purge: (id) => ask('trash.purge', { id }),
     disks: () => ask('disk.list', {}),
     createDisk: (path, format, sizeBytes) => ask('disk.create', { path, format, sizeBytes }),
+    checkDisk: (path) => ask('disk.check', { path }),
+    growDisk: (path, sizeBytes) => ask('disk.grow', { path, sizeBytes }),
     convertDisk: (path, target, format) => ask('disk.convert', { path, target, format }),
     tasks: () => ask('task.list', {}),
     cancelTask: (id) => ask('task.cancel', { id }),

@@ -1,8 +1,8 @@
 /** An in-memory manager for unit tests: keeps the rules the interface relies on, no more. Never part of the product's bundle. */
-import { DEFAULT_PREFERENCES, type AppCommand, type Disk, type Exported, type Folder, type ImageFormat, type Imported, type PickRequest, type Preferences } from '@contract/index'
+import { DEFAULT_PREFERENCES, type AppCommand, type Disk, type DiskCheck, type Exported, type Folder, type ImageFormat, type Imported, type PickRequest, type Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
-import type { Api, CreateSource, ExportOptions, RestoreOptions, SnapshotText, Stop } from './api'
+import type { Api, CloneOptions, CreateSource, ExportOptions, RestoreOptions, SnapshotText, Stop } from './api'
 import { ApiError } from './errors'
 import { newSettings } from './settings'
 import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, MachineState, Snapshot, SnapshotTree, Task, Template, TrashItem } from './types'
@@ -133,8 +133,8 @@ export class FakeApi implements Api {
     return machine
   }
 
-  async clone(id: string, name: string, snapshotId?: string): Promise<Machine> {
-    this.begin(`clone${snapshotId ? ` ${snapshotId}` : ''}`)
+  async clone(id: string, name: string, { snapshotId, linked }: CloneOptions = {}): Promise<Machine> {
+    this.begin(`clone${snapshotId ? ` ${snapshotId}` : ''}${linked ? ' linked' : ''}`)
     this.refuseTaken(name)
     return this.copy(id, name, 'clone', {})
   }
@@ -311,6 +311,16 @@ export class FakeApi implements Api {
   async createDisk(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<Disk> {
     this.begin(`createDisk ${path} ${format} ${sizeBytes}`)
     return { path, layers: [{ path, format, sizeBytes, storedBytes: 4096 }], usedBy: [] }
+  }
+
+  async checkDisk(path: string): Promise<DiskCheck> {
+    this.begin(`checkDisk ${path}`)
+    return { corruptions: 0, wastedBytes: 0, problems: [] }
+  }
+
+  async growDisk(path: string, sizeBytes: number): Promise<Disk> {
+    this.begin(`growDisk ${path} ${sizeBytes}`)
+    return { path, layers: [{ path, format: 'qcow2', sizeBytes }], usedBy: [] }
   }
 
   async convertDisk(path: string, target: string, format: ImageFormat): Promise<Disk> {
