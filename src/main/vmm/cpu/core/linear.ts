@@ -14,6 +14,7 @@ const CR4_SMAP = 1 << 21
 const RFLAGS_AC = 1 << 18
 
 const AT_CPL = offsetOf('cpl')
+const AT_CR2 = offsetOf('cr2')
 const AT_CR4 = offsetOf('cr4')
 const AT_RFLAGS = offsetOf('rflags')
 const AT_EFER = offsetOf('efer')
@@ -197,6 +198,48 @@ export class CpuLinearMemory implements LinearMemory {
     }
     if (write && this.tlb.gpa >= 0) this.ram.hostForWrite(this.tlb.gpa, length)
     return this.bytes.subarray(host, host + length)
+  }
+
+  /** Host offset of a range within one page of RAM that may be accessed so; -1 otherwise, with nothing changed. */
+  private directHost(lo: number, hiRaw: number, length: number, write: boolean): number {
+    const hi = this.wrapHi(hiRaw)
+    if ((lo & 0xfff) + length > PAGE_SIZE || !this.isCanonical(hi) || this.checks?.armed) return -1
+    const { view } = this.state
+    const cr2Lo = view.getInt32(AT_CR2, true)
+    const cr2Hi = view.getInt32(AT_CR2 + 4, true)
+    const host = this.tlb.translate(lo, hi, write, this.currentView())
+    if (host < 0) {
+      view.setInt32(AT_CR2, cr2Lo, true)
+      view.setInt32(AT_CR2 + 4, cr2Hi, true)
+      return -1
+    }
+    if (write && this.tlb.gpa >= 0) this.ram.hostForWrite(this.tlb.gpa, length)
+    return host
+  }
+
+  copyDirect(toLo: number, toHi: number, fromLo: number, fromHi: number, length: number): boolean {
+    // Forward overlap makes a pattern of the first bytes: the copy must then go element by element.
+    const distance = (toHi - fromHi) * 2 ** 32 + (toLo >>> 0) - (fromLo >>> 0)
+    if (distance > 0 && distance < length) return false
+    const from = this.directHost(fromLo, fromHi, length, false)
+    if (from < 0) return false
+    const to = this.directHost(toLo, toHi, length, true)
+    // The same bytes may be mapped twice.
+    if (to < 0 || (to > from && to < from + length)) return false
+    this.bytes.copyWithin(to, from, from + length)
+    return true
+  }
+
+  fillDirect(toLo: number, toHi: number, length: number, pattern: Uint8Array): boolean {
+    const to = this.directHost(toLo, toHi, length, true)
+    if (to < 0) return false
+    if (pattern.every((byte) => byte === pattern[0])) {
+      this.bytes.fill(pattern[0], to, to + length)
+      return true
+    }
+    this.bytes.set(pattern, to)
+    for (let done = pattern.length; done < length; done *= 2) this.bytes.copyWithin(to + done, to, to + Math.min(done, length - done))
+    return true
   }
 
   private eachChunk(

@@ -2,7 +2,7 @@
 import { CpuFault, type CpuContext } from '../core/context'
 import type { Emitter, Helper, Val } from '../emit/emitter'
 import { checkSegment } from '../../mmu/segment'
-import { Gpr, Seg } from '../state/layout'
+import { Gpr, Seg, offsetOf } from '../state/layout'
 import { Mode } from '../state/mode'
 import { row, type Form, type InsnRow, type Meaning } from './types'
 
@@ -88,6 +88,41 @@ const bulkString: Helper = {
   },
 }
 
+const AT_RAX = offsetOf('gpr', Gpr.RAX)
+const AT_RCX = offsetOf('gpr', Gpr.RCX)
+const AT_RSI = offsetOf('gpr', Gpr.RSI)
+const AT_RDI = offsetOf('gpr', Gpr.RDI)
+
+/** Adds to a register as 64 bits, without bigint. @param by below 2^31 in magnitude */
+function bump(view: DataView, at: number, by: number): void {
+  const sum = view.getUint32(at, true) + by
+  view.setInt32(at, sum | 0, true)
+  if (sum < 0 || sum > 0xffff_ffff) view.setInt32(at + 4, view.getInt32(at + 4, true) + (sum < 0 ? -1 : 1), true)
+}
+
+/** As `bulkString` with 64-bit addresses, of segments that begin at 0: kernels do this at every copy and page. */
+const bulkFlat: Helper = {
+  name: 'bulkFlat', args: ['i32', 'i32'], faults: false,
+  /** @param bytes of an element @param fill 1: STOS */
+  run({ state, memory }: CpuContext, bytes: number, fill: number): void {
+    const { view } = state
+    if ((state.get('modeKey') & Mode.SINGLE_STEP) !== 0) return
+    const room = (at: number): number => Math.floor((4096 - (view.getInt32(at, true) & 0xfff)) / bytes)
+    let elements = view.getInt32(AT_RCX + 4, true) !== 0 ? 4096 : Math.min(view.getUint32(AT_RCX, true), 4096)
+    elements = Math.min(elements, room(AT_RDI), fill ? 4096 : room(AT_RSI))
+    const length = elements * bytes
+    if (elements < 2) return
+    const [toLo, toHi] = [view.getUint32(AT_RDI, true), view.getUint32(AT_RDI + 4, true)]
+    const done = fill
+      ? memory.fillDirect?.(toLo, toHi, length, state.bytes.subarray(AT_RAX, AT_RAX + bytes))
+      : memory.copyDirect?.(toLo, toHi, view.getUint32(AT_RSI, true), view.getUint32(AT_RSI + 4, true), length)
+    if (!done) return
+    if (!fill) bump(view, AT_RSI, length)
+    bump(view, AT_RDI, length)
+    bump(view, AT_RCX, -elements)
+  },
+}
+
 /** True where the whole range lies before the address wraps and the segment allows the access; else single turns find the fault. */
 function allowed(cpu: CpuContext, segment: number, ea: bigint, length: number, mask: bigint, write: boolean): boolean {
   if (ea + BigInt(length) > mask + 1n) return false
@@ -139,10 +174,14 @@ function bulk(e: Emitter, form: Form, fill: boolean): void {
   const many = e.ltu(e.const(a, 15), e.reg(Gpr.RCX, a))
   const forward = e.isZero(e.bit(e.field('rflags'), 10))
   e.if(e.and(many, forward), () => {
+    const element = e.const(32, width / 8)
+    if (a === 64) {
+      const based = e.ltu(e.const(32, Seg.DS), e.segmentNumber(e.memData(e.const(64, 0))))
+      return e.if(fill ? e.const(1, 0n) : based, () => undefined, () => e.call(bulkFlat, element, e.const(32, fill ? 1 : 0)))
+    }
     const to = e.linearAddress(destination(e, form))
     const origin = e.memData(pointer(e, form, Gpr.RSI))
     const from = fill ? e.reg(Gpr.RAX, 64) : e.linearAddress(origin)
-    const element = e.const(32, width / 8)
     const kind = fill ? e.or(element, e.const(32, 0x100)) : e.or(element, e.shl(e.segmentNumber(origin), e.const(32, 16)))
     e.call(bulkString, from, to, kind, e.const(32, a))
   })
