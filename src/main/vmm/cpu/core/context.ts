@@ -29,6 +29,8 @@ export interface LinearMemory {
   /** Little-endian load of 1, 2 or 4 bytes. Throws CpuFault #PF (CR2 set), #GP/#SS for non-canonical addresses. */
   read(linear: bigint, size: 1 | 2 | 4, privilege?: Privilege): number
   read64(linear: bigint, privilege?: Privilege): bigint
+  /** Four bytes as supervisor, by the halves of their address. Contexts without it are asked by `read`. */
+  readSystem32?(lo: number, hi: number): number
   write(linear: bigint, size: 1 | 2 | 4, value: number, privilege?: Privilege): void
   write64(linear: bigint, value: bigint, privilege?: Privilege): void
   /** Checks [linear, linear+length) for the access without making it; throws as the access would. */

@@ -148,6 +148,12 @@ export class CpuLinearMemory implements LinearMemory {
     return BigInt(low) | (BigInt(this.read(linear + 4n, 4, privilege)) << 32n)
   }
 
+  readSystem32(lo: number, hi: number): number {
+    const value = this.readAt(lo, hi, 4, TlbView.SUPERVISOR)
+    if (this.checks?.armed) this.checks.note(lo, hi, 4, false)
+    return value
+  }
+
   write(linear: bigint, size: AccessSize, value: number, privilege: Privilege = 'current'): void {
     const [lo, hi] = CpuLinearMemory.halves(linear)
     if (!this.checks?.armed) return this.writeAt(lo, hi, size, value, this.viewOf(privilege))

@@ -290,6 +290,7 @@ export abstract class OperandEmitter extends LazyFlagEmitter implements Emitter 
 
   /** Fields whose value follows from the mode. */
   private knownField(name: FieldName, index: number): Val | undefined {
+    if (name === 'modeKey') return this.const(32, this.place.modeKey)
     if (name === 'stackMask' && this.flat) {
       if (this.code64) return this.const(64, -1n)
       return this.const(64, (this.place.modeKey & Mode.CODE32) !== 0 ? 0xffff_ffffn : 0xffffn)

@@ -39,6 +39,12 @@ const EFER_LMA = 0x400
 const CR0_PE = 1
 
 const RFLAGS_VM = 0x2_0000
+const AT_SELECTOR = offsetOf('segSelector')
+const AT_BASE = offsetOf('segBase')
+const AT_LIMIT = offsetOf('segLimit')
+const AT_ATTR = offsetOf('segAttr')
+const AT_GDTR_BASE = offsetOf('gdtrBase')
+const AT_GDTR_LIMIT = offsetOf('gdtrLimit')
 const AT_EFER = offsetOf('efer')
 const AT_CS_ATTR = offsetOf('segAttr', Seg.CS)
 const AT_RFLAGS = offsetOf('rflags')
@@ -66,15 +72,35 @@ export function wrapLinear(state: CpuState, linear: bigint): bigint {
   return BigInt.asUintN(isLongMode(state) ? 64 : 32, linear)
 }
 
-export function makeDescriptor(selector: number, at: bigint, lo: number, hi: number): Descriptor {
-  const attr = (hi >>> 8) & 0xf0ff
-  const type = attr & 15
-  const isSegment = (attr & Attr.S) !== 0
-  const isCode = isSegment && (type & 8) !== 0
-  return {
-    selector, at, lo, hi, attr, type, dpl: (attr >> 5) & 3, present: (attr & Attr.P) !== 0,
-    isSegment, isCode, conforming: isCode && (type & 4) !== 0, long: (attr & Attr.L) !== 0,
+class TableDescriptor implements Descriptor {
+  readonly attr: number
+  readonly type: number
+  readonly dpl: number
+  readonly present: boolean
+  readonly isSegment: boolean
+  readonly isCode: boolean
+  readonly conforming: boolean
+  readonly long: boolean
+
+  constructor(readonly selector: number, private readonly atLo: number, private readonly atHi: number, readonly lo: number, readonly hi: number) {
+    const attr = (hi >>> 8) & 0xf0ff
+    this.attr = attr
+    this.type = attr & 15
+    this.dpl = (attr >> 5) & 3
+    this.present = (attr & Attr.P) !== 0
+    this.isSegment = (attr & Attr.S) !== 0
+    this.isCode = this.isSegment && (attr & 8) !== 0
+    this.conforming = this.isCode && (attr & 4) !== 0
+    this.long = (attr & Attr.L) !== 0
   }
+
+  get at(): bigint {
+    return (BigInt(this.atHi) << 32n) | BigInt(this.atLo)
+  }
+}
+
+export function makeDescriptor(selector: number, at: bigint, lo: number, hi: number): Descriptor {
+  return new TableDescriptor(selector, Number(at & 0xffff_ffffn), Number(at >> 32n), lo, hi)
 }
 
 /** The last cell of `scratch` is the buffer of descriptor reads: callers keep their values in the others. */
@@ -83,11 +109,29 @@ const AT_SCRATCH = offsetOf('scratch', SCRATCH_SLOT)
 
 /** Reads a descriptor; undefined where the selector is outside its table. */
 export function tryReadDescriptor(cpu: CpuContext, selector: number): Descriptor | undefined {
-  const at = descriptorAddress(cpu.state, selector)
+  const { state, memory } = cpu
+  if (memory.readSystem32) return readInWords(cpu, selector, memory.readSystem32.bind(memory))
+  const at = descriptorAddress(state, selector)
   if (at === undefined) return undefined
-  cpu.memory.readBytes(at, cpu.state.bytes.subarray(AT_SCRATCH, AT_SCRATCH + 8), 'system')
-  const { view } = cpu.state
+  memory.readBytes(at, state.bytes.subarray(AT_SCRATCH, AT_SCRATCH + 8), 'system')
+  const { view } = state
   return makeDescriptor(selector, at, view.getUint32(AT_SCRATCH, true), view.getUint32(AT_SCRATCH + 4, true))
+}
+
+/** The same without bigint: 32-bit kernels load segments at every system call. */
+function readInWords({ state }: CpuContext, selector: number, read: (lo: number, hi: number) => number): Descriptor | undefined {
+  const { view } = state
+  const offset = selector & 0xfff8
+  const local = (selector & 4) !== 0
+  if (local && (view.getInt32(AT_ATTR + Seg.LDTR * 4, true) & Attr.UNUSABLE) !== 0) return undefined
+  const limit = local ? view.getUint32(AT_LIMIT + Seg.LDTR * 4, true) : view.getUint32(AT_GDTR_LIMIT, true)
+  if (offset + 7 > limit) return undefined
+  const base = local ? AT_BASE + Seg.LDTR * 8 : AT_GDTR_BASE
+  const sum = view.getUint32(base, true) + offset
+  const lo = sum >>> 0
+  const hi = isLongMode(state) ? (view.getUint32(base + 4, true) + (sum > 0xffff_ffff ? 1 : 0)) >>> 0 : 0
+  const second = lo + 4
+  return new TableDescriptor(selector, lo, hi, read(lo, hi), read(second >>> 0, second > 0xffff_ffff ? (hi + 1) >>> 0 : hi))
 }
 
 /** @throws CpuFault `vector` (selector) where the selector is null or outside its table (null: error code `ext` alone) */
@@ -124,10 +168,6 @@ export function setBusy(cpu: CpuContext, d: Descriptor, busy: boolean): void {
   cpu.memory.write(d.at + 5n, 1, busy ? byte | 2 : byte & ~2, 'system')
 }
 
-const AT_SELECTOR = offsetOf('segSelector')
-const AT_BASE = offsetOf('segBase')
-const AT_LIMIT = offsetOf('segLimit')
-const AT_ATTR = offsetOf('segAttr')
 
 /** Writes every part of a segment register; base below 4 GiB. Part of each system call and interrupt: no lookup by name. */
 export function putSegment({ view }: CpuState, seg: number, selector: number, base: number, limit: number, attr: number): void {

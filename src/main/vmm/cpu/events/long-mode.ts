@@ -7,7 +7,7 @@ import type { CpuState } from '../state/access'
 import { packRflagsLow } from '../state/flags'
 import { Gpr, Seg, offsetOf } from '../state/layout'
 import {
-  SystemType, descriptorAddress, isNull, makeDescriptor, markAccessed, selectorError, setNullSegment, setSegment, Attr, type Descriptor,
+  SystemType, isNull, markAccessed, selectorError, tryReadDescriptor, setNullSegment, setSegment, Attr, type Descriptor,
 } from './descriptors'
 import { extOf, type PendingEvent } from './event'
 
@@ -28,6 +28,8 @@ const AT_SS = offsetOf('segSelector', Seg.SS)
 const AT_CPL = offsetOf('cpl')
 const AT_RFLAGS = offsetOf('rflags')
 const AT_RIP = offsetOf('rip')
+const AT_IDTR_BASE = offsetOf('idtrBase')
+const AT_TR_BASE = offsetOf('segBase', Seg.TR)
 
 /** Bytes of the `scratch` cells, used as the buffer of block reads and writes. */
 const scratchBytes = (state: CpuState, length: number): Uint8Array => state.bytes.subarray(AT_SCRATCH, AT_SCRATCH + length)
@@ -37,6 +39,18 @@ const scratchHi = ({ view }: CpuState, cell: number): number => view.getUint32(A
 function setScratch({ view }: CpuState, cell: number, lo: number, hi: number): void {
   view.setInt32(AT_SCRATCH + cell * 8, lo, true)
   view.setInt32(AT_SCRATCH + cell * 8 + 4, hi, true)
+}
+
+/** Reads a system structure, `offset` bytes behind the base in the field at `baseAt`, into the first scratch cells. */
+function readToScratch(cpu: CpuContext, baseAt: number, offset: number, length: 8 | 16): void {
+  const { state, memory } = cpu
+  const { view } = state
+  if (!memory.readSystem32) return memory.readBytes(view.getBigUint64(baseAt, true) + BigInt(offset), scratchBytes(state, length), 'system')
+  for (let i = 0; i < length; i += 4) {
+    const lo = view.getUint32(baseAt, true) + offset + i
+    const hi = (view.getUint32(baseAt + 4, true) + (lo > 0xffff_ffff ? 1 : 0)) >>> 0
+    view.setInt32(AT_SCRATCH + i, memory.readSystem32(lo >>> 0, hi), true)
+  }
 }
 
 interface Gate {
@@ -51,7 +65,7 @@ function readGate(cpu: CpuContext, event: PendingEvent, ext: number): Gate {
   const { state } = cpu
   const code = event.vector * 8 + 2 + ext
   if (event.vector * 16 + 15 > state.get('idtrLimit')) throw new CpuFault(Vector.GP, code)
-  cpu.memory.readBytes(state.get64('idtrBase') + BigInt(event.vector * 16), scratchBytes(state, 16), 'system')
+  readToScratch(cpu, AT_IDTR_BASE, event.vector * 16, 16)
   const lo = scratchLo(state, 0)
   const hi = scratchHi(state, 0)
   const type = (hi >>> 8) & 0x1f
@@ -67,10 +81,8 @@ function readHandlerSegment(cpu: CpuContext, selector: number, ext: number): Des
   const { state } = cpu
   if (isNull(selector)) throw new CpuFault(Vector.GP, ext)
   const code = selectorError(selector, ext)
-  const at = descriptorAddress(state, selector)
-  if (at === undefined) throw new CpuFault(Vector.GP, code)
-  cpu.memory.readBytes(at, scratchBytes(state, 8), 'system')
-  const d = makeDescriptor(selector, at, scratchLo(state, 0), scratchHi(state, 0))
+  const d = tryReadDescriptor(cpu, selector)
+  if (!d) throw new CpuFault(Vector.GP, code)
   if (!d.isCode || d.dpl > state.get('cpl') || (d.attr & (Attr.L | Attr.DB)) !== Attr.L) throw new CpuFault(Vector.GP, code)
   if (!d.present) throw new CpuFault(Vector.NP, code)
   return d
@@ -84,7 +96,7 @@ function pickStack(cpu: CpuContext, ist: number, privilege: number, changes: boo
   }
   const offset = ist !== 0 ? 0x24 + (ist - 1) * 8 : 4 + privilege * 8
   if (offset + 7 > state.get('segLimit', Seg.TR)) throw new CpuFault(Vector.TS, selectorError(state.get('segSelector', Seg.TR), ext))
-  cpu.memory.readBytes(state.get64('segBase', Seg.TR) + BigInt(offset), scratchBytes(state, 8), 'system')
+  readToScratch(cpu, AT_TR_BASE, offset, 8)
   if (!canonicalHi(scratchHi(state, 0))) throw new CpuFault(Vector.SS, ext)
 }
 

@@ -88,38 +88,41 @@ const bulkString: Helper = {
   },
 }
 
+const FLAT_BIT = Math.log2(Mode.FLAT)
 const AT_RAX = offsetOf('gpr', Gpr.RAX)
 const AT_RCX = offsetOf('gpr', Gpr.RCX)
 const AT_RSI = offsetOf('gpr', Gpr.RSI)
 const AT_RDI = offsetOf('gpr', Gpr.RDI)
 
-/** Adds to a register as 64 bits, without bigint. @param by below 2^31 in magnitude */
-function bump(view: DataView, at: number, by: number): void {
+/** Adds to a register without bigint; 32-bit writes clear the upper half. @param by below 2^31 in magnitude */
+function bump(view: DataView, at: number, by: number, size: number): void {
   const sum = view.getUint32(at, true) + by
   view.setInt32(at, sum | 0, true)
-  if (sum < 0 || sum > 0xffff_ffff) view.setInt32(at + 4, view.getInt32(at + 4, true) + (sum < 0 ? -1 : 1), true)
+  if (size === 32) view.setInt32(at + 4, 0, true)
+  else if (sum < 0 || sum > 0xffff_ffff) view.setInt32(at + 4, view.getInt32(at + 4, true) + (sum < 0 ? -1 : 1), true)
 }
 
-/** As `bulkString` with 64-bit addresses, of segments that begin at 0: kernels do this at every copy and page. */
+/** As `bulkString` in flat segments, with 32- or 64-bit addresses: kernels do this at every copy and page. */
 const bulkFlat: Helper = {
-  name: 'bulkFlat', args: ['i32', 'i32'], faults: false,
-  /** @param bytes of an element @param fill 1: STOS */
-  run({ state, memory }: CpuContext, bytes: number, fill: number): void {
+  name: 'bulkFlat', args: ['i32', 'i32', 'i32'], faults: false,
+  /** @param bytes of an element @param fill 1: STOS @param addressSize 32 or 64 */
+  run({ state, memory }: CpuContext, bytes: number, fill: number, addressSize: number): void {
     const { view } = state
     if ((state.get('modeKey') & Mode.SINGLE_STEP) !== 0) return
+    const hi = (at: number): number => (addressSize === 64 ? view.getUint32(at + 4, true) : 0)
     const room = (at: number): number => Math.floor((4096 - (view.getInt32(at, true) & 0xfff)) / bytes)
-    let elements = view.getInt32(AT_RCX + 4, true) !== 0 ? 4096 : Math.min(view.getUint32(AT_RCX, true), 4096)
+    let elements = hi(AT_RCX) !== 0 ? 4096 : Math.min(view.getUint32(AT_RCX, true), 4096)
     elements = Math.min(elements, room(AT_RDI), fill ? 4096 : room(AT_RSI))
     const length = elements * bytes
     if (elements < 2) return
-    const [toLo, toHi] = [view.getUint32(AT_RDI, true), view.getUint32(AT_RDI + 4, true)]
+    const toLo = view.getUint32(AT_RDI, true)
     const done = fill
-      ? memory.fillDirect?.(toLo, toHi, length, state.bytes.subarray(AT_RAX, AT_RAX + bytes))
-      : memory.copyDirect?.(toLo, toHi, view.getUint32(AT_RSI, true), view.getUint32(AT_RSI + 4, true), length)
+      ? memory.fillDirect?.(toLo, hi(AT_RDI), length, state.bytes.subarray(AT_RAX, AT_RAX + bytes))
+      : memory.copyDirect?.(toLo, hi(AT_RDI), view.getUint32(AT_RSI, true), hi(AT_RSI), length)
     if (!done) return
-    if (!fill) bump(view, AT_RSI, length)
-    bump(view, AT_RDI, length)
-    bump(view, AT_RCX, -elements)
+    if (!fill) bump(view, AT_RSI, length, addressSize)
+    bump(view, AT_RDI, length, addressSize)
+    bump(view, AT_RCX, -elements, addressSize)
   },
 }
 
@@ -175,15 +178,19 @@ function bulk(e: Emitter, form: Form, fill: boolean): void {
   const forward = e.isZero(e.bit(e.field('rflags'), 10))
   e.if(e.and(many, forward), () => {
     const element = e.const(32, width / 8)
-    if (a === 64) {
-      const based = e.ltu(e.const(32, Seg.DS), e.segmentNumber(e.memData(e.const(64, 0))))
-      return e.if(fill ? e.const(1, 0n) : based, () => undefined, () => e.call(bulkFlat, element, e.const(32, fill ? 1 : 0)))
-    }
-    const to = e.linearAddress(destination(e, form))
     const origin = e.memData(pointer(e, form, Gpr.RSI))
-    const from = fill ? e.reg(Gpr.RAX, 64) : e.linearAddress(origin)
-    const kind = fill ? e.or(element, e.const(32, 0x100)) : e.or(element, e.shl(e.segmentNumber(origin), e.const(32, 16)))
-    e.call(bulkString, from, to, kind, e.const(32, a))
+    const anywhere = (): void => {
+      const to = e.linearAddress(destination(e, form))
+      const from = fill ? e.reg(Gpr.RAX, 64) : e.linearAddress(origin)
+      const kind = fill ? e.or(element, e.const(32, 0x100)) : e.or(element, e.shl(e.segmentNumber(origin), e.const(32, 16)))
+      e.call(bulkString, from, to, kind, e.const(32, a))
+    }
+    if (a === 16) return anywhere()
+    // FS and GS have bases in flat modes too, and code segments need not be readable.
+    const segment = e.segmentNumber(origin)
+    const other = fill ? e.const(1, 0n) : e.or(e.ltu(e.const(32, Seg.DS), segment), e.eq(segment, e.const(32, Seg.CS)))
+    const flat = e.and(e.bit(e.field('modeKey'), FLAT_BIT), e.isZero(other))
+    e.if(flat, () => e.call(bulkFlat, element, e.const(32, fill ? 1 : 0), e.const(32, a)), anywhere)
   })
 }
 
