@@ -12,6 +12,11 @@ import { shapeOf, type ModuleDraft, type TranslatedFunction, type Translator } f
 const PATIENCE_NS = 30e6
 /** Hot loops gain so much that few are waited for. */
 const LOOP_BATCH = 8
+/**
+ * Every module keeps a copy of the table's entries, so memory grows with modules × functions. After this many modules batches
+ * wait twice as long and are twice as large, after twice as many three times, and so on.
+ */
+const MODULES_TO_SLOW_DOWN = 100
 /** Bytes of translations kept for the next run: what this run used goes before what only earlier ones did. */
 const MAX_PACK_BYTES = 10e6
 /** New translations that are worth writing a pack anew, as a share of it. */
@@ -89,14 +94,18 @@ export class CodeCache {
     return this.hot.length + this.hotLoops.length
   }
 
+  private get slowness(): number {
+    return 1 + this.modules / MODULES_TO_SLOW_DOWN
+  }
+
   /** True where it is time to translate. */
   get due(): boolean {
-    return this.hot.length >= this.options.batch || this.hotLoops.length >= LOOP_BATCH
+    return this.hot.length >= this.options.batch * this.slowness || this.hotLoops.length >= LOOP_BATCH * this.slowness
   }
 
   /** At the end of a slice: true where the blocks waiting should wait no longer. */
   sliceEnded(): boolean {
-    return this.waiting > 0 && (this.due || this.options.now() - this.waitingSince >= PATIENCE_NS)
+    return this.waiting > 0 && (this.due || this.options.now() - this.waitingSince >= PATIENCE_NS * this.slowness)
   }
 
   /** More code is translated than should be kept; the caller drops everything. */
