@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { VmmError } from '../../vmm/errors'
 import type { WriteOptions } from './formats/common/write'
 import { writeRaw } from './formats/common/write-raw'
+import { withDiskLock } from './lock'
 import { changeSince, identityOf } from './qcow2/identity'
 import { compactQcow2 } from './qcow2/compact'
 import { openRawSource } from './raw-source'
@@ -54,7 +55,7 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 /**
- * No machine may have the disk open for writing. Images laid over it have to be told (`rebaseQcow2`), for its file is another one then.
+ * Images laid over it have to be told (`rebaseQcow2`), for its file is another one then.
  * @throws VmmError `unsupported` for other formats and for internal snapshots, `disk-io` where the disk was changed meanwhile;
  *   AbortError, system errors: the disk is then as it was
  */
@@ -62,6 +63,10 @@ export async function compactDisk(disk: string, format: string, options: WriteOp
   if (format !== 'raw' && format !== 'qcow2') throw new VmmError('unsupported', `${disk}: ${format} images cannot be compacted; convert it to qcow2 or raw`, { path: disk })
   // The file is replaced, not a link to it.
   const path = await realpath(disk)
+  return withDiskLock(path, () => compactLocked(path, format, options))
+}
+
+async function compactLocked(path: string, format: 'raw' | 'qcow2', options: WriteOptions): Promise<Compacted> {
   await removeLeftovers(path)
   const before = await allocated(path)
   const was = await identityOf(path)

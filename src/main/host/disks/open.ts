@@ -6,6 +6,7 @@ import type { BlockBackend } from '../../vmm/ports'
 import { openRawDisk } from '../raw-disk'
 import { DiskFormatError } from './formats/common/format-error'
 import { FOREIGN_FORMATS, foreignFormatOf, openForeignImage, type ForeignFormat } from './formats/foreign'
+import { lockDisk, withDiskLock } from './lock'
 import type { Backing } from './qcow2/header'
 import { changeSince, identityOf, type FileIdentity } from './qcow2/identity'
 import { Qcow2Image } from './qcow2/image'
@@ -108,14 +109,40 @@ export async function openDisk(path: string, readOnly: boolean, format?: DiskFor
   const known = format ?? await diskFormatOf(path).catch((cause: unknown) => {
     throw new VmmError('disk-io', `${path}: cannot open the disk: ${cause instanceof Error ? cause.message : String(cause)}`, { path }, { cause })
   })
-  return openChain(path, known, readOnly, [await realpath(path).catch(() => path)])
+  const chain = [await realpath(path).catch(() => path)]
+  return readOnly ? openChain(path, known, true, chain) : openLocked(path, () => openChain(path, known, false, chain))
+}
+
+/** For writing: the lock goes when the disk is closed. */
+async function openLocked(path: string, open: () => Promise<OpenDisk>): Promise<OpenDisk> {
+  const lock = await lockDisk(path)
+  try {
+    const disk = await open()
+    const close = disk.close.bind(disk)
+    return Object.assign(disk, {
+      close: async () => {
+        try {
+          await close()
+        } finally {
+          await lock?.release()
+        }
+      },
+    })
+  } catch (error) {
+    await lock?.release()
+    throw error
+  }
 }
 
 /**
- * Gives a raw or qcow2 disk another size: what is added reads as zeroes, what is cut off is lost. No machine may have it open.
+ * Gives a raw or qcow2 disk another size: what is added reads as zeroes, what is cut off is lost.
  * @throws RangeError for sizes that cannot be; VmmError `unsupported` for other formats, `disk-io`; DiskFormatError
  */
-export async function resizeDisk(path: string, sizeBytes: number, format: DiskFormat): Promise<void> {
+export function resizeDisk(path: string, sizeBytes: number, format: DiskFormat): Promise<void> {
+  return withDiskLock(path, () => resizeUnlocked(path, sizeBytes, format))
+}
+
+async function resizeUnlocked(path: string, sizeBytes: number, format: DiskFormat): Promise<void> {
   if (format === 'qcow2') return resizeQcow2(path, sizeBytes, async (backing) => openBacking(path, backing, [await realpath(path)]))
   if (format !== 'raw') throw new VmmError('unsupported', `${path}: ${format} images cannot have another size; convert it to qcow2 or raw`, { path })
   const file = await open(path, 'r+')

@@ -1,6 +1,7 @@
 /** Says anew what an image is laid over, and takes the backing file as it is now. No data is moved. */
 import { dirname, resolve } from 'node:path'
 import { VmmError } from '../../../vmm/errors'
+import { withDiskLock } from '../lock'
 import { DiskFile } from './disk-file'
 import { putBacking, readHeader, type Backing, type RawExtension } from './header'
 import { identityOf } from './identity'
@@ -25,7 +26,11 @@ function* otherExtensions(first: DataView, start: number): Generator<RawExtensio
  * @throws VmmError `disk-io` where the backing file is missing, `bad-config` where the image has none and none was given;
  *   DiskFormatError; RangeError where the name does not fit
  */
-export async function rebaseQcow2(path: string, backing?: Backing): Promise<Backing> {
+export function rebaseQcow2(path: string, backing?: Backing): Promise<Backing> {
+  return withDiskLock(path, () => rebaseLocked(path, backing))
+}
+
+async function rebaseLocked(path: string, backing: Backing | undefined): Promise<Backing> {
   const file = await DiskFile.open(path, false)
   try {
     const header = await readHeader(file)

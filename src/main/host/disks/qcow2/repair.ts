@@ -3,6 +3,7 @@
  * its tables are right where its counts are not. The bit goes last, so that a kill in between leaves it set.
  */
 import { VmmError } from '../../../vmm/errors'
+import { withDiskLock } from '../lock'
 import { countsPerBlock, getCount, maxCount, setCount } from './counts'
 import { DiskFile } from './disk-file'
 import { readHeader, type Header } from './header'
@@ -119,10 +120,14 @@ export async function repairRefcounts(file: DiskFile, header: Header, options: W
 }
 
 /**
- * Makes the counts of an image right that no program has open: errors and wasted clusters.
+ * Makes the counts of an image right: errors and wasted clusters.
  * @throws DiskFormatError where its tables are damaged or it is marked as corrupt: then nothing was written; AbortError
  */
-export async function repairQcow2(path: string, options: WalkOptions = {}): Promise<Repaired> {
+export function repairQcow2(path: string, options: WalkOptions = {}): Promise<Repaired> {
+  return withDiskLock(path, () => repairLocked(path, options))
+}
+
+async function repairLocked(path: string, options: WalkOptions): Promise<Repaired> {
   const file = await DiskFile.open(path, false)
   try {
     const header = await readHeader(file)
