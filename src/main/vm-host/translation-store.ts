@@ -6,6 +6,7 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { chmodSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { hashOf } from './prebuilt'
 
 const KEY_BYTES = 32
 const MAC_BYTES = 32
@@ -30,7 +31,7 @@ export class TranslationStore {
   constructor(private readonly folder: string, program: string) {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     this.key = readKey(join(folder, 'key'))
-    this.version = createHash('sha256').update(readFileSync(program)).digest('hex')
+    this.version = hashOf(program)
   }
 
   private path({ kernel, cpuProfile }: Guest): string {
