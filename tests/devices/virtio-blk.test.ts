@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { BlockBackend } from '../../src/main/vmm/ports'
+import { F } from '../../src/main/vmm/virtio/blk/config'
 import { VirtioBlk } from '../../src/main/vmm/virtio/blk/device'
 import { Feature } from '../../src/main/vmm/virtio/device'
 import { DriverStatus, MockDriver, type Segment } from '../../src/main/vmm/virtio/queue/mock-driver'
@@ -7,12 +8,12 @@ import { DriverStatus, MockDriver, type Segment } from '../../src/main/vmm/virti
 const IN = 0
 const OUT = 1
 const DISK = 1 << 20
-const WCE = 1n << 11n
 
 /** A disk whose operations finish when the test says so, in the order it says. */
 class HeldDisk implements BlockBackend {
   readonly bytes = new Uint8Array(DISK)
   readonly blockSize = 512
+  readonly clusterSize = 65536
   readonly sizeBytes = DISK
   readonly calls: string[] = []
   held: (() => void)[] | undefined
@@ -35,8 +36,8 @@ class HeldDisk implements BlockBackend {
   }
   flush(): Promise<void> { return this.step('flush', () => undefined) }
   discard(offset: number, length: number): Promise<void> { return this.step(`discard ${offset} ${length}`, () => undefined) }
-  writeZeroes(offset: number, length: number): Promise<void> {
-    return this.step(`zero ${offset} ${length}`, () => void this.bytes.fill(0, offset, offset + length))
+  writeZeroes(offset: number, length: number, keepSpace = false): Promise<void> {
+    return this.step(`zero ${offset} ${length}${keepSpace ? ' keep' : ''}`, () => void this.bytes.fill(0, offset, offset + length))
   }
 }
 
@@ -58,13 +59,20 @@ function header(type: number, sector = 0): Segment {
   return { bytes: new Uint8Array(view.buffer) }
 }
 
-function range(sector: number, count: number, flags = 0): Segment {
-  const view = new DataView(new ArrayBuffer(16))
-  view.setUint32(0, sector, true)
-  view.setUint32(8, count, true)
-  view.setUint32(12, flags, true)
+type Range = readonly [sector: number, count: number, flags?: number]
+
+/** struct virtio_blk_discard_write_zeroes, as many as are given. */
+function ranges(...list: readonly Range[]): Segment {
+  const view = new DataView(new ArrayBuffer(16 * list.length))
+  list.forEach(([sector, count, flags = 0], i) => {
+    view.setUint32(16 * i, sector, true)
+    view.setUint32(16 * i + 8, count, true)
+    view.setUint32(16 * i + 12, flags, true)
+  })
   return { bytes: new Uint8Array(view.buffer) }
 }
+
+const range = (...one: Range): Segment => ranges(one)
 
 /** One request from kick to answer. */
 async function request({ driver, device }: Rig, parts: Segment[], indirect = false): Promise<{ status: number; written: number; data: number[] }> {
@@ -80,9 +88,57 @@ describe('virtio-blk', () => {
     const { driver } = rig()
     driver.start()
     expect([driver.config(0, 4), driver.config(4, 4), driver.config(12, 4), driver.config(20, 4), driver.config(32, 1)]).toEqual([DISK / 512, 0, 254, 512, 1])
-    expect(rig(new HeldDisk(true)).driver.deviceFeatures() & (1n << 5n)).not.toBe(0n)
-    const many = rig(new HeldDisk(), 4).driver.start()
-    expect([many.queueCount, many.config(34, 2)]).toEqual([4, 4])
+    expect(rig(new HeldDisk(true)).driver.deviceFeatures() & F.RO).not.toBe(0n)
+  })
+
+  it('has the configuration space of 5.2.4', () => {
+    const driver = rig(new HeldDisk(), 8).driver.start()
+    const topology = { physicalBlockExp: driver.config(24, 1), alignment: driver.config(25, 1), minimum: driver.config(26, 2), optimum: driver.config(28, 4) }
+    expect(topology).toEqual({ physicalBlockExp: 3, alignment: 0, minimum: 8, optimum: 128 })
+    const [sizeMax, segMax] = [driver.config(8, 4), driver.config(12, 4)]
+    expect(sizeMax * segMax).toBeLessThanOrEqual(1 << 26)
+    const discard = { sectors: driver.config(36, 4), ranges: driver.config(40, 4), alignment: driver.config(44, 4) }
+    expect(discard).toEqual({ sectors: 1 << 22, ranges: 64, alignment: 128 })
+    expect([driver.config(48, 4), driver.config(52, 4), driver.config(56, 1)]).toEqual([1 << 22, 64, 1])
+    expect(driver.config(200, 4)).toBe(0)
+    const offered = rig().driver.deviceFeatures()
+    for (const bit of [1, 2, 6, 9, 10, 11, 13, 14]) expect((offered >> BigInt(bit)) & 1n, `feature ${bit}`).toBe(1n)
+    expect(rig(new HeldDisk(true)).driver.deviceFeatures() & (F.FLUSH | F.DISCARD | F.WRITE_ZEROES)).toBe(0n)
+  })
+
+  it('has one to eight queues, and tells of several', () => {
+    expect(rig().driver.deviceFeatures() & F.MQ).toBe(0n)
+    const eight = rig(new HeldDisk(), 8).driver
+    expect(eight.deviceFeatures() & F.MQ).not.toBe(0n)
+    eight.start()
+    expect([eight.queueCount, eight.config(34, 2), eight.transport.pci.vectorCount]).toEqual([8, 8, 9])
+    for (const queues of [0, 9, 1.5]) expect(() => rig(new HeldDisk(), queues)).toThrow(/1 to 8 queues/)
+  })
+
+  it('answers each request on the queue it came by, with that queue’s vector', async () => {
+    const { disk, driver, device } = rig(new HeldDisk(), 8)
+    driver.start(Feature.EVENT_IDX).useMsix()
+    disk.held = []
+    const order = [5, 0, 7, 2, 5]
+    const heads = order.map((queue, i) => driver.add(queue, [header(OUT, i), { bytes: new Uint8Array(512).fill(i + 1) }, { length: 1 }]).head)
+    for (const queue of new Set(order)) driver.kick(queue)
+    await settle()
+    expect(disk.calls, 'queues do not wait for each other').toHaveLength(5)
+    for (const release of disk.held.splice(0).reverse()) release()
+    await device.drain()
+    const answered = [...new Set(order)].map((queue) => [queue, driver.takeUsed(queue).map(({ head }) => head)])
+    // Within a queue the last one was done first.
+    expect(answered).toEqual([[5, [heads[4], heads[0]]], [0, [heads[1]]], [7, [heads[2]]], [2, [heads[3]]]])
+    expect([1, 3, 4, 6].flatMap((queue) => driver.takeUsed(queue))).toEqual([])
+    const vectors = driver.messages.map(({ data }) => data - 0x41)
+    expect([...vectors].sort()).toEqual([0, 2, 5, 5, 7])
+    expect(disk.bytes[4 * 512]).toBe(5)
+  })
+
+  it('a driver may use fewer queues than there are', async () => {
+    const r = rig(new HeldDisk(), 4)
+    r.driver.start(F.MQ)
+    expect((await request(r, [header(IN), { length: 512 }])).status).toBe(0)
   })
 
   it.each([false, true])('writes and reads back over several segments (indirect: %s)', async (indirect) => {
@@ -108,6 +164,18 @@ describe('virtio-blk', () => {
     expect((await request(r, [header(11), range(8, 8)])).status).toBe(0)
     expect((await request(r, [header(4)])).status).toBe(0)
     expect(r.disk.calls).toEqual(['zero 1024 2048', 'discard 4096 4096', 'flush'])
+  })
+
+  it('takes lists of ranges, and keeps the space where the driver does not let go of it', async () => {
+    const r = rig()
+    r.driver.start()
+    expect((await request(r, [header(13), ranges([0, 1, 1], [8, 2])])).status).toBe(0)
+    expect((await request(r, [header(11), ranges([1, 1], [2, 3], [9, 1])])).status).toBe(0)
+    expect(r.disk.calls.splice(0)).toEqual(['zero 0 512', 'zero 4096 1024 keep', 'discard 512 512', 'discard 1024 1536', 'discard 4608 512'])
+    expect((await request(r, [header(11), ranges([0, 1], [DISK / 512, 1])])).status, 'one wrong range').toBe(1)
+    expect((await request(r, [header(11), ranges(...new Array<Range>(65).fill([0, 1]))])).status, 'too many').toBe(1)
+    expect((await request(r, [header(11), { bytes: new Uint8Array(24) }])).status, 'half a range').toBe(1)
+    expect(r.disk.calls).toEqual([])
   })
 
   it.each<[string, Segment[], number]>([
@@ -171,7 +239,7 @@ describe('virtio-blk', () => {
     r.driver.setConfig(32, 1, 0)
     expect(r.driver.config(32, 1)).toBe(0)
     await request(r, write)
-    r.driver.start(WCE | (1n << 9n))
+    r.driver.start(F.CONFIG_WCE | F.FLUSH)
     await request(r, write)
     expect(r.disk.calls).toEqual(['write 0 512', 'write 0 512', 'flush', 'write 0 512', 'flush'])
   })

@@ -11,6 +11,8 @@ export interface DiskConfig {
   readonly backend: BlockBackend
   /** At most 20 ASCII characters (virtio-blk VIRTIO_BLK_ID_BYTES). */
   readonly serial?: string
+  /** Request queues, 1 to 8; one per CPU of the guest, that is 1, unless given. */
+  readonly queues?: number
 }
 
 export interface KernelConfig {

@@ -22,6 +22,8 @@ export interface BlockBackend {
   readonly readOnly: boolean
   /** Smallest unit the backend writes without read-modify-write; a power of two, at least 512. */
   readonly blockSize: number
+  /** Unit in which space is taken and freed, where that is larger: discards of less free nothing. A power of two. */
+  readonly clusterSize?: number
   /** Fills `target` from `offset`. Rejects with a VmmError `disk-io` that names the file. */
   read(offset: number, target: Uint8Array): Promise<void>
   write(offset: number, source: Uint8Array): Promise<void>
@@ -29,8 +31,8 @@ export interface BlockBackend {
   flush(): Promise<void>
   /** The range may read as zeroes afterwards; the host may free the space. */
   discard(offset: number, length: number): Promise<void>
-  /** The range reads as zeroes afterwards. */
-  writeZeroes(offset: number, length: number): Promise<void>
+  /** The range reads as zeroes afterwards. @param keepSpace what the range has on the host is not to be freed */
+  writeZeroes(offset: number, length: number, keepSpace?: boolean): Promise<void>
 }
 
 /** The host's end of a character stream (serial line, virtio console port). */

@@ -15,7 +15,7 @@ export interface HardwareManifest {
   readonly cpuProfile: string
   /** Names of the CPU's features. */
   readonly cpuFeatures: readonly string[]
-  readonly disks: readonly { readonly id: string; readonly sizeBytes: number; readonly readOnly: boolean }[]
+  readonly disks: readonly { readonly id: string; readonly sizeBytes: number; readonly readOnly: boolean; readonly queues?: number }[]
   /** Virtual time counts instructions: nanoseconds of one; null where time is the host's. */
   readonly nsPerInstruction: number | null
 }
@@ -35,14 +35,15 @@ export function describeHardware(config: MachineConfig, model: CpuModel): Hardwa
   return {
     memoryMiB: config.memoryMiB, cpuProfile: config.cpuProfile,
     cpuFeatures: Object.keys(FEATURE_BITS).filter((name) => model.has(name)),
-    disks: config.disks.map(({ id, backend }) => ({ id, sizeBytes: backend.sizeBytes, readOnly: backend.readOnly })),
+    disks: config.disks.map(({ id, backend, queues = 1 }) => ({ id, sizeBytes: backend.sizeBytes, readOnly: backend.readOnly, queues })),
     nsPerInstruction: config.deterministic?.nsPerInstruction ?? null,
   }
 }
 
 function diskDifferences(saved: HardwareManifest, now: HardwareManifest): HardwareDifference[] {
   if (saved.disks.length !== now.disks.length) return [{ what: 'number of disks', saved: String(saved.disks.length), now: String(now.disks.length) }]
-  const text = (disk: HardwareManifest['disks'][number]): string => `${disk.sizeBytes} bytes, ${disk.readOnly ? 'read-only' : 'writable'}`
+  const text = ({ sizeBytes, readOnly, queues = 1 }: HardwareManifest['disks'][number]): string =>
+    `${sizeBytes} bytes, ${readOnly ? 'read-only' : 'writable'}${queues === 1 ? '' : `, ${queues} queues`}`
   return saved.disks.flatMap((disk, i) => (disk.id === now.disks[i].id && text(disk) === text(now.disks[i])
     ? [] : [{ what: `disk ${disk.id}`, saved: text(disk), now: text(now.disks[i]) }]))
 }

@@ -4,17 +4,13 @@ import { VmmError } from '../../errors'
 import type { BlockBackend, Logger } from '../../ports'
 import type { VirtioDevice, VirtioHost } from '../device'
 import { readChain, writeChain } from '../queue/virtqueue'
-import {
-  MAX_RANGE_SECTORS, parseRequest, Result, SECTOR, segmentRange, transferRange, Type, UnsupportedRequest, type BlkRequest,
-} from './request'
+import { CONFIG_WRITEBACK, encodeConfig, F } from './config'
+import { parseRequest, Result, rangesOf, transferRange, Type, UnsupportedRequest, type BlkRequest } from './request'
 
-const F = {
-  SEG_MAX: 1n << 2n, RO: 1n << 5n, BLK_SIZE: 1n << 6n, FLUSH: 1n << 9n, CONFIG_WCE: 1n << 11n, MQ: 1n << 12n,
-  DISCARD: 1n << 13n, WRITE_ZEROES: 1n << 14n,
-} as const
-const SEG_MAX = 254
 const ID_BYTES = 20
-const CONFIG_WRITEBACK = 32
+/** Request queues a disk may have; each has an MSI-X vector of its own. */
+export const MAX_DISK_QUEUES = 8
+const QUEUE_SIZE = 256
 
 export interface BlkFigures { readBytes: number; writtenBytes: number; requests: number }
 
@@ -26,7 +22,7 @@ export interface VirtioBlkOptions {
   readonly log: Logger
   /** A request finished outside a time slice: wake the machine. */
   readonly onCompletion: () => void
-  /** Request queues; 1 unless given. More than one offers VIRTIO_BLK_F_MQ. */
+  /** Request queues, 1 to MAX_DISK_QUEUES; 1 unless given. More than one offers VIRTIO_BLK_F_MQ. */
   readonly queues?: number
 }
 
@@ -53,10 +49,14 @@ export class VirtioBlk implements VirtioDevice {
   private barrier: Promise<void> | undefined
 
   constructor(private readonly options: VirtioBlkOptions) {
-    this.id = options.id
-    this.queueSizes = new Array<number>(options.queues ?? 1).fill(256)
+    const { id, queues = 1, backend } = options
+    if (!Number.isInteger(queues) || queues < 1 || queues > MAX_DISK_QUEUES) {
+      throw new VmmError('bad-config', `${id}: a disk has 1 to ${MAX_DISK_QUEUES} queues, not ${queues}`)
+    }
+    this.id = id
+    this.queueSizes = new Array<number>(queues).fill(QUEUE_SIZE)
     const writable = F.FLUSH | F.CONFIG_WCE | F.DISCARD | F.WRITE_ZEROES
-    this.features = F.SEG_MAX | F.BLK_SIZE | (this.queueSizes.length > 1 ? F.MQ : 0n) | (options.backend.readOnly ? F.RO : writable)
+    this.features = F.SIZE_MAX | F.SEG_MAX | F.BLK_SIZE | F.TOPOLOGY | (queues > 1 ? F.MQ : 0n) | (backend.readOnly ? F.RO : writable)
   }
 
   attach(host: VirtioHost): void {
@@ -65,19 +65,7 @@ export class VirtioBlk implements VirtioDevice {
 
   /** struct virtio_blk_config, 5.2.4. */
   readConfig(offset: number, size: 1 | 2 | 4): number {
-    const bytes = new Uint8Array(64)
-    const view = new DataView(bytes.buffer)
-    view.setBigUint64(0, BigInt(Math.floor(this.options.backend.sizeBytes / SECTOR)), true)
-    view.setUint32(12, SEG_MAX, true)
-    view.setUint32(20, SECTOR, true)
-    view.setUint8(CONFIG_WRITEBACK, this.writeback ? 1 : 0)
-    view.setUint16(34, this.queueSizes.length, true)
-    view.setUint32(36, MAX_RANGE_SECTORS, true)
-    view.setUint32(40, 1, true)
-    view.setUint32(44, this.options.backend.blockSize / SECTOR, true)
-    view.setUint32(48, MAX_RANGE_SECTORS, true)
-    view.setUint32(52, 1, true)
-    view.setUint8(56, 1)
+    const bytes = encodeConfig({ backend: this.options.backend, queues: this.queueSizes.length, writeback: this.writeback })
     let value = 0
     for (let i = 0; i < size; i++) value += (bytes[offset + i] ?? 0) * 2 ** (8 * i)
     return value
@@ -172,9 +160,11 @@ export class VirtioBlk implements VirtioDevice {
   private async clear(request: BlkRequest): Promise<number> {
     this.requireWritable()
     const { backend, memory } = this.options
-    const { offset, length } = segmentRange(memory, request, backend.sizeBytes)
-    if (request.type === Type.DISCARD) await backend.discard(offset, length)
-    else await backend.writeZeroes(offset, length)
+    // All ranges are checked before the first is touched.
+    for (const { offset, length, unmap } of rangesOf(memory, request, backend.sizeBytes)) {
+      if (request.type === Type.DISCARD) await backend.discard(offset, length)
+      else await backend.writeZeroes(offset, length, !unmap)
+    }
     if (this.writesThrough) await backend.flush()
     return 0
   }

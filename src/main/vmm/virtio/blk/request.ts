@@ -7,8 +7,10 @@ export const SECTOR = 512
 export const Type = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, DISCARD: 11, WRITE_ZEROES: 13 } as const
 export const Result = { OK: 0, IOERR: 1, UNSUPPORTED: 2 } as const
 export const MAX_RANGE_SECTORS = 1 << 22
+/** Ranges one DISCARD or WRITE_ZEROES may list. */
+export const MAX_RANGES = 64
 /** Largest data part of one request. */
-const MAX_DATA = 1 << 26
+export const MAX_DATA = 1 << 26
 const HEADER_BYTES = 16
 const RANGE_BYTES = 16
 /** WRITE_ZEROES may free the space; every other flag bit is reserved. */
@@ -30,6 +32,9 @@ export interface BlkRequest {
 
 /** A range of whole sectors, in bytes. */
 export interface ByteRange { readonly offset: number; readonly length: number }
+
+/** One of a DISCARD or WRITE_ZEROES. `unmap`: the host may free the space. */
+export interface ClearRange extends ByteRange { readonly unmap: boolean }
 
 /** @throws QueueError where header or status byte are missing: there is no place for an answer */
 export function parseRequest(memory: GuestMemory, chain: DescriptorChain): BlkRequest {
@@ -58,20 +63,26 @@ export function transferRange({ sector, dataBytes }: BlkRequest, diskBytes: numb
 }
 
 /**
- * The one segment of a DISCARD or WRITE_ZEROES (struct virtio_blk_discard_write_zeroes).
+ * What a DISCARD or WRITE_ZEROES lists: struct virtio_blk_discard_write_zeroes, one after the other.
  * @throws VmmError `disk-io` for a range that is not on the disk, UnsupportedRequest for flags we do not know
  */
-export function segmentRange(memory: GuestMemory, request: BlkRequest, diskBytes: number): ByteRange {
-  if (request.dataBytes !== RANGE_BYTES) throw new VmmError('disk-io', `range list of ${request.dataBytes} bytes: exactly one range is taken`)
-  const view = new DataView(readChain(memory, request.data, RANGE_BYTES).buffer)
-  const sector = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32
-  const sectors = view.getUint32(8, true)
-  const flags = view.getUint32(12, true)
-  if (flags !== 0 && !(request.type === Type.WRITE_ZEROES && flags === RANGE_UNMAP)) throw new UnsupportedRequest()
+export function rangesOf(memory: GuestMemory, { type, data, dataBytes }: BlkRequest, diskBytes: number): ClearRange[] {
+  if (dataBytes === 0 || dataBytes % RANGE_BYTES !== 0 || dataBytes > MAX_RANGES * RANGE_BYTES) {
+    throw new VmmError('disk-io', `range list of ${dataBytes} bytes: 1 to ${MAX_RANGES} ranges of ${RANGE_BYTES} bytes are taken`)
+  }
+  const view = new DataView(readChain(memory, data, dataBytes).buffer)
+  return Array.from({ length: dataBytes / RANGE_BYTES }, (_, i) => rangeAt(view, i * RANGE_BYTES, type, diskBytes))
+}
+
+function rangeAt(view: DataView, at: number, type: number, diskBytes: number): ClearRange {
+  const sector = view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32
+  const sectors = view.getUint32(at + 8, true)
+  const flags = view.getUint32(at + 12, true)
+  if (flags !== 0 && !(type === Type.WRITE_ZEROES && flags === RANGE_UNMAP)) throw new UnsupportedRequest()
   if (sectors > MAX_RANGE_SECTORS || (sector + sectors) * SECTOR > diskBytes) {
     throw new VmmError('disk-io', `${sectors} sectors at ${sector} are not on the disk`)
   }
-  return { offset: sector * SECTOR, length: sectors * SECTOR }
+  return { offset: sector * SECTOR, length: sectors * SECTOR, unmap: flags === RANGE_UNMAP }
 }
 
 /** Buffers without their first `count` bytes. */
