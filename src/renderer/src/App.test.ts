@@ -1,54 +1,9 @@
-import { flushPromises, mount, type VueWrapper } from '@vue/test-utils'
-import { createPinia, setActivePinia, type Pinia } from 'pinia'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { setApi } from './api/current'
+import { flushPromises } from '@vue/test-utils'
+import { describe, expect, it, vi } from 'vitest'
 import { ApiError } from './api/errors'
-import { FakeApi } from './api/fake-api'
-import { createMessages } from './locales'
-import { usePreferencesStore } from './stores/preferences'
+import { api, body, choose, click, eachWithFreshApp, fill, open, press } from './testing/mounted-app'
 
-// The terminal draws on a real screen and is tested in one (tests/e2e).
-vi.mock('./console/ConsoleView.vue', () => ({ default: { template: '<div class="console-stub"><slot /><slot name="tools" /></div>', methods: { focus: () => undefined } } }))
-vi.mock('vue-chartjs', () => ({ Line: { template: '<i class="chart-stub" />' } }))
-const { default: App } = await import('./App.vue')
-
-let api: FakeApi
-let pinia: Pinia
-let app: VueWrapper | undefined
-
-async function open(language: 'en' | 'fr' = 'en'): Promise<VueWrapper> {
-  usePreferencesStore().language = language
-  app = mount(App, { global: { plugins: [pinia, createMessages(language)] }, attachTo: document.body })
-  await flushPromises()
-  return app
-}
-
-async function press(key: string, init: KeyboardEventInit = {}, target: EventTarget = document.body): Promise<void> {
-  target.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true, ...init }))
-  await flushPromises()
-}
-
-const body = (): string => document.body.textContent ?? ''
-const click = async (selector: string): Promise<void> => {
-  const element = document.body.querySelector<HTMLElement>(selector)
-  if (!element) throw new Error(`nothing matches ${selector}`)
-  element.click()
-  await flushPromises()
-}
-
-beforeEach(() => {
-  localStorage.clear()
-  history.replaceState(null, '', '/')
-  pinia = createPinia()
-  setActivePinia(pinia)
-  api = new FakeApi()
-  setApi(api)
-})
-
-afterEach(() => {
-  app?.unmount()
-  document.body.innerHTML = ''
-})
+eachWithFreshApp()
 
 describe('first start', () => {
   it('creates and starts a machine with one click and shows its console', async () => {
@@ -222,37 +177,6 @@ describe('dialogs', () => {
   })
 })
 
-describe('disks', () => {
-  it('shows chains with what is wrong, makes disks and copies', async () => {
-    api.folders.set('/home/user', { path: '/home/user', parent: '/home', isCut: false, entries: [] })
-    const machine = api.add('web')
-    api.diskList = [{
-      path: '/d/top.qcow2', usedBy: [{ machineId: machine.id, name: 'web', readOnly: false }],
-      layers: [{ path: '/d/top.qcow2', format: 'qcow2', sizeBytes: 1 << 30, storedBytes: 5 << 20 }, { path: '/d/base.img', format: 'raw', storedBytes: 64 << 20 }],
-    }, { path: '/d/bad.img', usedBy: [], layers: [{ path: '/d/bad.img', problem: '/d/bad.img is missing.' }] }]
-    await open()
-    await press('d', { ctrlKey: true })
-    expect(document.querySelectorAll('[data-disk="top.qcow2"] .layer')).toHaveLength(2)
-    expect(body()).toContain('1 GiB for the guest')
-    expect(body()).toContain('2 disks, 69 MiB on this computer')
-    expect(body()).toContain('/d/bad.img is missing.')
-    expect(document.querySelector<HTMLButtonElement>('[data-disk="bad.img"] [data-action="disk-convert"]')?.disabled).toBe(true)
-    await click('[data-action="disk-check"]')
-    expect(body()).toContain('top.qcow2 has no errors')
-    await click('[data-action="disk-new"]')
-    await click('[data-action="disk-make"]')
-    expect(api.calls).toContain(`createDisk /home/user/disk.qcow2 qcow2 ${8 * 2 ** 30}`)
-  })
-
-  it('says why they cannot be listed', async () => {
-    api.add('web')
-    api.failures.set('disks', new ApiError('internal', 'The library is gone.'))
-    await open()
-    await press('d', { ctrlKey: true })
-    expect(body()).toContain('The library is gone.')
-  })
-})
-
 describe('the inspector', () => {
   it('says where the time of a running machine goes', async () => {
     const machine = api.add('web', { state: 'running' })
@@ -307,18 +231,6 @@ describe('connection', () => {
 })
 
 describe('machines from machines', () => {
-  const type = async (selector: string, text: string): Promise<void> => {
-    const field = document.querySelector<HTMLInputElement>(selector)
-    if (!field) throw new Error(`no field ${selector}`)
-    field.value = text
-    field.dispatchEvent(new Event('input', { bubbles: true }))
-    await flushPromises()
-  }
-  const choose = async (action: string): Promise<void> => {
-    await click('[data-action="more"]')
-    await click(`[role="menuitem"][data-action="${action}"]`)
-  }
-
   it('clones under the first free name and shows the clone', async () => {
     api.add('web')
     const wrapper = await open()
@@ -329,13 +241,14 @@ describe('machines from machines', () => {
     expect(body()).toContain('web (clone)')
   })
 
-  it('clones a running machine from a snapshot only, and forks it as it is', async () => {
+  it('clones a running machine from a snapshot it takes for that, and forks it as it is', async () => {
     const machine = api.add('web', { state: 'running' })
-    const snapshot = api.addSnapshot(machine.id, { name: 'clean' })
     await open()
     await choose('clone')
     await click('[data-action="copy"]')
-    expect(api.calls).toContain(`clone ${snapshot.id}`)
+    const [taken] = api.snapshotMap.get(machine.id)?.snapshots ?? []
+    expect(taken.name).toBe('For web copy')
+    expect(api.calls).toContain(`clone ${taken.id}`)
     await click('[data-machine="web"]')
     await choose('fork')
     await click('[data-action="copy"]')
@@ -371,7 +284,7 @@ describe('machines from machines', () => {
     await click('[data-action="new-from-template"]')
     await click('.wizard [data-action="next"]')
     expect(document.querySelector('input[name="cloud-user"]')).toBeNull()
-    await type('.wizard input[name="machine-name"]', 'one')
+    await fill('.wizard input[name="machine-name"]', 'one')
     await click('.wizard [data-action="next"]')
     expect(api.sources).toEqual([{ kind: 'template', templateId: machine.id, withState: true, linked: true }])
   })
@@ -381,10 +294,10 @@ describe('machines from machines', () => {
     await open()
     await click('[data-action="new-from-template"]')
     await click('.wizard [data-action="next"]')
-    await type('input[name="cloud-user"]', 'Not A User')
+    await fill('input[name="cloud-user"]', 'Not A User')
     expect(document.querySelector<HTMLButtonElement>('.wizard [data-action="next"]')?.disabled).toBe(true)
-    await type('input[name="cloud-user"]', 'ada')
-    await type('textarea[name="cloud-keys"]', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ada@host')
+    await fill('input[name="cloud-user"]', 'ada')
+    await fill('textarea[name="cloud-keys"]', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ada@host')
     await click('.wizard [data-action="next"]')
     expect(api.sources).toEqual([{
       kind: 'template', templateId: machine.id, withState: false, linked: true, cloudInit: { user: 'ada', sshKeys: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ada@host'] },
@@ -400,7 +313,7 @@ describe('machines from machines', () => {
     await click('[data-action="export"].el-button--primary')
     expect(api.calls).toContain('export /home/user/web.nestbox nestbox snapshots')
     await press('i', { ctrlKey: true })
-    await type('input[name="import-path"]', '/tmp/a.ova')
+    await fill('input[name="import-path"]', '/tmp/a.ova')
     await click('[data-action="import"].el-button--primary')
     expect(api.calls).toContain('import /tmp/a.ova')
     expect(body()).toContain('The sound card was left out.')

@@ -17,11 +17,15 @@ export type DirectAction = Extract<ActionName, 'start' | 'pause' | 'resume' | 'p
 const DIRECT: ReadonlySet<ActionName> = new Set<DirectAction>(['start', 'pause', 'resume', 'powerOff', 'forceStop', 'reset', 'suspend', 'startFresh', 'discardSaved', 'releaseTemplate'])
 export const isDirect = (action: ActionName): action is DirectAction => DIRECT.has(action)
 
+/** What the guest has in memory is lost by these, and nothing brings it back. */
+const LOSES_MEMORY: ReadonlySet<DirectAction> = new Set<DirectAction>(['forceStop', 'reset', 'startFresh', 'discardSaved'])
+
 export interface MachineCommands {
-  /** Does it to every machine whose state allows it. */
+  /** Does it to every machine whose state allows it; asks first where something would be lost. */
   act(action: DirectAction, machines: readonly Machine[]): Promise<void>
   /** Moves to the trash; asks only where a running machine would be stopped. */
   remove(machines: readonly Machine[]): Promise<void>
+  /** Rejects when the manager refuses: the dialog says why and stays. */
   rename(machine: Machine, name: string): Promise<void>
   /** Rejects after the toast, so that a dialog can stay open. */
   save(machine: Machine, settings: MachineSettings): Promise<void>
@@ -66,6 +70,14 @@ export function useMachineCommands(notices: Notices): MachineCommands {
     }).then(() => true, () => false)
   }
 
+  async function mayLose(action: DirectAction, machines: readonly Machine[]): Promise<boolean> {
+    if (!LOSES_MEMORY.has(action) || machines.length === 0) return true
+    const subject = machines.length === 1 ? machines[0].name : t('list.selected', { count: machines.length })
+    return ElMessageBox.confirm(t(`confirm.${action}`), `${t(`action.${action}`)} – ${subject}`, {
+      confirmButtonText: t(`action.${action}`), cancelButtonText: t('common.cancel'), type: 'warning', confirmButtonClass: 'el-button--danger',
+    }).then(() => true, () => false)
+  }
+
   function undo(trashIds: readonly string[]): void {
     void Promise.all(trashIds.map(async (id) => {
       const machine = await trash.restore(id)
@@ -76,7 +88,9 @@ export function useMachineCommands(notices: Notices): MachineCommands {
 
   return {
     async act(action, machines) {
-      await each(machines.filter((machine) => canDo(action, machine)), async (machine) => {
+      const able = machines.filter((machine) => canDo(action, machine))
+      if (!await mayLose(action, able)) return
+      await each(able, async (machine) => {
         if (action === 'releaseTemplate') machinesStore.put(await api.releaseTemplate(machine.id))
         else await (action === 'resume' && machine.state === 'saved' ? api.start(machine.id) : api[action](machine.id))
       })
@@ -97,7 +111,7 @@ export function useMachineCommands(notices: Notices): MachineCommands {
     },
 
     async rename(machine, name) {
-      await told(api.update(machine.id, { name }), machine.name).then(machinesStore.put, () => undefined)
+      machinesStore.put(await api.update(machine.id, { name }))
     },
 
     async save(machine, settings) {

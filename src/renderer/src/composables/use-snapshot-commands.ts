@@ -7,9 +7,9 @@ import { useSnapshotsStore } from '../stores/snapshots'
 import type { Notices } from './use-notices'
 
 export interface SnapshotCommands {
-  /** Rejects after the toast, so that a dialog can stay open. */
+  /** Rejects when the manager refuses: the dialog says why and stays. */
   take(machine: Machine, name: string, notes: string): Promise<Snapshot>
-  /** Rejects after the toast. */
+  /** Rejects as `take` does. */
   change(machine: Machine, snapshot: Snapshot, name: string, notes: string): Promise<void>
   /** What is there now is kept, and the toast offers to bring it back. */
   restore(machine: Machine, snapshot: Snapshot): Promise<void>
@@ -24,15 +24,6 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
   const api = useApi()
   const store = useSnapshotsStore()
 
-  async function told<T>(work: Promise<T>, subject: string): Promise<T> {
-    try {
-      return await work
-    } catch (error) {
-      notices.error(error, subject)
-      throw error
-    }
-  }
-
   /** As it was before the restore: the machine, whether it ran, and the tree. */
   async function undo(machine: Machine, undoId: string): Promise<void> {
     await api.restoreSnapshot(machine.id, undoId, { keepCurrent: false, start: isOn(machine) })
@@ -43,14 +34,14 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
 
   return {
     async take(machine, name, notes) {
-      const taken = await told(api.takeSnapshot(machine.id, { ...(name === '' ? {} : { name }), notes }), machine.name)
+      const taken = await api.takeSnapshot(machine.id, { ...(name === '' ? {} : { name }), notes })
       await store.load(machine.id)
       notices.success(t('snapshot.taken', { name: taken.name }))
       return taken
     },
 
     async change(machine, snapshot, name, notes) {
-      await told(api.changeSnapshot(machine.id, snapshot.id, { name, notes }), snapshot.name)
+      await api.changeSnapshot(machine.id, snapshot.id, { name, notes })
       await store.load(machine.id)
     },
 
