@@ -102,8 +102,11 @@ class VcpuEngine implements IsaEngine {
       this.prepare(one)
       const block = this.firstBlock()
       if (!block) return undefined
-      if (this.tier === 1) return draft.add(block)
-      return draft.addRegion(block, true) ? made++ : undefined
+      const code = { ...block, modeKey: block.code.modeKey, host: translations.options.hostOfPage(block.code.page) }
+      const fn = this.tier === 1 ? draft.add(code) : draft.addRegion(code, () => false, true)
+      if (!fn) return undefined
+      for (const { offset, bytes } of fn.ranges) this.vcpu.cache.noteTranslated(block.code, offset, offset + bytes.length - 1)
+      return made++
     })
     const count = places.filter((place) => place !== undefined).length
     if (count === 0) return cases.map((one) => this.runOne(one))

@@ -4,6 +4,7 @@
  */
 import { afterAll, describe, expect, it } from 'vitest'
 import { DEVIATIONS } from './deviations'
+import { LateTranslator } from './late-translator'
 import { Workshop } from './qemu'
 import { powerOnSignature, runKernel, type Tier } from './rig'
 
@@ -67,6 +68,23 @@ it.each([...KERNELS, ...BY_MANUAL])('%s does the same with the translations of a
   const warm = runKernel(image, 2, cold.translations)
   expect(warm.log).toBe(cold.log)
   expect(warm.adopted).toBeGreaterThan(10)
+})
+
+// What it answers may be about code that is gone by then, or has changed under it.
+it.each([...KERNELS, ...BY_MANUAL])('%s does the same with a translator on another thread', (name) => {
+  const { image } = shop.assemble(name)
+  const late = runKernel(image, 2, undefined, new LateTranslator())
+  expect(late.log).toBe(runKernel(image, 2).log)
+  expect(late.translated).toBeGreaterThan(10)
+})
+
+it('code is translated between slices once that thread is lost', () => {
+  const { image } = shop.assemble('paging64')
+  const thread = new LateTranslator(10)
+  const run = runKernel(image, 2, undefined, thread)
+  expect(thread.alive).toBe(false)
+  expect(run.log).toBe(runKernel(image, 2).log)
+  expect(run.translated).toBeGreaterThan(100)
 })
 
 it.each(BY_MANUAL.flatMap((name) => TIERS.map((tier) => ({ name, tier }))))('$name does what the manual says, on tier $tier', ({ name, tier }) => {

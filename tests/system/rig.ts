@@ -13,12 +13,15 @@ import { FrameTable } from '../../src/main/vmm/memory/frame-table'
 import { PhysicalRam } from '../../src/main/vmm/memory/guest-memory'
 import type { WasmEngine } from '../../src/main/vmm/ports'
 import { Bench } from '../devices/platform-bench'
+import type { LateTranslator } from './late-translator'
 
 export const KERNEL_AT = 0x8000
 export const MEMORY_MIB = 16
 const PORT_LOG = 0xe9
 const PORT_EXIT = 0xf4
 const SLICE = 100_000
+/** With a translator that answers later: short, so that it is heard often. */
+const SHORT_SLICE = 300
 /** A run that takes longer than this has gone astray; the largest kernel needs a tenth of it. */
 const MAX_SLICES = 400
 
@@ -62,6 +65,8 @@ export interface RigRun {
   readonly translations: Uint8Array | undefined
   /** Blocks that began with a translation of an earlier run. */
   readonly adopted: number
+  /** Functions put into use. */
+  readonly translated: number
 }
 
 /** Interpreter modules are built once for all runs of a worker. */
@@ -81,7 +86,7 @@ const tiersUpTo = (max: Tier): TierOptions => ({ max, hotAfter: 1, hotLoopAfter:
 
 const interpreter = createInterpreter()
 
-function createCpu(bench: Bench, tier: Tier): { cpu: Vcpu; platform: RigPlatform; ram: PhysicalRam; framesBase: number } {
+function createCpu(bench: Bench, tier: Tier, background?: LateTranslator): { cpu: Vcpu; platform: RigPlatform; ram: PhysicalRam; framesBase: number } {
   const layout = planLinearMemory(MEMORY_MIB)
   const memory = wasm.createMemory(layout.wasmPages)
   const ram = new PhysicalRam(memory.buffer, new FrameTable(memory.buffer, layout.frames))
@@ -91,7 +96,7 @@ function createCpu(bench: Bench, tier: Tier): { cpu: Vcpu; platform: RigPlatform
   const cpu: Vcpu = new Vcpu({
     memory, layout: layout.vcpu, ram, mmio: bench.mmio, platform, model, wasm, interrupts: bench.interrupts,
     decode: createDecoder(isaRows, (name) => model.has(name)),
-    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, interpreter: interpreter(), tiers: tiersUpTo(tier),
+    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, interpreter: interpreter(), tiers: { ...tiersUpTo(tier), ...(background ? { background } : {}) },
   })
   ram.setCodeWriteListener((page, offset, length) => cpu.codeWritten(page, offset, length))
   return { cpu, platform, ram, framesBase: layout.frames.framesBase }
@@ -106,18 +111,20 @@ function enterKernel({ state }: Vcpu): void {
 }
 
 /** Runs a flat image until it writes to the exit port or cannot go on. */
-export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Array): RigRun {
+export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Array, late?: LateTranslator): RigRun {
   const bench = new Bench()
-  const { cpu, platform, ram } = createCpu(bench, tier)
+  const { cpu, platform, ram } = createCpu(bench, tier, late)
+  const slice = late ? SHORT_SLICE : SLICE
   if (translations) cpu.translations?.loadPack(translations)
   ram.write(KERNEL_AT, image)
   enterKernel(cpu)
   cpu.afterReset()
   let end = 'astray'
   try {
-    for (let i = 0; i < MAX_SLICES && !platform.exited; i++) {
-      if (cpu.run(SLICE) === 'halted' && !platform.exited) bench.time.advance(1_000_000)
-      else bench.time.advance(100_000)
+    for (let left = MAX_SLICES * SLICE; left > 0 && !platform.exited; left -= slice) {
+      if (cpu.run(slice) === 'halted' && !platform.exited) bench.time.advance(1_000_000)
+      else bench.time.advance(slice)
+      late?.advance(cpu)
     }
     if (platform.exited) end = 'exit'
   } catch (error) {
@@ -126,7 +133,7 @@ export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Arr
   }
   return {
     log: `${platform.log()}${end}\n`, instructions: cpu.counters.instructions,
-    translations: cpu.translations?.pack(), adopted: cpu.translations?.adopted ?? 0,
+    translations: cpu.translations?.pack(), adopted: cpu.translations?.adopted ?? 0, translated: cpu.translations?.blocks ?? 0,
   }
 }
 

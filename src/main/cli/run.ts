@@ -7,7 +7,7 @@ import { createMachine, type Machine, type MachineConfig } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import type { CharBackend, Logger } from '../vmm/ports'
 import { MachineLoop } from '../vm-host/loop'
-import { readPrebuilt } from '../vm-host/prebuilt'
+import { prebuiltPorts } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
 import { WarmStart } from '../vm-host/warm-start'
 import { defaultHome, translationsFolder } from '../services/manager'
@@ -143,13 +143,12 @@ export async function runMachine(options: RunOptions): Promise<number> {
     loop?.stop({ kind: 'power-off' })
   })
   try {
-    const interpreter = readPrebuilt(join(__dirname, '..', 'main'), __filename)
     const log = new StderrLogger(options.verbose ?? false)
     const folder = options.translationCache && config.maxTier > 0 ? translationsFolder(defaultHome()) : undefined
     const guest = { kernel: config.kernel.image, cpuProfile: config.cpuProfile }
     const warmStart = WarmStart.open(folder, __filename, guest, (text) => log.log('warn', 'run', text))
     const machine = createMachine(config, {
-      ...(interpreter ? { interpreter } : {}), ...warmStart?.load(),
+      ...prebuiltPorts(join(__dirname, '..', 'main'), __filename, config.maxTier > 0), ...warmStart?.load(),
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log, serial: line, console: silent,
     })
     loop = new MachineLoop(machine)

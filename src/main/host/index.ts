@@ -1,4 +1,5 @@
 /** Node's answers to what the core asks of its host. */
+export { NodeBackgroundThread } from './background-thread'
 export { NodeClock } from './clock'
 export { NodeEntropy } from './entropy'
 export { NodeWasmEngine } from './wasm'

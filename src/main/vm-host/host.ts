@@ -3,12 +3,12 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { copyImage, syncFile } from '../host/copy-file'
 import { NodeClock, NodeEntropy, NodeWasmEngine, openDisk, type OpenDisk } from '../host'
-import { createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts, type PrebuiltInterpreter } from '../vmm/machine'
+import { createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import { ConsolePort } from './console-port'
 import { MachineLoop } from './loop'
 import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostStop, type LaunchConfig, type ToHost } from './protocol'
-import { readPrebuilt } from './prebuilt'
+import { prebuiltPorts } from './prebuilt'
 import { BackgroundLoad, openSavedState, saveMachine, setAside, USED_SUFFIX } from './saved-state'
 import type { StateFile } from './state-file/reader'
 import { WarmStart } from './warm-start'
@@ -22,12 +22,6 @@ async function readFileFor(what: string, path: string): Promise<Uint8Array> {
 function described(error: unknown): { code: string; message: string; details?: unknown } {
   if (error instanceof VmmError) return { code: error.code, message: error.message, details: error.details }
   return { code: 'internal', message: error instanceof Error ? error.message : String(error) }
-}
-
-/** As the build laid it out: beside this program. */
-function prebuilt(): { interpreter?: PrebuiltInterpreter } {
-  const interpreter = readPrebuilt(__dirname, __filename)
-  return interpreter ? { interpreter } : {}
 }
 
 type SaveMessage = Extract<ToHost, { type: 'save' }>
@@ -128,7 +122,7 @@ export class VmHost {
     const warn = (text: string): void => this.send({ type: 'log', level: 'warn', text })
     this.warmStart = WarmStart.open(config.translationsDir, __filename, { kernel: image, cpuProfile: config.cpuProfile }, warn)
     return this.create(machineConfig, config, {
-      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), ...prebuilt(), ...this.warmStart?.load(),
+      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), ...prebuiltPorts(__dirname, __filename, config.maxTier > 0), ...this.warmStart?.load(),
       log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },
       serial: this.ports.ttyS0, console: this.ports.hvc0,
     })

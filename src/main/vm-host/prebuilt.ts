@@ -1,11 +1,13 @@
-/** Where the interpreter built with the program lies, and whether it belongs to this very program. */
+/** What the build put beside the program: the interpreter, and the thread that translates. Used only where both are of this very program. */
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import type { PrebuiltInterpreter } from '../vmm/machine'
+import { NodeBackgroundThread } from '../host'
+import type { MachinePorts, PrebuiltInterpreter } from '../vmm/machine'
 
 const MODULE = 'interpreter.wasm'
 const PLAN = 'interpreter.json'
+const TRANSLATOR = 'translator.cjs'
 
 export interface PlanFile {
   readonly plan: PrebuiltInterpreter['plan']
@@ -15,12 +17,27 @@ export interface PlanFile {
 
 export const hashOf = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex')
 
-/** @param folder where the build put it @param bundle this program's own file. Undefined: none, or of another build; it is built then */
-export function readPrebuilt(folder: string, bundle: string): PrebuiltInterpreter | undefined {
+export interface Prebuilt {
+  readonly interpreter?: PrebuiltInterpreter
+  /** Path of the bundle that `NodeBackgroundThread` runs. */
+  readonly translator?: string
+}
+
+/** @param folder where the build put it @param bundle this program's own file. Empty where there is none, or of another build */
+export function readPrebuilt(folder: string, bundle: string): Prebuilt {
   try {
     const { plan, bundles } = JSON.parse(readFileSync(join(folder, PLAN), 'utf8')) as PlanFile
-    return bundles[basename(bundle)] === hashOf(bundle) ? { plan, bytes: readFileSync(join(folder, MODULE)) } : undefined
+    if (bundles[basename(bundle)] !== hashOf(bundle)) return {}
+    const interpreter = { plan, bytes: readFileSync(join(folder, MODULE)) }
+    const translator = join(folder, TRANSLATOR)
+    return existsSync(translator) && bundles[TRANSLATOR] === hashOf(translator) ? { interpreter, translator } : { interpreter }
   } catch {
-    return undefined
+    return {}
   }
+}
+
+/** The same as ports of a machine. @param folder, bundle as `readPrebuilt` @param threads one CPU more than the guest's is to be used */
+export function prebuiltPorts(folder: string, bundle: string, threads: boolean): Pick<MachinePorts, 'interpreter' | 'translator'> {
+  const { interpreter, translator } = readPrebuilt(folder, bundle)
+  return { ...(interpreter ? { interpreter } : {}), ...(translator && threads ? { translator: new NodeBackgroundThread(translator) } : {}) }
 }

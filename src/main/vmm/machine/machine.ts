@@ -2,7 +2,6 @@
 import { applyBootState } from '../boot/apply'
 import { loadLinux } from '../boot/linux'
 import { VmmError } from '../errors'
-import { createCpuModel } from '../cpu/cpuid'
 import { TripleFault } from '../cpu/events/deliver'
 import { createDecoder } from '../cpu/decode/decode'
 import { PSEUDO_SLOTS, buildInterpreter, numberHandlers } from '../cpu/interp/builder'
@@ -18,10 +17,11 @@ import { LazyRam, type ChunkSource } from '../memory/lazy-ram'
 import { RamCapture } from '../memory/ram-capture'
 import { HPET_CAPABILITIES } from '../timers/hpet'
 import { MachineClock } from '../timers/virtual-clock'
-import { Board, TSC_KHZ } from './board'
+import { Board } from './board'
 import { KvmClock } from './kvm-clock'
 import { planLinearMemory, type LinearLayout } from './linear-layout'
 import { createPlatform } from './platform'
+import { BackgroundTranslator, cpuModelOf } from './translation-thread'
 import { GuestProfile } from './profile'
 import { describeHardware, type MachineState } from './state/machine-state'
 import { restoreMachine, resumeDevices, saveMachine, type MachineParts } from './state/save'
@@ -117,7 +117,7 @@ export class EmbeddedMachine implements Machine {
 
   private createCpu(memory: ReturnType<MachinePorts['wasm']['createMemory']>): Vcpu {
     const { ports, config, board } = this
-    const model = createCpuModel(config.cpuProfile, { tscKHz: TSC_KHZ, apicId: 0, cpuCount: 1 })
+    const model = cpuModelOf(config.cpuProfile)
     const handlers = numberHandlers(isaRows)
     const interpreter = (ports.interpreter && loadInterpreter(isaRows, ports.interpreter, handlers)) ?? buildInterpreter(isaRows)
     return new Vcpu({
@@ -126,8 +126,23 @@ export class EmbeddedMachine implements Machine {
       decode: createDecoder(isaRows, (feature) => model.has(feature)),
       slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) },
       interpreter: { ...interpreter, module: ports.wasm.compile(interpreter.bytes) },
-      tiers: { max: config.maxTier, hotAfter: HOT_AFTER, hotLoopAfter: HOT_LOOP_AFTER, batch: TRANSLATION_BATCH, now: () => ports.clock.monotonicNs() },
+      tiers: {
+        max: config.maxTier, hotAfter: HOT_AFTER, hotLoopAfter: HOT_LOOP_AFTER, batch: TRANSLATION_BATCH, now: () => ports.clock.monotonicNs(),
+        ...this.createTranslatorThread(memory.buffer),
+      },
     })
+  }
+
+  /** What is to be the same at each run must not depend on when another thread is done. */
+  private createTranslatorThread(memory: SharedArrayBuffer): { background?: BackgroundTranslator } {
+    const { config: { maxTier, cpuProfile, deterministic }, ports: { translator, interpreter, log } } = this
+    if (!translator || !interpreter || maxTier === 0 || deterministic) return {}
+    const setup = { memory, cpuProfile, plan: interpreter.plan, hotLoopAfter: maxTier > 1 ? HOT_LOOP_AFTER : 0 }
+    const background = new BackgroundTranslator(translator, setup, (reply) => this.cpu.translations?.use(reply), (job, reason) => {
+      log.log('warn', 'translator', `code is translated between slices from now on: ${reason}`)
+      if (job) this.cpu.translations?.requeue(job)
+    })
+    return { background }
   }
 
   private powerOn(): void {

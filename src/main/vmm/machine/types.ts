@@ -1,5 +1,5 @@
 /** The face the machine shows to `vm-host`: configuration in, events and figures out. */
-import type { BlockBackend, CharBackend, EntropySource, HostClock, Logger, WasmEngine } from '../ports'
+import type { BackgroundThread, BlockBackend, CharBackend, EntropySource, HostClock, Logger, WasmEngine } from '../ports'
 import type { PrebuiltInterpreter } from '../cpu/interp/prebuilt'
 import type { LazyRam } from '../memory/lazy-ram'
 import type { RamCapture } from '../memory/ram-capture'
@@ -50,6 +50,8 @@ export interface MachinePorts {
   readonly interpreter?: PrebuiltInterpreter
   /** What `Machine.translations` gave in an earlier run, by the same version of the translator. */
   readonly translations?: Uint8Array
+  /** A thread that runs `serveTranslations`; default: code is translated between two slices. */
+  readonly translator?: BackgroundThread
   readonly log: Logger
   /** COM1, the guest's ttyS0. */
   readonly serial: CharBackend

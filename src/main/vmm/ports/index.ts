@@ -67,6 +67,15 @@ export interface WasmEngine {
   instantiate(module: unknown, imports: Record<string, Record<string, unknown>>): WasmInstance
 }
 
+/** Another thread of the host, for one kind of work. Messages are copied; shared memory in them stays shared. */
+export interface BackgroundThread {
+  post(message: unknown): void
+  /** Replies come between two slices of the machine, never within one. */
+  onMessage(receive: (message: unknown) => void): void
+  /** The thread did not start, or died: nothing more comes. Called at once where that is known already. */
+  onLost(lost: (reason: string) => void): void
+}
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 
 export interface Logger {

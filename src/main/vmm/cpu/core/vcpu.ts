@@ -13,7 +13,7 @@ import { deliverEvent, type EventKind } from '../events/deliver'
 import type { Decode } from '../decode/types'
 import type { Helper } from '../emit/emitter'
 import { FastX87 } from '../helpers/x87/fast'
-import { CodeCache } from '../dbt/code-cache'
+import { CodeCache, type TranslationThread } from '../dbt/code-cache'
 import { Translator } from '../dbt/translator'
 import type { CallSlots } from '../interp/builder'
 import { DecodeCache, type BlockSource } from '../interp/decode-cache'
@@ -75,6 +75,8 @@ export interface TierOptions {
   readonly batch: number
   /** Host time in nanoseconds, for figures. */
   readonly now: () => number
+  /** Where translation is done beside the guest; default: between two entries into generated code. */
+  readonly background?: TranslationThread
 }
 
 export interface VcpuCounters {
@@ -196,14 +198,11 @@ export class Vcpu implements CpuContext {
   private createCodeCache(tiers: TierOptions): CodeCache {
     const { wasm, memory, interpreter, decode, slots, ram } = this.options
     const translator = new Translator({
-      bytes: this.bytes, decode, places: (form) => slots.of(form).places, calls: interpreter.calls,
-      hostOfPage: (page) => ram.frames.hostOffset(page), hotLoopAfter: tiers.max > 1 ? tiers.hotLoopAfter : 0,
-      blockAt: (code, offset) => this.cache.blockAt(this.cache.recordAt(code, offset)),
-      onTranslated: ({ code }, first, last) => this.cache.noteTranslated(code, first, last),
+      bytes: this.bytes, decode, places: (form) => slots.of(form).places, calls: interpreter.calls, hotLoopAfter: tiers.max > 1 ? tiers.hotLoopAfter : 0,
     })
     return new CodeCache({
       wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, now: tiers.now,
-      hostOfPage: (page) => ram.frames.hostOffset(page), regions: tiers.max > 1,
+      hostOfPage: (page) => ram.frames.hostOffset(page), regions: tiers.max > 1, ...(tiers.background ? { background: tiers.background } : {}),
     })
   }
 

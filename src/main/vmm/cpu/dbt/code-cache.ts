@@ -6,7 +6,8 @@
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
 import { decodePack, encodePack, TranslationIndex } from './translation-pack'
-import { shapeOf, type ModuleDraft, type TranslatedFunction, type Translator } from './translator'
+import { isMadeFrom, translate, type CodeBlock, type LoopBlock, type TranslationJob, type TranslationReply } from './translation-job'
+import { shapeOf, type TranslatedFunction, type Translator } from './translator'
 
 /** Host time that a smaller batch waits for company, in nanoseconds. */
 const PATIENCE_NS = 30e6
@@ -38,6 +39,17 @@ export interface CodeCacheOptions {
   readonly hostOfPage: (page: number) => number
   /** Regions are used too. */
   readonly regions: boolean
+  /** Another thread that translates and compiles while the guest runs; undefined: it is done between two entries. */
+  readonly background?: TranslationThread
+}
+
+/** Does one job at a time. */
+export interface TranslationThread {
+  /** The reply comes through `CodeCache.use`, between two entries into generated code. */
+  request(job: TranslationJob): void
+  readonly busy: boolean
+  /** False for ever once the thread is lost. */
+  readonly alive: boolean
 }
 
 const spansOf = ({ ranges }: TranslatedFunction): number[] => ranges.flatMap(({ offset, bytes }) => [offset, offset + bytes.length])
@@ -100,12 +112,14 @@ export class CodeCache {
 
   /** True where it is time to translate. */
   get due(): boolean {
+    if (this.options.background?.busy) return false
     return this.hot.length >= this.options.batch * this.slowness || this.hotLoops.length >= LOOP_BATCH * this.slowness
   }
 
   /** At the end of a slice: true where the blocks waiting should wait no longer. */
   sliceEnded(): boolean {
-    return this.waiting > 0 && (this.due || this.options.now() - this.waitingSince >= PATIENCE_NS * this.slowness)
+    if (this.waiting === 0 || this.options.background?.busy) return false
+    return this.due || this.options.now() - this.waitingSince >= PATIENCE_NS * this.slowness
   }
 
   /** More code is translated than should be kept; the caller drops everything. */
@@ -131,39 +145,74 @@ export class CodeCache {
     }
   }
 
-  /** Translates what is hot and puts it into use. Only between two entries into generated code. */
+  /** Has what is hot translated. Only between two entries into generated code. */
   translateHot(): void {
-    const { cache, translator, now } = this.options
-    const start = now()
-    const draft = translator.begin()
-    const made: BlockSource[] = []
-    this.draftRegions(draft, made)
-    const regions = made.length
-    const heads = new Set(made.map(({ head }) => head))
-    for (const block of this.sources(this.hot)) {
-      if (heads.has(block.head) || !cache.isUntranslated(block)) continue
-      draft.add(block)
-      made.push(block)
-    }
-    this.forgetHot()
-    if (made.length === 0) return
-    const bytes = draft.finish()
-    draft.functions.forEach((fn) => this.keep(fn))
-    this.translateNs += now() - start
-    const first = this.load(bytes, made.length)
-    this.regions += regions
-    for (let i = 0; i < regions; i++) this.regionSlots.set(first + i, spansOf(draft.functions[i]))
-    made.forEach((block, i) => cache.install(block, first + i))
+    const { background, wasm } = this.options
+    const job = this.takeJob()
+    if (job.blocks.length + job.loops.length === 0) return
+    if (background?.alive) return background.request(job)
+    const start = this.options.now()
+    const result = translate(this.options.translator, job)
+    const translated = this.options.now()
+    const module = result && wasm.compile(result.bytes)
+    this.use({ result, module, translateNs: translated - start, compileNs: this.options.now() - translated })
   }
 
-  /** Many branches lead back to one head: the region it has already is enough. */
-  private draftRegions(draft: ModuleDraft, made: BlockSource[]): void {
+  /** The thread that had a job is lost. */
+  requeue({ blocks, loops }: TranslationJob): void {
+    this.hot.push(...blocks.map(({ head }) => head))
+    this.hotLoops.push(...loops.map(({ head }) => head))
+  }
+
+  /** What waits, as the translator needs it. Many branches lead back to one head: the region it has already is enough. */
+  private takeJob(): TranslationJob {
     const { cache } = this.options
-    for (const block of this.sources(this.hotLoops)) {
-      if (this.regionSlots.has(cache.slotAt(block)) || made.some(({ head }) => head === block.head)) continue
-      const source = draft.addRegion(block)
-      if (source) made.push(source)
+    const loops = this.sources(this.hotLoops).filter((block) => !this.regionSlots.has(cache.slotAt(block)))
+    const blocks = this.sources(this.hot).filter((block) => cache.isUntranslated(block))
+    this.forgetHot()
+    return {
+      loops: loops.map((block): LoopBlock => ({ ...this.codeOf(block), known: cache.headsOf(block.code) })),
+      blocks: blocks.map((block) => this.codeOf(block)),
     }
+  }
+
+  private codeOf({ head, code, pageOffset, records }: BlockSource): CodeBlock {
+    return { head, modeKey: code.modeKey, host: this.options.hostOfPage(code.page), pageOffset, records }
+  }
+
+  /** Puts what was translated into use, as far as the guest's code is still the same. Only between two entries. */
+  use({ result, module, translateNs, compileNs }: TranslationReply): void {
+    this.translateNs += translateNs
+    this.compileNs += compileNs
+    if (!result) return
+    const { functions, bytes } = result
+    const places = functions.map((fn, i) => this.placeFor(fn, result.heads[i]))
+    if (places.every((place) => place === undefined)) return
+    const batch = this.takeBatch(functions.length)
+    this.instantiate(module, bytes.length, batch.first)
+    functions.forEach((fn, i) => {
+      const block = places[i]
+      if (!block) return
+      const slot = batch.first + i
+      this.occupy(batch, slot)
+      this.keep(fn)
+      if (fn.kind === 'region') {
+        this.regions++
+        this.regionSlots.set(slot, spansOf(fn))
+      }
+      for (const { offset, bytes: code } of fn.ranges) this.options.cache.noteTranslated(block.code, offset, offset + code.length - 1)
+      this.options.cache.install(block, slot)
+    })
+  }
+
+  /** The block whose place a function takes; undefined where its code is gone or runs as a region already. */
+  private placeFor(fn: TranslatedFunction, head: number): BlockSource | undefined {
+    const { cache, translator, hostOfPage } = this.options
+    const asked = cache.blockAt(head)
+    if (asked?.code.modeKey !== fn.modeKey || !isMadeFrom(fn, translator.memory, hostOfPage(asked.code.page))) return undefined
+    const block = fn.kind === 'block' ? asked : cache.blockAt(cache.recordAt(asked.code, fn.pageOffset))
+    if (!block || block.pageOffset !== fn.pageOffset || this.regionSlots.has(cache.slotAt(block))) return undefined
+    return fn.kind === 'region' || (cache.isUntranslated(block) && shapeOf(block) === fn.shape) ? block : undefined
   }
 
   // ── translations of earlier runs ──────────────────────────────────────────────────────────────────────────────
@@ -178,7 +227,8 @@ export class CodeCache {
     const draft = this.options.translator.begin()
     for (const fn of functions) draft.addTranslated(fn)
     const { first } = this.takeRun(functions.length)
-    this.instantiate(draft.finish(), first)
+    const bytes = draft.finish()
+    this.instantiate(this.options.wasm.compile(bytes), bytes.length, first)
     functions.forEach((fn, i) => {
       this.earlier.add(fn, first + i)
       this.inherited.push(fn)
@@ -241,21 +291,29 @@ export class CodeCache {
 
   /** Compiles a module of `count` functions into the table. Returns the first slot. */
   load(bytes: Uint8Array, count: number): number {
-    const { first, capacity } = this.takeRun(count)
-    this.instantiate(bytes, first)
-    const batch: Batch = { first, capacity, live: count }
-    for (let i = 0; i < count; i++) this.batches.set(first + i, batch)
-    this.functions += count
-    this.blocks += count
-    return first
+    const batch = this.takeBatch(count)
+    this.instantiate(this.options.wasm.compile(bytes), bytes.length, batch.first)
+    for (let i = 0; i < count; i++) this.occupy(batch, batch.first + i)
+    return batch.first
   }
 
-  private instantiate(bytes: Uint8Array, base: number): void {
+  private takeBatch(count: number): Batch {
+    return { ...this.takeRun(count), live: 0 }
+  }
+
+  private occupy(batch: Batch, slot: number): void {
+    this.batches.set(slot, batch)
+    batch.live++
+    this.functions++
+    this.blocks++
+  }
+
+  private instantiate(module: unknown, byteLength: number, base: number): void {
     const { wasm, memory, table, now } = this.options
     const start = now()
-    wasm.instantiate(wasm.compile(bytes), { env: { memory, table, base } })
+    wasm.instantiate(module, { env: { memory, table, base } })
     this.modules++
-    this.bytes += bytes.length
+    this.bytes += byteLength
     this.compileNs += now() - start
   }
 

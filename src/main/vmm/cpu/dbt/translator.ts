@@ -1,11 +1,10 @@
-/** Tier 1: turns a batch of decoded blocks into one wasm module with a function for each. */
+/** Turns decoded blocks (tier 1) and the loops around them (tier 2) into one wasm module with a function for each. */
 import type { Decode, DecodedInsn } from '../decode/types'
 import { BugError } from '../../errors'
 import type { Helper } from '../emit/emitter'
 import { FunctionBuilder, type Node } from '../emit/wasm/function'
 import { ModuleBuilder, type FuncType } from '../emit/wasm/module'
 import type { CallSlots } from '../interp/builder'
-import type { BlockSource, CodePage } from '../interp/decode-cache'
 import { buildGoto, buildLink, buildLookup, buildTranslatedFault } from '../interp/glue'
 import type { OperandPlace } from '../interp/places'
 import { RECORD_SIZE } from '../interp/record'
@@ -17,6 +16,7 @@ import { buildFlagCarry } from './flag-code'
 import { ACCESS_SLOT_SHIFT, type BlockLinks } from './operand-emitter'
 import { findRegion, findWidestRegion } from './region'
 import { RegionEmitter, type RegionLinks } from './region-emitter'
+import { pageAt, type CodeBlock } from './translation-job'
 
 export interface TranslatorOptions {
   /** The machine's linear memory. */
@@ -24,14 +24,8 @@ export interface TranslatorOptions {
   readonly decode: Decode
   readonly places: (form: Form) => readonly OperandPlace[]
   readonly calls: CallSlots
-  /** Where a guest page's bytes stand in linear memory. */
-  readonly hostOfPage: (page: number) => number
   /** Jumps back after which tier 1 reports a loop; 0: never. */
   readonly hotLoopAfter: number
-  /** The decoded block that begins at a page offset, if there is one. */
-  readonly blockAt: (code: CodePage, offset: number) => BlockSource | undefined
-  /** A translation was made from these bytes of the block's page. */
-  readonly onTranslated: (block: BlockSource, first: number, last: number) => void
 }
 
 const I32 = 'i32'
@@ -69,19 +63,19 @@ export interface TranslatedFunction {
 }
 
 /** Kind and place of each of a block's records. */
-export const shapeOf = ({ records }: BlockSource): string => records.map(({ kind, delta }) => `${kind[0]}${delta}`).join(' ')
+export const shapeOf = ({ records }: Pick<CodeBlock, 'records'>): string => records.map(({ kind, delta }) => `${kind[0]}${delta}`).join(' ')
 
 /** A module in the making: functions are added one by one, and stand in the table in that order. */
 export interface ModuleDraft {
   readonly functions: readonly TranslatedFunction[]
-  /** Translates a block now. Returns its place among the module's functions. */
-  add(block: BlockSource): number
+  /** Translates a block. Undefined where its bytes are no longer the code that was decoded, and nothing was added. */
+  add(block: CodeBlock): TranslatedFunction | undefined
   /**
-   * Translates the loops around a hot head. `straight`: see `findRegion`.
-   * @returns the block whose place the region takes: the one given, or the head of a loop around it; undefined where there
-   * is no loop, and nothing was added
+   * Translates the loops around a hot head.
+   * @param known true where a decoded block begins at a page offset @param straight see `findRegion`
+   * @returns undefined where there is no loop, and nothing was added. Its head may lie below the block's: that of a loop around it
    */
-  addRegion(block: BlockSource, straight?: boolean): BlockSource | undefined
+  addRegion(block: CodeBlock, known: (pageOffset: number) => boolean, straight?: boolean): TranslatedFunction | undefined
   /** A function translated before, by this version of the translator. */
   addTranslated(made: TranslatedFunction): void
   /** Module bytes; the element segment puts function i at slot `env.base` + i. */
@@ -137,17 +131,14 @@ export class Translator {
       indices.push(define(HANDLER, made.body))
       functions.push(made)
     }
+    const kept = (made: TranslatedFunction | undefined): TranslatedFunction | undefined => {
+      if (made) add(made)
+      return made
+    }
     return {
       functions,
-      add: (block) => {
-        add(this.block(block, links))
-        return functions.length - 1
-      },
-      addRegion: (block, straight = false) => {
-        const made = this.region(block, links, straight)
-        if (made) add(made.translated)
-        return made?.block
-      },
+      add: (block) => kept(this.block(block, links)),
+      addRegion: (block, known, straight = false) => kept(this.region(block, links, known, straight)),
       addTranslated: add,
       finish: () => {
         m.setElements(indices)
@@ -156,34 +147,28 @@ export class Translator {
     }
   }
 
-  private region(block: BlockSource, links: RegionLinks, straight: boolean): { readonly block: BlockSource; readonly translated: TranslatedFunction } | undefined {
-    const { modeKey, page } = block.code
-    const host = this.options.hostOfPage(page)
+  private region(block: CodeBlock, links: RegionLinks, known: (offset: number) => boolean, straight: boolean): TranslatedFunction | undefined {
+    const { modeKey } = block
+    const page = pageAt(this.memory, block.host)
     const decodeAt = (offset: number): DecodedInsn | undefined => {
-      const result = this.options.decode(this.options.bytes, host + offset, PAGE_SIZE - offset, modeKey)
+      const result = this.options.decode(page, offset, PAGE_SIZE - offset, modeKey)
       if (!result.ok || (result.insn.row.unit && (modeKey & Mode.FPU_TRAP) !== 0)) return undefined
       return result.insn
     }
-    const found = findWidestRegion((head) => {
-      const known = head === block.pageOffset || this.options.blockAt(block.code, head)
-      return known ? findRegion(decodeAt, head, straight) : undefined
-    }, block.pageOffset)
+    const found = findWidestRegion((head) => (head === block.pageOffset || known(head) ? findRegion(decodeAt, head, straight) : undefined), block.pageOffset)
     if (!found) return undefined
-    const source = found.head === block.pageOffset ? block : this.options.blockAt(block.code, found.head)
-    if (!source) return undefined
-    const ranges = found.region.blocks.map(({ offset, end }) => ({ offset, bytes: this.options.bytes.slice(host + offset, host + end) }))
-    for (const { offset, bytes } of ranges) this.options.onTranslated(source, offset, offset + bytes.length - 1)
+    const { head: pageOffset, region } = found
     const f = new FunctionBuilder([I32, I32])
-    new RegionEmitter(f, links, { modeKey, pageOffset: source.pageOffset }, found.region, this.options.places).build()
-    return { block: source, translated: { kind: 'region', modeKey, pageOffset: source.pageOffset, ranges, shape: '', body: f.encode() } }
+    new RegionEmitter(f, links, { modeKey, pageOffset }, region, this.options.places).build()
+    const ranges = region.blocks.map(({ offset, end }) => ({ offset, bytes: page.slice(offset, end) }))
+    return { kind: 'region', modeKey, pageOffset, ranges, shape: '', body: f.encode() }
   }
 
-  private block(block: BlockSource, links: BlockLinks): TranslatedFunction {
+  private block(block: CodeBlock, links: BlockLinks): TranslatedFunction | undefined {
+    const { modeKey, pageOffset, host } = block
+    const page = pageAt(this.memory, host)
     const f = new FunctionBuilder([I32, I32])
-    const { modeKey } = block.code
-    const e = new BlockEmitter(f, links, { modeKey, pageOffset: block.pageOffset })
-    const { pageOffset } = block
-    const host = this.options.hostOfPage(block.code.page) + pageOffset
+    const e = new BlockEmitter(f, links, { modeKey, pageOffset })
     let length = 0
     for (const record of block.records) {
       if (record.kind === 'next') {
@@ -194,15 +179,14 @@ export class Translator {
         e.continueInTier0(record.offset)
         break
       }
-      const limit = PAGE_SIZE - block.pageOffset - record.delta
-      const result = this.options.decode(this.options.bytes, host + record.delta, limit, modeKey)
-      if (!result.ok) throw new BugError(`decoded code changed under the translator: page ${block.code.page}, offset ${block.pageOffset + record.delta}`)
+      const at = pageOffset + record.delta
+      const result = this.options.decode(page, at, PAGE_SIZE - at, modeKey)
+      if (!result.ok) return undefined
       const { insn } = result
       length = record.delta + insn.length
-      const at = { insn, places: this.options.places(insn.form), record: record.offset, next: record.offset + RECORD_SIZE, delta: record.delta, count: record.count }
-      if (!e.insn(at)) break
+      if (!e.insn({ insn, places: this.options.places(insn.form), record: record.offset, next: record.offset + RECORD_SIZE, delta: record.delta, count: record.count })) break
     }
-    const ranges = [{ offset: pageOffset, bytes: this.options.bytes.slice(host, host + length) }]
+    const ranges = [{ offset: pageOffset, bytes: page.slice(pageOffset, pageOffset + length) }]
     return { kind: 'block', modeKey, pageOffset, ranges, shape: shapeOf(block), body: f.encode() }
   }
 }

@@ -131,6 +131,16 @@ export class DecodeCache {
     return { head, code, pageOffset: view.getUint16(head + Rec.regA, true), records }
   }
 
+  /** Page offsets at which blocks of a page begin. */
+  headsOf(code: CodePage): number[] {
+    const heads: number[] = []
+    for (let i = 0; i < code.blocks.length; i += 2) {
+      const head = code.blocks[i]
+      if (this.view.getUint16(head + Rec.regB, true) !== 0) heads.push(this.view.getUint16(head + Rec.regA, true))
+    }
+    return heads
+  }
+
   /** True where the block still runs on tier 0. */
   isUntranslated(block: BlockSource): boolean {
     return this.slotAt(block) === this.options.slots.head

@@ -1,0 +1,79 @@
+/**
+ * What the translator is asked to do and answers, as plain data: the work may be done on another thread, while the guest runs on.
+ * The guest may change its code meanwhile, so an answer is used only where the bytes it was made from are still there.
+ */
+import { PAGE_SIZE } from '../../memory/frame-table'
+import type { BlockRecord } from '../interp/decode-cache'
+import type { TranslatedFunction, Translator } from './translator'
+
+/** A decoded block: where its records and its bytes stand. */
+export interface CodeBlock {
+  /** Address of the head record. */
+  readonly head: number
+  readonly modeKey: number
+  /** Where the bytes of its page stand in linear memory. */
+  readonly host: number
+  /** Byte offset of the first instruction in its page. */
+  readonly pageOffset: number
+  readonly records: readonly BlockRecord[]
+}
+
+/** A block at the head of a hot loop. */
+export interface LoopBlock extends CodeBlock {
+  /** Page offsets at which decoded blocks of the same mode begin. */
+  readonly known: readonly number[]
+}
+
+export interface TranslationJob {
+  readonly blocks: readonly CodeBlock[]
+  readonly loops: readonly LoopBlock[]
+}
+
+export interface TranslationResult {
+  /** Module bytes; function i goes to table slot `env.base` + i. */
+  readonly bytes: Uint8Array
+  readonly functions: readonly TranslatedFunction[]
+  /** For each function, the head record of the block that was asked for. */
+  readonly heads: readonly number[]
+}
+
+/** What comes back from another thread: compiled too. */
+export interface TranslationReply {
+  /** Undefined where nothing could be translated. */
+  readonly result: TranslationResult | undefined
+  readonly module: unknown
+  /** Nanoseconds of that thread. */
+  readonly translateNs: number
+  readonly compileNs: number
+}
+
+/** Regions first; a block whose place a region of this job takes is left out. */
+export function translate(translator: Translator, { blocks, loops }: TranslationJob): TranslationResult | undefined {
+  const draft = translator.begin()
+  const heads: number[] = []
+  const taken = new Set<string>()
+  const placeOf = ({ host, modeKey }: CodeBlock, offset: number): string => `${host + offset}:${modeKey}`
+  for (const block of loops) {
+    if (taken.has(placeOf(block, block.pageOffset))) continue
+    const known = new Set(block.known)
+    const made = draft.addRegion(block, (offset) => known.has(offset))
+    if (!made) continue
+    taken.add(placeOf(block, made.pageOffset))
+    heads.push(block.head)
+  }
+  for (const block of blocks) {
+    if (!taken.has(placeOf(block, block.pageOffset)) && draft.add(block)) heads.push(block.head)
+  }
+  return heads.length > 0 ? { bytes: draft.finish(), functions: draft.functions, heads } : undefined
+}
+
+/** True where the bytes a function was made from stand in the page at `host`. */
+export function isMadeFrom({ ranges }: TranslatedFunction, memory: Uint8Array, host: number): boolean {
+  return ranges.every(({ offset, bytes }) => {
+    for (let i = 0; i < bytes.length; i++) if (memory[host + offset + i] !== bytes[i]) return false
+    return true
+  })
+}
+
+/** A page as it is now: the guest may write to it while it is translated. */
+export const pageAt = (memory: Uint8Array, host: number): Uint8Array => memory.slice(host, host + PAGE_SIZE)
