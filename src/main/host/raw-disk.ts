@@ -1,50 +1,36 @@
-/** A raw image file as a disk. Holes stay holes where the guest discards or writes zeroes. */
-import { open, type FileHandle } from 'node:fs/promises'
-import { VmmError } from '../vmm/errors'
+/** A raw image file as a disk. */
 import type { BlockBackend } from '../vmm/ports'
+import { BlockFile, openFiles } from './disks/block-file'
+import { CACHE_BEHAVIOUR, type CacheMode } from './disks/cache-mode'
 
 const SECTOR = 512
 const ZERO_CHUNK = 1 << 20
 
 export class RawDisk implements BlockBackend {
   readonly blockSize = SECTOR
+  readonly sizeBytes: number
+  readonly writeThrough: boolean
 
-  constructor(private readonly file: FileHandle, readonly path: string, readonly sizeBytes: number, readonly readOnly: boolean) {}
-
-  private fail(what: string, offset: number, cause: unknown): VmmError {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    return new VmmError('disk-io', `${this.path}: cannot ${what} at byte ${offset}: ${reason}`, { path: this.path, offset }, { cause })
+  constructor(private readonly file: BlockFile, readonly readOnly: boolean) {
+    // A file whose size is no multiple of the sector reads as zeroes to the sector's end.
+    this.sizeBytes = Math.ceil(file.size / SECTOR) * SECTOR
+    this.writeThrough = CACHE_BEHAVIOUR[file.cache].writeThrough
   }
 
-  async read(offset: number, target: Uint8Array): Promise<void> {
-    let done = 0
-    while (done < target.length) {
-      const { bytesRead } = await this.file.read(target, done, target.length - done, offset + done).catch((cause: unknown) => {
-        throw this.fail('read', offset, cause)
-      })
-      if (bytesRead === 0) {
-        // A file whose size is no multiple of the sector reads as zeroes to the sector's end.
-        target.fill(0, done)
-        return
-      }
-      done += bytesRead
-    }
+  get path(): string {
+    return this.file.path
   }
 
-  async write(offset: number, source: Uint8Array): Promise<void> {
-    let done = 0
-    while (done < source.length) {
-      const { bytesWritten } = await this.file.write(source, done, source.length - done, offset + done).catch((cause: unknown) => {
-        throw this.fail('write', offset, cause)
-      })
-      done += bytesWritten
-    }
+  read(offset: number, target: Uint8Array): Promise<void> {
+    return this.file.read(offset, target)
   }
 
-  async flush(): Promise<void> {
-    await this.file.datasync().catch((cause: unknown) => {
-      throw this.fail('flush', 0, cause)
-    })
+  write(offset: number, source: Uint8Array): Promise<void> {
+    return this.file.write(offset, source)
+  }
+
+  flush(): Promise<void> {
+    return this.file.sync()
   }
 
   /** Node has no hole punching: the data stays, as the contract of discard allows. */
@@ -62,13 +48,7 @@ export class RawDisk implements BlockBackend {
   }
 }
 
-/** @throws VmmError `disk-io` naming the file */
-export async function openRawDisk(path: string, readOnly: boolean): Promise<RawDisk> {
-  const fail = (cause: unknown): never => {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new VmmError('disk-io', `${path}: cannot open the disk: ${reason}`, { path }, { cause })
-  }
-  const file = await open(path, readOnly ? 'r' : 'r+').catch(fail)
-  const { size } = await file.stat()
-  return new RawDisk(file, path, Math.ceil(size / SECTOR) * SECTOR, readOnly)
+/** @throws VmmError `disk-io`, or `unsupported` for the cache mode, naming the file */
+export async function openRawDisk(path: string, readOnly: boolean, cache?: CacheMode): Promise<RawDisk> {
+  return new RawDisk(new BlockFile(await openFiles(path, readOnly, cache), path), readOnly)
 }

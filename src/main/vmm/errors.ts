@@ -4,6 +4,7 @@ export type VmmErrorCode =
   | 'bad-kernel'
   | 'bad-state'
   | 'device-broken'
+  | 'disk-full'
   | 'disk-io'
   | 'no-memory'
   | 'state-damaged'

@@ -6,6 +6,7 @@ import type { BlockBackend } from '../../vmm/ports'
 import { openRawDisk } from '../raw-disk'
 import { DiskFormatError } from './formats/common/format-error'
 import { FOREIGN_FORMATS, foreignFormatOf, openForeignImage, type ForeignFormat } from './formats/foreign'
+import type { CacheMode } from './cache-mode'
 import { lockDisk, withDiskLock } from './lock'
 import type { Backing } from './qcow2/header'
 import { changeSince, identityOf, type FileIdentity } from './qcow2/identity'
@@ -66,17 +67,17 @@ async function refuseChanged(image: string, parent: string, recorded: FileIdenti
     + 'or say that it is the right one with "nestbox disk rebase"', { path: parent, image })
 }
 
-async function openChain(path: string, format: DiskFormat, readOnly: boolean, chain: readonly string[]): Promise<OpenDisk> {
-  if (format === 'raw') return openRawDisk(path, readOnly)
+async function openChain(path: string, format: DiskFormat, readOnly: boolean, chain: readonly string[], cache?: CacheMode): Promise<OpenDisk> {
+  if (format === 'raw') return openRawDisk(path, readOnly, cache)
   if (format !== 'qcow2') {
     if (readOnly) return openForeign(path, format)
     throw new VmmError('unsupported', `${path}: ${format} images can be read only; convert it to qcow2 or raw to write to it`, { path })
   }
-  return Qcow2Image.open(path, readOnly, (backing) => openBacking(path, backing, chain))
+  return Qcow2Image.open(path, readOnly, (backing) => openBacking(path, backing, chain, cache), cache === undefined ? {} : { cache })
 }
 
-/** What an image is laid over. @param chain real paths of the images above */
-async function openBacking(path: string, backing: Backing, chain: readonly string[]): Promise<OpenDisk> {
+/** What an image is laid over. @param chain real paths of the images above @param cache as the topmost image's */
+async function openBacking(path: string, backing: Backing, chain: readonly string[], cache?: CacheMode): Promise<OpenDisk> {
   const parent = resolve(dirname(path), backing.path)
   const real = await realpath(parent).catch((cause: unknown) => {
     throw new VmmError('disk-io', `${path} is laid over ${parent}, which cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { path: parent }, { cause })
@@ -85,7 +86,7 @@ async function openBacking(path: string, backing: Backing, chain: readonly strin
   if (chain.includes(real)) throw new DiskFormatError(path, 'backing file name', 0, `${parent} is laid over itself`)
   if (chain.length >= MAX_CHAIN) throw new DiskFormatError(path, 'backing file name', 0, `more than ${MAX_CHAIN} images lie over each other`)
   const known = backing.format === undefined ? undefined : formatNamed(backing.format, path)
-  return known ? openChain(parent, known, true, [...chain, real]) : openGuessed(path, parent, [...chain, real])
+  return known ? openChain(parent, known, true, [...chain, real], cache) : openGuessed(path, parent, [...chain, real])
 }
 
 /**
@@ -102,15 +103,15 @@ async function openGuessed(path: string, parent: string, chain: readonly string[
 }
 
 /**
- * @param format undefined: by the file's own marks
+ * @param format undefined: by the file's own marks @param cache `writeback` unless given
  * @throws VmmError `disk-io`, `unsupported`; DiskFormatError: each names the file
  */
-export async function openDisk(path: string, readOnly: boolean, format?: DiskFormat): Promise<OpenDisk> {
+export async function openDisk(path: string, readOnly: boolean, format?: DiskFormat, cache?: CacheMode): Promise<OpenDisk> {
   const known = format ?? await diskFormatOf(path).catch((cause: unknown) => {
     throw new VmmError('disk-io', `${path}: cannot open the disk: ${cause instanceof Error ? cause.message : String(cause)}`, { path }, { cause })
   })
   const chain = [await realpath(path).catch(() => path)]
-  return readOnly ? openChain(path, known, true, chain) : openLocked(path, () => openChain(path, known, false, chain))
+  return readOnly ? openChain(path, known, true, chain, cache) : openLocked(path, () => openChain(path, known, false, chain, cache))
 }
 
 /** For writing: the lock goes when the disk is closed. */

@@ -24,8 +24,11 @@ export interface BlockBackend {
   readonly blockSize: number
   /** Unit in which space is taken and freed, where that is larger: discards of less free nothing. A power of two. */
   readonly clusterSize?: number
+  /** The owner wants every write on stable storage before it is answered, whatever the guest asks for. */
+  readonly writeThrough?: boolean
   /** Fills `target` from `offset`. Rejects with a VmmError `disk-io` that names the file. */
   read(offset: number, target: Uint8Array): Promise<void>
+  /** As `read`; `disk-full` where the host has no room: the same call can succeed later, and so for what follows. */
   write(offset: number, source: Uint8Array): Promise<void>
   /** Resolves once every write that resolved before the call is on stable storage. */
   flush(): Promise<void>

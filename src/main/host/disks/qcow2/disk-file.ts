@@ -1,19 +1,12 @@
-/** The file of a qcow2 image: whole reads and writes, and errors that name file, structure and place. */
-import { open, type FileHandle } from 'node:fs/promises'
-import { VmmError } from '../../../vmm/errors'
+/** The file of a qcow2 image: a disk's file, with structures in it and errors that name them. */
+import { BlockFile, openFiles } from '../block-file'
+import type { CacheMode } from '../cache-mode'
 import { DiskFormatError } from '../formats/common/format-error'
 
-export class DiskFile {
-  private constructor(private readonly handle: FileHandle, readonly path: string, public size: number) {}
-
-  /** @throws VmmError `disk-io` */
-  static async open(path: string, readOnly: boolean): Promise<DiskFile> {
-    try {
-      const handle = await open(path, readOnly ? 'r' : 'r+')
-      return new DiskFile(handle, path, (await handle.stat()).size)
-    } catch (cause) {
-      throw ioError(path, 'open the disk', 0, cause)
-    }
+export class DiskFile extends BlockFile {
+  /** @throws VmmError `disk-io`, `unsupported` */
+  static async open(path: string, readOnly: boolean, cache?: CacheMode): Promise<DiskFile> {
+    return new DiskFile(await openFiles(path, readOnly, cache), path)
   }
 
   fail(structure: string, offset: number, why: string): DiskFormatError {
@@ -29,40 +22,4 @@ export class DiskFile {
     await this.read(offset, bytes)
     return new DataView(bytes.buffer)
   }
-
-  /** What lies past the end of the file reads as zeroes. */
-  async read(offset: number, target: Uint8Array): Promise<void> {
-    for (let done = 0; done < target.length;) {
-      const { bytesRead } = await this.handle.read(target, done, target.length - done, offset + done).catch((cause: unknown) => {
-        throw ioError(this.path, 'read', offset + done, cause)
-      })
-      if (bytesRead === 0) return void target.fill(0, done)
-      done += bytesRead
-    }
-  }
-
-  async write(offset: number, source: Uint8Array): Promise<void> {
-    for (let done = 0; done < source.length;) {
-      const { bytesWritten } = await this.handle.write(source, done, source.length - done, offset + done).catch((cause: unknown) => {
-        throw ioError(this.path, 'write', offset + done, cause)
-      })
-      done += bytesWritten
-    }
-    this.size = Math.max(this.size, offset + source.length)
-  }
-
-  async sync(): Promise<void> {
-    await this.handle.datasync().catch((cause: unknown) => {
-      throw ioError(this.path, 'flush', 0, cause)
-    })
-  }
-
-  async close(): Promise<void> {
-    await this.handle.close()
-  }
-}
-
-function ioError(path: string, what: string, offset: number, cause: unknown): VmmError {
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  return new VmmError('disk-io', `${path}: cannot ${what} at byte ${offset}: ${reason}`, { path, offset }, { cause })
 }

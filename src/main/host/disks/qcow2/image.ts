@@ -7,50 +7,67 @@
  */
 import { VmmError } from '../../../vmm/errors'
 import type { BlockBackend } from '../../../vmm/ports'
-import { clusterOf, unpack, type Cluster } from './cluster'
+import { CACHE_BEHAVIOUR, type CacheMode } from '../cache-mode'
+import { OperationQueue } from '../operation-queue'
+import type { Cluster } from './cluster'
+import { ClusterMap } from './cluster-map'
 import { DiskFile } from './disk-file'
 import { readHeader, type Header } from './header'
-import { L2Cache, type L2Table } from './l2-cache'
-import { COPIED, Incompatible, ZERO } from './layout'
+import { L2Cache } from './l2-cache'
+import { Incompatible } from './layout'
+import { Reader, type BackingSource } from './reader'
 import { Refcounts } from './refcounts'
 import { repairRefcounts } from './repair'
+import { refuseWrite, Writer, type Extent } from './writer'
 
-/** What an image is laid over: only ever read. */
-export interface BackingSource {
-  readonly sizeBytes: number
-  read(offset: number, target: Uint8Array): Promise<void>
-  close(): Promise<void>
-}
+export type { BackingSource } from './reader'
 
 const AUTOCLEAR_AT = 88
-/** Clusters that wait to be free. */
-const MAX_FREED = 65536
+
+export interface ImageOptions {
+  /** The disk is taken to have this size in bytes, for a change of its size; the L1 table must have room for it. */
+  readonly sizeBytes?: number
+  readonly cache?: CacheMode
+}
+
+type OpenBacking = (backing: NonNullable<Header['backing']>) => Promise<BackingSource>
+
+interface Parts { readonly file: DiskFile; readonly header: Header; readonly backing: BackingSource | undefined; readonly refcounts: Refcounts | undefined }
 
 export class Qcow2Image implements BlockBackend {
   readonly blockSize = 512
   readonly clusterSize: number
+  readonly header: Header
+  readonly writeThrough: boolean
   private readonly l2: L2Cache
-  /** Counted still, until the tables that no longer use them are in the file. */
-  private readonly freed: { readonly offset: number; readonly length: number }[] = []
-  private unpacked: { readonly offset: number; readonly bytes: Uint8Array } | undefined
-  /** Operations run one after the other: each sees whole tables. */
-  private last: Promise<unknown> = Promise.resolve()
+  private readonly map: ClusterMap
+  private readonly reader: Reader
+  private readonly writer: Writer | undefined
+  /** Reads, and writes to clusters that are the image's own, run side by side; what changes tables has them to itself. */
+  private readonly queue = new OperationQueue()
+  private waitingFlush: Promise<void> | undefined
 
-  private constructor(
-    private readonly file: DiskFile, readonly header: Header, private readonly refcounts: Refcounts | undefined,
-    private readonly backing: BackingSource | undefined,
-  ) {
+  private constructor(private readonly parts: Parts) {
+    const { file, header, refcounts, backing } = parts
+    this.header = header
     this.clusterSize = 2 ** header.clusterBits
-    this.l2 = new L2Cache(file, header, refcounts)
+    this.writeThrough = CACHE_BEHAVIOUR[file.cache].writeThrough
+    const l2 = this.l2 = new L2Cache(file, header, refcounts)
+    const map = this.map = new ClusterMap(file, header, l2)
+    const reader = this.reader = new Reader(file, header, map, backing)
+    this.writer = refcounts && new Writer({ file, header, map, l2, refcounts, reader, hasBacking: backing !== undefined, flush: () => this.flushAll() })
   }
 
   /**
    * @param openBacking opens what the header names; not called for images without
-   * @param sizeBytes the disk is taken to have this size, for a change of its size; the L1 table must have room for it
    * @throws DiskFormatError, VmmError `disk-io` or `unsupported`, each naming file and place
    */
-  static async open(path: string, readOnly: boolean, openBacking: (backing: NonNullable<Header['backing']>) => Promise<BackingSource>, sizeBytes?: number): Promise<Qcow2Image> {
-    const file = await DiskFile.open(path, readOnly)
+  static async open(path: string, readOnly: boolean, openBacking: OpenBacking, options: ImageOptions = {}): Promise<Qcow2Image> {
+    return Qcow2Image.from(await DiskFile.open(path, readOnly, options.cache), readOnly, openBacking, options)
+  }
+
+  /** As `open`, of a file that is open already; it is closed with the image, and where that cannot be opened. */
+  static async from(file: DiskFile, readOnly: boolean, openBacking: OpenBacking, { sizeBytes }: ImageOptions = {}): Promise<Qcow2Image> {
     let backing: BackingSource | undefined
     try {
       const read = await readHeader(file)
@@ -59,7 +76,7 @@ export class Qcow2Image implements BlockBackend {
       if (header.backing) backing = await openBacking(header.backing)
       const refcounts = readOnly ? undefined : new Refcounts(file, header)
       await refcounts?.load()
-      const image = new Qcow2Image(file, header, refcounts, backing)
+      const image = new Qcow2Image({ file, header, refcounts, backing })
       await image.l2.load()
       // Bitmaps and the like are not kept up: the bits that say they are must go before the first write.
       if (!readOnly && header.autoclear !== 0n) await file.write(AUTOCLEAR_AT, new Uint8Array(8))
@@ -72,7 +89,7 @@ export class Qcow2Image implements BlockBackend {
   }
 
   get path(): string {
-    return this.file.path
+    return this.parts.file.path
   }
 
   get sizeBytes(): number {
@@ -80,181 +97,124 @@ export class Qcow2Image implements BlockBackend {
   }
 
   get readOnly(): boolean {
-    return this.refcounts === undefined
+    return this.writer === undefined
   }
 
-  private exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.last.then(work)
-    this.last = result.catch(() => undefined)
-    return result
+  private requireWithin(offset: number, length: number): void {
+    if (offset >= 0 && offset + length <= this.sizeBytes) return
+    throw new VmmError('disk-io', `${this.path}: ${length} bytes at ${offset} are not within the disk of ${this.sizeBytes} bytes`)
   }
 
-  // ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-  read(offset: number, target: Uint8Array): Promise<void> {
-    return this.exclusive(() => this.eachPart(offset, target.length, async (at, within, from, length) => {
-      await this.readPart(await this.clusterAt(at), at, within, target.subarray(from, from + length))
-    }))
+  private requireWriter(): Writer {
+    if (this.writer) return this.writer
+    throw refuseWrite(this.path)
   }
 
-  /** Calls `use` for each cluster of a range: index, first byte in it, first byte of the range, bytes. */
-  private async eachPart(offset: number, length: number, use: (cluster: number, within: number, from: number, length: number) => Promise<void>): Promise<void> {
-    if (offset < 0 || offset + length > this.sizeBytes) throw new VmmError('disk-io', `${this.path}: ${length} bytes at ${offset} are not within the disk of ${this.sizeBytes} bytes`)
-    for (let done = 0; done < length;) {
-      const at = offset + done
-      const within = at % this.clusterSize
-      const part = Math.min(this.clusterSize - within, length - done)
-      await use(Math.floor(at / this.clusterSize), within, done, part)
-      done += part
-    }
-  }
-
-  private async clusterAt(cluster: number): Promise<Cluster> {
-    const table = await this.l2.read(Math.floor(cluster / this.l2.perTable))
-    return table ? this.entryOf(table, cluster % this.l2.perTable) : { kind: 'none' }
-  }
-
-  private entryOf(table: L2Table, index: number): Cluster {
-    return clusterOf(table.view.getBigUint64(index * 8), this.header.clusterBits, this.header.version, this.file, table.offset + index * 8)
-  }
-
-  private async readPart(cluster: Cluster, index: number, within: number, target: Uint8Array): Promise<void> {
-    switch (cluster.kind) {
-      case 'zero': return void target.fill(0)
-      case 'data': return this.file.read(cluster.offset + within, target)
-      case 'compressed': return void target.set((await this.unpack(cluster)).subarray(within, within + target.length))
-      case 'none': return this.readBacking(index * this.clusterSize + within, target)
-    }
-  }
-
-  private async readBacking(offset: number, target: Uint8Array): Promise<void> {
-    const available = Math.max(0, Math.min(target.length, (this.backing?.sizeBytes ?? 0) - offset))
-    if (available > 0) await this.backing?.read(offset, target.subarray(0, available))
-    target.fill(0, available)
-  }
-
-  /** The last one is kept: guests read a cluster in pieces. */
-  private async unpack(cluster: Cluster & { kind: 'compressed' }): Promise<Uint8Array> {
-    if (this.unpacked?.offset !== cluster.offset) {
-      this.unpacked = { offset: cluster.offset, bytes: await unpack(this.file, cluster, this.clusterSize, this.header.compression) }
-    }
-    return this.unpacked.bytes
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    this.requireWithin(offset, target.length)
+    return this.queue.shared(() => this.reader.read(offset, target))
   }
 
   /** How long the range from the offset on is zero because nothing is stored anywhere in the chain, or else may be stored. */
   extent(offset: number, length: number): Promise<{ readonly length: number; readonly zero: boolean }> {
-    const isHole = ({ kind }: Cluster): boolean => kind === 'zero' || (kind === 'none' && this.backing === undefined)
-    return this.exclusive(async () => {
+    const isHole = ({ kind }: Cluster): boolean => kind === 'zero' || (kind === 'none' && this.parts.backing === undefined)
+    return this.queue.shared(async () => {
       const end = Math.min(offset + length, this.sizeBytes)
       let cluster = Math.floor(offset / this.clusterSize)
-      const zero = isHole(await this.clusterAt(cluster))
-      while (++cluster * this.clusterSize < end && isHole(await this.clusterAt(cluster)) === zero) { /* as long as it is the same */ }
+      const zero = isHole(await this.map.at(cluster))
+      while (++cluster * this.clusterSize < end && isHole(await this.map.at(cluster)) === zero) { /* as long as it is the same */ }
       return { zero, length: Math.min(cluster * this.clusterSize, end) - offset }
     })
   }
 
-  // ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-  write(offset: number, source: Uint8Array): Promise<void> {
-    return this.exclusive(() => this.eachPart(offset, source.length, (at, within, from, length) =>
-      this.writePart(at, within, source.subarray(from, from + length))))
-  }
-
-  private changeTable(cluster: number): Promise<L2Table> {
-    return this.l2.change(Math.floor(cluster / this.l2.perTable), (offset) => this.freed.push({ offset, length: this.clusterSize }))
-  }
-
-  /** A guest that never flushes must not fill the memory: what waits is written when it is too much. */
-  private async relieve(): Promise<void> {
-    if (!this.l2.isCrowded && !this.refcounts?.isCrowded && this.freed.length < MAX_FREED) return
-    await this.flushAll()
-    this.l2.trim()
-    this.refcounts?.trim()
-  }
-
-  private async writePart(index: number, within: number, source: Uint8Array): Promise<void> {
-    const old = await this.clusterAt(index)
-    // Entries of a table that a snapshot shares are shared too, whatever they say.
-    if (old.kind === 'data' && old.ours && this.l2.isOurs(Math.floor(index / this.l2.perTable))) return this.file.write(old.offset + within, source)
-    const whole = await this.wholeCluster(old, index, within, source)
-    const offset = await this.allocate()
-    await this.file.write(offset, whole)
-    await this.point(index, BigInt(offset) | COPIED, old)
-  }
-
-  private async wholeCluster(old: Cluster, index: number, within: number, source: Uint8Array): Promise<Uint8Array> {
-    if (source.length === this.clusterSize) return source
-    const whole = new Uint8Array(this.clusterSize)
-    await this.readPart(old, index, 0, whole)
-    whole.set(source, within)
-    return whole
-  }
-
-  private async allocate(): Promise<number> {
-    if (!this.refcounts) throw new VmmError('disk-io', `${this.path}: the disk is open for reading only`)
-    return this.refcounts.allocate()
-  }
-
-  /** Makes an entry say something else, and lets go of what it said. */
-  private async point(index: number, entry: bigint, old: Cluster): Promise<void> {
-    await this.relieve()
-    const table = await this.changeTable(index)
-    table.view.setBigUint64((index % this.l2.perTable) * 8, entry)
-    if (old.kind === 'compressed') this.freed.push({ offset: old.offset, length: old.bytes })
-    else if (old.kind !== 'none' && old.offset !== 0) this.freed.push({ offset: old.offset, length: this.clusterSize })
+  async write(offset: number, source: Uint8Array): Promise<void> {
+    this.requireWithin(offset, source.length)
+    const writer = this.requireWriter()
+    if (await this.queue.shared(() => writer.overwrite(offset, source))) return
+    await this.queue.exclusive(() => writer.write(offset, source))
   }
 
   discard(offset: number, length: number): Promise<void> {
-    return this.exclusive(() => this.clear(offset, length, false))
+    return this.clear(offset, length, { must: false, keepSpace: false })
   }
 
-  writeZeroes(offset: number, length: number): Promise<void> {
-    return this.exclusive(() => this.clear(offset, length, true))
+  writeZeroes(offset: number, length: number, keepSpace = false): Promise<void> {
+    return this.clear(offset, length, { must: true, keepSpace })
   }
 
-  /** @param must parts of clusters are written as zeroes too */
-  private async clear(offset: number, length: number, must: boolean): Promise<void> {
-    await this.eachPart(offset, length, async (index, within, _, part) => {
-      const old = await this.clusterAt(index)
-      if (old.kind === 'zero' && old.offset === 0) return
-      if (old.kind === 'none' && !this.backing) return
-      const reachesEnd = index * this.clusterSize + within + part === this.sizeBytes
-      const whole = within === 0 && (part === this.clusterSize || reachesEnd)
-      // Version 2 has no way to say that a cluster of the backing file is zero.
-      if (whole && (this.header.version === 3 || !this.backing)) return this.point(index, this.backing ? ZERO : 0n, old)
-      if (must || whole) await this.writePart(index, within, new Uint8Array(part))
-    })
+  private async clear(offset: number, length: number, how: { must: boolean; keepSpace: boolean }): Promise<void> {
+    this.requireWithin(offset, length)
+    const writer = this.requireWriter()
+    return this.queue.exclusive(() => writer.clear(offset, length, how))
   }
 
+  /** One that has not begun is everybody's who asks meanwhile. */
   flush(): Promise<void> {
-    return this.exclusive(() => this.flushAll())
+    // Never begins within this line: what it clears at its start must be set by then.
+    this.waitingFlush ??= Promise.resolve().then(() => this.runFlush())
+    return this.waitingFlush
   }
 
-  private async flushAll(): Promise<void> {
-    const { refcounts, l2, file } = this
+  /** Reads go on while the medium is waited for. */
+  private async runFlush(): Promise<void> {
+    const { file, refcounts } = this.parts
+    const freed = await this.queue.exclusive(() => {
+      this.waitingFlush = undefined
+      return this.writeTables()
+    })
     if (!refcounts) return
+    try {
+      await this.queue.shared(() => file.sync())
+    } catch (error) {
+      this.writer?.giveBack(freed)
+      throw error
+    }
+    if (freed.length > 0) await this.queue.exclusive(() => release(refcounts, freed))
+  }
+
+  /** Everything but the last barrier. @returns what is free after that */
+  private async writeTables(): Promise<readonly Extent[]> {
+    const { parts: { refcounts, file }, l2, writer } = this
+    if (!refcounts || !writer) return []
     if (refcounts.isDirty || l2.isDirty) {
       await refcounts.write()
       await l2.writeFresh()
       await file.sync()
       await l2.writeChanged()
     }
-    await file.sync()
-    for (const { offset, length } of this.freed.splice(0)) await refcounts.release(offset, length)
+    return writer.takeFreed()
+  }
+
+  private async flushAll(): Promise<void> {
+    const { refcounts, file } = this.parts
+    if (!refcounts) return
+    const freed = await this.writeTables()
+    try {
+      await file.sync()
+    } catch (error) {
+      this.writer?.giveBack(freed)
+      throw error
+    }
+    await release(refcounts, freed)
   }
 
   /** Flushes; counts of clusters freed by that are written too. */
   async close(): Promise<void> {
+    const { backing, file, refcounts } = this.parts
     try {
-      await this.exclusive(async () => {
+      await this.queue.exclusive(async () => {
         await this.flushAll()
-        await this.refcounts?.write()
+        await refcounts?.write()
       })
     } finally {
-      await this.backing?.close()
-      await this.file.close()
+      await backing?.close()
+      await file.close()
     }
   }
+}
+
+async function release(refcounts: Refcounts, freed: readonly Extent[]): Promise<void> {
+  for (const { offset, length } of freed) await refcounts.release(offset, length)
 }
 
 /**

@@ -6,11 +6,14 @@ import { VmmError } from '../../../vmm/errors'
 import { countsPerBlock, getCount, setCount } from './counts'
 import type { DiskFile } from './disk-file'
 import type { Header } from './header'
+import { MAX_REFCOUNT_TABLE_BYTES } from './layout'
 
 interface Block { readonly offset: number; readonly view: DataView; dirty: boolean }
 
 /** Blocks kept, in bytes. */
 const CACHE_BYTES = 8 << 20
+/** Of the refcount table: its offset (64 bits), then its length in clusters (32 bits), in one sector. */
+const TABLE_FIELDS_AT = 48
 
 export class Refcounts {
   private readonly clusterSize: number
@@ -19,12 +22,16 @@ export class Refcounts {
   private readonly blocks = new Map<number, Block>()
   private table: DataView = new DataView(new ArrayBuffer(0))
   private tableDirty = false
+  private tableOffset: number
+  /** Earlier tables that the file's header may name still. */
+  private readonly outgrown: { readonly offset: number; readonly length: number }[] = []
   /** No cluster below is free. */
   private hint = 0
 
   /** @param cacheBytes blocks kept in memory, where none of them waits to be written */
   constructor(private readonly file: DiskFile, private readonly header: Header, private readonly cacheBytes = CACHE_BYTES) {
     this.clusterSize = 2 ** header.clusterBits
+    this.tableOffset = header.refcountTableOffset
     this.order = header.refcountOrder
     this.perBlock = countsPerBlock(this.clusterSize, this.order)
   }
@@ -40,7 +47,7 @@ export class Refcounts {
     if (known) return known
     const offset = Number(this.table.getBigUint64(index * 8))
     if (offset === 0) return undefined
-    if (offset % this.clusterSize !== 0) throw this.file.fail('refcount table', this.header.refcountTableOffset + index * 8, `the block at ${offset} does not begin at a cluster`)
+    if (offset % this.clusterSize !== 0) throw this.file.fail('refcount table', this.tableOffset + index * 8, `the block at ${offset} does not begin at a cluster`)
     const made = { offset, view: await this.file.structure('refcount block', offset, this.clusterSize), dirty: false }
     this.blocks.set(index, made)
     this.trim(index)
@@ -54,9 +61,7 @@ export class Refcounts {
   /** The block that counts a cluster, made where there is none: it then counts itself, in that very cluster. */
   private async blockFor(cluster: number): Promise<Block> {
     const index = Math.floor(cluster / this.perBlock)
-    if (index >= this.tableEntries) {
-      throw new VmmError('disk-io', `${this.file.path}: the image cannot grow past ${cluster * this.clusterSize} bytes: its refcount table is full; convert it with larger clusters`)
-    }
+    if (index >= this.tableEntries) this.growTable(index)
     const found = await this.block(index)
     if (found) return found
     const made = { offset: cluster * this.clusterSize, view: new DataView(new ArrayBuffer(this.clusterSize)), dirty: true }
@@ -65,6 +70,40 @@ export class Refcounts {
     this.table.setBigUint64(index * 8, BigInt(made.offset))
     this.tableDirty = true
     return made
+  }
+
+  /**
+   * A larger table, in the first clusters that the old one cannot count (so nothing is there), behind the blocks that count
+   * both. The file's header names it after the next `write`.
+   */
+  private growTable(index: number): void {
+    const { clusterSize, perBlock, tableEntries: oldEntries } = this
+    const first = oldEntries * perBlock
+    let tableClusters = Math.ceil(Math.max(oldEntries * 1.5, index + 1) * 8 / clusterSize)
+    let blocks = 1
+    const entries = (): number => tableClusters * clusterSize / 8
+    for (;;) {
+      if (blocks * perBlock < tableClusters + blocks) blocks++
+      else if (entries() < oldEntries + blocks) tableClusters++
+      else break
+    }
+    if (tableClusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES) {
+      throw new VmmError('disk-io', `${this.file.path}: the image cannot grow past ${first * clusterSize} bytes, the most that clusters of ${clusterSize} bytes allow; convert it with larger clusters`)
+    }
+    const table = new DataView(new ArrayBuffer(tableClusters * clusterSize))
+    new Uint8Array(table.buffer).set(new Uint8Array(this.table.buffer))
+    for (let b = 0; b < blocks; b++) {
+      const view = new DataView(new ArrayBuffer(clusterSize))
+      const used = Math.min(perBlock, blocks + tableClusters - b * perBlock)
+      for (let i = 0; i < used; i++) setCount(view, this.order, i, 1)
+      const offset = (first + b) * clusterSize
+      this.blocks.set(oldEntries + b, { offset, view, dirty: true })
+      table.setBigUint64((oldEntries + b) * 8, BigInt(offset))
+    }
+    this.outgrown.push({ offset: this.tableOffset, length: this.table.byteLength })
+    this.table = table
+    this.tableOffset = (first + blocks) * clusterSize
+    this.tableDirty = true
   }
 
   async get(offset: number): Promise<number> {
@@ -153,7 +192,20 @@ export class Refcounts {
       block.dirty = false
     }
     if (!this.tableDirty) return
-    await this.file.write(this.header.refcountTableOffset, new Uint8Array(this.table.buffer))
+    await this.file.write(this.tableOffset, new Uint8Array(this.table.buffer))
+    if (this.outgrown.length > 0) await this.moveTable()
     this.tableDirty = false
+  }
+
+  /** The header changes at once and when the new table is on stable storage; the old one is free when the header is. */
+  private async moveTable(): Promise<void> {
+    const { file, tableOffset, table, clusterSize, outgrown } = this
+    await file.sync()
+    const fields = new DataView(new ArrayBuffer(12))
+    fields.setBigUint64(0, BigInt(tableOffset))
+    fields.setUint32(8, table.byteLength / clusterSize)
+    await file.write(TABLE_FIELDS_AT, new Uint8Array(fields.buffer))
+    await file.sync()
+    for (const { offset, length } of outgrown.splice(0)) await this.release(offset, length)
   }
 }

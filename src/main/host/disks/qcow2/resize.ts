@@ -72,7 +72,7 @@ export async function resizeQcow2(path: string, sizeBytes: number, openBacking: 
     backingBytes = source.sizeBytes
     return source
   }
-  const image = await Qcow2Image.open(path, false, counted, Math.max(old, sizeBytes))
+  const image = await Qcow2Image.open(path, false, counted, { sizeBytes: Math.max(old, sizeBytes) })
   try {
     if (sizeBytes < old) await image.discard(sizeBytes, old - sizeBytes)
     else {
