@@ -1,5 +1,4 @@
 /** What instruction helpers written in TypeScript see of the machine. Engines (T0 and up, the oracle) implement it. */
-import type { FastX87 } from '../helpers/x87/fast'
 import type { CpuState } from '../state/access'
 
 /** Exception vectors, Intel SDM vol. 3, 6.3.1. */
@@ -110,8 +109,6 @@ export interface CpuContext {
   modeChanged(): void
   /** As `modeChanged`, where only CPL, RFLAGS and SS changed and CS was loaded with a selector of its kind: cheaper for 64-bit code. */
   privilegeChanged?(): void
-  /** The common case of x87 arithmetic. Contexts without it, such as the oracle's, have every result from exact arithmetic. */
-  readonly fastX87?: FastX87
   /** INT n, INT3 and INTO clear TF: no single-step trap follows them. */
   noteSoftwareInterrupt?(): void
   /** Makes generated code return at the next block head: HLT. Contexts that run one instruction at a time need none of these three. */

@@ -12,7 +12,6 @@ import { instructionBreakpoints, isRepeatedString } from '../events/breakpoints'
 import { deliverEvent, type EventKind } from '../events/deliver'
 import type { Decode } from '../decode/types'
 import type { Helper } from '../emit/emitter'
-import { FastX87 } from '../helpers/x87/fast'
 import { CodeCache, type TranslationThread } from '../dbt/code-cache'
 import { Translator } from '../dbt/translator'
 import type { CallSlots } from '../interp/builder'
@@ -128,7 +127,6 @@ export class Vcpu implements CpuContext {
   readonly platform: CpuPlatform
   readonly model: CpuModel
   readonly tlb: SoftTlb
-  readonly fastX87: FastX87
   readonly counters: VcpuCounters = {
     instructions: 0, exceptions: 0, interrupts: 0, exits: { SLICE: 0, LOOKUP: 0, FAULT: 0, RESYNC: 0, AGAIN: 0 }, unimplemented: new Map(),
   }
@@ -153,7 +151,6 @@ export class Vcpu implements CpuContext {
     const { buffer } = options.memory
     this.state = new CpuState(buffer, options.layout.state)
     this.bytes = new Uint8Array(buffer)
-    this.fastX87 = new FastX87(this.state)
     this.platform = options.platform
     this.model = options.model
     this.walker = new PageWalker(options.ram, this.state, options.model.physicalAddressBits)

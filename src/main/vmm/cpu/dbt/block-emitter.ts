@@ -141,7 +141,7 @@ export class BlockEmitter extends OperandEmitter {
     })
   }
 
-  call(helper: Helper, ...args: Val[]): Val {
+  protected callExposed(helper: Helper, args: readonly Val[]): Val {
     const nodes = this.helperArguments(helper, args)
     this.settleFlags()
     const result = this.callHelper(helper, nodes)

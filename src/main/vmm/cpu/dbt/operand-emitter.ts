@@ -91,7 +91,8 @@ export abstract class OperandEmitter extends LazyFlagEmitter implements Emitter 
   /** Goes on at a static target, `delta` bytes from the first instruction; NaN: the target may wrap. */
   protected abstract jumpStatic(target: Node, delta: number, kind: 'branch' | 'jump' | 'call'): void
   abstract checkpoint(): void
-  abstract call(helper: Helper, ...args: Val[]): Val
+  /** Calls a helper that may read and change any state: none of it may be in wasm locals alone, before and after. */
+  protected abstract callExposed(helper: Helper, args: readonly Val[]): Val
 
   protected callSlow(path: SlowPath, args: readonly Node[]): Node {
     return this.f.callIndirect(this.links.slowType, 'i32', args, this.f.i32(this.links.calls.slow[path]))
@@ -200,12 +201,22 @@ export abstract class OperandEmitter extends LazyFlagEmitter implements Emitter 
   /** Calls a helper; the caller has put the state where the helper looks for it. */
   protected callHelper(helper: Helper, args: readonly Node[]): Node {
     const { f } = this
-    const slot = this.links.calls.helper.get(helper)
-    if (slot === undefined) throw new BugError(`helper ${helper.name} has no slot`)
     f.store('i64.store', this.cpu, this.raw(this.currentRip()), offsetOf('rip'))
     f.store('i64.store', this.cpu, this.raw(this.nextRip()), offsetOf('nextRip'))
     this.helperCalled = true
+    return this.callSlot(helper, args)
+  }
+
+  private callSlot(helper: Helper, args: readonly Node[]): Node {
+    const { f } = this
+    const slot = this.links.calls.helper.get(helper)
+    if (slot === undefined) throw new BugError(`helper ${helper.name} has no slot`)
     return f.callIndirect(this.links.helperType(helper), helper.returns, [this.cpu, ...args], f.i32(slot))
+  }
+
+  call(helper: Helper, ...args: Val[]): Val {
+    if (!helper.isolated) return this.callExposed(helper, args)
+    return this.helperResult(helper, this.callSlot(helper, this.helperArguments(helper, args)))
   }
 
   protected helperArguments(helper: Helper, args: readonly Val[]): Node[] {

@@ -314,7 +314,7 @@ export class RegionEmitter extends OperandEmitter {
     return this.aroundCall(() => super.callAccess(path, linear, access, slot))
   }
 
-  call(helper: Helper, ...args: Val[]): Val {
+  protected callExposed(helper: Helper, args: readonly Val[]): Val {
     const { f } = this
     const nodes = this.helperArguments(helper, args)
     this.spillFlags()

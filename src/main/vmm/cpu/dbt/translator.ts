@@ -3,6 +3,7 @@ import type { Decode, DecodedInsn } from '../decode/types'
 import { BugError } from '../../errors'
 import type { Helper } from '../emit/emitter'
 import { FunctionBuilder, type Node } from '../emit/wasm/function'
+import { helperType } from '../emit/wasm/helper-body'
 import { ModuleBuilder, type FuncType } from '../emit/wasm/module'
 import type { CallSlots } from '../interp/builder'
 import { buildGoto, buildLink, buildLookup, buildTranslatedFault } from '../interp/glue'
@@ -94,7 +95,7 @@ export class Translator {
     const known = new Map<string, FuncType>()
     for (const h of options.calls.helper.keys()) {
       const key = `${h.args.join()}:${h.returns ?? ''}`
-      const type = known.get(key) ?? { params: [I32, ...h.args], results: h.returns ? [h.returns] : [] }
+      const type = known.get(key) ?? helperType(h)
       known.set(key, type)
       this.typeOfHelper.set(h, type)
     }

@@ -60,7 +60,29 @@ export interface Helper {
   readonly args: readonly HelperType[]
   readonly returns?: HelperType
   readonly faults: boolean
+  /**
+   * It neither reads nor changes general registers, flags, `rip`, modes, mappings or code: callers keep what they hold in wasm
+   * locals over the call. `run` does not see `rip` and `nextRip`.
+   */
+  readonly isolated?: true
+  /** What it mostly comes to, for generated code: with it the helper is a wasm function, and only the rest calls `run`. */
+  readonly common?: (e: HelperEmitter) => void
   run(cpu: CpuContext, ...args: never[]): number | bigint | void
+}
+
+/** The vocabulary of a helper's common case: integers, and fields of the state block. Every way through it ends in `finish` or `fallBack`. */
+export interface HelperEmitter extends Pick<Emitter, 'const' | 'binary' | 'compare' | 'unary' | 'add' | 'sub' | 'mul' | 'and' | 'or' | 'xor' |
+'shl' | 'shr' | 'sar' | 'not' | 'neg' | 'eq' | 'ne' | 'ltu' | 'lts' | 'isZero' | 'divu' | 'remu' | 'mulHiU' | 'select' | 'zext' | 'sext' | 'trunc' |
+'bit' | 'if' | 'loop' | 'variable' | 'choose' | 'field' | 'setField'> {
+  /** Argument of the helper: width 32 or 64. */
+  argument(index: number): Val
+  /** `width` bits from byte `at` of an element of a field; `index` has width 32 and is known only when the code runs. */
+  element(name: FieldName, index: Val, width: Width, at?: number): Val
+  setElement(name: FieldName, index: Val, value: Val, at?: number): void
+  /** Has `run` do it all: nothing was changed before. What follows in the same arm is dead. */
+  fallBack(): void
+  /** Ends the helper, with its result where it has one. */
+  finish(result?: Val): void
 }
 
 /** wasm SIMD instruction names (lane shape and operation); semantics are exactly wasm's. */

@@ -1,5 +1,6 @@
 /** Builds tier 0: one wasm module with a handler for every form of the instruction table. */
 import { FunctionBuilder } from '../emit/wasm/function'
+import { buildHelperBody, helperType } from '../emit/wasm/helper-body'
 import { ModuleBuilder, type FuncType } from '../emit/wasm/module'
 import { Exit } from '../core/exits'
 import type { Helper } from '../emit/emitter'
@@ -56,6 +57,31 @@ export class HelperImports {
   }
 }
 
+/** Functions the module has before those of helpers: faults, jumps, pseudo-instructions, entry. */
+const GLUE_FUNCTIONS = 11
+
+/** Where a helper is called: its wasm function where it has a common case, else the import. */
+class HelperFunctions {
+  /** In the order they are defined, from the index given. */
+  readonly bodies: readonly (readonly [Helper, Uint8Array])[]
+  private readonly indices: ReadonlyMap<Helper, number>
+
+  constructor(helpers: readonly Helper[], firstImport: number, firstBody: number) {
+    const bodies: (readonly [Helper, Uint8Array])[] = []
+    this.indices = new Map(helpers.map((h, i) => {
+      const body = buildHelperBody(h, firstImport + i)
+      return [h, body ? firstBody + bodies.push([h, body]) - 1 : firstImport + i]
+    }))
+    this.bodies = bodies
+  }
+
+  index(h: Helper): number {
+    const index = this.indices.get(h)
+    if (index === undefined) throw new RangeError(`helper ${h.name} was not found by the first pass`)
+    return index
+  }
+}
+
 export interface InterpreterModule {
   readonly bytes: Uint8Array
   /** Helpers the module imports from `helper`, by name. */
@@ -98,16 +124,15 @@ export function fixedLinks(handlerType: number, firstGlue: number, imports: Help
 function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: readonly Helper[]): InterpreterModule {
   const m = new ModuleBuilder()
   for (const name of SLOW_IMPORTS) m.importFunction('slow', name, i32s(FIVE_ARGUMENTS.includes(name) ? 5 : 2))
-  for (const h of helpers) {
-    m.importFunction('helper', h.name, { params: ['i32', ...h.args], results: h.returns ? [h.returns] : [] })
-  }
+  for (const h of helpers) m.importFunction('helper', h.name, helperType(h))
   const imports = new HelperImports(SLOW_IMPORTS.length)
   for (const h of helpers) imports.index(h)
   const handlerFunc: FuncType = { params: ['i32', 'i32'], results: ['i32'] }
   const moveFunc: FuncType = { params: ['i32', 'i64', 'i32'], results: ['i32'] }
   const handlerType = m.typeIndex(handlerFunc)
   const firstGlue = SLOW_IMPORTS.length + helpers.length
-  const links = fixedLinks(handlerType, firstGlue, imports)
+  const functions = new HelperFunctions(helpers, SLOW_IMPORTS.length, firstGlue + GLUE_FUNCTIONS)
+  const links = { ...fixedLinks(handlerType, firstGlue, imports), helper: (h: Helper) => functions.index(h) }
 
   const define = (type: FuncType, body: Uint8Array, exportName?: string): number => {
     const index = m.defineFunction(type, exportName)
@@ -126,26 +151,26 @@ function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: rea
   const crossing = define(handlerFunc, buildCrossingGuard(handlerType, links.crossing, links.fault, resync, RECORD_SIZE))
   const head = define(handlerFunc, buildHead(handlerType, links.hot, RECORD_SIZE))
   define(handlerFunc, buildEnter(handlerType), 'enter')
+  for (const [h, body] of functions.bodies) define(helperType(h), body)
 
   const elements = [resync, next, unitCheck, raise, crossing, head, resync]
   for (const row of rows) {
     for (const form of formsOf(row)) elements.push(define(handlerFunc, buildHandler(form, handlers.of(form).places, links)))
   }
-  const calls = placeCalls(elements, helpers)
+  const calls = placeCalls(elements, helpers, functions)
   m.setElements(elements)
   return { bytes: m.finish(65536, 1), helpers, calls, tableSize: elements.length + 1 }
 }
 
 /** Appends slow paths and helpers to the table's elements. Slot = position + 1. */
-function placeCalls(elements: number[], helpers: readonly Helper[]): CallSlots {
+function placeCalls(elements: number[], helpers: readonly Helper[], functions: HelperFunctions): CallSlots {
   const place = (index: number): number => elements.push(index)
   const slow = {
     load: place(0), store: place(SLOW_IMPORTS.indexOf('tstore')), probe: place(SLOW_IMPORTS.indexOf('tprobe')),
     commit: place(1), segment: place(3),
   }
   const loop = place(SLOW_IMPORTS.indexOf('loop'))
-  const helper = new Map<Helper, number>()
-  helpers.forEach((h, i) => helper.set(h, place(SLOW_IMPORTS.length + i)))
+  const helper = new Map(helpers.map((h) => [h, place(functions.index(h))]))
   return { slow, loop, helper }
 }
 

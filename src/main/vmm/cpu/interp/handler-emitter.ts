@@ -198,8 +198,10 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
 
   call(helper: Helper, ...args: Val[]): Val {
     const { f } = this
-    f.store('i64.store', this.cpu, this.raw(this.currentRip()), offsetOf('rip'))
-    f.store('i64.store', this.cpu, this.raw(this.nextRip()), offsetOf('nextRip'))
+    if (!helper.isolated) {
+      f.store('i64.store', this.cpu, this.raw(this.currentRip()), offsetOf('rip'))
+      f.store('i64.store', this.cpu, this.raw(this.nextRip()), offsetOf('nextRip'))
+    }
     const nodes = args.map((a, i) => (helper.args[i] === 'i64' ? this.asI64(a) : this.clean(a)))
     const result = f.call(this.links.helper(helper), helper.returns, [this.cpu, ...nodes])
     if (helper.faults) {

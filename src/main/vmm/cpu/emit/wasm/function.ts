@@ -33,7 +33,7 @@ export type Statement =
   | { readonly k: 'block'; readonly label: BlockLabel; readonly body: Statement[] }
   | { readonly k: 'jump'; readonly label: LoopLabel; readonly to: 'break' | 'continue' }
   | { readonly k: 'set'; readonly local: number; readonly value: Node }
-  | { readonly k: 'return'; readonly value: Node }
+  | { readonly k: 'return'; readonly value: Node | undefined }
   | { readonly k: 'tail-call'; readonly func: number; readonly args: readonly Node[] }
   | { readonly k: 'tail-call-indirect'; readonly type: number; readonly args: readonly Node[]; readonly index: Node }
 
@@ -154,7 +154,7 @@ export class FunctionBuilder {
     this.statements.push({ k: 'jump', label, to })
   }
 
-  return(value: Node): void {
+  return(value?: Node): void {
     this.statements.push({ k: 'return', value })
   }
 
@@ -242,7 +242,10 @@ function countStatement(s: Statement): void {
       return countList(s.otherwise)
     case 'loop': case 'block': return countList(s.body)
     case 'jump': return
-    case 'set': case 'return': return countUse(s.value)
+    case 'set': return countUse(s.value)
+    case 'return':
+      if (s.value) countUse(s.value)
+      return
     case 'tail-call': return s.args.forEach(countUse)
     case 'tail-call-indirect':
       s.args.forEach(countUse)
@@ -273,7 +276,7 @@ class BodyEncoder {
       case 'block': return this.blockStatement(s)
       case 'jump': return this.jump(s.label, s.to)
       case 'return':
-        this.expression(s.value)
+        if (s.value) this.expression(s.value)
         return out.u8(Op.return)
       case 'tail-call':
         for (const a of s.args) this.expression(a)

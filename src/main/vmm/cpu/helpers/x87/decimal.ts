@@ -1,8 +1,6 @@
 /** Packed decimals of FBLD and FBSTP: eighteen digits, sign in bit 79. SDM vol. 1, 4.7. */
-import type { CpuContext } from '../../core/context'
-import type { Helper } from '../../emit/emitter'
 import { fromInteger, kindOf, toInteger, zero, type Float80, type FpStatus, type Rounding, Fx } from './float80'
-import { X87 } from './unit'
+import { x87Helper } from './helper'
 
 const DIGITS = 18
 const LIMIT = 10n ** BigInt(DIGITS)
@@ -32,9 +30,5 @@ export function toDecimal(v: Float80, mode: Rounding, status: FpStatus): { bits:
   return { bits: packed & 0xffff_ffff_ffff_ffffn, high: Number(packed >> 64n) | (v.sign << 15) }
 }
 
-export const loadDecimalHelper: Helper = {
-  name: 'x87LoadDecimal', args: ['i64', 'i32'], faults: false,
-  run(cpu: CpuContext, low: bigint, high: number): void {
-    new X87(cpu.state).push(fromDecimal(low, high))
-  },
-}
+/** FBLD. Arguments: bits 0–63, bits 64–79. */
+export const loadDecimalHelper = x87Helper('x87LoadDecimal', ['i64', 'i32'], (unit, low: bigint, high: number) => unit.push(fromDecimal(low, high)))

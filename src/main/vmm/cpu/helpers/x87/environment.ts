@@ -133,7 +133,7 @@ export const loadEnvironmentHelper: Helper = {
 
 /** Checks that a store could be made, where an unmasked exception keeps it from being made. */
 export const probeStoreHelper: Helper = {
-  name: 'x87ProbeStore', args: ['i32', 'i64', 'i32'], faults: true,
+  name: 'x87ProbeStore', args: ['i32', 'i64', 'i32'], faults: true, isolated: true,
   run(cpu: CpuContext, segment: number, address: bigint, bytes: number): void {
     cpu.memory.probe(checkSegment(cpu, segment, address, bytes, true), bytes, true)
   },
@@ -142,10 +142,10 @@ export const probeStoreHelper: Helper = {
 const PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]
 const MAX_PREFIXES = 13
 
-/** First opcode byte and ModRM byte of the x87 instruction at RIP. @throws CpuFault where code cannot be read as data */
-function opcodeAtRip({ state, memory }: CpuContext): number {
+/** First opcode byte and ModRM byte of the last x87 instruction. @throws CpuFault where code cannot be read as data */
+function lastOpcode({ state, memory }: CpuContext): number {
   const long = (state.get('modeKey') & Mode.CODE64) !== 0
-  let at = state.get64('codeBase') + state.get64('rip')
+  let at = state.get64('codeBase') + state.get64('fpIp')
   const next = (): number => {
     const byte = memory.read(BigInt.asUintN(long ? 64 : 32, at), 1)
     at += 1n
@@ -156,18 +156,21 @@ function opcodeAtRip({ state, memory }: CpuContext): number {
   return ((byte & 7) << 8) | next()
 }
 
-/** Keeps the opcode of an instruction that raised an unmasked exception: as CPUs do since the Pentium 4 (SDM vol. 1, 8.1.9.1). */
-export const noteOpcodeHelper: Helper = {
-  name: 'x87NoteOpcode', args: [], faults: false,
-  run(cpu: CpuContext): void {
-    const cr2 = cpu.state.get64('cr2')
-    try {
-      cpu.state.set('fpOpcode', opcodeAtRip(cpu))
-    } catch (reason) {
-      if (!(reason instanceof CpuFault)) throw reason
-      // Code that may be run but not read (SMAP): the instruction itself has succeeded, so only the opcode is lost.
-      cpu.state.set64('cr2', cr2)
-      cpu.state.set('fpOpcode', 0)
-    }
-  },
+/**
+ * Keeps the opcode of an instruction that raised an unmasked exception: as CPUs do since the Pentium 4 (SDM vol. 1, 8.1.9.1). The
+ * instruction pointer is that instruction's already.
+ */
+export function keepOpcode(cpu: CpuContext): void {
+  const cr2 = cpu.state.get64('cr2')
+  try {
+    cpu.state.set('fpOpcode', lastOpcode(cpu))
+  } catch (reason) {
+    if (!(reason instanceof CpuFault)) throw reason
+    // Code that may be run but not read (SMAP): the instruction itself has succeeded, so only the opcode is lost.
+    cpu.state.set64('cr2', cr2)
+    cpu.state.set('fpOpcode', 0)
+  }
 }
+
+/** As `keepOpcode`, for instructions whose exceptions come after their memory access: stores. */
+export const noteOpcodeHelper: Helper = { name: 'x87NoteOpcode', args: [], faults: false, isolated: true, run: keepOpcode }

@@ -1,12 +1,12 @@
 /** F2XM1, FYL2X, FYL2XP1, FPTAN, FPATAN, FSIN, FCOS, FSINCOS: special cases here, numbers in `series.ts`. SDM vol. 2. */
-import type { CpuContext } from '../../core/context'
-import type { Helper } from '../../emit/emitter'
 import { noteDenormals, propagateNaN, type FpMode } from './arithmetic'
 import { BIAS, DEFAULT_NAN, Fx, bitLength, exactOf, infinity, kindOf, toFloat80, zero, type Exact, type Float80 } from './float80'
+import { x87Helper } from './helper'
+import { dropDenormalOfInvalid } from './memory'
 import {
   F, LN2, ONE, PI, arcTangent, exactOfFixed, fixedOf, log2Mantissa, log2OnePlus, powerMinusOne, sineCosine,
 } from './series'
-import { C1, C2, X87 } from './unit'
+import { C1, C2, type X87 } from './unit'
 
 /** Below 2^-70 a function with f(x) ≈ c·x is that line, to more digits than are kept. */
 const TINY_EXP = BIAS - 70
@@ -177,10 +177,6 @@ function angleOf(x: Exact, y: Exact): Exact {
 export const TRANSCENDENTAL = ['sine', 'cosine', 'sineCosine', 'tangent', 'exponential', 'log', 'logOnePlus', 'angle'] as const
 export type Transcendental = (typeof TRANSCENDENTAL)[number]
 
-function dropDenormalOfInvalid(mode: FpMode): void {
-  if ((mode.status.flags & (Fx.IE | Fx.ZE)) !== 0) mode.status.flags &= ~Fx.DE
-}
-
 /** Two operands, result in st(1), popped. */
 function binary(unit: X87, compute: (x: Float80, y: Float80, mode: FpMode) => Float80): void {
   if (unit.isEmpty(0) || unit.isEmpty(1)) {
@@ -237,14 +233,10 @@ function results(op: Transcendental, a: Float80, mode: FpMode): readonly [Float8
   }
 }
 
-export const transcendentalHelper: Helper = {
-  name: 'x87Transcendental', args: ['i32'], faults: false,
-  run(cpu: CpuContext, which: number): void {
-    const unit = new X87(cpu.state)
-    const op = TRANSCENDENTAL[which]
-    if (op === 'log') binary(unit, timesLog2)
-    else if (op === 'logOnePlus') binary(unit, timesLog2OnePlus)
-    else if (op === 'angle') binary(unit, angle)
-    else unary(unit, op)
-  },
-}
+export const transcendentalHelper = x87Helper('x87Transcendental', ['i32'], (unit, which: number) => {
+  const op = TRANSCENDENTAL[which]
+  if (op === 'log') binary(unit, timesLog2)
+  else if (op === 'logOnePlus') binary(unit, timesLog2OnePlus)
+  else if (op === 'angle') binary(unit, angle)
+  else unary(unit, op)
+})

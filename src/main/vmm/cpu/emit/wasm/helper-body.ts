@@ -1,0 +1,80 @@
+/**
+ * The common case of a helper as a wasm function `(cpu, …arguments)`. What it does not handle goes on in the helper's TypeScript,
+ * an import of the same type.
+ */
+import { BugError } from '../../../errors'
+import { FIELDS, offsetOf, type FieldName } from '../../state/layout'
+import type { Helper, HelperEmitter, Val, Width } from '../emitter'
+import { FunctionBuilder, type Node } from './function'
+import { IntEmitter, wasmType } from './int-emitter'
+import type { FuncType } from './module'
+
+const I32 = 'i32'
+const ELEMENT_SHIFT = { u8: 0, u16: 1, i32: 2, i64: 3, v128: 4 } as const
+const LOAD = { 1: '', 8: 'i32.load8_u', 16: 'i32.load16_u', 32: 'i32.load', 64: 'i64.load' } as const
+const STORE = { 1: '', 8: 'i32.store8', 16: 'i32.store16', 32: 'i32.store', 64: 'i64.store' } as const
+
+/** Type of a helper's function: the state block's address comes first. */
+export const helperType = (h: Helper): FuncType => ({ params: [I32, ...h.args], results: h.returns ? [h.returns] : [] })
+
+class HelperBodyEmitter extends IntEmitter implements HelperEmitter {
+  /** @param fallback function index of the helper's TypeScript */
+  constructor(protected readonly f: FunctionBuilder, private readonly helper: Helper, private readonly fallback: number) {
+    super()
+  }
+
+  argument(index: number): Val {
+    return this.wrap(this.helper.args[index] === 'i64' ? 64 : 32, this.f.param(index + 1), true)
+  }
+
+  private width(name: FieldName): Width {
+    const { type } = FIELDS[name]
+    if (type === 'v128') throw new BugError(`${name} is a vector`)
+    return ({ u8: 8, u16: 16, i32: 32, i64: 64 } as const)[type]
+  }
+
+  field(name: FieldName, index = 0): Val {
+    const width = this.width(name)
+    const node = this.f.load(LOAD[width], wasmType(width), this.f.param(0), offsetOf(name, index))
+    return this.wrap(width === 64 ? 64 : 32, node, true)
+  }
+
+  setField(name: FieldName, value: Val, index = 0): void {
+    const width = this.width(name)
+    this.f.store(STORE[width], this.f.param(0), width === 64 ? this.asI64(value) : this.clean(value), offsetOf(name, index))
+  }
+
+  /** Address of an element, counted from the field's first: the field's offset goes into the access. */
+  private address(name: FieldName, index: Val): Node {
+    const shifted = this.f.pure('i32.shl', I32, [this.clean(index), this.f.i32(ELEMENT_SHIFT[FIELDS[name].type])])
+    return this.f.pure('i32.add', I32, [this.f.param(0), shifted])
+  }
+
+  element(name: FieldName, index: Val, width: Width, at = 0): Val {
+    return this.wrap(width, this.f.load(LOAD[width], wasmType(width), this.address(name, index), offsetOf(name) + at), true)
+  }
+
+  setElement(name: FieldName, index: Val, value: Val, at = 0): void {
+    this.f.store(STORE[value.width], this.address(name, index), this.raw(value), offsetOf(name) + at)
+  }
+
+  fallBack(): void {
+    const { f } = this
+    f.tailCall(this.fallback, f.params.map((_, i) => f.param(i)))
+  }
+
+  finish(result?: Val): void {
+    this.f.return(result && (this.helper.returns === 'i64' ? this.asI64(result) : this.clean(result)))
+  }
+}
+
+/**
+ * @param fallback function index of the helper's TypeScript
+ * @returns the function's body, of type `helperType`; undefined where the helper has no common case
+ */
+export function buildHelperBody(helper: Helper, fallback: number): Uint8Array | undefined {
+  if (!helper.common) return undefined
+  const f = new FunctionBuilder(helperType(helper).params)
+  helper.common(new HelperBodyEmitter(f, helper, fallback))
+  return f.encode()
+}
