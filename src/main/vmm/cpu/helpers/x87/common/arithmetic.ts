@@ -10,7 +10,7 @@ export const How = {
   POP: 1,
   /** The other operand is divided by the destination. */
   REVERSE: 2,
-  /** The sign of the other operand, or of the destination, is turned round first. */
+  /** Of a sum, the sign of the other operand, or of the destination, is turned round first. */
   NEGATE_OTHER: 0x8000,
   NEGATE_FIRST: 0x8000_0000,
 } as const
@@ -120,7 +120,11 @@ function sumWithZero(e: HelperEmitter, a: Operand, b: Operand, result: Result): 
   result.set(e.and(top, e.const(32, SIGN)), exponentOf(e, { ...a, top }), e.select(aZero, b.sig, a.sig), e.const(64, 0))
 }
 
-export const addition: Operation = (e, a, b, result) => {
+const turned = (e: HelperEmitter, v: Operand, bit: Val): Operand => ({ ...v, top: e.xor(v.top, e.and(bit, e.const(32, SIGN))) })
+
+export const addition: Operation = (e, first, second, result, how) => {
+  const a = turned(e, first, e.shr(how, e.const(32, 16)))
+  const b = turned(e, second, how)
   e.if(e.and(isNormal(e, a), isNormal(e, b)), () => {
     const distance = e.sub(exponentOf(e, a), exponentOf(e, b))
     const smaller = e.or(e.lts(distance, e.const(32, 0)), e.and(e.isZero(distance), e.ltu(a.sig, b.sig)))
@@ -194,18 +198,14 @@ export const division: Operation = (e, first, second, result, how) => {
   result.set(sign, exponent, e.or(e.shl(high.q, e.const(64, 32)), low.q), e.select(e.isZero(low.rest), e.const(64, 0), rest))
 }
 
-const turned = (e: HelperEmitter, v: Operand, bit: Val): Operand => ({ ...v, top: e.xor(v.top, e.and(bit, e.const(32, SIGN))) })
-
 /** Arguments: destination and source as st(i), and `How`. */
 export const withRegister = (operation: Operation) => (e: HelperEmitter): void => {
   const stack = new RegisterStack(e)
   const how = e.argument(2)
   const [to, from] = [stack.physical(e.argument(0)), stack.physical(e.argument(1))]
   stack.needFull([to, from], inexactUnmasked(e))
-  const a = turned(e, stack.read(to), e.shr(how, e.const(32, 16)))
-  const b = turned(e, stack.read(from), how)
   const result = new Result(e, stack, to, e.and(how, e.const(32, How.POP)))
-  operation(e, a, b, result, how)
+  operation(e, stack.read(to), stack.read(from), result, how)
   result.round()
 }
 
@@ -215,9 +215,7 @@ export const withMemory = (operation: Operation, widen: Widen) => (e: HelperEmit
   const how = e.argument(1)
   const to = stack.physical(0)
   stack.needFull([to], inexactUnmasked(e))
-  const a = turned(e, stack.read(to), e.shr(how, e.const(32, 16)))
-  const b = turned(e, widen(e, e.argument(0)), how)
   const result = new Result(e, stack, to, undefined)
-  operation(e, a, b, result, how)
+  operation(e, stack.read(to), widen(e, e.argument(0)), result, how)
   result.round()
 }
