@@ -29,6 +29,11 @@ import type { Machine, MachineCapture, MachineConfig, MachineFigures, MachinePor
 
 /** Longest stretch of guest time between two looks at the timers. */
 const MAX_STRETCH_NS = 2e6
+/**
+ * Length of a slice while disk requests are under way: their steps (a table is read, then data …) are made between slices only, and
+ * a guest that waits for them without halting would make each step take a whole slice.
+ */
+const DISK_SLICE_NS = 0.4e6
 const MIN_INSTRUCTIONS = 2_000
 const MAX_INSTRUCTIONS = 4_000_000
 /** Entries of a block on tier 0 before it is translated, and blocks per module. */
@@ -201,7 +206,7 @@ export class EmbeddedMachine implements Machine {
       if (this.resetWanted) this.restart()
       const before = host.monotonicNs()
       const executed = this.instructions()
-      const result = this.cpu.run(this.stretch())
+      const result = this.cpu.run(this.stretch(this.sliceNs(budgetNs)))
       const after = host.monotonicNs()
       this.learnSpeed(after - before, this.instructions() - executed)
       this.profile.ran(after - before, this.instructions() - executed, result === 'slice')
@@ -209,17 +214,21 @@ export class EmbeddedMachine implements Machine {
       if (result === 'halted') {
         const idle = this.idleResult(after)
         if (idle) return idle
-      } else if (after - start >= budgetNs) return { kind: 'busy' }
+      } else if (after - start >= this.sliceNs(budgetNs)) return { kind: 'busy' }
     }
   }
 
-  /** Instructions that should fill the time to the next timer. */
-  private stretch(): number {
+  private sliceNs(budgetNs: number): number {
+    return this.board.disks.some((disk) => disk.isBusy) ? Math.min(budgetNs, DISK_SLICE_NS) : budgetNs
+  }
+
+  /** Instructions that should fill the time to the next timer, or to the end of the slice. */
+  private stretch(sliceNs: number): number {
     const untilTimer = this.clock.nextDeadlineNs() - this.clock.nowNs()
     const perInstruction = this.config.deterministic?.nsPerInstruction ?? this.nsPerInstruction
     const stretch = Math.min(untilTimer, MAX_STRETCH_NS) / perInstruction
     // What is to be the same at each run must not end its slices by what was sampled before.
-    const wanted = this.config.deterministic ? stretch : Math.min(stretch, this.profile.untilSample)
+    const wanted = this.config.deterministic ? stretch : Math.min(stretch, sliceNs / perInstruction, this.profile.untilSample)
     return Math.max(MIN_INSTRUCTIONS, Math.min(MAX_INSTRUCTIONS, Math.ceil(wanted)))
   }
 

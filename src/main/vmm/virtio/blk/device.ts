@@ -169,6 +169,11 @@ export class VirtioBlk implements VirtioDevice {
     return 0
   }
 
+  /** Requests are under way. */
+  get isBusy(): boolean {
+    return this.inFlight.size > 0
+  }
+
   /** Resolves when no request is under way: before a snapshot, and before the backend closes. */
   async drain(): Promise<void> {
     while (this.inFlight.size > 0) await Promise.all(this.inFlight.keys())
