@@ -6,7 +6,7 @@ import { expect, it } from 'vitest'
 import { powerOnState } from '../../src/main/vmm/boot/apply'
 import { Vcpu } from '../../src/main/vmm/cpu/core/vcpu'
 import { createCpuModel } from '../../src/main/vmm/cpu/cpuid'
-import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
+import { InsnScanner } from '../../src/main/vmm/cpu/decode/scanner'
 import { TestPlatform } from '../../src/main/vmm/cpu/helpers/system/test-cpu'
 import { buildInterpreter, numberHandlers, PSEUDO_SLOTS } from '../../src/main/vmm/cpu/interp/builder'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
@@ -73,7 +73,7 @@ function createMachine(): Machine {
       },
       takeNmi: () => false,
     },
-    decode: createDecoder(isaRows, (name) => model.has(name)),
+    scanner: new InsnScanner(isaRows, (name) => model.has(name)),
     slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) },
     interpreter: { ...interpreter, module: wasm.compile(interpreter.bytes) },
   })

@@ -29,7 +29,7 @@ describe('straight programs', () => {
     const reference = nativeProblem() ? oracle : createNativeEngine()
     const expected = reference.run(programs)
     const reports: string[] = []
-    for (const engine of [...(reference === oracle ? [] : [oracle]), ...testEngines(decode)]) {
+    for (const engine of [...(reference === oracle ? [] : [oracle]), ...testEngines()]) {
       const actual = engine.run(programs)
       programs.forEach((program, i) => {
         if (expected[i].vector === TIMED_OUT || reports.length >= 4) return

@@ -31,7 +31,7 @@ beforeAll(() => {
     decode, perForm, seed,
     native: problem ? undefined : createNativeEngine(),
     oracle: createOracleEngine(decode),
-    engines: testEngines(decode),
+    engines: testEngines(),
   }
 })
 

@@ -4,7 +4,7 @@
  */
 import { CpuFault } from '../../src/main/vmm/cpu/core/context'
 import { Vcpu, type VcpuLayout } from '../../src/main/vmm/cpu/core/vcpu'
-import type { Decode } from '../../src/main/vmm/cpu/decode/types'
+import { InsnScanner } from '../../src/main/vmm/cpu/decode/scanner'
 import { buildInterpreter, numberHandlers, PSEUDO_SLOTS } from '../../src/main/vmm/cpu/interp/builder'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
 import { STATE_SIZE } from '../../src/main/vmm/cpu/state/layout'
@@ -58,8 +58,9 @@ class VcpuEngine implements IsaEngine {
   private readonly interpreter = buildInterpreter(isaRows)
   private readonly interpreterModule = wasm.compile(this.interpreter.bytes)
   private readonly image = buildImage()
+  private readonly scanner = new InsnScanner(isaRows, () => true)
 
-  constructor(private readonly decode: Decode, private readonly tier: 0 | 1 | 2) {
+  constructor(private readonly tier: 0 | 1 | 2) {
     this.name = `tier ${tier}`
     this.every = tier === 0 ? 1 : Number(process.env.NB_ISA_EVERY ?? 4)
     this.powerOn()
@@ -77,7 +78,7 @@ class VcpuEngine implements IsaEngine {
     this.vcpu = new Vcpu({
       memory, layout: this.layout, ram, mmio: { read: () => 0xffff_ffff, write: () => {} }, platform: silentPlatform, model: fullModel,
       interrupts: { pendingVector: () => -1, acknowledge: () => -1, takeNmi: () => false },
-      decode: this.decode, slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, wasm,
+      scanner: this.scanner, slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, wasm,
       interpreter: { ...this.interpreter, module: this.interpreterModule },
       tiers: { max: this.tier, hotAfter: 1, hotLoopAfter: 1, batch: 1, now: () => 0 },
     })
@@ -160,6 +161,6 @@ class VcpuEngine implements IsaEngine {
   }
 }
 
-export function createVcpuTestEngine(decode: Decode, tier: 0 | 1 | 2): IsaEngine {
-  return new VcpuEngine(decode, tier)
+export function createVcpuTestEngine(tier: 0 | 1 | 2): IsaEngine {
+  return new VcpuEngine(tier)
 }

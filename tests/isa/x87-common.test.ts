@@ -142,7 +142,7 @@ describe.skipIf(nativeProblem() !== undefined)('common cases of x87 instructions
   beforeAll(() => {
     decode = createDecoder(isaRows, () => true)
     native = createNativeEngine()
-    tier0 = createVcpuTestEngine(decode, 0)
+    tier0 = createVcpuTestEngine(0)
   })
 
   /** Registers, control word and memory operand of a case made dense. */

@@ -78,7 +78,7 @@ describe.skipIf(nativeProblem() !== undefined)('x87 environment on the real CPU'
 
   it.each([[32, 0x37f], [64, 0x37f], [32, 0x37e], [64, 0x37e]] as const)('pointers of the last instruction, %i bit, control word %i', (mode, control) => {
     const one = pointerCase(mode, control)
-    const engines = [native, oracle, ...testEngines(decode)]
+    const engines = [native, oracle, ...testEngines()]
     const [expected, ...others] = engines.map((engine) => {
       const { view } = new IsaRecord(engine.run([one])[0].bytes)
       const at = WINDOW_AT + 0x60

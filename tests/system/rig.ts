@@ -2,7 +2,7 @@
 import { powerOnState } from '../../src/main/vmm/boot/apply'
 import { Vcpu, type TierOptions } from '../../src/main/vmm/cpu/core/vcpu'
 import { createCpuModel } from '../../src/main/vmm/cpu/cpuid'
-import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
+import { InsnScanner } from '../../src/main/vmm/cpu/decode/scanner'
 import { TripleFault } from '../../src/main/vmm/cpu/events/deliver'
 import { TestPlatform } from '../../src/main/vmm/cpu/helpers/system/test-cpu'
 import { type InterpreterModule, buildInterpreter, numberHandlers, PSEUDO_SLOTS } from '../../src/main/vmm/cpu/interp/builder'
@@ -95,7 +95,7 @@ function createCpu(bench: Bench, tier: Tier, background?: LateTranslator): { cpu
   const platform = new RigPlatform(bench, () => cpu.requestExit())
   const cpu: Vcpu = new Vcpu({
     memory, layout: layout.vcpu, ram, mmio: bench.mmio, platform, model, wasm, interrupts: bench.interrupts,
-    decode: createDecoder(isaRows, (name) => model.has(name)),
+    scanner: new InsnScanner(isaRows, (name) => model.has(name)),
     slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, interpreter: interpreter(), tiers: { ...tiersUpTo(tier), ...(background ? { background } : {}) },
   })
   ram.setCodeWriteListener((page, offset, length) => cpu.codeWritten(page, offset, length))

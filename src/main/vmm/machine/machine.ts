@@ -3,7 +3,7 @@ import { applyBootState } from '../boot/apply'
 import { loadLinux } from '../boot/linux'
 import { VmmError } from '../errors'
 import { TripleFault } from '../cpu/events/deliver'
-import { createDecoder } from '../cpu/decode/decode'
+import { InsnScanner } from '../cpu/decode/scanner'
 import { PSEUDO_SLOTS, buildInterpreter, numberHandlers } from '../cpu/interp/builder'
 import { loadInterpreter } from '../cpu/interp/prebuilt'
 import { isaRows } from '../cpu/isa'
@@ -128,7 +128,7 @@ export class EmbeddedMachine implements Machine {
     return new Vcpu({
       memory, layout: this.layout.vcpu, ram: this.ram, mmio: board.mmio, model, wasm: ports.wasm,
       platform: createPlatform(board, this.kvmClock, ports.entropy), interrupts: board.interrupts,
-      decode: createDecoder(isaRows, (feature) => model.has(feature)),
+      scanner: new InsnScanner(isaRows, (feature) => model.has(feature)),
       slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) },
       interpreter: { ...interpreter, module: ports.wasm.compile(interpreter.bytes) },
       tiers: {

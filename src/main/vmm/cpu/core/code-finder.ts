@@ -5,7 +5,7 @@ import type { PhysicalRam } from '../../memory/guest-memory'
 import type { SoftTlb } from '../../mmu/soft-tlb'
 import { TlbView } from '../../mmu/tlb-layout'
 import { Access, type PageWalker } from '../../mmu/walk'
-import type { Decode } from '../decode/types'
+import { MAX_LENGTH, Scan, type InsnScanner } from '../decode/scanner'
 import type { CodePage, DecodeCache } from '../interp/decode-cache'
 import type { CpuState } from '../state/access'
 import { Seg, offsetOf } from '../state/layout'
@@ -13,9 +13,6 @@ import { Mode } from '../state/mode'
 import { CodeLookup } from './code-lookup'
 import { CpuFault, Vector } from './context'
 import type { CpuLinearMemory } from './linear'
-
-/** SDM vol. 2, 2.3.11. */
-export const LONGEST_INSN = 15
 
 const AT_RIP = offsetOf('rip')
 const AT_BLOCK_RIP = offsetOf('blockRip')
@@ -31,7 +28,7 @@ export interface CodeFinderOptions {
   readonly walker: PageWalker
   readonly tlb: SoftTlb
   readonly cache: DecodeCache
-  readonly decode: Decode
+  readonly scanner: InsnScanner
   readonly buffer: ArrayBufferLike
   /** Byte offset of the lookup tables in linear memory. */
   readonly codeTlb: number
@@ -41,7 +38,7 @@ export class CodeFinder {
   readonly lookup: CodeLookup
   private readonly bytes: Uint8Array
   private readonly view: DataView
-  private readonly crossing = new Uint8Array(2 * LONGEST_INSN)
+  private readonly crossing = new Uint8Array(2 * MAX_LENGTH)
   /** Upper half of the address `locate` found; the lower is its result. */
   private linearHi = 0
 
@@ -105,12 +102,13 @@ export class CodeFinder {
     const hi = this.linearHi
     view.setInt32(AT_BLOCK_RIP, ripLo, true)
     view.setInt32(AT_BLOCK_RIP + 4, view.getInt32(AT_RIP + 4, true), true)
-    if (modeKey === running) {
-      const code = this.lookup.find(lo, hi)
-      const known = code ? this.o.cache.recordAt(code, lo & 0xfff) : 0
-      if (known !== 0) return known
-    }
-    return this.walkAndDecode(lo, hi, modeKey)
+    const code = modeKey === running ? this.lookup.find(lo, hi) : undefined
+    if (!code) return this.walkAndDecode(lo, hi, modeKey)
+    const known = this.o.cache.recordAt(code, lo & 0xfff)
+    if (known !== 0) return known
+    // The page is in the lookup, so its mapping, rights and limit were looked at.
+    const host = this.o.ram.hostForRead(code.page * PAGE_SIZE)
+    return host < 0 ? this.walkAndDecode(lo, hi, modeKey) : this.decodeAt(lo, hi, code, host + (lo & 0xfff), (modeKey & Mode.CODE64) === 0)
   }
 
   private walkAndDecode(lo: number, hi: number, modeKey: number): number {
@@ -126,9 +124,14 @@ export class CodeFinder {
     const code = cache.page((gpa - offset) / PAGE_SIZE, key)
     if (key === state.get('modeKey')) this.lookup.enter(lo, hi, code, walker)
     const known = cache.recordAt(code, offset)
-    if (known !== 0) return known
+    return known !== 0 ? known : this.decodeAt(lo, hi, code, host, checked)
+  }
+
+  /** @param host where the code stands in linear memory */
+  private decodeAt(lo: number, hi: number, code: CodePage, host: number, checked: boolean): number {
+    const offset = lo & 0xfff
     this.protectCode(code.page, host - offset)
-    const record = cache.decodeBlock(code, host - offset, offset, this.bytes, checked)
+    const record = this.o.cache.decodeBlock(code, host - offset, offset, this.bytes, checked)
     return record === 'crosses' ? this.resolveCrossing(lo, hi, code, host, checked) : record
   }
 
@@ -146,11 +149,10 @@ export class CodeFinder {
 
   /** The whole instruction must lie within the code segment. SDM vol. 3, 5.3. @throws CpuFault #GP(0) */
   private checkLength(code: Uint8Array, at: number): void {
-    const { state, decode } = this.o
+    const { state, scanner } = this.o
     const room = state.get('segLimit', Seg.CS) - state.lo('rip') + 1
-    if (room >= LONGEST_INSN) return
-    const result = decode(code, at, room, state.get('modeKey'))
-    if (!result.ok && result.kind === 'truncated') throw new CpuFault(Vector.GP, 0)
+    if (room >= MAX_LENGTH) return
+    if (scanner.scan(code, at, room, state.get('modeKey')) === Scan.TRUNCATED) throw new CpuFault(Vector.GP, 0)
   }
 
   /** From now on writes to the frame are noticed. */
@@ -171,10 +173,10 @@ export class CodeFinder {
     crossing.set(this.bytes.subarray(host, host + first))
     const host2 = ram.hostForRead(page2 * PAGE_SIZE)
     if (host2 < 0) crossing.fill(0xff, first)
-    else crossing.set(this.bytes.subarray(host2, host2 + LONGEST_INSN), first)
+    else crossing.set(this.bytes.subarray(host2, host2 + MAX_LENGTH), first)
     const limited = this.limitInPage(state.lo('rip') + first)
     if (limited) this.checkLength(crossing, 0)
-    if (host2 < 0 || limited) return cache.decodeOnce(crossing, first + LONGEST_INSN, code.modeKey, checked)
+    if (host2 < 0 || limited) return cache.decodeOnce(crossing, first + MAX_LENGTH, code.modeKey, checked)
     this.protectCode(page2, host2)
     return cache.decodeCrossing(code, offset, crossing, page2, checked)
   }
@@ -201,7 +203,7 @@ export class CodeFinder {
 
   /** Code outside RAM: fetched from the bus byte by byte, decoded for this once. */
   private resolveOutsideRam(gpa: number, modeKey: number, checked: boolean): number {
-    for (let i = 0; i < LONGEST_INSN; i++) this.crossing[i] = this.o.mmio.read(gpa + i, 1)
-    return this.o.cache.decodeOnce(this.crossing, LONGEST_INSN, modeKey, checked)
+    for (let i = 0; i < MAX_LENGTH; i++) this.crossing[i] = this.o.mmio.read(gpa + i, 1)
+    return this.o.cache.decodeOnce(this.crossing, MAX_LENGTH, modeKey, checked)
   }
 }

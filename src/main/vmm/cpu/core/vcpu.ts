@@ -10,7 +10,8 @@ import { PageWalker } from '../../mmu/walk'
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import { instructionBreakpoints, isRepeatedString } from '../events/breakpoints'
 import { deliverEvent, type EventKind } from '../events/deliver'
-import type { Decode } from '../decode/types'
+import { decodeBy } from '../decode/decode'
+import { MAX_LENGTH, Scan, type InsnScanner } from '../decode/scanner'
 import type { Helper } from '../emit/emitter'
 import { CodeCache, type TranslationThread } from '../dbt/code-cache'
 import { Translator } from '../dbt/translator'
@@ -22,7 +23,7 @@ import { CpuState } from '../state/access'
 import { STATE_SIZE, offsetOf } from '../state/layout'
 import { Mode, updateDerivedState, updatePrivilege } from '../state/mode'
 import { AccessChecks } from './access-checks'
-import { CodeFinder, LONGEST_INSN } from './code-finder'
+import { CodeFinder } from './code-finder'
 import { CpuFault, Vector, type CpuContext, type CpuModel, type CpuPlatform } from './context'
 import { Exit } from './exits'
 import { CpuLinearMemory } from './linear'
@@ -54,7 +55,8 @@ export interface VcpuOptions {
   readonly platform: CpuPlatform
   readonly model: CpuModel
   readonly interrupts: InterruptSource
-  readonly decode: Decode
+  /** Decodes guest code, for this vCPU alone. */
+  readonly scanner: InsnScanner
   readonly slots: HandlerSlots
   readonly wasm: WasmEngine
   /** Compiled tier 0 module, the helpers it imports, and where it puts them in the table. */
@@ -157,7 +159,7 @@ export class Vcpu implements CpuContext {
     this.tlb = new SoftTlb(buffer, options.layout.tlb, this.walker, options.ram, this.state)
     this.memory = new CpuLinearMemory(buffer, this.tlb, options.ram, options.mmio, this.state)
     this.cache = new DecodeCache({
-      buffer, base: options.layout.decodeCache, bytes: options.layout.decodeCacheBytes, decode: options.decode,
+      buffer, base: options.layout.decodeCache, bytes: options.layout.decodeCacheBytes, scanner: options.scanner,
       slots: options.slots, hotAfter: options.tiers && options.tiers.max > 0 ? options.tiers.hotAfter : 0,
       onDecoded: (head, code, offset) => this.translations?.adopt(head, code.modeKey, code.page, offset),
       onDropped: (tableSlots) => this.translations?.drop(tableSlots),
@@ -193,9 +195,9 @@ export class Vcpu implements CpuContext {
   }
 
   private createCodeCache(tiers: TierOptions): CodeCache {
-    const { wasm, memory, interpreter, decode, slots, ram } = this.options
+    const { wasm, memory, interpreter, scanner, slots, ram } = this.options
     const translator = new Translator({
-      bytes: this.bytes, decode, places: (form) => slots.of(form).places, calls: interpreter.calls, hotLoopAfter: tiers.max > 1 ? tiers.hotLoopAfter : 0,
+      bytes: this.bytes, decode: decodeBy(scanner), places: (form) => slots.of(form).places, calls: interpreter.calls, hotLoopAfter: tiers.max > 1 ? tiers.hotLoopAfter : 0,
     })
     return new CodeCache({
       wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, now: tiers.now,
@@ -496,7 +498,7 @@ export class Vcpu implements CpuContext {
 
   /** The longest instruction's bytes at RIP; zeros from an unmapped page on. The guest sees nothing of it. */
   private codeHere(): Uint8Array {
-    const code = new Uint8Array(LONGEST_INSN)
+    const code = new Uint8Array(MAX_LENGTH)
     const [lo, hi] = this.code.linearRip()
     const linear = (BigInt(hi) << 32n) | BigInt(lo)
     const pending = this.state.get('pendingDebug')
@@ -514,8 +516,8 @@ export class Vcpu implements CpuContext {
   /** Names the opcode at RIP if the table lacks it: what the guest executed, not what merely was decoded. */
   private noteUndefinedHere(): void {
     const code = this.codeHere()
-    const result = this.options.decode(code, 0, LONGEST_INSN, this.state.get('modeKey'))
-    if (!result.ok && result.kind === 'undefined') this.noteUnimplemented(result.name)
+    const { scanner } = this.options
+    if (scanner.scan(code, 0, MAX_LENGTH, this.state.get('modeKey')) === Scan.UNDEFINED) this.noteUnimplemented(scanner.opcodeName())
   }
 
   /** What the last instruction met: data and port breakpoints, its own single step, a task that asks for it. */

@@ -1,8 +1,8 @@
 /** Lookup tables of the decoder, built once from the instruction table. */
-import type { Size } from '../emit/emitter'
-import { ignoresMod, shapeOf, type SizeClass } from '../isa/forms'
-import type { OpcodeMap, ParsedEncoding, ParsedOperandWithAccess } from '../isa/notation'
-import type { Form, InsnRow } from '../isa/types'
+import { ignoresMod, shapeOf } from '../isa/forms'
+import type { OpcodeMap, ParsedEncoding } from '../isa/notation'
+import type { InsnRow } from '../isa/types'
+import { FormTable } from './form-plan'
 
 /** Execution modes that differ in which rows exist. */
 export type TableMode = 'long' | 'protected' | 'real'
@@ -18,48 +18,46 @@ export const MAPS: readonly OpcodeMap[] = ['one', '0F', '0F38', '0F3A']
 /** What decoding needs to know of a row. */
 export interface RowPlan {
   readonly row: InsnRow
-  readonly rowIndex: number
   readonly encoding: ParsedEncoding
-  readonly operands: readonly ParsedOperandWithAccess[]
-  readonly sizeClass: SizeClass
-  /** Mandatory 66: then the prefix does not change the operand size. */
-  readonly mandatory66: boolean
-  /** F3 or F2 belongs to the opcode. */
-  readonly mandatoryRep: boolean
   readonly ignoresMod: boolean
-  /** Forms by `formSlot`; holes where the form does not exist. */
-  readonly forms: readonly (Form | undefined)[]
+  readonly forms: FormTable
 }
+
+/** Rows are told apart by ModRM.reg, by the whole byte where it names a register, and by REX.W. */
+const MODRM_KINDS = 8 + 64
 
 /** All rows of one opcode under one mandatory prefix. */
-export interface OpcodeEntry {
+export class OpcodeEntry {
   readonly hasModrm: boolean
   /** Without ModRM: the row with exactly this opcode, and the one with `+r` that REX.B selects (90: NOP and XCHG). */
-  readonly exact: RowPlan | undefined
-  readonly plusR: RowPlan | undefined
-  /** With ModRM: by ModRM byte + 256 * REX.W. */
-  readonly byModrm: readonly (RowPlan | undefined)[]
-}
+  private readonly exact: RowPlan | undefined
+  private readonly plusR: RowPlan | undefined
+  /** With ModRM: by its kind and REX.W; null: not asked for yet. */
+  private readonly byModrm: (RowPlan | undefined | null)[]
 
-const sizeSlot = (size: Size): number => (size === 64 ? 3 : size === 32 ? 2 : size === 16 ? 1 : 0)
-const addressSlot = (size: 16 | 32 | 64): number => (size === 64 ? 2 : size === 32 ? 1 : 0)
-const rmSlot = (rm: Form['rm']): number => (rm === 'none' ? 0 : rm === 'reg' ? 1 : 2)
-const repSlot = (rep: Form['rep']): number => (rep === 'none' ? 0 : rep === 'rep' ? 1 : 2)
-
-export function formSlot(size: Size, addressSize: 16 | 32 | 64, rm: Form['rm'], rep: Form['rep']): number {
-  return ((sizeSlot(size) * 3 + addressSlot(addressSize)) * 3 + rmSlot(rm)) * 3 + repSlot(rep)
-}
-
-function planOf(row: InsnRow, rowIndex: number): RowPlan {
-  const { encoding, operands, sizeClass, forms } = shapeOf(row)
-  const slots = new Array<Form | undefined>(4 * 27).fill(undefined)
-  for (const form of forms) slots[formSlot(form.size, form.addressSize, form.rm, form.rep)] = form
-  return {
-    row, rowIndex, encoding, operands, sizeClass, forms: slots,
-    mandatory66: encoding.prefix === '66',
-    mandatoryRep: encoding.prefix === 'F3' || encoding.prefix === 'F2',
-    ignoresMod: ignoresMod(operands),
+  /** @param groups rows of the opcode: those with the mandatory prefix first, then those without any */
+  constructor(private readonly groups: readonly (readonly RowPlan[])[], opcode: number) {
+    const all = groups.flat()
+    this.hasModrm = all.some(({ encoding }) => encoding.modrm !== undefined || encoding.fixed !== undefined)
+    this.exact = all.find(({ encoding }) => !encoding.plusR && encoding.opcode === opcode)
+    this.plusR = all.find(({ encoding }) => encoding.plusR)
+    this.byModrm = this.hasModrm ? new Array<null>(2 * MODRM_KINDS).fill(null) : []
   }
+
+  withModrm(modrm: number, rexW: boolean): RowPlan | undefined {
+    const index = (modrm < 0xc0 ? (modrm >> 3) & 7 : modrm - 0xc0 + 8) + (rexW ? MODRM_KINDS : 0)
+    const known = this.byModrm[index]
+    return known === null ? (this.byModrm[index] = pickByModrm(this.groups, modrm, rexW ? 1 : 0)) : known
+  }
+
+  withoutModrm(rexB: boolean): RowPlan | undefined {
+    return this.plusR !== undefined && (rexB || this.exact === undefined) ? this.plusR : this.exact
+  }
+}
+
+function planOf(row: InsnRow, rowIndex: number, counter: { plans: number }): RowPlan {
+  const { encoding, operands } = shapeOf(row)
+  return { row, encoding, ignoresMod: ignoresMod(operands), forms: new FormTable(row, rowIndex, counter) }
 }
 
 function existsIn(row: InsnRow, mode: TableMode): boolean {
@@ -100,20 +98,6 @@ function pickByModrm(groups: readonly (readonly RowPlan[])[], modrm: number, rex
     if (best) return best
   }
   return undefined
-}
-
-const usesModrm = (plan: RowPlan): boolean => plan.encoding.modrm !== undefined || plan.encoding.fixed !== undefined
-
-/** @param groups rows of the opcode: those with the mandatory prefix first, then those without any */
-function buildEntry(groups: readonly (readonly RowPlan[])[], opcode: number): OpcodeEntry | undefined {
-  const all = groups.flat()
-  if (all.length === 0) return undefined
-  if (all.some(usesModrm)) {
-    const byModrm = Array.from({ length: 512 }, (_, i) => pickByModrm(groups, i & 0xff, i >> 8))
-    return { hasModrm: true, exact: undefined, plusR: undefined, byModrm }
-  }
-  const exact = all.find((plan) => !plan.encoding.plusR && plan.encoding.opcode === opcode)
-  return { hasModrm: false, exact, plusR: all.find((plan) => plan.encoding.plusR), byModrm: [] }
 }
 
 function opcodesOf({ opcode, plusR, fixed }: ParsedEncoding): number[] {
@@ -157,14 +141,16 @@ export class OpcodeTable {
     const special = group.filter((plan) => plan.encoding.prefix === PREFIX_NAMES[prefix])
     const isGeneral = ({ encoding }: RowPlan): boolean =>
       encoding.prefix === undefined || (encoding.prefix === 'NFx' && prefix < PREFIX_F3)
-    return buildEntry([special, group.filter(isGeneral)], index & 0xff)
+    const general = group.filter(isGeneral)
+    return special.length + general.length === 0 ? undefined : new OpcodeEntry([special, general], index & 0xff)
   }
 }
 
 /** Tables by mode. Rows whose feature is absent do not exist. */
 export function buildTables(rows: readonly InsnRow[], hasFeature: (feature: string) => boolean): Record<TableMode, OpcodeTable> {
   const plans: RowPlan[] = []
-  rows.forEach((row, i) => { if (row.cpuid === undefined || hasFeature(row.cpuid)) plans.push(planOf(row, i)) })
+  const counter = { plans: 0 }
+  rows.forEach((row, i) => { if (row.cpuid === undefined || hasFeature(row.cpuid)) plans.push(planOf(row, i, counter)) })
   const tableFor = (mode: TableMode): OpcodeTable => new OpcodeTable(plans.filter(({ row }) => existsIn(row, mode)))
   return { long: tableFor('long'), protected: tableFor('protected'), real: tableFor('real') }
 }

@@ -4,7 +4,8 @@
  * by itself; memory is only reused when the whole cache is emptied between two entries.
  */
 import { PAGE_SIZE } from '../../memory/frame-table'
-import type { DecodedInsn, Decode } from '../decode/types'
+import { Ends } from '../decode/form-plan'
+import { Scan, type InsnScanner } from '../decode/scanner'
 import { Mode } from '../state/mode'
 import { Rec, RECORD_SIZE } from './record'
 import { RecordWriter, type HandlerSlots } from './record-writer'
@@ -47,7 +48,7 @@ export interface DecodeCacheOptions {
   /** The cache's part of linear memory. */
   readonly base: number
   readonly bytes: number
-  readonly decode: Decode
+  readonly scanner: InsnScanner
   readonly slots: HandlerSlots
   /** Entries after which a block is reported as hot; 0: blocks are not counted. */
   readonly hotAfter: number
@@ -219,37 +220,34 @@ export class DecodeCache {
    * Returns the first record, or 'crosses' where the first instruction runs into the next page.
    */
   decodeBlock(code: CodePage, host: number, offset: number, bytes: Uint8Array, checked: boolean): number | 'crosses' {
+    const { scanner } = this.options
     const first = this.top
+    const isSingle = (code.modeKey & Mode.SINGLE_STEP) !== 0
+    this.records.begin(code.map, code.modeKey, checked)
+    let rec = this.options.hotAfter > 0 && !isSingle ? this.writeHead(first, code, offset) : first
     let at = offset
-    const counted = this.options.hotAfter > 0 && (code.modeKey & Mode.SINGLE_STEP) === 0
-    let rec = counted ? this.writeHead(first, code, offset) : first
-    let count = 0
-    const maximum = (code.modeKey & Mode.SINGLE_STEP) !== 0 ? 1 : MAX_BLOCK
-    for (;;) {
-      const limit = PAGE_SIZE - at
-      const result = limit === 0 ? undefined : this.options.decode(bytes, host + at, limit, code.modeKey)
-      if (!result || (!result.ok && result.kind === 'truncated')) {
-        if (count === 0) return 'crosses'
-        break
+    for (let count = 1; ; count++) {
+      const found = at === PAGE_SIZE ? Scan.TRUNCATED : scanner.scan(bytes, host + at, PAGE_SIZE - at, code.modeKey)
+      if (found === Scan.TRUNCATED) return count === 1 ? 'crosses' : this.cutBlock(code, first, rec, offset, at, count - 1)
+      if (found !== Scan.OK) {
+        rec = this.records.failure(rec, found, at - offset, count)
+        return this.finishBlock(code, first, rec, offset, at + 1)
       }
-      if (!result.ok) {
-        rec = this.records.failure(rec, result, at - offset, count + 1)
-        at += 1
-        return this.finishBlock(code, first, rec, offset, at)
-      }
-      const { insn } = result
-      rec = this.records.insn(rec, insn, { delta: at - offset, count: ++count, page: code.map, modeKey: code.modeKey, checked })
-      at += insn.length
-      const { ends } = insn.row
-      if (ends && !(ends === 'branch' && isConditional(insn))) return this.finishBlock(code, first, rec, offset, at)
-      if (count >= maximum || this.recordAt(code, at & 0xfff) !== 0) break
+      rec = this.records.insn(rec, scanner, at - offset, count)
+      at += scanner.length
+      if (scanner.plan.ends === Ends.YES) return this.finishBlock(code, first, rec, offset, at)
+      if (isSingle || count === MAX_BLOCK || this.recordAt(code, at & 0xfff) !== 0) return this.cutBlock(code, first, rec, offset, at, count)
     }
-    this.records.pseudo(rec, this.options.slots.next, at - offset, count, code.map)
+  }
+
+  /** Ends a block whose last instruction does not: tier 0 goes on at the one behind it. */
+  private cutBlock(code: CodePage, first: number, rec: number, offset: number, at: number, count: number): number {
+    this.records.pseudo(rec, this.options.slots.next, at - offset, count)
     return this.finishBlock(code, first, rec + RECORD_SIZE, offset, at)
   }
 
   private writeHead(rec: number, code: CodePage, offset: number): number {
-    this.records.pseudo(rec, this.options.slots.head, 0, 1, code.map)
+    this.records.pseudo(rec, this.options.slots.head, 0, 1)
     this.view.setInt32(rec + Rec.imm, this.options.hotAfter, true)
     this.view.setFloat64(rec + Rec.displacement, code.page, true)
     this.view.setUint16(rec + Rec.regA, offset, true)
@@ -258,7 +256,8 @@ export class DecodeCache {
 
   /** Decodes one instruction that is not worth or not safe keeping, into a place that the next such one overwrites. */
   decodeOnce(bytes: Uint8Array, limit: number, modeKey: number, checked: boolean): number {
-    this.writeSingle(this.oneShot, bytes, limit, { modeKey, page: 0, checked })
+    this.records.begin(0, modeKey, checked)
+    this.writeSingle(this.oneShot, bytes, limit, modeKey)
     return this.oneShot
   }
 
@@ -270,10 +269,11 @@ export class DecodeCache {
     const guard = this.top
     const second = this.page(page2, code.modeKey)
     if (this.top !== guard) return this.decodeCrossing(code, offset, bytes, page2, checked)
-    this.records.pseudo(guard, this.options.slots.crossing, 0, 1, code.map)
+    this.records.begin(code.map, code.modeKey, checked)
+    this.records.pseudo(guard, this.options.slots.crossing, 0, 1)
     this.view.setFloat64(guard + Rec.imm, page2, true)
-    this.words[(guard + Rec.row) >> 2] = (code.map >> 2) + offset
-    const end = this.writeSingle(guard + RECORD_SIZE, bytes, PAGE_SIZE - offset + 15, { modeKey: code.modeKey, page: code.map, checked })
+    this.words[(guard + Rec.link) >> 2] = (code.map >> 2) + offset
+    const end = this.writeSingle(guard + RECORD_SIZE, bytes, PAGE_SIZE - offset + 15, code.modeKey)
     second.blocks.push(guard, end)
     second.markLines(0, 14)
     second.crossingMaps.push((code.map >> 2) + offset)
@@ -287,16 +287,17 @@ export class DecodeCache {
 
   /** The guard found another second page: decode anew next time. */
   dropCrossing(guard: number): void {
-    this.words[this.words[(guard + Rec.row) >> 2]] = 0
+    this.words[this.words[(guard + Rec.link) >> 2]] = 0
     this.words[(guard + Rec.handler) >> 2] = this.options.slots.resync
   }
 
   /** One instruction and the pseudo-record behind it. Returns the end. */
-  private writeSingle(rec: number, bytes: Uint8Array, limit: number, at: { modeKey: number; page: number; checked: boolean }): number {
-    const result = this.options.decode(bytes, 0, limit, at.modeKey)
-    if (!result.ok) return this.records.failure(rec, result, 0, 1)
-    const next = this.records.insn(rec, result.insn, { ...at, delta: 0, count: 1 })
-    this.records.pseudo(next, this.options.slots.next, result.insn.length, 1, at.page)
+  private writeSingle(rec: number, bytes: Uint8Array, limit: number, modeKey: number): number {
+    const { scanner, slots } = this.options
+    const found = scanner.scan(bytes, 0, limit, modeKey)
+    if (found !== Scan.OK) return this.records.failure(rec, found, 0, 1)
+    const next = this.records.insn(rec, scanner, 0, 1)
+    this.records.pseudo(next, slots.next, scanner.length, 1)
     return next + RECORD_SIZE
   }
 
@@ -313,9 +314,3 @@ export class DecodeCache {
     return first
   }
 }
-
-/** A branch that may fall through: decoding goes on behind it. */
-function isConditional(insn: DecodedInsn): boolean {
-  return CONDITIONAL.test(insn.row.mnemonic)
-}
-const CONDITIONAL = /^(J(?!MP)|LOOP)/

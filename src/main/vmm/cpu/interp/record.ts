@@ -4,7 +4,7 @@
  */
 
 /** Bytes of a record. */
-export const RECORD_SIZE = 64
+export const RECORD_SIZE = 48
 
 /** Byte offsets within a record. */
 export const Rec = {
@@ -40,8 +40,6 @@ export const Rec = {
   count: 42,
   /** u32: address of the code page's map, for counters and links. */
   page: 44,
-  /** u32: row number, for the inspector and crash reports. */
-  row: 48,
 } as const
 
 /** First table slots: the handlers of pseudo-instructions, in this order. */

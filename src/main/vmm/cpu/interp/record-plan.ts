@@ -1,0 +1,63 @@
+/** What writing a record of a form needs, worked out once: no names, letters or sizes are looked at for each instruction. */
+import type { FormPlan } from '../decode/form-plan'
+import type { ParsedOperand } from '../isa/notation'
+import { offsetOf } from '../state/layout'
+import type { OperandPlace } from './places'
+import { Rec } from './record'
+import type { HandlerSlots } from './record-writer'
+
+export const UNIT_CODE = { x87: 0, mmx: 1, sse: 2 } as const
+
+export const AT_GPR = offsetOf('gpr')
+/** By index of 16, 32 and 64. */
+export const ADDRESS_MASKS: readonly number[] = [offsetOf('mask16'), offsetOf('mask32'), offsetOf('mask64')]
+
+/** A register operand's half word in the record: `base + stride * (number & mask)`. */
+export interface RegisterField {
+  readonly base: number
+  readonly stride: number
+  readonly mask: number
+  /** Without REX, 4 … 7 are the high bytes of 0 … 3. */
+  readonly bytes: boolean
+}
+
+export interface RecordPlan {
+  /** Table slot of the handler. */
+  readonly slot: number
+  /** Code of the unit that must be available, -1 none. */
+  readonly unit: number
+  /** Operand in ModRM.reg or the opcode, and the one in ModRM.rm. */
+  readonly regA: RegisterField
+  readonly regB: RegisterField
+  /** Mask of implicit addresses, where there is no memory operand. */
+  readonly addressMask: number
+}
+
+const NOTHING: RegisterField = { base: 0, stride: 0, mask: 0, bytes: false }
+/** Of no form. */
+export const NO_PLAN: RecordPlan = { slot: 0, unit: -1, regA: NOTHING, regB: NOTHING, addressMask: 0 }
+const XMM: RegisterField = { base: offsetOf('xmm'), stride: 16, mask: 15, bytes: false }
+const MMX: RegisterField = { base: offsetOf('fpr'), stride: 16, mask: 7, bytes: false }
+const SEGMENT: RegisterField = { base: 0, stride: 1, mask: 7, bytes: false }
+const NUMBER: RegisterField = { base: 0, stride: 1, mask: 15, bytes: false }
+
+function fieldOf(operand: ParsedOperand, place: OperandPlace): RegisterField {
+  const letter = operand.kind === 'code' ? operand.letter : ''
+  switch (place.kind) {
+    case 'gpr': return { base: AT_GPR, stride: 8, mask: 15, bytes: place.width === 8 }
+    case 'vector': return 'PQN'.includes(letter) ? MMX : XMM
+    default: return letter === 'S' ? SEGMENT : NUMBER
+  }
+}
+
+export function recordPlanOf({ form, row, operands }: FormPlan, slots: HandlerSlots): RecordPlan {
+  const { slot, places } = slots.of(form)
+  const fieldAt = (wanted: number): RegisterField => {
+    const n = places.findIndex((place) => (place.kind === 'gpr' || place.kind === 'vector' || place.kind === 'number') && place.slot === wanted)
+    return n < 0 ? NOTHING : fieldOf(operands[n].operand, places[n])
+  }
+  return {
+    slot, unit: row.unit ? UNIT_CODE[row.unit] : -1, regA: fieldAt(Rec.regA), regB: fieldAt(Rec.regB),
+    addressMask: ADDRESS_MASKS[[16, 32, 64].indexOf(form.addressSize)],
+  }
+}
