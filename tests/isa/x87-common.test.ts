@@ -134,7 +134,7 @@ describe('common cases of x87 helpers, and the exact arithmetic', () => {
 
 describe.skipIf(nativeProblem() !== undefined)('common cases of x87 instructions on the real CPU', () => {
   const rows = isaRows.filter(({ mnemonic, unit }) => unit === 'x87' &&
-    /^F(I?(ADD|SUBR?|MUL|DIVR?|COMP?)P?|U?COMP?P?|U?COMIP?|LD|ILD|I?STT?P?|CHS|ABS|XCH|TST|RNDINT|XAM)$/.test(mnemonic))
+    /^F(I?(ADD|SUBR?|MUL|DIVR?|COMP?)P?|U?COMP?P?|U?COMIP?|LD|ILD|I?STT?P?|CHS|ABS|XCH|TST|RNDINT|XAM|SQRT|SCALE|PREM)$/.test(mnemonic))
   let decode: Decode
   let native: IsaEngine
   let tier0: IsaEngine

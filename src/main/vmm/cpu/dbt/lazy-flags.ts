@@ -15,7 +15,8 @@ interface Pending { readonly make: () => Node }
 
 /** The instruction that set the flags, where a condition can be read off its operands. */
 export interface FlagSource {
-  readonly kind: FlagsKind | 'result'
+  /** `rflags`: `result` holds the flags themselves, at their places in RFLAGS. */
+  readonly kind: FlagsKind | 'result' | 'rflags'
   readonly a: Val
   readonly b: Val
   readonly result: Val
@@ -29,6 +30,9 @@ export interface FlagState {
   readonly result: Pending | undefined
   readonly source: FlagSource | undefined
 }
+
+/** Places of the arithmetic flags in RFLAGS. */
+const RFLAGS_BITS: Readonly<Record<ArithFlag, number>> = { cf: 0, pf: 2, af: 4, zf: 6, sf: 7, of: 11 }
 
 export const FLAGS_IN_MEMORY: FlagState = { carry: undefined, result: undefined, source: undefined }
 
@@ -136,6 +140,12 @@ export abstract class LazyFlagEmitter extends MemoryEmitter {
     this.setState({ carry: this.flagState.carry, result: { make: () => node }, source: undefined })
   }
 
+  override setArithFlags(rflags: Val): void {
+    const carry = this.once(() => this.carryOfRflags(rflags))
+    const result = this.once(() => this.raw(this.resultOfRflags(rflags)))
+    this.setState({ carry, result, source: { kind: 'rflags', a: rflags, b: rflags, result: rflags } })
+  }
+
   // ── readers ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   override flag(flag: ArithFlag): WVal {
@@ -146,6 +156,7 @@ export abstract class LazyFlagEmitter extends MemoryEmitter {
   private fusedFlag(flag: ArithFlag): WVal | undefined {
     const { source } = this.flagState
     if (!source) return undefined
+    if (source.kind === 'rflags') return this.bit(source.result, RFLAGS_BITS[flag])
     if (flag === 'zf') return this.isZero(source.result)
     if (flag === 'sf') return this.lts(source.result, this.const(source.result.width, 0))
     if (source.kind === 'logic' && (flag === 'cf' || flag === 'of')) return this.const(1, 0)

@@ -187,7 +187,7 @@ export class RegionEmitter extends OperandEmitter {
     const { carry, result, source } = this.flagState
     const { f } = this
     if (!carry && !result) return
-    if (carry && result && source && source.kind !== 'result') return this.spillSource(source.kind, source)
+    if (carry && result && source && source.kind !== 'result' && source.kind !== 'rflags') return this.spillSource(source.kind, source)
     // `fr` is part of what the carry is computed from, so the carry comes first.
     const carryValue = carry?.make() ?? this.stored('ccCarry')
     const resultValue = result?.make()

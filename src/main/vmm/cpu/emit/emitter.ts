@@ -70,10 +70,10 @@ export interface Helper {
   run(cpu: CpuContext, ...args: never[]): number | bigint | void
 }
 
-/** The vocabulary of a helper's common case: integers, and fields of the state block. Every way through it ends in `finish` or `fallBack`. */
+/** The vocabulary of a helper's common case: integers, floats, and fields of the state block. Every way through it ends in `finish` or `fallBack`. */
 export interface HelperEmitter extends Pick<Emitter, 'const' | 'binary' | 'compare' | 'unary' | 'add' | 'sub' | 'mul' | 'and' | 'or' | 'xor' |
 'shl' | 'shr' | 'sar' | 'not' | 'neg' | 'eq' | 'ne' | 'ltu' | 'lts' | 'isZero' | 'divu' | 'remu' | 'mulHiU' | 'select' | 'zext' | 'sext' | 'trunc' |
-'bit' | 'if' | 'loop' | 'variable' | 'choose' | 'field' | 'setField'> {
+'bit' | 'if' | 'loop' | 'variable' | 'choose' | 'field' | 'setField' | 'bitsToFlt' | 'fltToBits' | 'flt' | 'fltToInt'> {
   /** Argument of the helper: width 32 or 64. */
   argument(index: number): Val
   /** `width` bits from byte `at` of an element of a field; `index` has width 32 and is known only when the code runs. */

@@ -3,9 +3,9 @@ import type { Condition, Emitter, Helper, Val } from '../emit/emitter'
 import {
   After, CONSTANTS, Compare, HIGH_CELL, How, TRANSCENDENTAL, UNARY, compareHelper, compareMemoryHelpers, examineHelper, exchangeHelper,
   freeHelper, loadDecimalHelper, loadEnvironmentHelper, loadExtendedHelper, loadHelpers, loadRegisterHelper, memoryHelpers, moveHelper,
-  noteOpcodeHelper, probeStoreHelper, registerHelpers, roundHelper, signHelper, storeDecimalHelper, storeEnvironmentHelper,
-  storeExtendedHelper, storeHelpers, storeIntegerHelper, storeRegisterHelper, transcendentalHelper, unaryHelper, type Kind,
-  type Operation, type Transcendental, type Unary,
+  noteOpcodeHelper, probeStoreHelper, registerHelpers, remainderHelper, roundHelper, scaleHelper, signHelper, squareRootHelper,
+  storeDecimalHelper, storeEnvironmentHelper, storeExtendedHelper, storeHelpers, storeIntegerHelper, storeRegisterHelper,
+  transcendentalHelper, unaryHelper, type Kind, type Operation, type Transcendental, type Unary,
 } from '../helpers/x87'
 import { Seg } from '../state/layout'
 import { mmxBegin } from './simd'
@@ -234,8 +234,10 @@ export const x87Rows: readonly InsnRow[] = [
   row('FTST', 'D9 E4', '', '', computed(compareMemoryHelpers.integer, (e) => [e.const(64, 0), number(e, 0)]), x87),
   row('FXAM', 'D9 E5', '', '', withNumbers(examineHelper), x87),
   row('FRNDINT', 'D9 FC', '', '', withNumbers(roundHelper), x87),
-  unary('FSQRT', 'FA', 'squareRoot'), unary('FSCALE', 'FD', 'scale'), unary('FXTRACT', 'F4', 'extract'),
-  unary('FPREM', 'F8', 'remainder'), unary('FPREM1', 'F5', 'remainderNearest'), unary('FDECSTP', 'F6', 'stepDown'), unary('FINCSTP', 'F7', 'stepUp'),
+  row('FSQRT', 'D9 FA', '', '', withNumbers(squareRootHelper), x87),
+  row('FSCALE', 'D9 FD', '', '', withNumbers(scaleHelper), x87),
+  row('FPREM', 'D9 F8', '', '', withNumbers(remainderHelper), x87),
+  unary('FXTRACT', 'F4', 'extract'), unary('FPREM1', 'F5', 'remainderNearest'), unary('FDECSTP', 'F6', 'stepDown'), unary('FINCSTP', 'F7', 'stepUp'),
   transcendental('FSIN', 'FE', 'sine'), transcendental('FCOS', 'FF', 'cosine'), transcendental('FSINCOS', 'FB', 'sineCosine'),
   transcendental('FPTAN', 'F2', 'tangent'), transcendental('FPATAN', 'F3', 'angle'), transcendental('F2XM1', 'F0', 'exponential'),
   transcendental('FYL2X', 'F1', 'log'), transcendental('FYL2XP1', 'F9', 'logOnePlus'),

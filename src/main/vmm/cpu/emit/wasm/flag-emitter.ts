@@ -141,11 +141,20 @@ export abstract class FlagEmitter extends IntEmitter {
   }
 
   setArithFlags(rflags: Val): void {
+    this.setCarry(this.carryOfRflags(rflags))
+    this.setResult(this.resultOfRflags(rflags))
+  }
+
+  /** `ccCarry` for the flags in RFLAGS bits. */
+  protected carryOfRflags(rflags: Val): Node {
     const is = (bit: number): WVal => this.bit(rflags, bit)
-    const notZf = this.isZero(is(6))
     const parityDelta = this.ne(is(6), is(2))
     const low = this.or(this.zext(is(7), 64), this.shl(this.zext(parityDelta, 64), this.const(64, 8)))
-    this.setCarry(this.op64('or', this.carryFrom(is(0), is(11), is(4)), this.raw(low)))
-    this.setResult(this.zext(notZf, 64))
+    return this.op64('or', this.carryFrom(is(0), is(11), is(4)), this.raw(low))
+  }
+
+  /** `ccResult` for the same. */
+  protected resultOfRflags(rflags: Val): Val {
+    return this.zext(this.isZero(this.bit(rflags, 6)), 64)
   }
 }

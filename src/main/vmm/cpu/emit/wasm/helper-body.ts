@@ -6,8 +6,9 @@ import { BugError } from '../../../errors'
 import { FIELDS, offsetOf, type FieldName } from '../../state/layout'
 import type { Helper, HelperEmitter, Val, Width } from '../emitter'
 import { FunctionBuilder, type Node } from './function'
-import { IntEmitter, wasmType } from './int-emitter'
+import { wasmType } from './int-emitter'
 import type { FuncType } from './module'
+import { VecEmitter } from './vec-emitter'
 
 const I32 = 'i32'
 const ELEMENT_SHIFT = { u8: 0, u16: 1, i32: 2, i64: 3, v128: 4 } as const
@@ -17,7 +18,7 @@ const STORE = { 1: '', 8: 'i32.store8', 16: 'i32.store16', 32: 'i32.store', 64: 
 /** Type of a helper's function: the state block's address comes first. */
 export const helperType = (h: Helper): FuncType => ({ params: [I32, ...h.args], results: h.returns ? [h.returns] : [] })
 
-class HelperBodyEmitter extends IntEmitter implements HelperEmitter {
+class HelperBodyEmitter extends VecEmitter implements HelperEmitter {
   /** @param fallback function index of the helper's TypeScript */
   constructor(protected readonly f: FunctionBuilder, private readonly helper: Helper, private readonly fallback: number) {
     super()

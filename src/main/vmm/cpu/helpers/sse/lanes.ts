@@ -78,7 +78,7 @@ function compute(name: LaneOperationName, f: FloatFormat, env: FloatEnvironment,
 
 /** Lanes of a and b (low and high halves) by `laneCode`; the result is left in scratch. */
 export const sseLanesHelper: Helper = {
-  name: 'sseLanes', args: ['i32', 'i32', 'i64', 'i64', 'i64', 'i64'], faults: true,
+  name: 'sseLanes', args: ['i32', 'i32', 'i64', 'i64', 'i64', 'i64'], faults: true, isolated: true,
   run(cpu: CpuContext, code: number, parameter: number, aLow: bigint, aHigh: bigint, bLow: bigint, bHigh: bigint): void {
     const width = (code & 0x100) !== 0 ? 64 : 32
     const lanes = code >> 12
@@ -93,7 +93,7 @@ export const sseLanesHelper: Helper = {
 
 /** COMISS and UCOMISS: RFLAGS bits of the relation. `code` bit 0: binary64, bit 1: quiet NaNs signal. */
 export const sseCompareHelper: Helper = {
-  name: 'sseCompare', args: ['i32', 'i64', 'i64'], returns: 'i32', faults: true,
+  name: 'sseCompare', args: ['i32', 'i64', 'i64'], returns: 'i32', faults: true, isolated: true,
   run(cpu: CpuContext, code: number, a: bigint, b: bigint): number {
     const env = FloatEnvironment.of(cpu.state.get('mxcsr'))
     const relation = compare((code & 1) !== 0 ? F64 : F32, env, a, b, (code & 2) !== 0)
@@ -119,7 +119,7 @@ function convertLane(from: NumberShape, to: NumberShape, env: FloatEnvironment, 
 
 /** Conversions by `convertCode`: lanes from the low end of the source to the low end of the result, zeros above. */
 export const sseConvertHelper: Helper = {
-  name: 'sseConvert', args: ['i32', 'i64', 'i64'], faults: true,
+  name: 'sseConvert', args: ['i32', 'i64', 'i64'], faults: true, isolated: true,
   run(cpu: CpuContext, code: number, low: bigint, high: bigint): void {
     const [from, to] = [SHAPES[code & 15], SHAPES[(code >> 4) & 15]]
     const env = FloatEnvironment.of(cpu.state.get('mxcsr'))

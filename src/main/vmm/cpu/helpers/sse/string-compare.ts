@@ -57,7 +57,7 @@ function polarity(imm: number, found: readonly boolean[], lengthB: number): bool
  * Flags go to scratch[2] as RFLAGS bits. `control`: imm8, bit 8 explicit lengths.
  */
 export const compareStringsHelper: Helper = {
-  name: 'compareStrings', args: ['i32', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'], returns: 'i32', faults: false,
+  name: 'compareStrings', args: ['i32', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'], returns: 'i32', faults: false, isolated: true,
   run(
     { state }: CpuContext, control: number, aLow: bigint, aHigh: bigint, bLow: bigint, bHigh: bigint, lengthA64: bigint, lengthB64: bigint,
   ): number {

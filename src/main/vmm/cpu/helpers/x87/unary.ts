@@ -1,5 +1,6 @@
 /** The helpers behind x87 operations on st(0), some of which need st(1) too. */
 import { remainder, roundToInteger as roundExactly, scale, squareRoot, type FpMode } from './arithmetic'
+import { remainder as remainderCommon, scale as scaleCommon, squareRoot as squareRootCommon } from './common/functions'
 import { examine as examineCommon, roundToInteger } from './common/transfer'
 import {
   DEFAULT_NAN, Fx, bitLength, exactOf, fromInteger, infinity, isDenormal, kindOf, quieten, toFloat80, type Float80,
@@ -9,7 +10,7 @@ import { dropDenormalOfInvalid } from './memory'
 import { C0, C1, C2, C3, type X87 } from './unit'
 
 /** Operations without a common case of their own. */
-export const UNARY = ['squareRoot', 'scale', 'extract', 'remainder', 'remainderNearest', 'stepDown', 'stepUp'] as const
+export const UNARY = ['extract', 'remainderNearest', 'stepDown', 'stepUp'] as const
 export type Unary = (typeof UNARY)[number]
 
 function examine(unit: X87): void {
@@ -77,45 +78,51 @@ function rounded(unit: X87, compute: (mode: FpMode) => Float80): void {
   if (unit.settle(mode.status)) unit.write(0, result)
 }
 
-const NEEDS_TWO: readonly Unary[] = ['scale', 'remainder', 'remainderNearest']
-
-/** st(0), or st(1) where it counts, is empty. */
-function underflow(unit: X87, op: Unary): void {
-  const masked = unit.stackFault(false)
-  if (op === 'remainder' || op === 'remainderNearest') unit.setCondition(C2, 0)
-  if (!masked) return
-  unit.write(0, DEFAULT_NAN)
-  if (op !== 'extract') return
-  unit.top = unit.top - 1
-  unit.write(0, DEFAULT_NAN)
+/** st(0), or st(1) where it counts, is empty. True where there is nothing more to do. */
+function underflow(unit: X87, operands: 1 | 2): boolean {
+  if (!unit.isEmpty(0) && (operands === 1 || !unit.isEmpty(1))) return false
+  if (unit.stackFault(false)) unit.write(0, DEFAULT_NAN)
+  return true
 }
 
 /** Argument: place in `UNARY`. */
 export const unaryHelper = x87Helper('x87Unary', ['i32'], (unit, which: number) => {
   const op = UNARY[which]
-  if (op === 'stepDown' || op === 'stepUp') {
-    unit.setCondition(C1, 0)
-    unit.top = unit.top + (op === 'stepUp' ? 1 : -1)
-    return
-  }
-  if (unit.isEmpty(0) || (NEEDS_TWO.includes(op) && unit.isEmpty(1))) return underflow(unit, op)
-  const v = unit.read(0)
-  switch (op) {
-    case 'squareRoot': return rounded(unit, (mode) => squareRoot(v, mode))
-    case 'scale': return rounded(unit, (mode) => scale(v, unit.read(1), mode))
-    case 'extract': return extract(unit)
-    default: return partialRemainder(unit, op === 'remainderNearest')
-  }
+  if (op === 'remainderNearest') return remainderOf(unit, true)
+  if (op === 'extract') return unit.isEmpty(0) ? extractOfNothing(unit) : extract(unit)
+  unit.setCondition(C1, 0)
+  unit.top = unit.top + (op === 'stepUp' ? 1 : -1)
 })
+
+function extractOfNothing(unit: X87): void {
+  if (!underflow(unit, 1) || unit.isEmpty(0)) return
+  unit.top = unit.top - 1
+  unit.write(0, DEFAULT_NAN)
+}
+
+function remainderOf(unit: X87, nearest: boolean): void {
+  if (!unit.isEmpty(0) && !unit.isEmpty(1)) return partialRemainder(unit, nearest)
+  underflow(unit, 2)
+  unit.setCondition(C2, 0)
+}
+
+/** FPREM. */
+export const remainderHelper = x87Helper('x87Remainder', [], (unit) => remainderOf(unit, false), remainderCommon)
+
+/** FSQRT. */
+export const squareRootHelper = x87Helper('x87SquareRoot', [], (unit) => {
+  if (!underflow(unit, 1)) rounded(unit, (mode) => squareRoot(unit.read(0), mode))
+}, squareRootCommon)
+
+/** FSCALE. */
+export const scaleHelper = x87Helper('x87Scale', [], (unit) => {
+  if (!underflow(unit, 2)) rounded(unit, (mode) => scale(unit.read(0), unit.read(1), mode))
+}, scaleCommon)
 
 /** FXAM. */
 export const examineHelper = x87Helper('x87Examine', [], (unit) => examine(unit), examineCommon)
 
 /** FRNDINT. */
 export const roundHelper = x87Helper('x87Round', [], (unit) => {
-  if (unit.isEmpty(0)) {
-    if (unit.stackFault(false)) unit.write(0, DEFAULT_NAN)
-    return
-  }
-  rounded(unit, (mode) => roundExactly(unit.read(0), mode))
+  if (!underflow(unit, 1)) rounded(unit, (mode) => roundExactly(unit.read(0), mode))
 }, roundToInteger)

@@ -19,7 +19,7 @@ const WORD = 0xffff_ffffn
 const ROUND_DOWN = 0x400
 
 /** A result before rounding, and how results are given. */
-class Result {
+export class Result {
   /** 0 or SIGN, width 32. */
   readonly sign: Var
   readonly exponent: Var
