@@ -4,6 +4,7 @@ import type { CallName, CallResult, Calls } from '../../preload/contract'
 import type { Clones } from './clones'
 import type { ConsoleHub } from './console'
 import type { Disks } from './disks'
+import type { DiskChanges } from './disks/changes'
 import type { Images } from './images'
 import type { Library } from './library'
 import type { MachineUse } from './machine-use'
@@ -21,6 +22,7 @@ export interface Services {
   readonly consoles: ConsoleHub
   readonly images: Images
   readonly disks: Disks
+  readonly diskChanges: DiskChanges
   readonly snapshots: Snapshots
   readonly tasks: Tasks
   readonly settings: Settings

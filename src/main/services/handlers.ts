@@ -125,8 +125,23 @@ function consoleHandlers({ library, consoles }: Services): Pick<Handlers, Extrac
   }
 }
 
+function diskHandlers({ disks, diskChanges, tasks }: Services): Pick<Handlers, Extract<CallName, `disk.${string}`>> {
+  const asTask = <T>(kind: string, path: string, work: (progress: Progress) => Promise<T>): Promise<T> => tasks.start(kind, basename(path), work).result
+  return {
+    'disk.list': () => disks.list(),
+    'disk.info': ({ path }) => disks.info(path),
+    'disk.create': (wanted) => disks.create(wanted),
+    'disk.check': ({ path }) => asTask('disk.check', path, (progress) => disks.check(path, progress)),
+    'disk.repair': ({ path }) => asTask('disk.repair', path, (progress) => diskChanges.repair(path, progress)),
+    'disk.compact': ({ path }) => asTask('disk.compact', path, (progress) => diskChanges.compact(path, progress)),
+    'disk.rebase': ({ path, backing, acceptChange }) => diskChanges.rebase(path, backing, acceptChange ?? false),
+    'disk.grow': ({ path, sizeBytes }) => diskChanges.grow(path, sizeBytes),
+    'disk.convert': ({ path, target, format }) => asTask('disk.convert', path, (progress) => disks.convert(path, target, format, progress)),
+  }
+}
+
 export function createHandlers(services: Services): Handlers {
-  const { library, images, tasks, settings, disks } = services
+  const { library, images, tasks, settings } = services
   return {
     'host.info': () => ({ version: VERSION, libraryPath: library.home, cpuProfiles: [...CPU_PROFILE_NAMES], defaults: DEFAULT_SETTINGS, pid: process.pid }),
     'host.folder': ({ path }) => listFolder(path),
@@ -143,12 +158,7 @@ export function createHandlers(services: Services): Handlers {
     ...templateHandlers(services),
     ...trashHandlers(services),
     ...consoleHandlers(services),
-    'disk.list': () => disks.list(),
-    'disk.info': ({ path }) => disks.info(path),
-    'disk.create': (wanted) => disks.create(wanted),
-    'disk.check': ({ path }) => tasks.start('disk.check', basename(path), (progress) => disks.check(path, progress)).result,
-    'disk.grow': ({ path, sizeBytes }) => disks.grow(path, sizeBytes),
-    'disk.convert': ({ path, target, format }) => tasks.start('disk.convert', basename(path), (progress) => disks.convert(path, target, format, progress)).result,
+    ...diskHandlers(services),
     'image.list': () => images.list(),
     'image.prepare': async ({ id }) => images.taskOf(await images.prepare(id)),
     'task.list': () => tasks.list(),

@@ -6,6 +6,7 @@ import { Clones } from './clones'
 import { ConsoleHub } from './console'
 import { screenText } from './console/screen'
 import { Disks } from './disks'
+import { DiskChanges } from './disks/changes'
 import { ServiceError, toWireError } from './errors'
 import type { Services } from './handler-types'
 import { createHandlers } from './handlers'
@@ -141,11 +142,12 @@ class LocalManager implements Manager {
         this.machineChanged(id)
       },
     })
+    const disks = new Disks(library, this.runtime)
     this.services = {
       snapshots, use, checkDisksFree: disksFree,
       exports: new ExportJournal(options.home),
       clones: new Clones({ library, runtime: this.runtime, snapshots, use, checkDisksFree: disksFree }),
-      disks: new Disks(library, this.runtime), settings, library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
+      disks, diskChanges: new DiskChanges(disks, library, this.runtime), settings, library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
       reached: (id, state) => this.reached(id, state),
       trashChanged: () => this.emit('trash.changed', {}),
       stateChanged: (id) => this.machineChanged(id),

@@ -104,7 +104,8 @@ export class Desktop {
       message: words.closeTitle(running),
       detail: words.closeDetail,
       buttons: [words.keepRunning, words.suspendAll, words.powerOffAll, words.cancel],
-      defaultId: 0,
+      // Loses nothing, and leaves nothing running unseen.
+      defaultId: 1,
       cancelId: 3,
       noLink: true,
     }

@@ -1,7 +1,7 @@
 /** Every call: what it takes and what it gives. The handlers, the preload bridge and the renderer are typed from this table. */
 import { z } from 'zod'
 import { consolePort } from './console'
-import { disk, diskCheck, imageFormat } from './disk'
+import { disk, diskCheck, diskCompacted, imageFormat } from './disk'
 import { folder, pickRequest } from './host'
 import { logLine, machine, machineFigures, machineId, machineSettings, saveFigures, trashItem } from './machine'
 import { preferences } from './preferences'
@@ -115,6 +115,15 @@ export const calls = {
   'disk.create': call(z.object({ path: filePath, format: z.enum(['raw', 'qcow2']), sizeBytes: z.number().int().min(512).max(2 ** 46).multipleOf(512) }), disk),
   /** Of qcow2; of other formats `unsupported`. A task shows progress and can cancel. */
   'disk.check': call(z.object({ path: filePath }), diskCheck),
+  /** Makes reference counts of a qcow2 image right; the check afterwards. No data is moved. A task shows progress and can cancel. */
+  'disk.repair': call(z.object({ path: filePath }), diskCheck),
+  /** Gives back what the guest has freed: raw or qcow2, changeable as for `disk.grow`. The old file stays until the new one is whole. A task shows progress and can cancel. */
+  'disk.compact': call(z.object({ path: filePath }), diskCompacted),
+  /**
+   * Says where the file is that a qcow2 image lies over (the one it has, taken as it is now, unless `backing` is given). No data is
+   * moved. A file that is not as the image knows it is refused with `bad-disk` and `{ change }` unless `acceptChange` is given.
+   */
+  'disk.rebase': call(z.object({ path: filePath, backing: filePath.optional(), acceptChange: z.boolean().optional() }), disk),
   /** Larger, never smaller: raw or qcow2, of no template, not in use, with nothing laid over it. */
   'disk.grow': call(z.object({ path: filePath, sizeBytes: z.number().int().min(512).max(2 ** 46).multipleOf(512) }), disk),
   /** A copy in another format, with everything it lies over. A task shows progress and can cancel. */

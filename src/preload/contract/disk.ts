@@ -29,6 +29,13 @@ export const diskCheck = z.object({
 })
 export type DiskCheck = z.infer<typeof diskCheck>
 
+export const diskCompacted = z.object({
+  /** Bytes the file took on this computer, and takes now. */
+  before: z.number(),
+  after: z.number(),
+})
+export type DiskCompacted = z.infer<typeof diskCompacted>
+
 export const disk = z.object({
   path: z.string(),
   /** The image itself, then what it lies over, down to the base. */

@@ -1,83 +1,19 @@
 /** The disks of all machines with what they lie over, new disks, and copies in other formats. */
 import { open, realpath, rename, rm, stat } from 'node:fs/promises'
-import { dirname, isAbsolute, resolve } from 'node:path'
-import type { Disk, DiskCheck, DiskLayer, ImageFormat } from '../../../preload/contract'
+import { dirname, isAbsolute } from 'node:path'
+import type { Disk, DiskCheck, ImageFormat } from '../../../preload/contract'
 import { writeForeignImage } from '../../host/disks/formats/foreign'
 import { writeRaw } from '../../host/disks/formats/common/write-raw'
-import { diskFormatOf, openDisk, resizeDisk } from '../../host/disks/open'
-import { checkQcow2 } from '../../host/disks/qcow2/check'
+import { openDisk } from '../../host/disks/open'
 import { createQcow2, writeQcow2 } from '../../host/disks/qcow2/create'
-import { DiskFile } from '../../host/disks/qcow2/disk-file'
-import { readHeader } from '../../host/disks/qcow2/header'
-import { changeSince, identityOf } from '../../host/disks/qcow2/identity'
 import { messageOf, ServiceError, systemCode, writeError } from '../errors'
 import type { Library } from '../library'
 import type { MachineRuntime } from '../runtime'
 import type { Progress } from '../types'
+import { diskError, optionsOf, soundness } from './disk-work'
+import { layersOf } from './layers'
 
-/** As many as can be opened (host/disks/open). */
-const MAX_LAYERS = 64
 const PART_SUFFIX = '.part'
-
-interface Layer {
-  readonly layer: DiskLayer
-  /** Absolute path of what it lies over. */
-  readonly below: string | undefined
-}
-
-/** Where the system does not count blocks (Windows), the file's length. */
-async function storedBytes(path: string): Promise<number> {
-  const { blocks, size } = await stat(path)
-  return blocks === undefined ? size : blocks * 512
-}
-
-async function readQcow2(path: string): Promise<Pick<DiskLayer, 'sizeBytes' | 'problem'> & { below: string | undefined }> {
-  const file = await DiskFile.open(path, true)
-  try {
-    const { sizeBytes, backing } = await readHeader(file)
-    if (!backing) return { sizeBytes, below: undefined }
-    const below = resolve(dirname(path), backing.path)
-    const change = backing.identity && changeSince(backing.identity, await identityOf(below).catch(() => backing.identity as NonNullable<typeof backing.identity>))
-    return { sizeBytes, below, ...(change && { problem: `${below} was changed since: ${change}.` }) }
-  } finally {
-    await file.close()
-  }
-}
-
-async function readLayer(path: string): Promise<Layer> {
-  try {
-    const format = await diskFormatOf(path)
-    const stored = await storedBytes(path)
-    if (format === 'qcow2') {
-      const { below, ...about } = await readQcow2(path)
-      return { layer: { path, format, storedBytes: stored, ...about }, below }
-    }
-    const image = await openDisk(path, true, format)
-    const { sizeBytes } = image
-    await image.close()
-    return { layer: { path, format, storedBytes: stored, sizeBytes }, below: undefined }
-  } catch (error) {
-    const problem = systemCode(error) === 'ENOENT' ? `${path} is missing.` : messageOf(error)
-    return { layer: { path, problem }, below: undefined }
-  }
-}
-
-/** From the image down to its base. Never fails: what is wrong stands in the layer. */
-export async function layersOf(path: string): Promise<DiskLayer[]> {
-  const layers: DiskLayer[] = []
-  const seen = new Set<string>()
-  for (let at: string | undefined = path; at !== undefined;) {
-    const { layer, below }: Layer = await readLayer(at)
-    layers.push(layer)
-    seen.add(at)
-    if (below !== undefined && (seen.has(below) || layers.length === MAX_LAYERS)) {
-      layers[layers.length - 1] = { ...layer, problem: `${below} lies over itself.` }
-      return layers
-    }
-    at = below
-  }
-  return layers
-}
 
 export interface CreateDisk {
   readonly path: string
@@ -140,7 +76,7 @@ export class Disks {
       throw new ServiceError('bad-disk', messageOf(error), { path: real })
     })
     const part = target + PART_SUFFIX
-    const options = { signal: progress.signal, onProgress: (done: number, total: number) => progress.report(done / total) }
+    const options = optionsOf(progress)
     try {
       await rm(part, { force: true })
       if (format === 'raw') await writeRaw(source, part, options)
@@ -157,8 +93,8 @@ export class Disks {
     return this.info(target)
   }
 
-  /** @throws ServiceError machine-busy where a machine that runs may write it */
-  private async requireIdle(path: string): Promise<Disk> {
+  /** What it is, where nobody writes it. @throws ServiceError machine-busy where a machine that runs may write it */
+  async requireIdle(path: string): Promise<Disk> {
     const found = await this.info(path)
     const busy = found.usedBy.find(({ machineId, readOnly }) => !readOnly && !['stopped', 'crashed', 'saved'].includes(this.runtime.status(machineId).state))
     if (busy) throw new ServiceError('machine-busy', `The disk ${found.path} is in use by the running machine '${busy.name}'.`, { path: found.path })
@@ -170,33 +106,10 @@ export class Disks {
     const { path: real, layers } = await this.requireIdle(path)
     if (layers[0].format !== 'qcow2') throw new ServiceError('unsupported', `${real}: only qcow2 images have something to check.`, { path: real })
     try {
-      const { corruptions, leaks, clusterBytes, problems } = await checkQcow2(real, { signal: progress.signal, onProgress: (done, total) => progress.report(done / total) })
-      return { corruptions, wastedBytes: leaks * clusterBytes, problems: [...problems] }
+      return await soundness(real, progress)
     } catch (error) {
-      throw error instanceof Error && error.name === 'AbortError' ? error : new ServiceError('bad-disk', messageOf(error), { path: real })
+      throw diskError(error, real)
     }
-  }
-
-  /** @throws ServiceError machine-busy, wrong-state, has-clones, invalid-argument, unsupported, bad-disk, file-missing */
-  async grow(path: string, sizeBytes: number): Promise<Disk> {
-    const { path: real, layers: [top], usedBy } = await this.requireIdle(path)
-    const owners = usedBy.map(({ machineId }) => this.library.get(machineId))
-    if (owners.some((owner) => owner?.isTemplate)) throw new ServiceError('wrong-state', `${real} belongs to a template, which does not change.`, { path: real })
-    // A saved machine has the size in its memory.
-    const saved = usedBy.find(({ machineId }) => this.runtime.status(machineId).state === 'saved')
-    if (saved) throw new ServiceError('wrong-state', `'${saved.name}' is suspended and knows the disk as it is. Start it and switch it off first.`, { path: real })
-    const over = (await this.list()).find(({ layers }) => layers.slice(1).some((layer) => layer.path === real))
-    if (over) throw new ServiceError('has-clones', `${over.path} lies over ${real}.`, { path: over.path })
-    if (!top.format || top.sizeBytes === undefined) throw new ServiceError('bad-disk', top.problem ?? `${real} cannot be read.`, { path: real })
-    if (sizeBytes <= top.sizeBytes) throw new ServiceError('invalid-argument', `${real} has ${top.sizeBytes} bytes already.`, { path: real })
-    try {
-      await resizeDisk(real, sizeBytes, top.format)
-    } catch (error) {
-      if (error instanceof RangeError) throw new ServiceError('invalid-argument', error.message)
-      if (top.format !== 'raw' && top.format !== 'qcow2') throw new ServiceError('unsupported', messageOf(error), { path: real })
-      throw systemCode(error) ? writeError(error, real) : new ServiceError('bad-disk', messageOf(error), { path: real })
-    }
-    return this.info(real)
   }
 
   private async requireFree(path: string): Promise<void> {

@@ -1,4 +1,5 @@
 /** Says anew what an image is laid over, and takes the backing file as it is now. No data is moved. */
+import { stat, utimes } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { VmmError } from '../../../vmm/errors'
 import { withDiskLock } from '../lock'
@@ -47,8 +48,11 @@ async function rebaseLocked(path: string, backing: Backing | undefined): Promise
     const bytes = new Uint8Array(2 ** header.clusterBits)
     bytes.set(new Uint8Array(first.buffer))
     putBacking(bytes, fields, next, others)
+    const { atime, mtimeMs } = await stat(path)
     await file.write(0, bytes)
     await file.sync()
+    // Images laid over this one know it by size and time. What they see of it is as before, so it keeps its time, in whole seconds.
+    await utimes(path, atime, Math.floor(mtimeMs / 1000))
     return next
   } finally {
     await file.close()

@@ -1,0 +1,28 @@
+/** Work on images: the progress of a task for it, its errors as the contract knows them. */
+import type { DiskCheck } from '../../../preload/contract'
+import type { WriteOptions } from '../../host/disks/formats/common/write'
+import { checkQcow2 } from '../../host/disks/qcow2/check'
+import { messageOf, ServiceError, systemCode, writeError } from '../errors'
+import type { Progress } from '../types'
+
+export const optionsOf = (progress: Progress): WriteOptions => ({ signal: progress.signal, onProgress: (done, total) => progress.report(done / total) })
+
+/** Errors of the host's disk code have a code of the core's and, where the system refused something, its error as the cause. */
+export function diskError(error: unknown, path: string): Error {
+  if (error instanceof ServiceError || (error instanceof Error && error.name === 'AbortError')) return error
+  if (error instanceof RangeError) return new ServiceError('invalid-argument', error.message)
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
+  switch (systemCode(error)) {
+    case 'unsupported': return new ServiceError('unsupported', messageOf(error), { path })
+    // Another process has it, or has written to it meanwhile.
+    case 'disk-io': return cause === error ? new ServiceError('machine-busy', messageOf(error), { path }) : writeError(cause, path)
+    case undefined: case 'bad-disk': return new ServiceError('bad-disk', messageOf(error), { path })
+    default: return writeError(error, path)
+  }
+}
+
+/** @throws DiskFormatError, AbortError, system errors */
+export async function soundness(path: string, progress: Progress): Promise<DiskCheck> {
+  const { corruptions, leaks, clusterBytes, problems } = await checkQcow2(path, optionsOf(progress))
+  return { corruptions, wastedBytes: leaks * clusterBytes, problems: [...problems] }
+}
