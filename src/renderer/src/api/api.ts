@@ -1,11 +1,18 @@
 /** What the interface asks of the manager, whatever carries it. `client.ts` implements it over the contract. */
-import type { AppCommand, ArchiveFormat, CloudInit, Disk, DiskCheck, Exported, Folder, ImageFormat, Imported, PickRequest, Preferences } from '@contract/index'
+import type { AppCommand, ArchiveFormat, CloudInit, Disk, DiskCheck, DiskCompacted, Exported, Folder, ImageFormat, Imported, PickRequest, Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
 import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Snapshot, SnapshotTree, Task, Template, TrashItem } from './types'
 
 /** Ends a subscription. */
 export type Stop = () => void
+
+export interface RebaseOptions {
+  /** Undefined: the file it has, as that is now. */
+  readonly backing?: string
+  /** Though it is not as the image knows it. */
+  readonly acceptChange: boolean
+}
 
 /** How a new machine gets its kernel. */
 export type CreateSource =
@@ -94,6 +101,11 @@ export interface Api {
   disks(): Promise<Disk[]>
   createDisk(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<Disk>
   checkDisk(path: string): Promise<DiskCheck>
+  /** @returns what a check finds afterwards */
+  repairDisk(path: string): Promise<DiskCheck>
+  compactDisk(path: string): Promise<DiskCompacted>
+  /** Says where the file is that the image lies over. */
+  rebaseDisk(path: string, options: RebaseOptions): Promise<Disk>
   growDisk(path: string, sizeBytes: number): Promise<Disk>
   /** A copy in another format. */
   convertDisk(path: string, target: string, format: ImageFormat): Promise<Disk>

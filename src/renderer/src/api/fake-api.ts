@@ -1,8 +1,8 @@
 /** An in-memory manager for unit tests: keeps the rules the interface relies on, no more. Never part of the product's bundle. */
-import { DEFAULT_PREFERENCES, type AppCommand, type Disk, type DiskCheck, type Exported, type Folder, type ImageFormat, type Imported, type PickRequest, type Preferences } from '@contract/index'
+import { DEFAULT_PREFERENCES, type AppCommand, type Disk, type DiskCheck, type DiskCompacted, type Exported, type Folder, type ImageFormat, type Imported, type PickRequest, type Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
-import type { Api, CloneOptions, CreateSource, ExportOptions, RestoreOptions, SnapshotText, Stop } from './api'
+import type { Api, CloneOptions, CreateSource, ExportOptions, RebaseOptions, RestoreOptions, SnapshotText, Stop } from './api'
 import { ApiError } from './errors'
 import { newSettings } from './settings'
 import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, MachineState, Snapshot, SnapshotTree, Task, Template, TrashItem } from './types'
@@ -315,7 +315,26 @@ export class FakeApi implements Api {
 
   async checkDisk(path: string): Promise<DiskCheck> {
     this.begin(`checkDisk ${path}`)
-    return { corruptions: 0, wastedBytes: 0, problems: [] }
+    return this.diskFaults
+  }
+
+  /** What a check finds until the next repair. */
+  diskFaults: DiskCheck = { corruptions: 0, wastedBytes: 0, problems: [] }
+
+  async repairDisk(path: string): Promise<DiskCheck> {
+    this.begin(`repairDisk ${path}`)
+    this.diskFaults = { corruptions: 0, wastedBytes: 0, problems: [] }
+    return this.diskFaults
+  }
+
+  async compactDisk(path: string): Promise<DiskCompacted> {
+    this.begin(`compactDisk ${path}`)
+    return { before: 5 << 20, after: 1 << 20 }
+  }
+
+  async rebaseDisk(path: string, { backing, acceptChange }: RebaseOptions): Promise<Disk> {
+    this.begin(`rebaseDisk ${path} ${backing ?? 'same'}${acceptChange ? ' accept' : ''}`)
+    return { path, layers: [{ path, format: 'qcow2' }, { path: backing ?? '/d/base.qcow2', format: 'qcow2' }], usedBy: [] }
   }
 
   async growDisk(path: string, sizeBytes: number): Promise<Disk> {

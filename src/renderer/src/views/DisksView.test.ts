@@ -1,8 +1,31 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { ApiError } from '../api/errors'
-import { api, body, click, eachWithFreshApp, open, press } from '../testing/mounted-app'
+import { api, body, click, eachWithFreshApp, find, open, press } from '../testing/mounted-app'
 
 eachWithFreshApp()
+
+const TOP = '[data-disk="top.qcow2"]'
+const question = (): string => document.querySelector('.el-message-box')?.textContent ?? ''
+const agree = (): Promise<void> => click('.el-message-box__btns .el-button--primary')
+
+async function choose(action: string): Promise<void> {
+  await click(`${TOP} [data-action="disk-menu"]`)
+  await click(`[role="menuitem"][data-action="${action}"]`)
+}
+
+/** @param problem of the top layer @param isBaseMissing its base cannot be read */
+async function openWith(problem?: string, isBaseMissing = false): Promise<void> {
+  const machine = api.add('web')
+  api.diskList = [{
+    path: '/d/top.qcow2', usedBy: [{ machineId: machine.id, name: 'web', readOnly: false }],
+    layers: [
+      { path: '/d/top.qcow2', format: 'qcow2', sizeBytes: 1 << 30, ...(problem ? { problem } : {}) },
+      isBaseMissing ? { path: '/d/base.qcow2', problem: '/d/base.qcow2 is missing.' } : { path: '/d/base.qcow2', format: 'qcow2' },
+    ],
+  }]
+  await open()
+  await press('d', { ctrlKey: true })
+}
 
 describe('disks', () => {
   it('shows chains with what is wrong, makes disks and copies', async () => {
@@ -18,8 +41,8 @@ describe('disks', () => {
     expect(body()).toContain('1 GiB for the guest')
     expect(body()).toContain('2 disks, 69 MiB on this computer')
     expect(body()).toContain('/d/bad.img is missing.')
-    expect(document.querySelector<HTMLButtonElement>('[data-disk="bad.img"] [data-action="disk-convert"]')?.disabled).toBe(true)
-    await click('[data-action="disk-check"]')
+    expect(find<HTMLButtonElement>('[data-disk="bad.img"] [data-action="disk-menu"]').disabled).toBe(true)
+    await choose('disk-check')
     expect(body()).toContain('top.qcow2 has no errors')
     await click('[data-action="disk-new"]')
     await click('[data-action="disk-make"]')
@@ -32,5 +55,68 @@ describe('disks', () => {
     await open()
     await press('d', { ctrlKey: true })
     expect(body()).toContain('The library is gone.')
+  })
+})
+
+describe('looking after a disk', () => {
+  it('offers to repair what a check finds, after it was agreed to', async () => {
+    await openWith()
+    api.diskFaults = { corruptions: 1, wastedBytes: 0, problems: ['cluster 5 is counted 0 times and used once'] }
+    await choose('disk-check')
+    expect(body()).toContain('top.qcow2: 1 error')
+    expect(body()).toContain('cluster 5 is counted 0 times')
+    await click('.notice-action')
+    expect(question()).toContain('cannot be undone')
+    expect(api.calls).not.toContain('repairDisk /d/top.qcow2')
+    await agree()
+    expect(api.calls).toContain('repairDisk /d/top.qcow2')
+    expect(body()).toContain('top.qcow2 is in order again')
+  })
+
+  it('makes a file smaller and says by how much', async () => {
+    await openWith()
+    await choose('disk-compact')
+    expect(question()).toContain('cancelling changes nothing')
+    await agree()
+    expect(api.calls).toContain('compactDisk /d/top.qcow2')
+    expect(body()).toContain('top.qcow2 takes 4 MiB less')
+  })
+
+  it('shows work in progress in the row, with a way to cancel it', async () => {
+    await openWith()
+    api.emitTask({ id: 't1', kind: 'disk.compact', subject: 'top.qcow2', state: 'running', progress: 0.25, cancellable: true })
+    await vi.waitFor(() => expect(find(TOP).textContent).toContain('25%'))
+    expect(document.querySelector(`${TOP} [data-action="disk-menu"]`)).toBeNull()
+    await click('[data-action="disk-cancel"]')
+    expect(api.taskMap.get('t1')?.state).toBe('cancelled')
+    await vi.waitFor(() => expect(document.querySelector(`${TOP} [data-action="disk-menu"]`)).not.toBeNull())
+  })
+})
+
+describe('a base that is not where it was', () => {
+  it('is located, and taken at once where it is the same', async () => {
+    await openWith(undefined, true)
+    api.picked = '/new/base.qcow2'
+    await click('[data-action="disk-locate"]')
+    expect(api.calls).toContain('rebaseDisk /d/top.qcow2 /new/base.qcow2')
+    expect(body()).toContain('top.qcow2 lies over /new/base.qcow2')
+  })
+
+  it.each([['--primary', true], [':not(.el-button--primary)', false]])('is taken only when it was agreed to where it is another one (%s)', async (button, isTaken) => {
+    await openWith(undefined, true)
+    api.picked = '/new/other.qcow2'
+    api.failures.set('rebaseDisk /d/top.qcow2 /new/other.qcow2', new ApiError('bad-disk', 'It had 5 bytes and has 6.', { change: 'x' }))
+    await click('[data-action="disk-locate"]')
+    expect(question()).toContain('It had 5 bytes and has 6.')
+    await click(`.el-message-box__btns .el-button${button}`)
+    expect(api.calls.includes('rebaseDisk /d/top.qcow2 /new/other.qcow2 accept')).toBe(isTaken)
+  })
+
+  it('is taken as it is now where it was changed in its place', async () => {
+    await openWith('/d/base.qcow2 was changed since: it had 5 bytes and has 6.')
+    await click('[data-action="disk-accept"]')
+    expect(question()).toContain('it had 5 bytes and has 6')
+    await agree()
+    expect(api.calls).toContain('rebaseDisk /d/top.qcow2 same accept')
   })
 })
