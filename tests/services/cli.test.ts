@@ -99,6 +99,7 @@ describe('nestbox run', () => {
     ['a file that is no kernel', ['--kernel', 'stats.json'], ExitCode.FAILED, /kernel|too short/],
     ['a missing disk', ['--kernel', 'hello.bin', '--disk', 'absent.img'], ExitCode.FAILED, /absent\.img/],
     ['an unknown disk flag', ['--kernel', 'hello.bin', '--disk', 'hello.bin,frozen'], ExitCode.USAGE, /'frozen' is not known/],
+    ['a console that is none', ['--kernel', 'hello.bin', '--console', 'tty1'], ExitCode.USAGE, /must be one of ttyS0, hvc0/],
     ['a wrong tier', ['--kernel', 'hello.bin', '--tier', '9'], ExitCode.USAGE, /must be 0, 1 or 2/],
     ['a wrong amount of memory', ['--kernel', 'hello.bin', '--memory', 'much'], ExitCode.USAGE, /memory/],
   ])('answers %s with its own exit code', async (_what, args, code, message) => {

@@ -15,10 +15,11 @@ import { addVmCommands } from './vm'
 
 function addRunCommand(program: Command): void {
   program.command('run')
-    .description('run a machine outside the library, its serial port on standard input and output (Ctrl-A X quits)')
+    .description('run a machine outside the library, its consoles on standard input and output (Ctrl-A X quits)')
     .requiredOption('--kernel <file>', 'Linux kernel (bzImage)')
     .option('--initrd <file>', 'initial RAM disk')
     .option('--append <text>', 'kernel command line', 'console=ttyS0')
+    .option('--console <ttyS0|hvc0>', 'which of its consoles is shown first (Ctrl-A C changes)', 'ttyS0')
     .option('--memory <MiB>', 'guest memory', '512')
     .option('--disk <file[,format=raw|qcow2][,readonly]>', 'virtio disk; may be repeated', collect, [])
     .option('--cpu-profile <name>', 'CPU model', 'nestbox64')

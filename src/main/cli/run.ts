@@ -5,19 +5,21 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { NodeClock, NodeEntropy, NodeWasmEngine, DISK_FORMATS, openDisk, type DiskFormat, type OpenDisk } from '../host'
 import { createMachine, type Machine, type MachineConfig } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
-import type { CharBackend, Logger } from '../vmm/ports'
+import type { Logger } from '../vmm/ports'
 import { MachineLoop } from '../vm-host/loop'
 import { prebuiltPorts } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
 import { WarmStart } from '../vm-host/warm-start'
 import { defaultHome, translationsFolder } from '../services/manager'
 import { ExitCode } from './exit-codes'
+import { CONSOLE_NAMES, StdioConsoles, type ConsoleName } from './stdio-consoles'
 
 export interface RunOptions {
   readonly memory: string
   readonly kernel: string
   readonly initrd?: string
   readonly append: string
+  readonly console: string
   readonly disk: readonly string[]
   readonly cpuProfile: string
   readonly tier: string
@@ -27,44 +29,21 @@ export interface RunOptions {
   readonly verbose?: boolean
 }
 
-const CTRL_A = 1
-
-/** Standard input and output as a serial line. Ctrl-A X quits, Ctrl-A Ctrl-A sends one. */
-class StdioLine implements CharBackend {
-  private receive: (bytes: Uint8Array) => void = () => undefined
-  private escaped = false
-
-  constructor(private readonly onQuit: () => void) {
-    const { stdin } = process
-    if (stdin.isTTY) stdin.setRawMode(true)
-    stdin.on('data', (chunk: Buffer) => this.typed(chunk))
-    stdin.resume()
-  }
-
-  private typed(chunk: Buffer): void {
-    const out: number[] = []
-    for (const byte of chunk) {
-      if (this.escaped) {
-        this.escaped = false
-        if (byte === 0x78 || byte === 0x58) return this.onQuit()
-        out.push(byte)
-      } else if (byte === CTRL_A && process.stdin.isTTY) this.escaped = true
-      else out.push(byte)
-    }
-    if (out.length > 0) this.receive(Uint8Array.from(out))
-  }
-
-  write(bytes: Uint8Array): void {
-    process.stdout.write(bytes)
-  }
-
-  onInput(receive: (bytes: Uint8Array) => void): void {
-    this.receive = receive
-  }
-
-  close(): void {
-    if (process.stdin.isTTY) process.stdin.setRawMode(false)
-    process.stdin.pause()
+/** Standard input and output, raw where they are a terminal. */
+function openStdio(front: ConsoleName, onQuit: () => void): { consoles: StdioConsoles; close: () => void } {
+  const { stdin, stdout, stderr } = process
+  const consoles = new StdioConsoles(front, {
+    isTerminal: stdin.isTTY, write: (bytes) => stdout.write(bytes), note: (text) => stderr.write(`\r\nnestbox: ${text}\r\n`),
+  }, onQuit)
+  if (stdin.isTTY) stdin.setRawMode(true)
+  stdin.on('data', (chunk: Buffer) => consoles.typed(chunk))
+  stdin.resume()
+  return {
+    consoles,
+    close: () => {
+      if (stdin.isTTY) stdin.setRawMode(false)
+      stdin.pause()
+    },
   }
 }
 
@@ -75,8 +54,6 @@ class StderrLogger implements Logger {
     if (this.verbose || level === 'warn' || level === 'error') process.stderr.write(`nestbox: ${component}: ${message}\r\n`)
   }
 }
-
-const silent: CharBackend = { write: () => undefined, onInput: () => undefined }
 
 /** `FILE[,format=F][,readonly]` */
 function parseDisk(text: string): { path: string; readOnly: boolean; format: DiskFormat | undefined } {
@@ -99,6 +76,12 @@ async function readInput(path: string, what: string): Promise<Uint8Array> {
 function parseTier(text: string): 0 | 1 | 2 {
   if (text === '0' || text === '1' || text === '2') return Number(text) as 0 | 1 | 2
   throw new VmmError('bad-config', `--tier ${text}: must be 0, 1 or 2`)
+}
+
+function parseConsole(text: string): ConsoleName {
+  const known = CONSOLE_NAMES.find((name) => name === text)
+  if (!known) throw new VmmError('bad-config', `--console ${text}: must be one of ${CONSOLE_NAMES.join(', ')}`)
+  return known
 }
 
 async function buildConfig(options: RunOptions, disks: readonly OpenDisk[]): Promise<MachineConfig> {
@@ -129,6 +112,7 @@ function report(reason: HostStop, machine: Machine): void {
 
 /** Runs a machine to its end. Returns the process's exit code. @throws VmmError for bad input */
 export async function runMachine(options: RunOptions): Promise<number> {
+  const front = parseConsole(options.console)
   const disks: OpenDisk[] = []
   for (const text of options.disk) {
     const { path, readOnly, format } = parseDisk(text)
@@ -138,7 +122,7 @@ export async function runMachine(options: RunOptions): Promise<number> {
   const config = await buildConfig(options, disks)
   let quit = false
   let loop: MachineLoop | undefined
-  const line = new StdioLine(() => {
+  const { consoles, close } = openStdio(front, () => {
     quit = true
     loop?.stop({ kind: 'power-off' })
   })
@@ -149,7 +133,7 @@ export async function runMachine(options: RunOptions): Promise<number> {
     const warmStart = WarmStart.open(folder, __filename, guest, (text) => log.log('warn', 'run', text))
     const machine = createMachine(config, {
       ...prebuiltPorts(join(__dirname, '..', 'main'), __filename, config.maxTier > 0), ...warmStart?.load(),
-      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log, serial: line, console: silent,
+      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log, serial: consoles.ttyS0, console: consoles.hvc0,
     })
     loop = new MachineLoop(machine)
     const reason = await loop.run()
@@ -159,7 +143,7 @@ export async function runMachine(options: RunOptions): Promise<number> {
     if (options.stats) await writeFile(options.stats, `${JSON.stringify({ stop: reason, ...machine.figures() }, null, 2)}\n`)
     return quit ? ExitCode.QUIT : exitCodeOf(reason)
   } finally {
-    line.close()
+    close()
     for (const disk of disks) await disk.close()
   }
 }

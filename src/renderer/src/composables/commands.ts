@@ -72,7 +72,8 @@ export const HELP: readonly HelpSection[] = [
     title: 'help.consoleKeys',
     lines: [
       { label: 'help.copySelection', keys: ['Mod+Shift+C'] }, { label: 'help.paste', keys: ['Mod+Shift+V'] },
-      { label: 'help.find', keys: ['Mod+Shift+F'] }, { label: 'help.leave', keys: ['Mod+Shift+L'] },
+      { label: 'help.find', keys: ['Mod+Shift+F'] }, { label: 'help.fontSize', keys: ['Mod+Shift+Plus', 'Mod+Shift+-', 'Mod+Shift+0'] },
+      { label: 'help.nextConsole', keys: ['Mod+Shift+ArrowRight', 'Mod+Shift+ArrowLeft'] }, { label: 'help.leave', keys: ['Mod+Shift+L'] },
     ],
     note: 'help.consoleNote',
   },

@@ -31,7 +31,7 @@ export function matches(event: KeyLike, wanted: KeyCombination, mac = isMac()): 
 }
 
 const MAC_SYMBOLS: Readonly<Record<string, string>> = { Mod: '⌘', Shift: '⇧', Alt: '⌥' }
-const KEY_NAMES: Readonly<Record<string, string>> = { Delete: 'Del', Enter: '↵', Backspace: '⌫', ArrowUp: '↑', ArrowDown: '↓' }
+const KEY_NAMES: Readonly<Record<string, string>> = { Delete: 'Del', Enter: '↵', Backspace: '⌫', ArrowUp: '↑', ArrowDown: '↓', ArrowLeft: '←', ArrowRight: '→', Plus: '+' }
 
 /** The combination as it is printed on this computer's keyboard, one string per key. */
 export function showCombination(text: string, mac = isMac()): string[] {

@@ -29,7 +29,7 @@ const { TerminalSession, consoleCommand } = await import('./terminal-session')
 
 const key = (name: string, init: KeyboardEventInit = {}): KeyboardEvent => new KeyboardEvent('keydown', { key: name, cancelable: true, ...init })
 
-function start(opening: Promise<void> = Promise.resolve()) {
+function start(opening: Promise<void> = Promise.resolve(), onText = vi.fn()) {
   const typed: string[] = []
   const onCommand = vi.fn()
   const close = vi.fn()
@@ -42,7 +42,7 @@ function start(opening: Promise<void> = Promise.resolve()) {
     },
     write: (text: string) => void typed.push(text),
   }
-  const session = new TerminalSession(source, { fontSize: 13, scrollback: 100, onCommand, onError: vi.fn() })
+  const session = new TerminalSession(source, { fontSize: 13, scrollback: 100, onCommand, onError: vi.fn(), onText })
   const started = session.start(document.createElement('div'))
   return { session, started, typed, onCommand, close, deliver: (chunk: string, done: () => void) => deliver(chunk, done) }
 }
@@ -108,5 +108,22 @@ describe('terminal session', () => {
     expect(onCommand).toHaveBeenCalledWith('search')
     expect(consoleCommand(key('l', { ctrlKey: true, shiftKey: true }))).toBe('leave')
     expect(consoleCommand(key('x', { ctrlKey: true, shiftKey: true }))).toBeUndefined()
+  })
+
+  it.each([['ArrowRight', 'next'], ['ArrowLeft', 'previous'], ['+', 'larger'], ['=', 'larger'], ['_', 'smaller'], ['-', 'smaller'], [')', 'normal'], ['0', 'normal'], ['toString', undefined]])(
+    'Ctrl+Shift+%s is %s', (name, command) => {
+      expect(consoleCommand(key(name, { ctrlKey: true, shiftKey: true }))).toBe(command)
+      expect(consoleCommand(key(name, { ctrlKey: true }))).toBeUndefined()
+    })
+
+  it('says once when there is something to read', async () => {
+    const onText = vi.fn()
+    const { started, deliver } = start(Promise.resolve(), onText)
+    await started
+    deliver('', vi.fn())
+    expect(onText).not.toHaveBeenCalled()
+    deliver('hello', vi.fn())
+    deliver('again', vi.fn())
+    expect(onText).toHaveBeenCalledOnce()
   })
 })

@@ -25,9 +25,16 @@ export interface TerminalOptions {
   /** Called for key combinations the app keeps for itself, see {@link consoleCommand}. */
   readonly onCommand: (command: ConsoleCommand) => void
   readonly onError: (error: unknown) => void
+  /** Called once, when there is something to read. */
+  readonly onText?: () => void
 }
 
-export type ConsoleCommand = 'copy' | 'paste' | 'search' | 'leave'
+export type ConsoleCommand = 'copy' | 'paste' | 'search' | 'leave' | 'next' | 'previous' | 'larger' | 'smaller' | 'normal'
+
+/** By `KeyboardEvent.key`; with Shift some keyboards give the other sign of a key. */
+const COMMANDS: Readonly<Record<string, ConsoleCommand>> = {
+  c: 'copy', v: 'paste', f: 'search', l: 'leave', arrowright: 'next', arrowleft: 'previous', '+': 'larger', '=': 'larger', '-': 'smaller', _: 'smaller', 0: 'normal', ')': 'normal',
+}
 
 /**
  * The few combinations a console keeps from the guest; all need Ctrl+Shift (or Command), which no serial line can carry.
@@ -35,13 +42,8 @@ export type ConsoleCommand = 'copy' | 'paste' | 'search' | 'leave'
 export function consoleCommand(event: Pick<KeyboardEvent, 'key' | 'ctrlKey' | 'shiftKey' | 'metaKey' | 'altKey'>): ConsoleCommand | undefined {
   const hostCombination = (event.ctrlKey && event.shiftKey && !event.altKey) || (event.metaKey && !event.ctrlKey)
   if (!hostCombination) return undefined
-  switch (event.key.toLowerCase()) {
-    case 'c': return 'copy'
-    case 'v': return 'paste'
-    case 'f': return 'search'
-    case 'l': return 'leave'
-    default: return undefined
-  }
+  const key = event.key.toLowerCase()
+  return Object.hasOwn(COMMANDS, key) ? COMMANDS[key] : undefined
 }
 
 export class TerminalSession {
@@ -51,6 +53,7 @@ export class TerminalSession {
   private observer: ResizeObserver | undefined
   private close: (() => void) | undefined
   private isDisposed = false
+  private hasText = false
 
   constructor(private readonly source: ConsoleSource, private readonly options: TerminalOptions) {
     this.terminal = new Terminal({
@@ -76,12 +79,18 @@ export class TerminalSession {
     this.observer = new ResizeObserver(() => this.refit())
     this.observer.observe(element)
     this.refit()
-    const close = await this.source.open((chunk, done) => {
-      if (this.isDisposed) done()
-      else this.terminal.write(chunk, done)
-    })
+    const close = await this.source.open((chunk, done) => this.draw(chunk, done))
     if (this.isDisposed) close()
     else this.close = close
+  }
+
+  private draw(chunk: string | Uint8Array, done: () => void): void {
+    if (this.isDisposed) return done()
+    if (!this.hasText && chunk.length > 0) {
+      this.hasText = true
+      this.options.onText?.()
+    }
+    this.terminal.write(chunk, done)
   }
 
   /** Fits rows and columns to the element; nothing while it is hidden. */
