@@ -1,6 +1,7 @@
 import { ERROR_CODES, type NestboxBridge } from '@contract/index'
 import { describe, expect, it, vi } from 'vitest'
-import { camelCase } from '../composables/use-notices'
+import { reactive } from 'vue'
+import { camelCase } from '../composables/use-error-text'
 import { en } from '../locales/en'
 import { createClient } from './client'
 import { ApiError } from './errors'
@@ -12,7 +13,8 @@ function fakeBridge(answers: Record<string, unknown> = {}) {
   const calls: [string, unknown][] = []
   const bridge = {
     call: (name: string, params: unknown) => {
-      calls.push([name, params])
+      // As Electron's bridge does it: it takes no proxies.
+      calls.push([name, structuredClone(params)])
       const answer = answers[name]
       return Promise.resolve(typeof answer === 'function' ? (answer as () => unknown)() : answer ?? { ok: true, result: undefined })
     },
@@ -32,6 +34,13 @@ describe('client', () => {
     const error = await createClient(bridge).start('x').catch((thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(ApiError)
     expect(error).toMatchObject({ code: 'wrong-state', message: 'it runs', details: { a: 1 } })
+  })
+
+  it('sends plain values of reactive ones', async () => {
+    const { bridge, calls } = fakeBridge()
+    const disks = reactive([{ path: '/d.qcow2', format: 'qcow2' as const, readOnly: false }])
+    await createClient(bridge).update('x', { disks, tags: reactive(['a']) })
+    expect(calls).toEqual([['machine.update', { id: 'x', settings: { disks: [{ path: '/d.qcow2', format: 'qcow2', readOnly: false }], tags: ['a'] } }]])
   })
 
   it('leaves what an image brings to the image', async () => {

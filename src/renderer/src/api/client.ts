@@ -5,8 +5,11 @@ import type { Api, CreateSource } from './api'
 import { ApiError } from './errors'
 import type { ConsolePort, MachineSettings } from './types'
 
+/** Every payload of the contract is JSON. Electron's bridge clones what it is given, and refuses the proxies Vue puts around it. */
+const plain = <T>(params: T): T => JSON.parse(JSON.stringify(params)) as T
+
 async function call<N extends CallName>(bridge: NestboxBridge, name: N, params: CallParams<N>): Promise<CallResult<N>> {
-  const outcome = await bridge.call(name, params)
+  const outcome = await bridge.call(name, plain(params))
   if (outcome.ok) return outcome.result
   throw new ApiError(outcome.error.code, outcome.error.message, outcome.error.details)
 }

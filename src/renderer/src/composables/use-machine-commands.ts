@@ -27,9 +27,9 @@ export interface MachineCommands {
   remove(machines: readonly Machine[]): Promise<void>
   /** Rejects when the manager refuses: the dialog says why and stays. */
   rename(machine: Machine, name: string): Promise<void>
-  /** Rejects after the toast, so that a dialog can stay open. */
+  /** Rejects as `rename` does. */
   save(machine: Machine, settings: MachineSettings): Promise<void>
-  /** Rejects after the toast. */
+  /** Rejects as `rename` does. That it was made but did not start is told, and no failure. */
   create(source: CreateSource, settings: MachineSettings, startNow: boolean): Promise<Machine>
 }
 
@@ -51,15 +51,6 @@ export function useMachineCommands(notices: Notices): MachineCommands {
     })
     if (machines.length > 1 && failed > 0) notices.warning(t('bulk.result', { done: machines.length - failed, failed }), '')
     return machines.length - failed
-  }
-
-  async function told<T>(work: Promise<T>, subject: string): Promise<T> {
-    try {
-      return await work
-    } catch (error) {
-      notices.error(error, subject)
-      throw error
-    }
   }
 
   async function mayStop(running: readonly Machine[], total: number): Promise<boolean> {
@@ -115,15 +106,15 @@ export function useMachineCommands(notices: Notices): MachineCommands {
     },
 
     async save(machine, settings) {
-      machinesStore.put(await told(api.update(machine.id, settings), machine.name))
+      machinesStore.put(await api.update(machine.id, settings))
       notices.success(t('settings.saved'))
     },
 
     async create(source, settings, startNow) {
-      const machine = await told(api.create(source, settings), settings.name)
+      const machine = await api.create(source, settings)
       machinesStore.put(machine)
       selection.select(machine.id, 'single', [machine.id])
-      if (startNow) await told(api.start(machine.id), machine.name).catch(() => undefined)
+      if (startNow) await api.start(machine.id).catch((error: unknown) => notices.error(error, machine.name))
       return machine
     },
   }

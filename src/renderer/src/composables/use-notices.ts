@@ -1,8 +1,7 @@
 /** Toasts: what happened and, for errors, what to do about it. */
 import { ElButton, ElNotification } from 'element-plus'
 import { h } from 'vue'
-import { useI18n } from 'vue-i18n'
-import { toApiError } from '../api/errors'
+import { useErrorText } from './use-error-text'
 
 export interface NoticeAction {
   readonly label: string
@@ -16,16 +15,13 @@ export interface Notices {
   error(error: unknown, subject?: string): void
 }
 
-/** `name-taken` as the key of its message. */
-export const camelCase = (code: string): string => code.replace(/-(\w)/g, (_match, letter: string) => letter.toUpperCase())
-
 const SHORT_MS = 4_000
 const WITH_ACTION_MS = 9_000
 const ERROR_MS = 14_000
 
 /** Toasts in the language in use. Call in a component's setup. */
 export function useNotices(): Notices {
-  const { t, te } = useI18n()
+  const textOf = useErrorText()
 
   function show(type: 'success' | 'warning' | 'error', title: string, lines: readonly string[], duration: number, action?: NoticeAction): void {
     const button = action && h(ElButton, {
@@ -50,12 +46,8 @@ export function useNotices(): Notices {
     success: (title, action) => show('success', title, [], action ? WITH_ACTION_MS : SHORT_MS, action),
     warning: (title, text, action) => show('warning', title, [text], ERROR_MS, action),
     error(raw, subject) {
-      const error = toApiError(raw)
-      const key = `error.${camelCase(error.code)}`
-      const isKnown = te(`${key}.title`)
-      const title = isKnown ? t(`${key}.title`) : t('notice.unexpected')
-      const advice = isKnown ? t(`${key}.advice`) : t('notice.code', { code: error.code })
-      show('error', subject ? `${subject}: ${title}` : title, [error.message, advice], ERROR_MS)
+      const { title, message, advice } = textOf(raw)
+      show('error', subject ? `${subject}: ${title}` : title, [message, advice], ERROR_MS)
     },
   }
 }

@@ -113,6 +113,8 @@ export const en = {
     text: 'Run a complete Linux computer inside this window. No driver, no administrator rights, nothing to install.',
     action: 'Create and start a Linux machine',
     actionHint: 'A small Debian with a shell, ready in under a minute',
+    choose: 'Choose an image to download…',
+    unavailable: 'The small Linux cannot be made on this computer: {reason}',
     working: 'Preparing your first machine…',
     own: 'Use your own kernel or disk…',
     point1: 'A real processor, in software',

@@ -114,6 +114,8 @@ export const fr: Messages = {
     text: 'Un ordinateur Linux complet dans cette fenêtre. Ni pilote, ni droits d’administrateur, rien à installer.',
     action: 'Créer et démarrer une machine Linux',
     actionHint: 'Une petite Debian avec un shell, prête en moins d’une minute',
+    choose: 'Choisir une image à télécharger…',
+    unavailable: 'Le petit Linux ne peut pas être préparé sur cet ordinateur : {reason}',
     working: 'Préparation de votre première machine…',
     own: 'Utiliser votre noyau ou votre disque…',
     point1: 'Un vrai processeur, en logiciel',
