@@ -140,6 +140,7 @@ export class VmHost {
     if (savedState?.use === 'discard') void rm(savedState.path + USED_SUFFIX, { force: true }).catch(() => undefined)
     if (!this.savedState || !lazy) return
     this.loading = new BackgroundLoad(this.savedState, lazy, savedState?.use === 'resume', (error) => loop.stop({ kind: 'error', ...described(error) }))
+    void loop.attend(this.loading.finished)
   }
 
   private save(message: SaveMessage): void {
@@ -149,7 +150,7 @@ export class VmHost {
       return
     }
     const abort = new AbortController()
-    const done = this.performSave(machine, loop, message, abort.signal).finally(() => (this.saving = undefined))
+    const done = loop.attend(this.performSave(machine, loop, message, abort.signal)).finally(() => (this.saving = undefined))
     this.saving = { abort, done }
   }
 

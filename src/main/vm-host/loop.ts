@@ -4,10 +4,17 @@ import type { HostStop } from './protocol'
 
 /** Host time of one slice: short enough that disk completions and commands are prompt. */
 const SLICE_NS = 4e6
-/** Node's timers have a grain of a millisecond: what is shorter than this is slept in naps. */
-const NAP_BELOW_MS = 1.5
-/** A nap blocks the process, so that it costs nothing; between two of them disks and commands get their turn. */
-const LONGEST_NAP_MS = 0.25
+/**
+ * A nap blocks the process: it ends on time, where Node's timers have a grain of a millisecond, and costs a fraction of one.
+ * Commands wait until it is over. It covers the tick of a guest that has 250 a second or more.
+ */
+const LONGEST_NAP_MS = 4
+/** The same while something else of this process must not wait: a disk request, a state being written. */
+const SHORT_NAP_MS = 0.25
+/** Below this a timer is too coarse while something else must not wait. */
+const SHORT_NAPS_BELOW_MS = 1.5
+/** How much late a timer may be. */
+const TIMER_GRAIN_MS = 1
 const LONGEST_SLEEP_MS = 1000
 
 export class MachineLoop {
@@ -17,6 +24,8 @@ export class MachineLoop {
   private stopRequested: HostStop | undefined
   private wakeUp: (() => void) | undefined
   private woken = false
+  /** Works under way that must not wait for a nap's end. */
+  private attended = 0
   private readonly neverNotified = new Int32Array(new SharedArrayBuffer(4))
 
   constructor(private readonly machine: Machine) {
@@ -40,16 +49,35 @@ export class MachineLoop {
   }
 
   private async idle(wakeMs: number): Promise<void> {
-    if (this.woken || wakeMs < NAP_BELOW_MS) {
-      if (!this.woken) Atomics.wait(this.neverNotified, 0, 0, Math.min(wakeMs, LONGEST_NAP_MS))
+    if (this.woken) {
       this.woken = false
       return immediate()
     }
-    // The timer would be up to a millisecond late; waking early costs one more look at the clock.
-    await this.sleep(Math.min(wakeMs - 1, LONGEST_SLEEP_MS))
+    if (this.attended > 0 || this.machine.awaitsHost) return this.idleAttentively(wakeMs)
+    const due = performance.now() + wakeMs
+    if (wakeMs > LONGEST_NAP_MS && await this.sleep(Math.min(wakeMs - TIMER_GRAIN_MS, LONGEST_SLEEP_MS))) return
+    const rest = due - performance.now()
+    if (rest > LONGEST_NAP_MS) return
+    this.nap(rest)
+    if (wakeMs <= LONGEST_NAP_MS) await immediate()
   }
 
-  private sleep(ms: number): Promise<void> {
+  /** Whatever else this process does gets its turn at once. */
+  private async idleAttentively(wakeMs: number): Promise<void> {
+    if (wakeMs >= SHORT_NAPS_BELOW_MS) {
+      await this.sleep(Math.min(wakeMs - TIMER_GRAIN_MS, LONGEST_SLEEP_MS))
+      return
+    }
+    this.nap(Math.min(wakeMs, SHORT_NAP_MS))
+    return immediate()
+  }
+
+  private nap(ms: number): void {
+    if (ms > 0) Atomics.wait(this.neverNotified, 0, 0, ms)
+  }
+
+  /** @returns true where it was woken before its time */
+  private sleep(ms: number): Promise<boolean> {
     return new Promise<void>((resolve) => {
       const timer = Number.isFinite(ms) ? setTimeout(done, ms) : undefined
       const wake = (): void => done()
@@ -59,8 +87,10 @@ export class MachineLoop {
         resolve()
       }
     }).then(() => {
+      const { woken } = this
       this.wakeUp = undefined
       this.woken = false
+      return woken
     })
   }
 
@@ -100,6 +130,16 @@ export class MachineLoop {
   hold(held: boolean): void {
     this.held = held
     if (!held) this.wake()
+  }
+
+  /** Work of this process that many turns of its event loop make up is not slowed down by the guest's naps. */
+  async attend<T>(work: Promise<T>): Promise<T> {
+    this.attended++
+    try {
+      return await work
+    } finally {
+      this.attended--
+    }
   }
 
   /** Ends the loop before the next slice. */

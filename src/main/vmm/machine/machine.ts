@@ -219,7 +219,7 @@ export class EmbeddedMachine implements Machine {
   }
 
   private sliceNs(budgetNs: number): number {
-    return this.board.disks.some((disk) => disk.isBusy) ? Math.min(budgetNs, DISK_SLICE_NS) : budgetNs
+    return this.awaitsHost ? Math.min(budgetNs, DISK_SLICE_NS) : budgetNs
   }
 
   /** Instructions that should fill the time to the next timer, or to the end of the slice. */
@@ -291,6 +291,10 @@ export class EmbeddedMachine implements Machine {
     this.resetWanted = true
     this.cpu.state.set('halted', 0)
     this.wake()
+  }
+
+  get awaitsHost(): boolean {
+    return this.board.disks.some((disk) => disk.isBusy)
   }
 
   async drain(): Promise<void> {

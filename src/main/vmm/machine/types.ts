@@ -140,6 +140,8 @@ export interface Machine {
   pressPowerButton(): void
   /** Hard reset, as the reset button. */
   reset(): void
+  /** A disk request is under way: the guest may go on before its next timer. */
+  readonly awaitsHost: boolean
   /** Resolves when no disk request is under way; call before the disks are closed. */
   drain(): Promise<void>
   /**
