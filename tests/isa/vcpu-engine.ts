@@ -104,7 +104,7 @@ class VcpuEngine implements IsaEngine {
       const block = this.firstBlock()
       if (!block) return undefined
       const code = { ...block, modeKey: block.code.modeKey, host: translations.options.hostOfPage(block.code.page) }
-      const fn = this.tier === 1 ? draft.add(code) : draft.addRegion(code, () => false, true)
+      const fn = this.tier === 1 ? draft.add(code) : draft.addRegion(code, () => true, 'any')
       if (!fn) return undefined
       for (const { offset, bytes } of fn.ranges) this.vcpu.cache.noteTranslated(block.code, offset, offset + bytes.length - 1)
       return made++

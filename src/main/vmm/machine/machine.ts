@@ -9,7 +9,7 @@ import { loadInterpreter } from '../cpu/interp/prebuilt'
 import { isaRows } from '../cpu/isa'
 import { Gpr, Seg } from '../cpu/state/layout'
 import { packRflags } from '../cpu/state/flags'
-import { Vcpu } from '../cpu/core/vcpu'
+import { Vcpu, type CpuSpot } from '../cpu/core/vcpu'
 import { writeAcpiTables } from '../firmware/acpi/tables'
 import { FrameTable } from '../memory/frame-table'
 import { PhysicalRam } from '../memory/guest-memory'
@@ -84,13 +84,20 @@ export class EmbeddedMachine implements Machine {
     this.cpu = this.createCpu(memory)
     this.loadTranslations(ports.translations)
     this.profile = new GuestProfile({
-      spot: () => this.cpu.spot(),
+      spot: () => this.spot(),
       translationNs: () => (this.cpu.translations ? this.cpu.translations.translateNs + this.cpu.translations.compileNs : 0),
       read: (gpa, target) => this.ram.read(gpa, target),
     })
     this.ram.setCodeWriteListener((page, offset, length) => this.cpu.codeWritten(page, offset, length))
     if (saved) this.lazyRam = this.restore(saved)
     else this.powerOn()
+  }
+
+  /** What is seen often in tier 1 is worth more of the translator's time. */
+  private spot(): CpuSpot {
+    const spot = this.cpu.spot()
+    if (spot.tier === 1) this.cpu.translations?.noteSample(spot.head)
+    return spot
   }
 
   /** A pack that cannot be used costs speed only. */

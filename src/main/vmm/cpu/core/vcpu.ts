@@ -99,6 +99,8 @@ export interface CpuSpot {
   readonly tier: 0 | 1 | 2
   /** Guest frame that holds it, -1 where it was not decoded. */
   readonly page: number
+  /** Head record of the block that begins there, 0 where none does. */
+  readonly head: number
 }
 
 type EnterFunction = (cpu: number, rec: number) => number
@@ -200,7 +202,7 @@ export class Vcpu implements CpuContext {
       bytes: this.bytes, decode: decodeBy(scanner), places: (form) => slots.of(form).places, calls: interpreter.calls, hotLoopAfter: tiers.max > 1 ? tiers.hotLoopAfter : 0,
     })
     return new CodeCache({
-      wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, now: tiers.now,
+      wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, hotAfter: tiers.hotAfter, now: tiers.now,
       hostOfPage: (page) => ram.frames.hostOffset(page), regions: tiers.max > 1, ...(tiers.background ? { background: tiers.background } : {}),
     })
   }
@@ -228,7 +230,7 @@ export class Vcpu implements CpuContext {
 
   /** Forgets all decoded and translated code. Only between two entries into generated code. */
   private dropCode(): void {
-    this.translations?.forgetHot()
+    this.translations?.forgetAll()
     this.cache.clear()
     this.code.lookup.flush(false)
   }
@@ -556,7 +558,7 @@ export class Vcpu implements CpuContext {
     const [lo, hi] = this.code.linearRip()
     const known = this.code.known()
     const tier = known && this.translations ? this.translations.tierOf(known.code, known.offset) : 0
-    return { lo, hi, modeKey: this.state.get('modeKey'), cpl: this.state.get('cpl'), tier, page: known?.code.page ?? -1 }
+    return { lo, hi, modeKey: this.state.get('modeKey'), cpl: this.state.get('cpl'), tier, page: known?.code.page ?? -1, head: known ? this.cache.recordAt(known.code, known.offset) : 0 }
   }
 
   /** Bytes of linear memory a vCPU block takes. */

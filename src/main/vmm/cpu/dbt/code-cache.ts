@@ -6,13 +6,21 @@
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
 import { decodePack, encodePack, TranslationIndex } from './translation-pack'
-import { isMadeFrom, translate, type CodeBlock, type LoopBlock, type TranslationJob, type TranslationReply } from './translation-job'
+import { isMadeFrom, translate, type CodeBlock, type HotBlock, type TranslationJob, type TranslationReply } from './translation-job'
 import { shapeOf, type TranslatedFunction, type Translator } from './translator'
 
 /** Host time that a smaller batch waits for company, in nanoseconds. */
 const PATIENCE_NS = 30e6
 /** Hot loops gain so much that few are waited for. */
 const LOOP_BATCH = 8
+/** Samples of the profile that make a block of tier 1 the head of a region. */
+const HOT_SAMPLES = 3
+/** Blocks counted by samples. */
+const MAX_SAMPLED = 20_000
+/** A block is taken into regions once it was entered this often on tier 0, as a share of what makes it hot. */
+const WARM = 1 / 16
+/** Times a head gets a new region: paths through a loop may warm up late. */
+const MAX_REMADE = 3
 /**
  * Every module keeps a copy of the table's entries, so memory grows with modules × functions. After this many modules batches
  * wait twice as long and are twice as large, after twice as many three times, and so on.
@@ -37,6 +45,8 @@ export interface CodeCacheOptions {
   readonly now: () => number
   /** Where a guest page's bytes stand in linear memory. */
   readonly hostOfPage: (page: number) => number
+  /** Entries after which blocks are hot. */
+  readonly hotAfter: number
   /** Regions are used too. */
   readonly regions: boolean
   /** Another thread that translates and compiles while the guest runs; undefined: it is done between two entries. */
@@ -54,14 +64,22 @@ export interface TranslationThread {
 
 const spansOf = ({ ranges }: TranslatedFunction): number[] => ranges.flatMap(({ offset, bytes }) => [offset, offset + bytes.length])
 
-/** A run of slots. `capacity` may be more than the batch in it needs. */
+/** Bytes of code in [first, end) pairs. */
+const sizeOf = (spans: readonly number[]): number => spans.reduce((sum, at, i) => sum + (i % 2 === 0 ? -at : at), 0)
+
+/** A run of slots. `capacity` may be more than the batch in it needs; `live`: heads its functions stand in. */
 interface Batch { readonly first: number; readonly capacity: number; live: number }
 
 export class CodeCache {
   private hot: number[] = []
   private hotLoops: number[] = []
+  private hotPaths: number[] = []
+  private readonly sampled = new Map<number, number>()
+  private readonly remade = new Map<number, number>()
   private waitingSince = 0
   private readonly batches = new Map<number, Batch>()
+  /** Heads that hold a slot, where they are several. */
+  private readonly holders = new Map<number, number>()
   private free: Batch[] = []
   private top: number
   private functions = 0
@@ -102,8 +120,19 @@ export class CodeCache {
     return this.due
   }
 
+  /** The guest was seen in a block of tier 1. */
+  noteSample(head: number): void {
+    if (!this.options.regions) return
+    if (this.sampled.size >= MAX_SAMPLED) this.sampled.clear()
+    const samples = (this.sampled.get(head) ?? 0) + 1
+    this.sampled.set(head, samples)
+    if (samples !== HOT_SAMPLES) return
+    if (this.waiting === 0) this.waitingSince = this.options.now()
+    this.hotPaths.push(head)
+  }
+
   private get waiting(): number {
-    return this.hot.length + this.hotLoops.length
+    return this.hot.length + this.hotLoops.length + this.hotPaths.length
   }
 
   private get slowness(): number {
@@ -131,6 +160,14 @@ export class CodeCache {
   forgetHot(): void {
     this.hot = []
     this.hotLoops = []
+    this.hotPaths = []
+  }
+
+  /** All decoded code was dropped: its records mean nothing now. */
+  forgetAll(): void {
+    this.forgetHot()
+    this.sampled.clear()
+    this.remade.clear()
   }
 
   /** Translations whose guest code is gone. */
@@ -138,6 +175,12 @@ export class CodeCache {
     for (const slot of slots) {
       const batch = this.batches.get(slot)
       if (!batch) continue
+      const holders = this.holders.get(slot) ?? 1
+      if (holders > 1) {
+        this.holders.set(slot, holders - 1)
+        continue
+      }
+      this.holders.delete(slot)
       this.batches.delete(slot)
       this.functions--
       this.regionSlots.delete(slot)
@@ -149,7 +192,7 @@ export class CodeCache {
   translateHot(): void {
     const { background, wasm } = this.options
     const job = this.takeJob()
-    if (job.blocks.length + job.loops.length === 0) return
+    if (job.blocks.length + job.regions.length === 0) return
     if (background?.alive) return background.request(job)
     const start = this.options.now()
     const result = translate(this.options.translator, job)
@@ -159,21 +202,32 @@ export class CodeCache {
   }
 
   /** The thread that had a job is lost. */
-  requeue({ blocks, loops }: TranslationJob): void {
+  requeue({ blocks, regions }: TranslationJob): void {
     this.hot.push(...blocks.map(({ head }) => head))
-    this.hotLoops.push(...loops.map(({ head }) => head))
+    for (const { head, shape } of regions) (shape === 'loop' ? this.hotLoops : this.hotPaths).push(head)
   }
 
-  /** What waits, as the translator needs it. Many branches lead back to one head: the region it has already is enough. */
+  /** What waits, as the translator needs it. */
   private takeJob(): TranslationJob {
     const { cache } = this.options
-    const loops = this.sources(this.hotLoops).filter((block) => !this.regionSlots.has(cache.slotAt(block)))
+    const loops = this.sources(this.hotLoops).filter((block) => this.mayRemake(block))
+    const paths = this.sources(this.hotPaths).filter((block) => !this.regionSlots.has(cache.slotAt(block)))
     const blocks = this.sources(this.hot).filter((block) => cache.isUntranslated(block))
     this.forgetHot()
-    return {
-      loops: loops.map((block): LoopBlock => ({ ...this.codeOf(block), known: cache.headsOf(block.code) })),
-      blocks: blocks.map((block) => this.codeOf(block)),
-    }
+    const regions = [...loops.map((block) => this.hotOf(block, 'loop')), ...paths.map((block) => this.hotOf(block, 'path'))]
+    return { regions, blocks: blocks.map((block) => this.codeOf(block)) }
+  }
+
+  /** Many branches lead back to one head: the region it has already is enough, unless it is left so often that they run. */
+  private mayRemake(block: BlockSource): boolean {
+    if (!this.regionSlots.has(this.options.cache.slotAt(block))) return true
+    const times = (this.remade.get(block.head) ?? 0) + 1
+    this.remade.set(block.head, times)
+    return times <= MAX_REMADE
+  }
+
+  private hotOf(block: BlockSource, shape: 'loop' | 'path'): HotBlock {
+    return { ...this.codeOf(block), shape, warm: this.options.cache.warmHeads(block.code, this.options.hotAfter * WARM) }
   }
 
   private codeOf({ head, code, pageOffset, records }: BlockSource): CodeBlock {
@@ -186,33 +240,37 @@ export class CodeCache {
     this.compileNs += compileNs
     if (!result) return
     const { functions, bytes } = result
-    const places = functions.map((fn, i) => this.placeFor(fn, result.heads[i]))
-    if (places.every((place) => place === undefined)) return
+    const places = functions.map((fn, i) => this.placesFor(fn, result.heads[i]))
+    if (places.every(({ length }) => length === 0)) return
     const batch = this.takeBatch(functions.length)
     this.instantiate(module, bytes.length, batch.first)
     functions.forEach((fn, i) => {
-      const block = places[i]
-      if (!block) return
-      const slot = batch.first + i
-      this.occupy(batch, slot)
-      this.keep(fn)
-      if (fn.kind === 'region') {
-        this.regions++
-        this.regionSlots.set(slot, spansOf(fn))
-      }
-      for (const { offset, bytes: code } of fn.ranges) this.options.cache.noteTranslated(block.code, offset, offset + code.length - 1)
-      this.options.cache.install(block, slot)
+      if (places[i].length > 0) this.put(fn, batch, batch.first + i, places[i])
     })
   }
 
-  /** The block whose place a function takes; undefined where its code is gone or runs as a region already. */
-  private placeFor(fn: TranslatedFunction, head: number): BlockSource | undefined {
+  private put(fn: TranslatedFunction, batch: Batch, slot: number, blocks: readonly BlockSource[]): void {
+    const { cache } = this.options
+    this.occupy(batch, slot)
+    if (blocks.length > 1) this.holders.set(slot, blocks.length)
+    this.keep(fn)
+    if (fn.kind === 'region') {
+      this.regions++
+      this.regionSlots.set(slot, spansOf(fn))
+    }
+    for (const { offset, bytes } of fn.ranges) cache.noteTranslated(blocks[0].code, offset, offset + bytes.length - 1)
+    for (const block of blocks) cache.install(block, slot)
+  }
+
+  /** The blocks whose place a function takes; none where its code is gone or runs as a region already. */
+  private placesFor(fn: TranslatedFunction, head: number): BlockSource[] {
     const { cache, translator, hostOfPage } = this.options
     const asked = cache.blockAt(head)
-    if (asked?.code.modeKey !== fn.modeKey || !isMadeFrom(fn, translator.memory, hostOfPage(asked.code.page))) return undefined
-    const block = fn.kind === 'block' ? asked : cache.blockAt(cache.recordAt(asked.code, fn.pageOffset))
-    if (!block || block.pageOffset !== fn.pageOffset || this.regionSlots.has(cache.slotAt(block))) return undefined
-    return fn.kind === 'region' || (cache.isUntranslated(block) && shapeOf(block) === fn.shape) ? block : undefined
+    if (asked?.code.modeKey !== fn.modeKey || !isMadeFrom(fn, translator.memory, hostOfPage(asked.code.page))) return []
+    if (fn.kind === 'block') return cache.isUntranslated(asked) && shapeOf(asked) === fn.shape ? [asked] : []
+    const size = sizeOf(spansOf(fn))
+    const blocks = fn.entries.map((offset) => cache.blockAt(cache.recordAt(asked.code, offset)))
+    return blocks.filter((block, i) => block?.pageOffset === fn.entries[i] && sizeOf(this.regionSlots.get(cache.slotAt(block)) ?? []) < size) as BlockSource[]
   }
 
   // ── translations of earlier runs ──────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,8 @@
 /**
  * The emitter of regions (tier 2): the loops of one page in one wasm function with real wasm loops, general registers and
  * flags in wasm locals. The host's compiler then keeps what matters in its own registers over the whole loop nest.
+ * Calls and returns within the region are jumps: what is pushed is what the guest would find there, and a return goes on in
+ * the region where it pops the address of a place in it.
  *
  * Every way out goes to one place behind the code, which stores what the region may have changed: `xrip` holds where the
  * guest goes on, `xkind` how. Flags cross jumps as their operands (`fk` says what they are) and are only computed there.
@@ -9,6 +11,7 @@ import { Exit } from '../core/exits'
 import type { FlagsKind, Helper, Val, Width } from '../emit/emitter'
 import type { BlockLabel, FunctionBuilder, LoopLabel, Mark, Node } from '../emit/wasm/function'
 import type { AccessPath, SlowPath } from '../interp/memory-emitter'
+import { probeJump } from '../interp/jump-cache'
 import { Rec } from '../interp/record'
 import { offsetOf, type FieldName } from '../state/layout'
 import { RESYNC_SLOT } from './block-emitter'
@@ -17,7 +20,8 @@ import { FLAGS_IN_MEMORY } from './lazy-flags'
 import { OperandEmitter, type BlockLinks, type BlockPlace } from './operand-emitter'
 import type { OperandPlace } from '../interp/places'
 import type { Form } from '../isa/types'
-import type { Region, RegionBlock, Scope } from './region'
+import { fallsThrough, type Region, type RegionBlock, type Segment } from './region'
+import type { Scope } from './region-nest'
 import { LocalRegisters } from './register-file'
 
 export interface RegionLinks extends BlockLinks {
@@ -28,7 +32,7 @@ export interface RegionLinks extends BlockLinks {
 }
 
 /** How a region is left. */
-const Kind = { STOP: 0, FAULT: 1, GOTO: 2 } as const
+const Kind = { STOP: 0, FAULT: 1, GOTO: 2, MODE: 3 } as const
 
 type Label = LoopLabel | BlockLabel
 
@@ -44,7 +48,12 @@ export class RegionEmitter extends OperandEmitter {
   private readonly tlbLocal: number
   private exitLabel!: BlockLabel
   private readonly labels = new Map<Scope, Label>()
+  private segment!: Segment
   private nextScope = 0
+  /** With several segments: the one to go on with, the loop that switches, and the segments that can be reached by leaving blocks. */
+  private readonly next: number
+  private switchLoop: LoopLabel | undefined
+  private readonly ahead = new Map<Segment, BlockLabel>()
   private blockIndex = 0
   /** Instructions of the running block that were charged but not yet executed, this one included. */
   private uncharged = 0
@@ -65,15 +74,18 @@ export class RegionEmitter extends OperandEmitter {
     this.xrip = f.newLocal('i64')
     this.xkind = f.newLocal('i32')
     this.tlbLocal = f.newLocal('i32')
+    this.next = f.newLocal('i32')
   }
 
   /** Builds the whole function. */
   build(): void {
     const { f } = this
+    const { segments, blocks } = this.region
     const entry = f.mark()
     f.block((label) => {
       this.exitLabel = label
-      this.range(0, this.region.blocks.length)
+      if (blocks[0].offset === this.place.pageOffset && segments.length === 1) this.emitSegment(segments[0])
+      else this.switchSegments(segments)
     })
     this.leaveFunction()
     for (const { mark, store } of this.syncs.reverse()) {
@@ -82,13 +94,53 @@ export class RegionEmitter extends OperandEmitter {
     f.insertAt(entry, () => {
       this.regs.loadAll(this.cpu)
       this.loadRest()
+      this.chooseEntry()
     })
   }
 
   // ── structure ─────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** Where the function is entered in the region: its head record tells. Addresses count from the region's head all the same. */
+  private chooseEntry(): void {
+    const { f, region: { entries, segments, at } } = this
+    if (!this.switchLoop) return
+    const numberAt = (offset: number): Node => f.i32(segments.findIndex(({ start }) => start === at.get(offset)))
+    f.setLocal(this.next, numberAt(entries[0]))
+    if (entries.length === 1) return
+    const offset = f.load('i32.load16_u', 'i32', f.param(1), Rec.regA)
+    for (const entry of entries.slice(1)) f.if(f.pure('i32.eq', 'i32', [offset, f.i32(entry)]), () => f.setLocal(this.next, numberAt(entry)))
+    const past = f.pure('i64.extend_i32_s', 'i64', [f.pure('i32.sub', 'i32', [offset, f.i32(this.place.pageOffset)])])
+    f.store('i64.store', this.cpu, f.pure('i64.sub', 'i64', [this.stateLoad('i64.load', 'i64', 'blockRip'), past]), offsetOf('blockRip'))
+  }
+
+  /** Each segment stands behind the end of a block of its own, so that what comes before can leave for it. */
+  private switchSegments(segments: readonly Segment[]): void {
+    const { f } = this
+    const labels: BlockLabel[] = []
+    const upTo = (last: number): void => f.block((label) => {
+      labels[last] = label
+      this.ahead.set(segments[last], label)
+      if (last === 0) return f.switch(f.getLocal(this.next), labels)
+      upTo(last - 1)
+      this.ahead.delete(segments[last - 1])
+      this.emitSegment(segments[last - 1])
+    })
+    f.loop((label) => {
+      this.switchLoop = label
+      upTo(segments.length - 1)
+      this.ahead.clear()
+      this.emitSegment(segments[segments.length - 1])
+    })
+  }
+
+  private emitSegment(segment: Segment): void {
+    this.segment = segment
+    this.nextScope = 0
+    this.range(segment.start, segment.end)
+  }
+
   private range(start: number, end: number): void {
-    const { scopes } = this.region
+    const { scopes } = this.segment
     for (let i = start; i < end;) {
       const scope = scopes[this.nextScope] as Scope | undefined
       if (scope?.start === i) {
@@ -118,12 +170,14 @@ export class RegionEmitter extends OperandEmitter {
 
   /** True where jumps lead to a block: then nothing is known at its beginning. */
   private isTarget(index: number): boolean {
-    return this.region.scopes.some((scope) => (scope.kind === 'loop' ? scope.start === index : scope.end === index))
+    const { segments } = this.region
+    return segments.some(({ start }) => start === index) ||
+      this.segment.scopes.some((scope) => (scope.kind === 'loop' ? scope.start === index : scope.end === index))
   }
 
   private emitBlock(index: number): void {
     const block = this.region.blocks[index]
-    if (index === 0 || this.isTarget(index) || !this.region.blocks[index - 1].falls) {
+    if (index === 0 || this.isTarget(index) || !fallsThrough(this.region.blocks[index - 1])) {
       this.flagState = FLAGS_IN_MEMORY
       this.regs.forgetAll()
     }
@@ -136,7 +190,7 @@ export class RegionEmitter extends OperandEmitter {
       this.uncharged = block.insns.length - i
       this.insn({ insn, places: this.placesOf(insn.form), record: 0, next: 0, delta: offset - this.place.pageOffset, count: 0 })
     })
-    if (!this.terminated && block.falls) this.fallThrough(block, index)
+    if (!this.terminated && fallsThrough(block)) this.fallThrough(block, index)
   }
 
   private insn(at: OperandEmitter['current']): void {
@@ -228,13 +282,24 @@ export class RegionEmitter extends OperandEmitter {
     const rip = f.getLocal(this.xrip)
     const kind = f.getLocal(this.xkind)
     f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
-    f.if(f.pure('i32.eq', 'i32', [kind, f.i32(Kind.GOTO)]), () => {
-      f.if(f.pure('i32.ge_s', 'i32', [left, f.i32(0)]), () => f.tailCall(this.regionLinks.lookup, [this.cpu, rip, f.i32(0)]))
-    })
+    const goesOn = f.pure('i32.ge_u', 'i32', [kind, f.i32(Kind.GOTO)])
+    f.if(f.pure('i32.and', 'i32', [goesOn, f.pure('i32.ge_s', 'i32', [left, f.i32(0)])]), () => this.leaveFor(rip, kind))
     f.store('i64.store', this.cpu, rip, offsetOf('rip'))
     f.if(f.pure('i32.ne', 'i32', [kind, f.i32(Kind.FAULT)]), () => f.return(f.i32(Exit.SLICE)))
     const pending = f.pure('i32.ge_s', 'i32', [this.stateLoad('i32.load', 'i32', 'faultVector'), f.i32(0)])
     f.return(f.pure('select', 'i32', [f.i32(Exit.FAULT), f.i32(Exit.AGAIN), pending]))
+  }
+
+  /** Goes on at an address, by the jump cache where the mode is the same. */
+  private leaveFor(rip: Node, kind: Node): void {
+    const { f } = this
+    if (this.flat) {
+      f.if(f.pure('i32.eq', 'i32', [kind, f.i32(Kind.GOTO)]), () => probeJump(f, this.cpu, rip, this.place.modeKey, (record) => {
+        f.store('i64.store', this.cpu, rip, offsetOf('blockRip'))
+        f.tailCallIndirect(this.links.handlerType, [this.cpu, record], f.load('i32.load', 'i32', record, Rec.handler))
+      }))
+    }
+    f.tailCall(this.regionLinks.lookup, [this.cpu, rip, f.i32(0)])
   }
 
   /** @param executed instructions of the running block that are done, counted from its end: those still charged come back */
@@ -252,31 +317,56 @@ export class RegionEmitter extends OperandEmitter {
   }
 
   protected leaveTo(target: Node): void {
+    const { f } = this
+    for (const site of this.region.returns.get(this.blockIndex) ?? []) {
+      const address = this.ripAt(this.region.blocks[site].offset - this.place.pageOffset)
+      f.if(f.pure('i64.eq', 'i32', [target, address]), this.inArm(() => this.goToSegment(site, address)))
+    }
     this.exit(Kind.GOTO, target, this.uncharged - 1)
   }
 
   /** The lookup a region ends with goes by the mode in force. */
   protected leaveMode(target: Node): void {
-    this.leaveTo(target)
+    this.exit(Kind.MODE, target, this.uncharged - 1)
   }
 
   protected jumpStatic(target: Node, delta: number, kind: 'branch' | 'jump' | 'call'): void {
     const { f } = this
-    const to = kind === 'call' ? undefined : this.region.at.get(this.place.pageOffset + delta)
-    const scope = to === undefined ? undefined : this.scopeOf(to)
+    const to = Number.isNaN(delta) ? undefined : this.region.at.get(this.place.pageOffset + delta)
+    if (to === undefined) return this.exit(Kind.GOTO, target, this.uncharged - 1)
+    const scope = kind === 'call' ? undefined : this.scopeOf(to)
     const label = scope && this.labels.get(scope)
-    if (!scope || !label) return this.leaveTo(target)
+    if (!scope || !label) return this.goToSegment(to, target)
     this.spillFlags()
     if (scope.kind === 'block') return f.jump(label, 'break')
+    this.stopIfOver(target)
+    f.jump(label, 'continue')
+  }
+
+  /** To the first block of a segment; leaves the function where the block is not one. */
+  private goToSegment(to: number, target: Node): void {
+    const { f, region: { segments } } = this
+    const number = segments.findIndex(({ start }) => start === to)
+    const label = number < 0 ? undefined : this.ahead.get(segments[number])
+    if (number < 0 || (!label && !this.switchLoop)) return this.exit(Kind.GOTO, target, this.uncharged - 1)
+    this.spillFlags()
+    if (label) return f.jump(label, 'break')
+    f.setLocal(this.next, f.i32(number))
+    this.stopIfOver(target)
+    f.jump(this.switchLoop as LoopLabel, 'continue')
+  }
+
+  /** Before a jump back: the slice may be over. */
+  private stopIfOver(target: Node): void {
+    const { f } = this
     const over = f.pure('i32.lt_s', 'i32', [f.getLocal(this.left), f.i32(0)])
     f.if(over, this.inArm(() => this.exit(Kind.STOP, target, this.uncharged - 1)))
-    f.jump(label, 'continue')
   }
 
   /** The open scope whose label leads to a block. */
   private scopeOf(to: number): Scope | undefined {
     const forward = to > this.blockIndex
-    return this.region.scopes.find((scope) => this.labels.has(scope) &&
+    return this.segment.scopes.find((scope) => this.labels.has(scope) &&
       (forward ? scope.kind === 'block' && scope.end === to : scope.kind === 'loop' && scope.start === to))
   }
 

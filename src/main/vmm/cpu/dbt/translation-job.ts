@@ -4,6 +4,7 @@
  */
 import { PAGE_SIZE } from '../../memory/frame-table'
 import type { BlockRecord } from '../interp/decode-cache'
+import type { Shape } from './region-flow'
 import type { TranslatedFunction, Translator } from './translator'
 
 /** A decoded block: where its records and its bytes stand. */
@@ -18,15 +19,16 @@ export interface CodeBlock {
   readonly records: readonly BlockRecord[]
 }
 
-/** A block at the head of a hot loop. */
-export interface LoopBlock extends CodeBlock {
-  /** Page offsets at which decoded blocks of the same mode begin. */
-  readonly known: readonly number[]
+/** A block where the guest spends its time. */
+export interface HotBlock extends CodeBlock {
+  readonly shape: Shape
+  /** Page offsets at which blocks of the same mode begin that run often. */
+  readonly warm: readonly number[]
 }
 
 export interface TranslationJob {
   readonly blocks: readonly CodeBlock[]
-  readonly loops: readonly LoopBlock[]
+  readonly regions: readonly HotBlock[]
 }
 
 export interface TranslationResult {
@@ -48,15 +50,15 @@ export interface TranslationReply {
 }
 
 /** Regions first; a block whose place a region of this job takes is left out. */
-export function translate(translator: Translator, { blocks, loops }: TranslationJob): TranslationResult | undefined {
+export function translate(translator: Translator, { blocks, regions }: TranslationJob): TranslationResult | undefined {
   const draft = translator.begin()
   const heads: number[] = []
   const taken = new Set<string>()
   const placeOf = ({ host, modeKey }: CodeBlock, offset: number): string => `${host + offset}:${modeKey}`
-  for (const block of loops) {
+  for (const block of regions) {
     if (taken.has(placeOf(block, block.pageOffset))) continue
-    const known = new Set(block.known)
-    const made = draft.addRegion(block, (offset) => known.has(offset))
+    const warm = new Set(block.warm)
+    const made = draft.addRegion(block, (offset) => warm.has(offset), block.shape)
     if (!made) continue
     taken.add(placeOf(block, made.pageOffset))
     heads.push(block.head)

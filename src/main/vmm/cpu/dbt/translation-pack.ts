@@ -2,8 +2,9 @@
  * Translations as bytes, to be kept from one run to the next. What a pack holds is used only where the guest's code is the
  * same byte for byte, so a pack may be shared by all machines; its version must be that of the translator.
  *
- * Layout, little-endian: u32 count, then for each function: u8 kind, u16 mode key, u16 page offset, u16 length and UTF-8 of
- * the shape, u16 number of ranges with u16 offset, u16 length and bytes each, u32 length and bytes of the body.
+ * Layout, little-endian: u32 count, then for each function: u8 kind, u16 mode key, u16 number of entries with u16
+ * page offset each, u16 length and UTF-8 of the shape, u16 number of ranges with u16 offset, u16 length and bytes each, u32
+ * length and bytes of the body.
  */
 import { VmmError } from '../../errors'
 import { PAGE_SIZE } from '../../memory/frame-table'
@@ -11,8 +12,8 @@ import type { TranslatedFunction } from './translator'
 
 const KINDS = ['block', 'region'] as const
 
-const sizeOf = ({ shape, ranges, body }: TranslatedFunction): number =>
-  13 + shape.length + body.length + ranges.reduce((sum, { bytes }) => sum + 4 + bytes.length, 0)
+const sizeOf = ({ shape, entries, ranges, body }: TranslatedFunction): number =>
+  13 + 2 * entries.length + shape.length + body.length + ranges.reduce((sum, { bytes }) => sum + 4 + bytes.length, 0)
 
 export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array {
   const out = new Uint8Array(4 + functions.reduce((sum, fn) => sum + sizeOf(fn), 0))
@@ -22,10 +23,11 @@ export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array
   const u32 = (value: number): void => { view.setUint32((at += 4) - 4, value, true) }
   const raw = (bytes: Uint8Array): void => { out.set(bytes, (at += bytes.length) - bytes.length) }
   u32(functions.length)
-  for (const { kind, modeKey, pageOffset, shape, ranges, body } of functions) {
+  for (const { kind, modeKey, entries, shape, ranges, body } of functions) {
     out[at++] = KINDS.indexOf(kind)
     u16(modeKey)
-    u16(pageOffset)
+    u16(entries.length)
+    entries.forEach(u16)
     u16(shape.length)
     for (let i = 0; i < shape.length; i++) out[at++] = shape.charCodeAt(i)
     u16(ranges.length)
@@ -71,7 +73,7 @@ class PackReader {
     const kind = KINDS[this.u8()] as (typeof KINDS)[number] | undefined
     if (!kind) throw new VmmError('bad-state', `translation pack: unknown kind at byte ${this.at - 1}`)
     const modeKey = this.u16()
-    const pageOffset = this.u16()
+    const entries = Array.from({ length: this.u16() }, () => this.u16())
     const shape = this.text(this.u16())
     const ranges = Array.from({ length: this.u16() }, () => {
       const offset = this.u16()
@@ -79,8 +81,8 @@ class PackReader {
       if (bytes.length === 0 || offset + bytes.length > PAGE_SIZE) throw new VmmError('bad-state', `translation pack: a range leaves its page at byte ${this.at}`)
       return { offset, bytes }
     })
-    if (pageOffset >= PAGE_SIZE || ranges.length === 0) throw new VmmError('bad-state', `translation pack: a function without code at byte ${this.at}`)
-    return { kind, modeKey, pageOffset, shape, ranges, body: this.raw(this.u32()) }
+    if (entries.length === 0 || entries.some((offset) => offset >= PAGE_SIZE) || ranges.length === 0) throw new VmmError('bad-state', `translation pack: a function without code at byte ${this.at}`)
+    return { kind, modeKey, pageOffset: entries[0], entries, shape, ranges, body: this.raw(this.u32()) }
   }
 }
 
@@ -90,7 +92,7 @@ export function decodePack(bytes: Uint8Array): readonly TranslatedFunction[] {
   return Array.from({ length: reader.u32() }, () => reader.function())
 }
 
-const keyOf = ({ modeKey, pageOffset }: { readonly modeKey: number; readonly pageOffset: number }): number => modeKey * PAGE_SIZE + pageOffset
+const keyOf = (modeKey: number, pageOffset: number): number => modeKey * PAGE_SIZE + pageOffset
 
 const sameBytes = (a: Uint8Array, memory: Uint8Array, at: number): boolean => {
   for (let i = 0; i < a.length; i++) if (a[i] !== memory[at + i]) return false
@@ -102,15 +104,17 @@ export class TranslationIndex {
   private readonly byPlace = new Map<number, { readonly fn: TranslatedFunction; readonly slot: number }[]>()
 
   add(fn: TranslatedFunction, slot: number): void {
-    const key = keyOf(fn)
-    const list = this.byPlace.get(key)
-    if (list) list.push({ fn, slot })
-    else this.byPlace.set(key, [{ fn, slot }])
+    for (const offset of fn.entries) {
+      const key = keyOf(fn.modeKey, offset)
+      const list = this.byPlace.get(key)
+      if (list) list.push({ fn, slot })
+      else this.byPlace.set(key, [{ fn, slot }])
+    }
   }
 
   /** True where the same code is known at that place, translated as the same kind. */
   has(fn: TranslatedFunction): boolean {
-    return this.byPlace.get(keyOf(fn))?.some(({ fn: known }) => known.kind === fn.kind && known.shape === fn.shape &&
+    return this.byPlace.get(keyOf(fn.modeKey, fn.pageOffset))?.some(({ fn: known }) => known.kind === fn.kind && known.pageOffset === fn.pageOffset && known.shape === fn.shape &&
       known.ranges.length === fn.ranges.length && known.ranges.every(({ offset, bytes }, i) =>
         offset === fn.ranges[i].offset && bytes.length === fn.ranges[i].bytes.length && sameBytes(bytes, fn.ranges[i].bytes, 0))) ?? false
   }
@@ -121,7 +125,7 @@ export class TranslationIndex {
    * @param shape of the block that begins there, asked for only where something fits
    */
   find(modeKey: number, pageOffset: number, memory: Uint8Array, host: number, shape: () => string): { readonly fn: TranslatedFunction; readonly slot: number } | undefined {
-    const list = this.byPlace.get(keyOf({ modeKey, pageOffset }))
+    const list = this.byPlace.get(keyOf(modeKey, pageOffset))
     if (!list) return undefined
     const fits = list.filter(({ fn }) => fn.ranges.every(({ offset, bytes }) => sameBytes(bytes, memory, host + offset)))
     return fits.find(({ fn }) => fn.kind === 'region') ?? fits.find(({ fn }) => fn.shape === shape())

@@ -17,6 +17,7 @@ import { buildFlagCarry } from './flag-code'
 import { ACCESS_SLOT_SHIFT, type BlockLinks } from './operand-emitter'
 import { findRegion, findWidestRegion } from './region'
 import { RegionEmitter, type RegionLinks } from './region-emitter'
+import type { Shape } from './region-flow'
 import { pageAt, type CodeBlock } from './translation-job'
 
 export interface TranslatorOptions {
@@ -55,6 +56,8 @@ export interface TranslatedFunction {
   readonly modeKey: number
   /** Byte offset of its head in the page. */
   readonly pageOffset: number
+  /** Page offsets of the blocks whose place it takes, its head first. */
+  readonly entries: readonly number[]
   /** The bytes of guest code, by offset in the page. */
   readonly ranges: readonly { readonly offset: number; readonly bytes: Uint8Array }[]
   /** The head's records as `shapeOf` tells them: a block addresses them by place. Empty for regions. */
@@ -72,11 +75,11 @@ export interface ModuleDraft {
   /** Translates a block. Undefined where its bytes are no longer the code that was decoded, and nothing was added. */
   add(block: CodeBlock): TranslatedFunction | undefined
   /**
-   * Translates the loops around a hot head.
-   * @param known true where a decoded block begins at a page offset @param straight see `findRegion`
-   * @returns undefined where there is no loop, and nothing was added. Its head may lie below the block's: that of a loop around it
+   * Translates the code around a hot head.
+   * @param warm true where a block that runs often begins at a page offset
+   * @returns undefined where there is nothing of that shape, and nothing was added. Its head may lie below the block's: that of a loop around it
    */
-  addRegion(block: CodeBlock, known: (pageOffset: number) => boolean, straight?: boolean): TranslatedFunction | undefined
+  addRegion(block: CodeBlock, warm: (pageOffset: number) => boolean, shape: Shape): TranslatedFunction | undefined
   /** A function translated before, by this version of the translator. */
   addTranslated(made: TranslatedFunction): void
   /** Module bytes; the element segment puts function i at slot `env.base` + i. */
@@ -139,7 +142,7 @@ export class Translator {
     return {
       functions,
       add: (block) => kept(this.block(block, links)),
-      addRegion: (block, known, straight = false) => kept(this.region(block, links, known, straight)),
+      addRegion: (block, warm, shape) => kept(this.region(block, links, warm, shape)),
       addTranslated: add,
       finish: () => {
         m.setElements(indices)
@@ -148,7 +151,7 @@ export class Translator {
     }
   }
 
-  private region(block: CodeBlock, links: RegionLinks, known: (offset: number) => boolean, straight: boolean): TranslatedFunction | undefined {
+  private region(block: CodeBlock, links: RegionLinks, warm: (offset: number) => boolean, shape: Shape): TranslatedFunction | undefined {
     const { modeKey } = block
     const page = pageAt(this.memory, block.host)
     const decodeAt = (offset: number): DecodedInsn | undefined => {
@@ -156,13 +159,13 @@ export class Translator {
       if (!result.ok || (result.insn.row.unit && (modeKey & Mode.FPU_TRAP) !== 0)) return undefined
       return result.insn
     }
-    const found = findWidestRegion((head) => (head === block.pageOffset || known(head) ? findRegion(decodeAt, head, straight) : undefined), block.pageOffset)
+    const found = findWidestRegion((head) => (head === block.pageOffset || warm(head) ? findRegion(decodeAt, warm, head, shape) : undefined), block.pageOffset)
     if (!found) return undefined
     const { head: pageOffset, region } = found
     const f = new FunctionBuilder([I32, I32])
     new RegionEmitter(f, links, { modeKey, pageOffset }, region, this.options.places).build()
     const ranges = region.blocks.map(({ offset, end }) => ({ offset, bytes: page.slice(offset, end) }))
-    return { kind: 'region', modeKey, pageOffset, ranges, shape: '', body: f.encode() }
+    return { kind: 'region', modeKey, pageOffset, entries: region.entries, ranges, shape: '', body: f.encode() }
   }
 
   private block(block: CodeBlock, links: BlockLinks): TranslatedFunction | undefined {
@@ -188,6 +191,6 @@ export class Translator {
       if (!e.insn({ insn, places: this.options.places(insn.form), record: record.offset, next: record.offset + RECORD_SIZE, delta: record.delta, count: record.count })) break
     }
     const ranges = [{ offset: pageOffset, bytes: page.slice(pageOffset, pageOffset + length) }]
-    return { kind: 'block', modeKey, pageOffset, ranges, shape: shapeOf(block), body: f.encode() }
+    return { kind: 'block', modeKey, pageOffset, entries: [pageOffset], ranges, shape: shapeOf(block), body: f.encode() }
   }
 }

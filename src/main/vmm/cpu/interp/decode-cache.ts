@@ -132,12 +132,14 @@ export class DecodeCache {
     return { head, code, pageOffset: view.getUint16(head + Rec.regA, true), records }
   }
 
-  /** Page offsets at which blocks of a page begin. */
-  headsOf(code: CodePage): number[] {
+  /** Page offsets at which blocks of a page begin that were entered at least so often, or are translated. */
+  warmHeads(code: CodePage, entries: number): number[] {
     const heads: number[] = []
     for (let i = 0; i < code.blocks.length; i += 2) {
       const head = code.blocks[i]
-      if (this.view.getUint16(head + Rec.regB, true) !== 0) heads.push(this.view.getUint16(head + Rec.regA, true))
+      if (this.view.getUint16(head + Rec.regB, true) === 0) continue
+      const counting = this.words[(head + Rec.handler) >> 2] === this.options.slots.head
+      if (!counting || this.options.hotAfter - this.view.getInt32(head + Rec.imm, true) >= entries) heads.push(this.view.getUint16(head + Rec.regA, true))
     }
     return heads
   }

@@ -32,6 +32,7 @@ export type Statement =
   | { readonly k: 'loop'; readonly label: LoopLabel; readonly body: Statement[] }
   | { readonly k: 'block'; readonly label: BlockLabel; readonly body: Statement[] }
   | { readonly k: 'jump'; readonly label: LoopLabel; readonly to: 'break' | 'continue' }
+  | { readonly k: 'switch'; readonly index: Node; readonly labels: readonly BlockLabel[] }
   | { readonly k: 'set'; readonly local: number; readonly value: Node }
   | { readonly k: 'return'; readonly value: Node | undefined }
   | { readonly k: 'tail-call'; readonly func: number; readonly args: readonly Node[] }
@@ -154,6 +155,11 @@ export class FunctionBuilder {
     this.statements.push({ k: 'jump', label, to })
   }
 
+  /** Breaks out of the block whose label stands at `index`; of the last one where there are not so many. */
+  switch(index: Node, labels: readonly BlockLabel[]): void {
+    this.statements.push({ k: 'switch', index, labels })
+  }
+
   return(value?: Node): void {
     this.statements.push({ k: 'return', value })
   }
@@ -242,6 +248,7 @@ function countStatement(s: Statement): void {
       return countList(s.otherwise)
     case 'loop': case 'block': return countList(s.body)
     case 'jump': return
+    case 'switch': return countUse(s.index)
     case 'set': return countUse(s.value)
     case 'return':
       if (s.value) countUse(s.value)
@@ -274,7 +281,10 @@ class BodyEncoder {
       case 'if': return this.ifStatement(s)
       case 'loop': return this.loopStatement(s)
       case 'block': return this.blockStatement(s)
-      case 'jump': return this.jump(s.label, s.to)
+      case 'jump':
+        out.u8(Op.br)
+        return out.u32(this.depthOf(s.label, s.to))
+      case 'switch': return this.switchStatement(s)
       case 'return':
         if (s.value) this.expression(s.value)
         return out.u8(Op.return)
@@ -344,11 +354,19 @@ class BodyEncoder {
     out.u8(Op.end)
   }
 
-  private jump(label: LoopLabel, to: 'break' | 'continue'): void {
+  private switchStatement({ index, labels }: Extract<Statement, { k: 'switch' }>): void {
+    const { out } = this
+    this.expression(index)
+    out.u8(Op.brTable)
+    out.u32(labels.length - 1)
+    for (const label of labels) out.u32(this.depthOf(label, 'break'))
+  }
+
+  /** Frames between here and a label's, as branches count them. */
+  private depthOf(label: LoopLabel, to: 'break' | 'continue'): number {
     const at = this.frames.findIndex((frame) => frame.label === label && frame.part === to)
     if (at < 0) throw new BugError('jump out of a loop that does not enclose it')
-    this.out.u8(Op.br)
-    this.out.u32(this.frames.length - 1 - at)
+    return this.frames.length - 1 - at
   }
 
   private expression(node: Node): void {
