@@ -13,6 +13,7 @@ import { createOracleEngine } from './oracle-engine'
 import { Random } from './random'
 import type { IsaRecord } from './records'
 import { casesOf } from './rows'
+import { createVcpuTestEngine } from './vcpu-engine'
 
 const perForm = Number(process.env.NB_ISA_N ?? 300)
 const seed = Number(process.env.NB_ISA_SEED ?? 1)
@@ -49,21 +50,24 @@ function unlike(one: IsaCase, expected: IsaRecord, actual: IsaRecord): ReturnTyp
 describe.skipIf(nativeProblem() !== undefined)('transcendental instructions on the real CPU', () => {
   let decode: Decode
   let native: IsaEngine
-  let oracle: IsaEngine
+  let engines: readonly IsaEngine[]
 
   beforeAll(() => {
     decode = createDecoder(isaRows, () => true)
     native = createNativeEngine()
-    oracle = createOracleEngine(decode)
+    engines = [createOracleEngine(decode), createVcpuTestEngine(0)]
   })
 
   it.each(rows.map((row) => [row.mnemonic, row] as const))('%s within one unit in the last place', (_name, row) => {
     const cases = casesOf(row, decode, perForm, new Random(seed)).filter(isDefined)
-    const [expected, actual] = [native.run(cases), oracle.run(cases)]
-    const reports = cases.flatMap((one, i) => {
-      const found = unlike(one, expected[i], actual[i])
-      const inputs = [0, 1].map((n) => ordinal(one.input.st(n)).toString(16).padStart(20, '0')).join(' ')
-      return found.length > 0 ? [`${report(one, ['cpu', oracle.name], found)}\n  st0 st1 in: ${inputs}`] : []
+    const expected = native.run(cases)
+    const reports = engines.flatMap((engine) => {
+      const actual = engine.run(cases)
+      return cases.flatMap((one, i) => {
+        const found = unlike(one, expected[i], actual[i])
+        const inputs = [0, 1].map((n) => ordinal(one.input.st(n)).toString(16).padStart(20, '0')).join(' ')
+        return found.length > 0 ? [`${report(one, ['cpu', engine.name], found)}\n  st0 st1 in: ${inputs}`] : []
+      })
     })
     expect(reports.slice(0, 3).join('\n\n')).toBe('')
     expect(reports.length).toBe(0)

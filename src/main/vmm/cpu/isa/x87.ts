@@ -1,8 +1,8 @@
 /** x87 floating point: loads, stores, arithmetic, comparison, stack. SDM vol. 2; encodings in appendix B.17. */
 import type { Condition, Emitter, Helper, Val } from '../emit/emitter'
 import {
-  After, CONSTANTS, Compare, HIGH_CELL, How, TRANSCENDENTAL, UNARY, compareHelper, compareMemoryHelpers, examineHelper, exchangeHelper,
-  freeHelper, loadDecimalHelper, loadEnvironmentHelper, loadExtendedHelper, loadHelpers, loadRegisterHelper, memoryHelpers, moveHelper,
+  After, CONSTANTS, Compare, HIGH_CELL, How, TRANSCENDENTAL, UNARY, angleHelper, compareHelper, compareMemoryHelpers, examineHelper, exchangeHelper,
+  exponentialHelper, freeHelper, loadDecimalHelper, loadEnvironmentHelper, loadExtendedHelper, loadHelpers, loadRegisterHelper, logarithmHelper, memoryHelpers, moveHelper,
   noteOpcodeHelper, probeStoreHelper, registerHelpers, remainderHelper, roundHelper, scaleHelper, signHelper, squareRootHelper,
   storeDecimalHelper, storeEnvironmentHelper, storeExtendedHelper, storeHelpers, storeIntegerHelper, storeRegisterHelper,
   transcendentalHelper, unaryHelper, type Kind, type Operation, type Transcendental, type Unary,
@@ -151,8 +151,9 @@ const unary = (mnemonic: string, byte: string, op: Unary): InsnRow =>
   row(mnemonic, `D9 ${byte}`, '', '', withNumbers(unaryHelper, UNARY.indexOf(op)), x87)
 
 /** CPUs of different makers differ in the last bit: tests/isa/x87-transcendental.test.ts compares within one. */
+const approximate = (mnemonic: string, byte: string, meaning: Meaning): InsnRow => row(mnemonic, `D9 ${byte}`, '', '', meaning, { ...x87, noNative: true })
 const transcendental = (mnemonic: string, byte: string, op: Transcendental): InsnRow =>
-  row(mnemonic, `D9 ${byte}`, '', '', withNumbers(transcendentalHelper, TRANSCENDENTAL.indexOf(op)), { ...x87, noNative: true })
+  approximate(mnemonic, byte, withNumbers(transcendentalHelper, TRANSCENDENTAL.indexOf(op)))
 
 /** Environment and whole state; the loads wait for pending exceptions, the stores do not. */
 const environment = (helper: Helper, whole: boolean): Meaning => (e, { size }) => {
@@ -238,9 +239,10 @@ export const x87Rows: readonly InsnRow[] = [
   row('FSCALE', 'D9 FD', '', '', withNumbers(scaleHelper), x87),
   row('FPREM', 'D9 F8', '', '', withNumbers(remainderHelper), x87),
   unary('FXTRACT', 'F4', 'extract'), unary('FPREM1', 'F5', 'remainderNearest'), unary('FDECSTP', 'F6', 'stepDown'), unary('FINCSTP', 'F7', 'stepUp'),
+  approximate('F2XM1', 'F0', withNumbers(exponentialHelper)), approximate('FYL2X', 'F1', withNumbers(logarithmHelper)),
+  approximate('FPATAN', 'F3', withNumbers(angleHelper)),
   transcendental('FSIN', 'FE', 'sine'), transcendental('FCOS', 'FF', 'cosine'), transcendental('FSINCOS', 'FB', 'sineCosine'),
-  transcendental('FPTAN', 'F2', 'tangent'), transcendental('FPATAN', 'F3', 'angle'), transcendental('F2XM1', 'F0', 'exponential'),
-  transcendental('FYL2X', 'F1', 'log'), transcendental('FYL2XP1', 'F9', 'logOnePlus'),
+  transcendental('FPTAN', 'F2', 'tangent'), transcendental('FYL2XP1', 'F9', 'logOnePlus'),
   // The image holds pointers, which are the runner's own; tests/isa/x87-environment.test.ts compares the rest.
   row('FNSTENV', 'D9 /6 mod=m', 'M', 'w', environment(storeEnvironmentHelper, false), { ...x87, noNative: true }),
   row('FNSAVE', 'DD /6 mod=m', 'M', 'w', environment(storeEnvironmentHelper, true), { ...x87, noNative: true }),

@@ -1,6 +1,7 @@
 /** F2XM1, FYL2X, FYL2XP1, FPTAN, FPATAN, FSIN, FCOS, FSINCOS: special cases here, numbers in `series.ts`. SDM vol. 2. */
 import { noteDenormals, propagateNaN, type FpMode } from './arithmetic'
 import { BIAS, DEFAULT_NAN, Fx, bitLength, exactOf, infinity, kindOf, toFloat80, zero, type Exact, type Float80 } from './float80'
+import { angle as angleCommon, exponential as exponentialCommon, timesLogarithm } from './common/transcendental'
 import { x87Helper } from './helper'
 import { dropDenormalOfInvalid } from './memory'
 import {
@@ -174,7 +175,8 @@ function angleOf(x: Exact, y: Exact): Exact {
 
 // ── the instructions ────────────────────────────────────────────────────────────────────────────────────────────
 
-export const TRANSCENDENTAL = ['sine', 'cosine', 'sineCosine', 'tangent', 'exponential', 'log', 'logOnePlus', 'angle'] as const
+/** Operations without a common case of their own. */
+export const TRANSCENDENTAL = ['sine', 'cosine', 'sineCosine', 'tangent', 'logOnePlus'] as const
 export type Transcendental = (typeof TRANSCENDENTAL)[number]
 
 /** Two operands, result in st(1), popped. */
@@ -193,7 +195,7 @@ function binary(unit: X87, compute: (x: Float80, y: Float80, mode: FpMode) => Fl
 }
 
 /** One operand, result in st(0); FSINCOS and FPTAN push a second one. */
-function unary(unit: X87, op: Transcendental): void {
+function unary(unit: X87, op: Transcendental | 'exponential'): void {
   const pushes = op === 'sineCosine' || op === 'tangent'
   if (op !== 'exponential') unit.setCondition(C2, 0)
   const empty = unit.isEmpty(0)
@@ -220,7 +222,7 @@ function pushSecond(unit: X87, value: Float80): void {
   unit.write(0, value)
 }
 
-function results(op: Transcendental, a: Float80, mode: FpMode): readonly [Float80, Float80] {
+function results(op: Transcendental | 'exponential', a: Float80, mode: FpMode): readonly [Float80, Float80] {
   switch (op) {
     case 'sine': return [circular('sine', a, mode), DEFAULT_NAN]
     case 'cosine': return [circular('cosine', a, mode), DEFAULT_NAN]
@@ -235,8 +237,13 @@ function results(op: Transcendental, a: Float80, mode: FpMode): readonly [Float8
 
 export const transcendentalHelper = x87Helper('x87Transcendental', ['i32'], (unit, which: number) => {
   const op = TRANSCENDENTAL[which]
-  if (op === 'log') binary(unit, timesLog2)
-  else if (op === 'logOnePlus') binary(unit, timesLog2OnePlus)
-  else if (op === 'angle') binary(unit, angle)
+  if (op === 'logOnePlus') binary(unit, timesLog2OnePlus)
   else unary(unit, op)
 })
+
+/** F2XM1. */
+export const exponentialHelper = x87Helper('x87Exponential', [], (unit) => unary(unit, 'exponential'), exponentialCommon)
+/** FYL2X. */
+export const logarithmHelper = x87Helper('x87Logarithm', [], (unit) => binary(unit, timesLog2), timesLogarithm)
+/** FPATAN. */
+export const angleHelper = x87Helper('x87Angle', [], (unit) => binary(unit, angle), angleCommon)

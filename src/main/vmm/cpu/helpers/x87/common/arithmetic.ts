@@ -50,10 +50,11 @@ export class Result {
     e.finish()
   }
 
-  round(): void {
+  /** @param full see `roundSignificand` */
+  round(full = false): void {
     const { e, stack } = this
     const sign = this.sign.get()
-    const { sig, exponent, up, inexact } = roundSignificand(e, e.bit(sign, 15), this.exponent.get(), this.hi.get(), this.lo.get())
+    const { sig, exponent, up, inexact } = roundSignificand(e, e.bit(sign, 15), this.exponent.get(), this.hi.get(), this.lo.get(), full)
     e.if(e.isZero(inRange(e, exponent)), () => e.fallBack())
     stack.write(this.destination, { top: e.or(sign, exponent), sig })
     stack.settle(stack.statusWith(up, inexact), this.pops)

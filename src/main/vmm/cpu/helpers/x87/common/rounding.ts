@@ -54,9 +54,10 @@ function cut(e: HelperEmitter, control: Val, sig: Var, rest: Var): Val {
 /**
  * A significand of 128 bits, the highest of them set, to the precision and rounding in force. The exponent is not checked.
  * @param sig upper half @param rest lower half, its lowest bits possibly sticky @param negative width 1
+ * @param full to 64 bits, whatever the precision in force
  */
-export function roundSignificand(e: HelperEmitter, negative: Val, exponent: Val, sig: Val, rest: Val): Rounded {
-  const control = e.field('fcw')
+export function roundSignificand(e: HelperEmitter, negative: Val, exponent: Val, sig: Val, rest: Val, full = false): Rounded {
+  const control = full ? e.or(e.field('fcw'), e.const(32, USUAL)) : e.field('fcw')
   const kept = e.variable(64, sig)
   const lost = e.variable(64, rest)
   const step = e.variable(64, e.const(64, 0))

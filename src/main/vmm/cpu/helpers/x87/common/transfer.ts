@@ -112,14 +112,16 @@ export const storeFloat = (width: 32 | 64) => (e: HelperEmitter): void => {
   const sign = e.shl(e.zext(e.shr(v.top, e.const(32, 15)), 64), e.const(64, width - 1))
   e.if(isZero(e, v), () => prepared(e, stack, stack.statusWith(), e.argument(0), sign))
   const exponent = e.sub(exponentOf(e, v), e.const(32, BIAS - (maxExp >> 1)))
-  // The result may round up to the next power of two: that must be in range too.
-  const fits = e.and(e.ltu(e.sub(exponent, e.const(32, 1)), e.const(32, maxExp - 2)), isNormal(e, v))
+  const fits = e.and(e.ltu(e.sub(exponent, e.const(32, 1)), e.const(32, maxExp - 1)), isNormal(e, v))
   e.if(e.isZero(fits), () => e.fallBack())
   const kept = e.shr(v.sig, e.const(64, 63 - fraction))
   const { up, inexact } = roundInteger(e, e.bit(v.top, 15), kept, e.shl(v.sig, e.const(64, fraction + 1)))
   // The significand's highest bit is no part of the fraction, and adds one to the exponent.
   const scaled = e.shl(e.zext(e.sub(exponent, e.const(32, 1)), 64), e.const(64, fraction))
-  prepared(e, stack, stack.statusWith(up, inexact), e.argument(0), e.add(e.or(sign, scaled), e.add(kept, e.zext(up, 64))))
+  const magnitude = e.add(scaled, e.add(kept, e.zext(up, 64)))
+  // Rounding may go up to the next power of two, where the format ends.
+  e.if(e.isZero(e.ltu(magnitude, e.const(64, BigInt(maxExp) << BigInt(fraction)))), () => e.fallBack())
+  prepared(e, stack, stack.statusWith(up, inexact), e.argument(0), e.or(sign, magnitude))
 }
 
 /** Arguments: the integer's width, 1 where it is truncated whatever the control word says, 1 where st(0) is popped. */
