@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { VmmError } from '../../src/main/vmm/errors'
 import type { BlockBackend } from '../../src/main/vmm/ports'
 import { F } from '../../src/main/vmm/virtio/blk/config'
 import { VirtioBlk } from '../../src/main/vmm/virtio/blk/device'
@@ -18,13 +19,15 @@ class HeldDisk implements BlockBackend {
   readonly calls: string[] = []
   held: (() => void)[] | undefined
   failing = false
+  isFull = false
 
-  constructor(readonly readOnly = false) {}
+  constructor(readonly readOnly = false, readonly writeThrough = false) {}
 
   private async step(name: string, act: () => void): Promise<void> {
     this.calls.push(name)
     if (this.held) await new Promise<void>((resolve) => this.held?.push(resolve))
     if (this.failing) throw new Error('medium error')
+    if (this.isFull && !name.startsWith('read')) throw new VmmError('disk-full', 'disk.img: no room', { path: 'disk.img' })
     act()
   }
 
@@ -41,14 +44,17 @@ class HeldDisk implements BlockBackend {
   }
 }
 
-interface Rig { readonly disk: HeldDisk; readonly driver: MockDriver; readonly device: VirtioBlk }
+interface Rig { readonly disk: HeldDisk; readonly driver: MockDriver; readonly device: VirtioBlk; readonly stalls: string[] }
 
-function rig(disk = new HeldDisk(), queues = 1): Rig {
+/** @param waits the device waits where its disk has no room */
+function rig(disk = new HeldDisk(), queues = 1, waits = false): Rig {
   let device!: VirtioBlk
+  const stalls: string[] = []
   const driver = new MockDriver((memory) => (device = new VirtioBlk({
     id: 'disk0', serial: 'serial-0', memory, backend: disk, queues, onCompletion: () => undefined, log: { log: () => undefined },
+    ...(waits ? { onStalled: ({ message }) => void stalls.push(message) } : {}),
   })))
-  return { disk, driver, device }
+  return { disk, driver, device, stalls }
 }
 
 function header(type: number, sector = 0): Segment {
@@ -242,6 +248,72 @@ describe('virtio-blk', () => {
     r.driver.start(F.CONFIG_WCE | F.FLUSH)
     await request(r, write)
     expect(r.disk.calls).toEqual(['write 0 512', 'write 0 512', 'flush', 'write 0 512', 'flush'])
+  })
+
+  it('a disk that is to write through offers no cache, and flushes whatever the driver asked for', async () => {
+    const r = rig(new HeldDisk(false, true))
+    expect(r.driver.deviceFeatures() & (F.FLUSH | F.CONFIG_WCE)).toBe(0n)
+    r.driver.start()
+    await request(r, [header(OUT), { bytes: new Uint8Array(512) }])
+    await request(r, [header(13), range(4, 1)])
+    expect(r.disk.calls).toEqual(['write 0 512', 'flush', 'zero 2048 512 keep', 'flush'])
+  })
+
+  it('leaves what finds no room unanswered, and does it again in order', async () => {
+    const r = rig(new HeldDisk(), 2, true)
+    const { disk, driver, device, stalls } = r
+    driver.start()
+    disk.isFull = true
+    driver.add(0, [header(OUT, 1), { bytes: new Uint8Array(512).fill(1) }, { length: 1 }])
+    driver.add(1, [header(OUT, 1), { bytes: new Uint8Array(512).fill(2) }, { length: 1 }])
+    const flush = driver.add(0, [header(4), { length: 1 }])
+    const read = driver.add(0, [header(IN, 1), { length: 512 }, { length: 1 }])
+    driver.kick(0)
+    driver.kick(1)
+    await device.drain()
+    expect(stalls).toHaveLength(3)
+    expect(driver.takeUsed(0).map(({ head }) => head), 'reads go on').toEqual([read.head])
+    device.retry()
+    await device.drain()
+    expect([stalls.length, driver.takeUsed(0).length, driver.takeUsed(1).length], 'still full').toEqual([6, 0, 0])
+    disk.isFull = false
+    device.retry()
+    await device.drain()
+    const answered = driver.takeUsed(0)
+    expect([answered.length, answered.at(-1)?.head, driver.takeUsed(1).length]).toEqual([2, flush.head, 1])
+    expect(driver.memory.readU8(flush.writable[0])).toBe(0)
+    expect(disk.bytes[512]).toBe(2)
+    device.retry()
+    await device.drain()
+    expect([driver.takeUsed(0), driver.takeUsed(1)], 'nothing is done twice').toEqual([[], []])
+  })
+
+  it('forgets what finds no room at a reset, and keeps it in a saved state', async () => {
+    const first = rig(new HeldDisk(), 1, true)
+    first.driver.start()
+    first.disk.isFull = true
+    first.driver.add(0, [header(OUT, 5), { bytes: new Uint8Array(512).fill(0x33) }, { length: 1 }])
+    first.driver.kick(0)
+    await first.device.drain()
+    const state = structuredClone(first.driver.transport.save())
+    const second = rig(new HeldDisk(), 1, true)
+    second.driver.memory.bytes.set(first.driver.memory.bytes)
+    second.driver.transport.restore(state)
+    second.driver.transport.resume()
+    await second.device.drain()
+    expect(second.disk.bytes[2560]).toBe(0x33)
+    first.driver.status = 0
+    first.disk.isFull = false
+    first.device.retry()
+    await first.device.drain()
+    expect(first.disk.bytes[2560]).toBe(0)
+  })
+
+  it('without anybody to wait for, no room is an I/O error', async () => {
+    const r = rig()
+    r.driver.start()
+    r.disk.isFull = true
+    expect((await request(r, [header(OUT), { bytes: new Uint8Array(512) }])).status).toBe(1)
   })
 
   it('has several requests under way and answers in the order they finish', async () => {

@@ -21,7 +21,7 @@ function addRunCommand(program: Command): void {
     .option('--append <text>', 'kernel command line', 'console=ttyS0')
     .option('--console <ttyS0|hvc0>', 'which of its consoles is shown first (Ctrl-A C changes)', 'ttyS0')
     .option('--memory <MiB>', 'guest memory', '512')
-    .option('--disk <file[,format=raw|qcow2][,readonly]>', 'virtio disk; may be repeated', collect, [])
+    .option('--disk <file[,format=F][,cache=MODE][,queues=N][,readonly]>', 'virtio disk; may be repeated', collect, [])
     .option('--cpu-profile <name>', 'CPU model', 'nestbox64')
     .option('--tier <0|1|2>', 'highest tier of the CPU engine', '2')
     .option('--no-reboot', 'stop where the guest resets the machine')

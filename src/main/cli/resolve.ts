@@ -1,6 +1,6 @@
 /** What a person means by a name on the command line. */
 import { resolve } from 'node:path'
-import type { DiskSettings, Machine, TrashItem } from '../../preload/contract'
+import { diskCache, type DiskSettings, type Machine, type TrashItem } from '../../preload/contract'
 import type { LocalClient } from '../ipc/local-client'
 import { ServiceError } from '../services/errors'
 import { sameName } from '../services/library/names'
@@ -23,15 +23,19 @@ export async function findInTrash(client: LocalClient, wanted: string): Promise<
   return found
 }
 
-/** `FILE[,format=raw|qcow2][,readonly]`; the file's path relative to where the command runs. */
+/** `FILE[,format=raw|qcow2][,cache=MODE][,queues=N][,readonly]`; the file's path relative to where the command runs. */
 export function parseDisk(text: string): DiskSettings {
   const [path, ...flags] = text.split(',')
   const disk: DiskSettings = { path: resolve(path), format: 'raw', readOnly: false }
   if (path === '') throw new CliError(ExitCode.USAGE, `--disk ${text}: a file is needed`)
   for (const flag of flags) {
+    const cache = diskCache.options.find((name) => flag === `cache=${name}`)
+    const queues = /^queues=([1-8])$/.exec(flag)
     if (flag === 'readonly') disk.readOnly = true
+    else if (cache) disk.cache = cache
+    else if (queues) disk.queues = Number(queues[1])
     else if (flag === 'format=raw' || flag === 'format=qcow2') disk.format = flag === 'format=raw' ? 'raw' : 'qcow2'
-    else throw new CliError(ExitCode.USAGE, `--disk ${text}: '${flag}' is not known (readonly, format=raw, format=qcow2)`)
+    else throw new CliError(ExitCode.USAGE, `--disk ${text}: '${flag}' is not known (readonly, format=raw|qcow2, cache=${diskCache.options.join('|')}, queues=1…8)`)
   }
   return disk
 }

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { readFile, writeFile } from 'node:fs/promises'
-import { NodeClock, NodeEntropy, NodeWasmEngine, DISK_FORMATS, openDisk, type DiskFormat, type OpenDisk } from '../host'
+import { CACHE_MODES, NodeClock, NodeEntropy, NodeWasmEngine, DISK_FORMATS, openDisk, type CacheMode, type DiskFormat, type OpenDisk } from '../host'
 import { createMachine, type Machine, type MachineConfig } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import type { Logger } from '../vmm/ports'
@@ -12,6 +12,7 @@ import type { HostStop } from '../vm-host/protocol'
 import { WarmStart } from '../vm-host/warm-start'
 import { defaultHome, translationsFolder } from '../services/manager'
 import { ExitCode } from './exit-codes'
+import { FullDisk } from './full-disk'
 import { CONSOLE_NAMES, StdioConsoles, type ConsoleName } from './stdio-consoles'
 
 export interface RunOptions {
@@ -55,16 +56,23 @@ class StderrLogger implements Logger {
   }
 }
 
-/** `FILE[,format=F][,readonly]` */
-function parseDisk(text: string): { path: string; readOnly: boolean; format: DiskFormat | undefined } {
+interface RunDisk { readonly path: string; readOnly: boolean; format?: DiskFormat; cache?: CacheMode; queues?: number }
+
+/** `FILE[,format=F][,cache=MODE][,queues=N][,readonly]` */
+function parseDisk(text: string): RunDisk {
   const [path, ...flags] = text.split(',')
-  let format: DiskFormat | undefined
+  const disk: RunDisk = { path, readOnly: false }
   for (const flag of flags) {
-    const named = DISK_FORMATS.find((name) => flag === `format=${name}`)
-    if (!named && flag !== 'readonly') throw new VmmError('bad-config', `--disk ${text}: '${flag}' is not known (readonly, format=${DISK_FORMATS.join('|')})`)
-    format = named ?? format
+    const format = DISK_FORMATS.find((name) => flag === `format=${name}`)
+    const cache = CACHE_MODES.find((name) => flag === `cache=${name}`)
+    const queues = /^queues=([1-8])$/.exec(flag)
+    if (flag === 'readonly') disk.readOnly = true
+    else if (format) disk.format = format
+    else if (cache) disk.cache = cache
+    else if (queues) disk.queues = Number(queues[1])
+    else throw new VmmError('bad-config', `--disk ${text}: '${flag}' is not known (readonly, format=${DISK_FORMATS.join('|')}, cache=${CACHE_MODES.join('|')}, queues=1…8)`)
   }
-  return { path, readOnly: flags.includes('readonly'), format }
+  return disk
 }
 
 async function readInput(path: string, what: string): Promise<Uint8Array> {
@@ -84,14 +92,16 @@ function parseConsole(text: string): ConsoleName {
   return known
 }
 
-async function buildConfig(options: RunOptions, disks: readonly OpenDisk[]): Promise<MachineConfig> {
+interface AttachedDisk { readonly backend: OpenDisk; readonly queues?: number }
+
+async function buildConfig(options: RunOptions, disks: readonly AttachedDisk[]): Promise<MachineConfig> {
   return {
     name: 'run', uuid: randomUUID(), memoryMiB: Number(options.memory), cpuProfile: options.cpuProfile,
     kernel: {
       image: await readInput(options.kernel, 'kernel'), commandLine: options.append,
       ...(options.initrd ? { initrd: await readInput(options.initrd, 'initrd') } : {}),
     },
-    disks: disks.map((backend, i) => ({ id: `disk${i}`, backend })),
+    disks: disks.map((disk, i) => ({ id: `disk${i}`, ...disk })),
     maxTier: parseTier(options.tier), onReset: options.reboot ? 'reboot' : 'stop',
   }
 }
@@ -113,11 +123,11 @@ function report(reason: HostStop, machine: Machine): void {
 /** Runs a machine to its end. Returns the process's exit code. @throws VmmError for bad input */
 export async function runMachine(options: RunOptions): Promise<number> {
   const front = parseConsole(options.console)
-  const disks: OpenDisk[] = []
+  const disks: AttachedDisk[] = []
   for (const text of options.disk) {
-    const { path, readOnly, format } = parseDisk(text)
+    const { path, readOnly, format, cache, queues } = parseDisk(text)
     // As QEMU does: a raw disk whose guest wrote another format's header must stay a raw disk.
-    disks.push(await openDisk(path, readOnly, format ?? 'raw'))
+    disks.push({ backend: await openDisk(path, readOnly, format ?? 'raw', cache), ...(queues === undefined ? {} : { queues }) })
   }
   const config = await buildConfig(options, disks)
   let quit = false
@@ -134,9 +144,12 @@ export async function runMachine(options: RunOptions): Promise<number> {
     const machine = createMachine(config, {
       ...prebuiltPorts(join(__dirname, '..', 'main'), __filename, config.maxTier > 0), ...warmStart?.load(),
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log, serial: consoles.ttyS0, console: consoles.hvc0,
+      onDiskFull: (error) => fullDisk.stalled(error),
     })
     loop = new MachineLoop(machine)
+    const fullDisk = new FullDisk({ machine, loop, say: (text) => process.stderr.write(`nestbox: ${text}\r\n`) })
     const reason = await loop.run()
+    fullDisk.end()
     await machine.drain()
     if (reason.kind !== 'error') warmStart?.save(machine)
     report(reason, machine)
@@ -144,6 +157,6 @@ export async function runMachine(options: RunOptions): Promise<number> {
     return quit ? ExitCode.QUIT : exitCodeOf(reason)
   } finally {
     close()
-    for (const disk of disks) await disk.close()
+    for (const { backend } of disks) await backend.close()
   }
 }

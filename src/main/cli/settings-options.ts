@@ -28,7 +28,7 @@ export function addSettingsOptions(command: Command): Command {
     .option('--kernel <file>', 'Linux kernel (bzImage)')
     .option('--initrd <file>', "initial RAM disk; '' for none")
     .option('--append <text>', 'kernel command line')
-    .option('--disk <file[,format=raw|qcow2][,readonly]>', 'virtio disk; may be repeated', collect)
+    .option('--disk <file[,format=raw|qcow2][,cache=MODE][,queues=N][,readonly]>', 'virtio disk; may be repeated; cache modes as in docs/cli.md', collect)
     .option('--cpu-profile <name>', 'CPU model')
     .option('--tier <0|1|2>', 'highest tier of the CPU engine')
     .option('--on-reset <reboot|stop>', "what a guest's restart does")

@@ -7,7 +7,7 @@ import { createMachine, restoreMachine, type Machine, type MachineConfig, type M
 import { VmmError } from '../vmm/errors'
 import { ConsolePort } from './console-port'
 import { MachineLoop } from './loop'
-import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostStop, type LaunchConfig, type ToHost } from './protocol'
+import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
 import { prebuiltPorts } from './prebuilt'
 import { BackgroundLoad, openSavedState, saveMachine, setAside, USED_SUFFIX } from './saved-state'
 import type { StateFile } from './state-file/reader'
@@ -33,6 +33,8 @@ export class VmHost {
   private config: LaunchConfig | undefined
   private warmStart: WarmStart | undefined
   private holds = 0
+  /** What the guest waits for where the host's disk is full. */
+  private stalled: Stalled | undefined
   private savedState: StateFile | undefined
   private loading: BackgroundLoad | undefined
   private saving: { readonly done: Promise<void>; readonly abort: AbortController } | undefined
@@ -63,7 +65,7 @@ export class VmHost {
     switch (message.type) {
       case 'launch': void this.launch(message.config); break
       case 'pause': this.loop?.pause(); this.beat(); break
-      case 'resume': this.loop?.resume(); this.beat(); break
+      case 'resume': this.resume(); break
       case 'reset': this.machine?.reset(); break
       case 'power-button': this.machine?.pressPowerButton(); break
       case 'stop': this.stop(); break
@@ -72,6 +74,23 @@ export class VmHost {
       case 'input': this.ports[message.port].input(message.bytes); break
       case 'ack': this.ports[message.port].acknowledge(message.count); break
     }
+  }
+
+  private resume(): void {
+    const wasStalled = this.stalled !== undefined
+    this.stalled = undefined
+    if (wasStalled) this.machine?.retryDisks()
+    this.loop?.resume()
+    this.beat()
+  }
+
+  /** The guest stands until somebody has made room and says so: none of its writes is lost. */
+  private diskFull(error: VmmError): void {
+    if (this.stalled) return
+    this.stalled = { path: String(error.details.path), message: error.message }
+    this.send({ type: 'log', level: 'warn', text: `paused: ${error.message}` })
+    this.loop?.pause()
+    this.beat()
   }
 
   /** The manager is gone or wants the machine off: end without asking the guest. */
@@ -91,6 +110,8 @@ export class VmHost {
       return this.finish(1)
     }
     const loop = this.loop = new MachineLoop(this.machine)
+    // A machine that was saved while it waited for room asks for it again before it runs.
+    if (this.stalled) loop.pause()
     this.startLoading(config, loop)
     this.send({ type: 'running', ...(this.savedState ? { restoredMs: performance.now() - start } : {}) })
     this.beat()
@@ -111,12 +132,12 @@ export class VmHost {
     const image = await readFileFor('kernel', config.kernel)
     const initrd = config.initrd === '' ? undefined : await readFileFor('initial RAM disk', config.initrd)
     for (const disk of config.disks) {
-      this.disks.push(await openDisk(disk.path, disk.readOnly, disk.format))
+      this.disks.push(await openDisk(disk.path, disk.readOnly, disk.format, disk.cache))
     }
     const machineConfig: MachineConfig = {
       name: config.name, uuid: config.uuid, generationId: config.generationId, memoryMiB: config.memoryMiB, cpuProfile: config.cpuProfile,
       kernel: { image, commandLine: config.commandLine, ...(initrd ? { initrd } : {}) },
-      disks: this.disks.map((backend, i) => ({ id: `disk${i}`, backend })),
+      disks: this.disks.map((backend, i) => ({ id: `disk${i}`, backend, ...(config.disks[i].queues === undefined ? {} : { queues: config.disks[i].queues }) })),
       maxTier: config.maxTier, onReset: config.onReset,
     }
     const warn = (text: string): void => this.send({ type: 'log', level: 'warn', text })
@@ -124,7 +145,7 @@ export class VmHost {
     return this.create(machineConfig, config, {
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), ...prebuiltPorts(__dirname, __filename, config.maxTier > 0), ...this.warmStart?.load(),
       log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },
-      serial: this.ports.ttyS0, console: this.ports.hvc0,
+      serial: this.ports.ttyS0, console: this.ports.hvc0, onDiskFull: (error) => this.diskFull(error),
     })
   }
 
@@ -186,7 +207,9 @@ export class VmHost {
   }
 
   private beat(): void {
-    if (this.machine && this.loop) this.send({ type: 'heartbeat', paused: this.loop.isPaused, figures: this.figures(this.machine) })
+    if (this.machine && this.loop) this.send({
+      type: 'heartbeat', paused: this.loop.isPaused, figures: this.figures(this.machine), ...(this.stalled ? { stalled: this.stalled } : {}),
+    })
   }
 
   /** A crash leaves a report with the machine's last state. */
@@ -206,7 +229,10 @@ export class VmHost {
 
   private async finish(code: number): Promise<void> {
     this.savedState?.close()
-    for (const disk of this.disks) await disk.close().catch(() => undefined)
+    for (const disk of this.disks) {
+      // What the guest had flushed is safe whatever happens here.
+      await disk.close().catch((error: unknown) => this.send({ type: 'log', level: 'error', text: `a disk was not closed in order: ${described(error).message}` }))
+    }
     this.exit(code)
   }
 }

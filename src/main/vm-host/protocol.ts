@@ -1,5 +1,6 @@
 /** Messages between the manager and the process that runs one machine. Sent by Node's IPC with advanced serialisation. */
 import { z } from 'zod'
+import { CACHE_MODES } from '../host/disks/cache-mode'
 
 export const CONSOLE_PORTS = ['ttyS0', 'hvc0'] as const
 const port = z.enum(CONSOLE_PORTS)
@@ -17,7 +18,9 @@ export const launchConfig = z.object({
   kernel: z.string(),
   initrd: z.string(),
   commandLine: z.string(),
-  disks: z.array(z.object({ path: z.string(), format: z.enum(['raw', 'qcow2']), readOnly: z.boolean() })),
+  disks: z.array(z.object({
+    path: z.string(), format: z.enum(['raw', 'qcow2']), readOnly: z.boolean(), cache: z.enum(CACHE_MODES).optional(), queues: z.number().int().optional(),
+  })),
   onReset: z.enum(['reboot', 'stop']),
   maxTier: z.union([z.literal(0), z.literal(1), z.literal(2)]),
   /** Folder for crash reports. */
@@ -105,13 +108,17 @@ const saveFigures = z.object({
 })
 export type SaveFigures = z.infer<typeof saveFigures>
 
+/** The guest stands because a disk of its found no room on the host; it goes on with `resume`. */
+export const stalled = z.object({ path: z.string(), message: z.string() })
+export type Stalled = z.infer<typeof stalled>
+
 export const fromHost = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ready') }),
   /** `restoredMs`: from the launch message to the first slice of a machine that was continued. */
   z.object({ type: z.literal('running'), restoredMs: z.number().optional() }),
   /** Could not be started: code of a VmmError, message for people. */
   z.object({ type: z.literal('refused'), code: z.string(), message: z.string(), details: z.unknown().optional() }),
-  z.object({ type: z.literal('heartbeat'), paused: z.boolean(), figures: hostFigures }),
+  z.object({ type: z.literal('heartbeat'), paused: z.boolean(), figures: hostFigures, stalled: stalled.optional() }),
   z.object({ type: z.literal('output'), port, bytes }),
   z.object({ type: z.literal('log'), level: z.enum(['debug', 'info', 'warn', 'error']), text: z.string() }),
   z.object({ type: z.literal('save-progress'), fraction: z.number() }),

@@ -1,7 +1,7 @@
 /** Machines: their configuration, state and figures. */
 import { z } from 'zod'
 
-export const LIMITS = { nameLength: 64, memoryMinMiB: 16, memoryMaxMiB: 3072, tagLength: 32, tags: 16, disks: 16, notesLength: 4096 } as const
+export const LIMITS = { nameLength: 64, memoryMinMiB: 16, memoryMaxMiB: 3072, tagLength: 32, tags: 16, disks: 16, diskQueues: 8, notesLength: 4096 } as const
 
 /** Letters, digits, spaces and `- _ . ( ) +`; not starting with a sign, so that a name is never taken for a CLI option. */
 export const NAME_PATTERN = /^[\p{L}\p{N}][\p{L}\p{N} ._()+-]*$/u
@@ -13,11 +13,18 @@ export const machineState = z.enum(['stopped', 'starting', 'running', 'paused', 
 export type MachineState = z.infer<typeof machineState>
 
 export const diskFormat = z.enum(['raw', 'qcow2'])
+/** How a disk uses the host's cache; docs/cli.md says what each promises. */
+export const diskCache = z.enum(['writeback', 'writethrough', 'none', 'directsync', 'unsafe'])
+export type DiskCache = z.infer<typeof diskCache>
 export const diskSettings = z.object({
   /** Absolute path on the host. */
   path: z.string().min(1).max(4096),
   format: diskFormat,
   readOnly: z.boolean(),
+  /** `writeback` unless given. */
+  cache: diskCache.optional(),
+  /** Request queues; one for each CPU of the guest unless given. */
+  queues: z.number().int().min(1).max(LIMITS.diskQueues).optional(),
 })
 export type DiskSettings = z.infer<typeof diskSettings>
 
@@ -62,8 +69,10 @@ export type MachineReference = z.infer<typeof machineReference>
 export const machine = machineSettings.extend({
   id: machineId,
   state: machineState,
-  /** Why it is crashed or damaged, for people. */
+  /** Why it is crashed or damaged, or paused without anybody having asked for it; for people. */
   problem: z.string().optional(),
+  /** What a machine that paused by itself needs before `machine.resume`: room for this file of a disk on the host. */
+  waitsFor: z.object({ kind: z.literal('host-disk'), path: z.string() }).optional(),
   /** Of the machine's process while it runs. */
   pid: z.number().int().optional(),
   /** ISO 8601. */

@@ -93,6 +93,26 @@ describe('the list and the actions', () => {
     expect(body()).toContain('machine started')
   })
 
+  it.each(['en', 'fr'] as const)('tells of a machine that waits for room on the host while it does, with a way to resume it (%s)', async (locale) => {
+    const machine = api.add('web', { state: 'running' })
+    await open(locale)
+    const title = locale === 'en' ? 'web is paused: the disk of this computer is full' : 'web est en pause : le disque de cet ordinateur est plein'
+    const waiting = { ...machine, state: 'paused' as const, waitsFor: { kind: 'host-disk' as const, path: '/d/a.qcow2' } }
+    api.emitMachine(waiting)
+    api.emitMachine(waiting)
+    await flushPromises()
+    expect(body().split(title)).toHaveLength(2)
+    expect(body()).toContain('/d/a.qcow2')
+    await click('.notice-action')
+    expect(api.machineMap.get(machine.id)?.state).toBe('running')
+    api.emitMachine(waiting)
+    await flushPromises()
+    expect(document.querySelectorAll('.notice-warning')).not.toHaveLength(0)
+    api.emitMachine({ ...machine, state: 'running' })
+    await flushPromises()
+    expect(body()).not.toContain(locale === 'en' ? 'Paused: the disk' : 'En pause : le disque')
+  })
+
   it('filters as one types and says when nothing matches', async () => {
     api.add('alpha')
     api.add('beta')

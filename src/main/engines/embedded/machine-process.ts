@@ -1,7 +1,7 @@
 /** The manager's end of a machine's process: starts it, talks to it, notices when it dies or hangs. */
 import { fork, type ChildProcess } from 'node:child_process'
 import {
-  fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type LaunchConfig, type HostConsolePort, type SaveFigures, type ToHost,
+  fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type LaunchConfig, type HostConsolePort, type SaveFigures, type Stalled, type ToHost,
 } from '../../vm-host/protocol'
 
 const START_TIMEOUT_MS = 60_000
@@ -14,7 +14,8 @@ export type ProcessEnd =
   | { readonly kind: 'crashed'; readonly message: string; readonly report?: string }
 
 export interface MachineProcessEvents {
-  onHeartbeat(paused: boolean, figures: HostFigures): void
+  /** @param stalled the guest is paused because a disk found no room on the host */
+  onHeartbeat(paused: boolean, figures: HostFigures, stalled?: Stalled): void
   onOutput(port: HostConsolePort, bytes: Uint8Array): void
   onLog(level: 'debug' | 'info' | 'warn' | 'error', text: string): void
   /** Exactly once, after everything else. */
@@ -90,7 +91,7 @@ export class MachineProcess {
         this.started.resolve()
         break
       case 'refused': this.end = { kind: 'refused', code: message.code, message: message.message, details: message.details }; break
-      case 'heartbeat': events.onHeartbeat(message.paused, message.figures); break
+      case 'heartbeat': events.onHeartbeat(message.paused, message.figures, message.stalled); break
       case 'output': events.onOutput(message.port, message.bytes); break
       case 'log': events.onLog(message.level, message.text); break
       case 'save-progress': this.save?.onProgress(message.fraction); break

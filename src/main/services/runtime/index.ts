@@ -1,9 +1,9 @@
 /** Runs machines: one process each, their states, figures and ends. */
 import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { MachineFigures, MachineSettings, MachineState } from '../../../preload/contract'
+import type { Machine, MachineFigures, MachineSettings, MachineState } from '../../../preload/contract'
 import { MachineProcess, ProcessEndError, SaveError, type ProcessEnd } from '../../engines/embedded/machine-process'
-import type { HostFigures, SaveFigures } from '../../vm-host/protocol'
+import type { HostFigures, SaveFigures, Stalled } from '../../vm-host/protocol'
 import type { ConsoleHub } from '../console'
 import { messageOf, ServiceError } from '../errors'
 import type { SavedState } from '../snapshots/saved-state'
@@ -21,6 +21,7 @@ export interface RunnableMachine {
 export interface RuntimeStatus {
   readonly state: Exclude<MachineState, 'damaged'>
   readonly problem?: string
+  readonly waitsFor?: Machine['waitsFor']
   readonly pid?: number
   /** ISO 8601. */
   readonly startedAt?: string
@@ -33,6 +34,8 @@ interface Running {
   readonly startedAt: string
   figures: MachineFigures | null
   forced: boolean
+  /** Why it is paused, where nobody asked for that. */
+  stalled?: Stalled | undefined
 }
 
 export interface RuntimeOptions {
@@ -57,7 +60,7 @@ export class MachineRuntime {
 
   status(id: string): RuntimeStatus {
     const run = this.running.get(id)
-    if (run) return { state: run.state, startedAt: run.startedAt, ...(run.process.pid === undefined ? {} : { pid: run.process.pid }) }
+    if (run) return { state: run.state, startedAt: run.startedAt, ...(run.process.pid === undefined ? {} : { pid: run.process.pid }), ...stallOf(run) }
     const problem = this.problems.get(id)
     if (this.options.savedState(id)?.exists) return { state: 'saved', ...(problem === undefined ? {} : { problem }) }
     return problem === undefined ? { state: 'stopped' } : { state: 'crashed', problem }
@@ -114,7 +117,7 @@ export class MachineRuntime {
         ...(saved?.exists ? { savedState: { path: saved.path, use: fresh ? 'discard' as const : 'resume' as const } } : {}),
       },
       events: {
-        onHeartbeat: (paused, figures) => this.heartbeat(id, paused, figures),
+        onHeartbeat: (paused, figures, stalled) => this.heartbeat(id, paused, figures, stalled),
         onOutput: (port, bytes) => consoles.output(id, port, bytes),
         onLog: (level, text) => this.log(machine, level, text),
         onEnd: (end) => this.ended(machine, end),
@@ -131,9 +134,10 @@ export class MachineRuntime {
     }
   }
 
-  private heartbeat(id: string, paused: boolean, figures: HostFigures): void {
+  private heartbeat(id: string, paused: boolean, figures: HostFigures, stalled?: Stalled): void {
     const run = this.running.get(id)
     if (!run) return
+    run.stalled = stalled
     run.figures = { timeMs: performance.now(), ...figures }
     this.options.onFigures(id, run.figures)
     if (run.state === 'running' && paused) this.setState(run, 'paused')
@@ -252,6 +256,12 @@ export class MachineRuntime {
   }
 }
 
+function stallOf({ state, stalled }: Running): Pick<RuntimeStatus, 'problem' | 'waitsFor'> {
+  if (state !== 'paused' || !stalled) return {}
+  const problem = `${stalled.message}. The guest waits and loses nothing: free space on the host, then resume the machine.`
+  return { problem, waitsFor: { kind: 'host-disk', path: stalled.path } }
+}
+
 function saveFailure(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error
   const code = error instanceof SaveError ? error.code : 'internal'
@@ -260,6 +270,7 @@ function saveFailure(error: unknown): ServiceError {
     case 'cancelled': return new ServiceError('cancelled', 'Saving was cancelled; the machine goes on.')
     case 'ended': return new ServiceError('machine-crashed', message)
     case 'busy': return new ServiceError('machine-busy', message)
+    case 'disk-full': return new ServiceError('disk-full', message)
     case 'disk-io': return new ServiceError(messageOf(error).includes('disk is full') ? 'disk-full' : 'library-read-only', message)
     default: return new ServiceError('internal', message)
   }
@@ -279,6 +290,7 @@ function asServiceError(error: unknown): ServiceError {
     case 'state-mismatch': return stateRefused('state-mismatch', end.message, end.details)
     case 'state-damaged': case 'bad-state': return stateRefused('state-damaged', end.message, end.details)
     case 'no-memory': return new ServiceError('not-enough-memory', end.message)
+    case 'disk-full': return new ServiceError('disk-full', end.message)
     case 'disk-io': return new ServiceError('bad-disk', end.message)
     case 'bad-config': return new ServiceError('invalid-argument', end.message)
     case 'unsupported': return new ServiceError('unsupported', end.message)

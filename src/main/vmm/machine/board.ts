@@ -85,7 +85,7 @@ export class Board {
     this.console = new VirtioConsole(ram, ports.console)
     this.disks = config.disks.map((disk) => new VirtioBlk({
       id: disk.id, serial: disk.serial ?? disk.id, memory: ram, backend: disk.backend, log: ports.log, onCompletion: options.onCompletion,
-      ...(disk.queues === undefined ? {} : { queues: disk.queues }),
+      ...(disk.queues === undefined ? {} : { queues: disk.queues }), ...(ports.onDiskFull ? { onStalled: ports.onDiskFull } : {}),
     }))
     for (const device of [this.console, new VirtioRng(ram, ports.entropy), ...this.disks]) this.plug(device)
   }

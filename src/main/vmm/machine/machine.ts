@@ -304,6 +304,10 @@ export class EmbeddedMachine implements Machine {
     return this.board.disks.some((disk) => disk.isBusy)
   }
 
+  retryDisks(): void {
+    for (const disk of this.board.disks) disk.retry()
+  }
+
   async drain(): Promise<void> {
     for (const disk of this.board.disks) await disk.drain()
   }

@@ -1,6 +1,7 @@
 /** The face the machine shows to `vm-host`: configuration in, events and figures out. */
 import type { BackgroundThread, BlockBackend, CharBackend, EntropySource, HostClock, Logger, WasmEngine } from '../ports'
 import type { PrebuiltInterpreter } from '../cpu/interp/prebuilt'
+import type { VmmError } from '../errors'
 import type { LazyRam } from '../memory/lazy-ram'
 import type { RamCapture } from '../memory/ram-capture'
 import type { MachineState } from './state/machine-state'
@@ -57,6 +58,11 @@ export interface MachinePorts {
   readonly serial: CharBackend
   /** virtio-console port 0, the guest's hvc0. */
   readonly console: CharBackend
+  /**
+   * A disk found no room on the host. The request is not answered: pause the guest, and call `retryDisks` when there may be room.
+   * Told for each request. Without this the guest gets an I/O error.
+   */
+  readonly onDiskFull?: (error: VmmError) => void
 }
 
 export type StopReason =
@@ -142,7 +148,9 @@ export interface Machine {
   reset(): void
   /** A disk request is under way: the guest may go on before its next timer. */
   readonly awaitsHost: boolean
-  /** Resolves when no disk request is under way; call before the disks are closed. */
+  /** Does again what found no room on the host. */
+  retryDisks(): void
+  /** Resolves when no disk request is under way, other than such as found no room; call before the disks are closed. */
   drain(): Promise<void>
   /**
    * State and memory of now; call between two slices. Disk requests under way are recorded and start again in the restored

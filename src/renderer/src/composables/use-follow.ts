@@ -1,4 +1,4 @@
-/** Loads everything once, follows the manager's events, loads again after a lost connection, and reports crashes. */
+/** Loads everything once, follows the manager's events, loads again after a lost connection, and reports crashes and machines that wait for room. */
 import { onBeforeUnmount, onMounted, ref, type Ref } from 'vue'
 import { useI18n } from 'vue-i18n'
 import { useApi } from '../api/current'
@@ -10,6 +10,7 @@ import { usePreferencesStore } from '../stores/preferences'
 import { useTasksStore } from '../stores/tasks'
 import { useTrashStore } from '../stores/trash'
 import type { Notices } from './use-notices'
+import { useRoomNotices } from './use-room-notices'
 
 /** @param openLog shows a machine's log */
 export function useFollow(notices: Notices, openLog: (machine: Machine) => void): { isConnected: Ref<boolean> } {
@@ -23,12 +24,13 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
   const isConnected = ref(true)
   const states = new Map<string, MachineState>()
   const stops: (() => void)[] = []
-
+  const room = useRoomNotices(notices)
   /** A crash is told once, when it happens; not for machines found crashed at start. */
   function watchState(machine: Machine): void {
     const before = states.get(machine.id)
     states.set(machine.id, machine.state)
     if (!isActive(machine)) figures.forget(machine.id)
+    room.watch(machine)
     if (machine.state !== 'crashed' || before === undefined || before === 'crashed') return
     notices.warning(t('notice.crashed', { name: machine.name }), t('notice.crashedText', { detail: machine.problem ?? '' }),
       { label: t('notice.openLog'), run: () => openLog(machine) })
@@ -36,7 +38,10 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
 
   async function load(): Promise<void> {
     await Promise.all([machines.load(), tasks.load(), trash.load(), preferences.load()])
-    for (const machine of machines.all) states.set(machine.id, machine.state)
+    for (const machine of machines.all) {
+      states.set(machine.id, machine.state)
+      room.watch(machine)
+    }
   }
 
   function reload(): void {
@@ -53,6 +58,6 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
     )
     reload()
   })
-  onBeforeUnmount(() => stops.forEach((stop) => stop()))
+  onBeforeUnmount(() => [...stops, room.close].forEach((stop) => stop()))
   return { isConnected }
 }

@@ -10,7 +10,8 @@ export interface NoticeAction {
 
 export interface Notices {
   success(title: string, action?: NoticeAction): void
-  warning(title: string, text: string, action?: NoticeAction): void
+  /** @param stays until it is closed @returns closes it */
+  warning(title: string, text: string, action?: NoticeAction, stays?: boolean): () => void
   /** @param subject what it was about, a machine's name for example */
   error(error: unknown, subject?: string): void
 }
@@ -23,7 +24,7 @@ const ERROR_MS = 14_000
 export function useNotices(): Notices {
   const textOf = useErrorText()
 
-  function show(type: 'success' | 'warning' | 'error', title: string, lines: readonly string[], duration: number, action?: NoticeAction): void {
+  function show(type: 'success' | 'warning' | 'error', title: string, lines: readonly string[], duration: number, action?: NoticeAction): () => void {
     const button = action && h(ElButton, {
       size: 'small',
       class: 'notice-action',
@@ -40,11 +41,13 @@ export function useNotices(): Notices {
       position: 'bottom-right',
       customClass: `notice notice-${type}`,
     })
+    return () => notice.close()
   }
 
   return {
-    success: (title, action) => show('success', title, [], action ? WITH_ACTION_MS : SHORT_MS, action),
-    warning: (title, text, action) => show('warning', title, [text], ERROR_MS, action),
+    success: (title, action) => void show('success', title, [], action ? WITH_ACTION_MS : SHORT_MS, action),
+    // Element Plus takes 0 for no end.
+    warning: (title, text, action, stays = false) => show('warning', title, [text], stays ? 0 : ERROR_MS, action),
     error(raw, subject) {
       const { title, message, advice } = textOf(raw)
       show('error', subject ? `${subject}: ${title}` : title, [message, advice], ERROR_MS)

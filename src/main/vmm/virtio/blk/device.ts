@@ -22,12 +22,17 @@ export interface VirtioBlkOptions {
   readonly log: Logger
   /** A request finished outside a time slice: wake the machine. */
   readonly onCompletion: () => void
+  /** A request found no room on the host and waits for `retry`. Without this it is an I/O error. */
+  readonly onStalled?: (error: VmmError) => void
   /** Request queues, 1 to MAX_DISK_QUEUES; 1 unless given. More than one offers VIRTIO_BLK_F_MQ. */
   readonly queues?: number
 }
 
 /** A request under way, as a saved state names it. */
 interface Started { readonly queue: number; readonly head: number; readonly epoch: number }
+
+/** One that waits for room on the host. */
+interface Stalled extends Started { readonly request: BlkRequest }
 
 export class VirtioBlk implements VirtioDevice {
   readonly id: string
@@ -44,6 +49,7 @@ export class VirtioBlk implements VirtioDevice {
   private readonly inFlight = new Map<Promise<void>, Started>()
   /** Under way when the state was saved; started again by `resume`. */
   private interrupted: Started[] = []
+  private stalled: Stalled[] = []
   private writeback = true
   /** While requests of an older epoch may touch the backend: resolves when none does. Otherwise requests start at once. */
   private barrier: Promise<void> | undefined
@@ -55,7 +61,8 @@ export class VirtioBlk implements VirtioDevice {
     }
     this.id = id
     this.queueSizes = new Array<number>(queues).fill(QUEUE_SIZE)
-    const writable = F.FLUSH | F.CONFIG_WCE | F.DISCARD | F.WRITE_ZEROES
+    // Where the owner wants write-through there is no cache to speak of: nothing to flush, nothing to choose.
+    const writable = F.DISCARD | F.WRITE_ZEROES | (backend.writeThrough ? 0n : F.FLUSH | F.CONFIG_WCE)
     this.features = F.SIZE_MAX | F.SEG_MAX | F.BLK_SIZE | F.TOPOLOGY | (queues > 1 ? F.MQ : 0n) | (backend.readOnly ? F.RO : writable)
   }
 
@@ -78,6 +85,7 @@ export class VirtioBlk implements VirtioDevice {
 
   /** A driver that cannot flush gets every write on stable storage before its answer. */
   private get writesThrough(): boolean {
+    if (this.options.backend.writeThrough) return true
     return this.host.hasFeature(F.CONFIG_WCE) ? !this.writeback : !this.host.hasFeature(F.FLUSH)
   }
 
@@ -86,21 +94,38 @@ export class VirtioBlk implements VirtioDevice {
   notify(index: number): void {
     const queue = this.host.queue(index)
     do {
-      for (let chain = queue.pop(); chain; chain = queue.pop()) this.start(index, parseRequest(this.options.memory, chain))
+      for (let chain = queue.pop(); chain; chain = queue.pop()) {
+        this.figures.requests++
+        this.start(index, parseRequest(this.options.memory, chain))
+      }
     } while (queue.enableNotification())
   }
 
   private start(queue: number, request: BlkRequest): void {
     const { epoch } = this
-    this.figures.requests++
     const done: Promise<void> = (this.barrier ? this.barrier.then(() => this.perform(request)) : this.perform(request))
-      .then((written) => this.finish(epoch, queue, request, written, Result.OK), (error: unknown) => {
-        const unsupported = error instanceof UnsupportedRequest
-        if (!unsupported) this.options.log.log('error', this.id, `request failed: ${error instanceof Error ? error.message : String(error)}`)
-        this.finish(epoch, queue, request, 0, unsupported ? Result.UNSUPPORTED : Result.IOERR)
-      })
+      .then((written) => this.finish(epoch, queue, request, written, Result.OK), (error: unknown) => this.fail(epoch, queue, request, error))
       .finally(() => this.inFlight.delete(done))
     this.inFlight.set(done, { queue, head: request.chain.head, epoch })
+  }
+
+  private fail(epoch: number, queue: number, request: BlkRequest, error: unknown): void {
+    const { onStalled, log } = this.options
+    if (onStalled && error instanceof VmmError && error.code === 'disk-full') {
+      if (epoch !== this.epoch) return
+      this.stalled.push({ queue, head: request.chain.head, epoch, request })
+      return onStalled(error)
+    }
+    const unsupported = error instanceof UnsupportedRequest
+    if (!unsupported) log.log('error', this.id, `request failed: ${error instanceof Error ? error.message : String(error)}`)
+    this.finish(epoch, queue, request, 0, unsupported ? Result.UNSUPPORTED : Result.IOERR)
+  }
+
+  /** Starts anew what found no room on the host, in the order it came. */
+  retry(): void {
+    const { stalled } = this
+    this.stalled = []
+    for (const { queue, request } of stalled) this.start(queue, request)
   }
 
   private finish(epoch: number, queue: number, request: BlkRequest, written: number, result: number): void {
@@ -174,7 +199,7 @@ export class VirtioBlk implements VirtioDevice {
     return this.inFlight.size > 0
   }
 
-  /** Resolves when no request is under way: before a snapshot, and before the backend closes. */
+  /** Resolves when no request is under way, other than such as wait for room on the host: before a snapshot, and before the backend closes. */
   async drain(): Promise<void> {
     while (this.inFlight.size > 0) await Promise.all(this.inFlight.keys())
   }
@@ -183,6 +208,7 @@ export class VirtioBlk implements VirtioDevice {
     this.epoch++
     this.writeback = true
     this.interrupted = []
+    this.stalled = []
     // A late write of the old driver must not land on top of one of the new driver's.
     if (this.inFlight.size === 0) return
     const barrier = Promise.all(this.inFlight.keys()).then(() => {
@@ -191,9 +217,9 @@ export class VirtioBlk implements VirtioDevice {
     this.barrier = barrier
   }
 
-  /** Requests under way are recorded; `resume` performs them again, which does no harm: each is idempotent. */
+  /** Requests under way are recorded, also those that wait; `resume` performs them again, which does no harm: each is idempotent. */
   save(): DeviceState {
-    const started = [...this.inFlight.values()].filter(({ epoch }) => epoch === this.epoch).concat(this.interrupted)
+    const started = [...this.inFlight.values()].filter(({ epoch }) => epoch === this.epoch).concat(this.stalled, this.interrupted)
     return { writeback: this.writeback, inFlight: started.map(({ queue, head }) => ({ queue, head })) }
   }
 
