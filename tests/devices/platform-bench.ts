@@ -54,11 +54,13 @@ export class TestClock {
 }
 
 export class Bench {
+  /** Something to deliver may have appeared. */
+  changed: () => void = () => undefined
   readonly time = new TestClock()
   readonly io = new WindowedSpace('I/O ports')
   readonly mmio = new WindowedSpace('memory')
   readonly tsc = new TimeStampCounter(this.time.clock, 1_000_000)
-  readonly interrupts = new InterruptController({ clock: this.time.clock, tsc: this.tsc, onChange: () => this.changes++ })
+  readonly interrupts = new InterruptController({ clock: this.time.clock, tsc: this.tsc, onChange: () => { this.changes++; this.changed() } })
   readonly hpet: Hpet
   readonly uart: Uart16550
   readonly i8042: I8042

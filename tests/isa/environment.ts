@@ -2,7 +2,11 @@
 import type { CpuModel, CpuPlatform } from '../../src/main/vmm/cpu/core/context'
 
 export const silentPlatform: CpuPlatform = {
-  portIn: () => 0xffff_ffff, portOut: () => {}, readTsc: () => 0n, writeTsc: () => {}, readMsr: () => undefined, writeMsr: () => false,
+  portIn: () => 0xffff_ffff, portOut: () => {}, readTsc: () => 0n, readTscInto: (view, low, high) => {
+    view.setUint32(low, 0)
+    view.setUint32(high, 0)
+  },
+  writeTsc: () => {}, readMsr: () => undefined, writeMsr: () => false,
   readTpr: () => 0, writeTpr: () => {}, random64: () => 0n,
 }
 

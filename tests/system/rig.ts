@@ -115,6 +115,7 @@ export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Arr
   const bench = new Bench()
   const { cpu, platform, ram } = createCpu(bench, tier, late)
   const slice = late ? SHORT_SLICE : SLICE
+  bench.changed = () => cpu.requestExit()
   if (translations) cpu.translations?.loadPack(translations)
   ram.write(KERNEL_AT, image)
   enterKernel(cpu)

@@ -17,6 +17,7 @@ export function createPlatform(board: Board, kvmClock: KvmClock, entropy: Entrop
     portIn: (port, size) => io.read(port, size),
     portOut: (port, size, value) => io.write(port, size, value),
     readTsc: () => tsc.read(),
+    readTscInto: (view, low, high) => tsc.readInto(view, low, high),
     writeTsc: (value) => {
       tsc.write(value)
       kvmClock.refresh()

@@ -29,6 +29,7 @@ export const READ_SLOW_MASK = Frame.ABSENT
 /** With any of these a page gets no write tag in a TLB. */
 export const WRITE_SLOW_MASK = Frame.ABSENT | Frame.SHARED | Frame.ROM | Frame.CODE
 const OFFSET_MASK = 0xffff_f000
+const TWO32 = 2 ** 32
 
 export interface FrameTableLayout {
   /** Byte offset of the table itself in linear memory. */
@@ -53,6 +54,15 @@ export class FrameTable {
   /** Entry of a page number; 0 where there is no RAM. */
   entry(page: number): number {
     return page < this.pageCount ? this.entries[page] : 0
+  }
+
+  /** Host offset of a byte whose page is RAM and here; -1 where there is no RAM, or work to be done first. */
+  plainHost(gpa: number): number {
+    const page = gpa >>> PAGE_SHIFT
+    // The table ends below 4 GiB.
+    if (gpa >= TWO32 || page >= this.pageCount) return -1
+    const entry = this.entries[page]
+    return (entry & (Frame.PRESENT | Frame.ABSENT)) === Frame.PRESENT ? ((entry & OFFSET_MASK) >>> 0) + (gpa & 0xfff) : -1
   }
 
   /** Host offset of a page's frame. Only valid where the entry has PRESENT. */

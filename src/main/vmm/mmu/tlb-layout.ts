@@ -39,5 +39,5 @@ export const CodeTlbEntry = {
   kept: 12,
 } as const
 export const CODE_TLB_BYTES = CODE_TLB_ENTRIES * CODE_TLB_ENTRY_SIZE
-/** Mode keys whose code lookups are kept at the same time. */
-export const CODE_TLB_SETS = 8
+/** Mode keys, with the address space for user code, whose code lookups are kept at the same time. */
+export const CODE_TLB_SETS = 16

@@ -19,6 +19,8 @@ const AT_BLOCK_RIP = offsetOf('blockRip')
 const AT_CODE_BASE = offsetOf('codeBase')
 const AT_MODE_KEY = offsetOf('modeKey')
 const AT_CS_LIMIT = offsetOf('segLimit', Seg.CS)
+const AT_CODE_TLB_BASE = offsetOf('codeTlbBase')
+const AT_RING_TABLES = offsetOf('ringTables')
 
 export interface CodeFinderOptions {
   readonly state: CpuState
@@ -48,11 +50,21 @@ export class CodeFinder {
     this.lookup = new CodeLookup(o.buffer, o.codeTlb, o.state)
   }
 
-  /** Address of the lookup table of the running mode. */
-  selectTable(): number {
-    const modeKey = this.view.getInt32(AT_MODE_KEY, true)
-    const limit = (modeKey & (Mode.CODE64 | Mode.FLAT)) !== 0 ? -1 : this.view.getInt32(AT_CS_LIMIT, true)
-    return this.lookup.select(modeKey, limit)
+  /**
+   * Puts the lookup table of the running mode in force, and says where generated code finds that of the same mode at the other
+   * side of the privilege line.
+   * @param quick code may cross the line by itself
+   */
+  selectTable(quick: boolean): void {
+    const { view } = this
+    const modeKey = view.getInt32(AT_MODE_KEY, true)
+    const unlimited = (modeKey & (Mode.CODE64 | Mode.FLAT)) !== 0
+    const table = this.lookup.select(modeKey, unlimited ? -1 : view.getInt32(AT_CS_LIMIT, true))
+    view.setInt32(AT_CODE_TLB_BASE, table, true)
+    const user = (modeKey & Mode.USER) !== 0 ? 4 : 0
+    const crosses = quick && unlimited && (modeKey & (Mode.PROTECTED | Mode.V86 | Mode.SINGLE_STEP)) === Mode.PROTECTED
+    view.setInt32(AT_RING_TABLES + user, crosses ? table : 0, true)
+    view.setInt32(AT_RING_TABLES + 4 - user, crosses ? this.lookup.tableOf(modeKey ^ Mode.USER) : 0, true)
   }
 
   /** Linear address of RIP in the running mode: the lower half; the upper is in `linearHi`. */

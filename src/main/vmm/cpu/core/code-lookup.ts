@@ -15,6 +15,10 @@ const TAG_WORD = CodeTlbEntry.tag / 4
 const MAP_WORD = CodeTlbEntry.map / 4
 const KEPT_WORD = CodeTlbEntry.kept / 4
 const ENTRY_WORDS = CODE_TLB_ENTRY_SIZE / 4
+const AT_MODE_KEY = offsetOf('modeKey')
+const AT_SUPERVISOR_EPOCH = offsetOf('codeEpoch', 0)
+const AT_USER_EPOCH = offsetOf('codeEpoch', 1)
+const LAST_EPOCH = 0x7fff_0000
 
 /** What the tables need of a finished page walk. */
 export interface WalkedPage {
@@ -28,12 +32,19 @@ const slotOf = (lo: number, hi: number): number => {
   return (page ^ (page >>> CODE_TLB_HASH_SHIFT)) & (CODE_TLB_ENTRIES - 1)
 }
 
+/** The address space of supervisor sets, which serve all: the kernel's pages are global, and others leave with every CR3 load. */
+const ANY_SPACE = -1
+
 class LookupSet {
   modeKey = -1
+  /** PCID of user code, ANY_SPACE of supervisor code. */
+  space = ANY_SPACE
   /** Limit of the code segment it was filled under; -1: 4 GiB or none. */
   limit = -1
   readonly slots = new Int32Array(CODE_TLB_ENTRIES)
   count = 0
+  /** Entries that are not global, at least. */
+  private local = 0
   readonly pages = new Array<CodePage | undefined>(CODE_TLB_ENTRIES).fill(undefined)
   readonly global = new Uint8Array(CODE_TLB_ENTRIES)
 
@@ -59,7 +70,16 @@ class LookupSet {
     this.slots[at] = this.slots[--this.count]
   }
 
+  put(slot: number, code: CodePage, global: boolean): void {
+    if (!this.pages[slot]) this.slots[this.count++] = slot
+    this.pages[slot] = code
+    this.global[slot] = global ? 1 : 0
+    if (!global) this.local++
+  }
+
   clear(keepGlobal: boolean): void {
+    if (keepGlobal && this.local === 0) return
+    this.local = 0
     let kept = 0
     for (let i = 0; i < this.count; i++) {
       const slot = this.slots[i]
@@ -80,6 +100,10 @@ export class CodeLookup {
   private readonly sets: readonly LookupSet[]
   private current: LookupSet
   private next = 0
+  /** PCID in force, and the user epoch of each PCID whose jumps are still good. */
+  private space = 0
+  private readonly epochs = new Map<number, number>()
+  private lastEpoch = 0
   /** INVLPG inside one of these empties everything. */
   private readonly large = new LargePages()
 
@@ -98,8 +122,7 @@ export class CodeLookup {
    * @returns its address in linear memory
    */
   select(modeKey: number, limit: number): number {
-    let set = this.current
-    if (set.modeKey !== modeKey) set = this.current = this.setFor(modeKey)
+    const set = this.current = this.setFor(modeKey)
     if (set.limit !== limit) {
       set.limit = limit
       set.clear(false)
@@ -107,11 +130,32 @@ export class CodeLookup {
     return set.base
   }
 
+  /** Address of the table of a mode that has one already and no code segment limit; else 0. */
+  tableOf(modeKey: number): number {
+    const space = this.spaceOf(modeKey)
+    for (const set of this.sets) if (set.modeKey === modeKey && set.space === space) return set.limit === -1 ? set.base : 0
+    return 0
+  }
+
+  /** The table in force: generated code changes it with the privilege. */
+  private set(): LookupSet {
+    this.current = this.setFor(this.state.view.getInt32(AT_MODE_KEY, true))
+    return this.current
+  }
+
+  private spaceOf(modeKey: number): number {
+    return (modeKey & Mode.USER) !== 0 ? this.space : ANY_SPACE
+  }
+
   private setFor(modeKey: number): LookupSet {
-    for (const set of this.sets) if (set.modeKey === modeKey) return set
+    const space = this.spaceOf(modeKey)
+    const { current } = this
+    if (current.modeKey === modeKey && current.space === space) return current
+    for (const set of this.sets) if (set.modeKey === modeKey && set.space === space) return set
     const set = this.sets[this.next]
     this.next = (this.next + 1) % CODE_TLB_SETS
     set.modeKey = modeKey
+    set.space = space
     set.clear(false)
     return set
   }
@@ -119,36 +163,61 @@ export class CodeLookup {
   /** The page of code at a linear address in the current mode, if it was entered and not flushed since. */
   find(lo: number, hi: number): CodePage | undefined {
     const slot = slotOf(lo, hi)
-    return this.current.holds(slot, lo, hi) ? this.current.pages[slot] : undefined
+    const set = this.set()
+    return set.holds(slot, lo, hi) ? set.pages[slot] : undefined
   }
 
   /** Enters the page of the current mode that a walk has just found. */
   enter(lo: number, hi: number, code: CodePage, walked: WalkedPage): void {
-    const set = this.current
+    const set = this.set()
     const slot = slotOf(lo, hi)
     const word = set.word(slot)
-    if (!set.pages[slot]) set.slots[set.count++] = slot
+    set.put(slot, code, walked.global)
     this.words[word + TAG_WORD] = lo & ~0xfff
     this.words[word + TAG_WORD + 1] = hi | 0
     this.words[word + MAP_WORD] = code.map
     this.words[word + KEPT_WORD] = walked.global || (set.modeKey & Mode.USER) !== 0 ? 1 : 0
-    set.pages[slot] = code
-    set.global[slot] = walked.global ? 1 : 0
     if (walked.pageShift > 12) this.large.note(lo, hi, walked.pageShift)
+  }
+
+  /**
+   * A load of CR3. Entries of user code are kept by PCID, until that is entered without `keep`; those of supervisor code stay
+   * where they are global.
+   */
+  enterSpace(pcid: number, keep: boolean): void {
+    for (const set of this.sets) if (set.count > 0 && (set.space === ANY_SPACE || (set.space === pcid && !keep))) set.clear(true)
+    this.space = pcid
+    const known = keep ? this.epochs.get(pcid) : undefined
+    if (known === undefined) this.epochs.set(pcid, this.freshEpoch())
+    this.state.view.setInt32(AT_USER_EPOCH, this.epochs.get(pcid) ?? 0, true)
   }
 
   /** Code or its mapping may have changed: what the jump cache knows is not good any more. */
   newEpoch(keepGlobal: boolean): void {
-    const { state } = this
-    if (!keepGlobal) state.set('codeEpoch', state.get('codeEpoch', 0) + EPOCH_STEP, 0)
-    state.set('codeEpoch', state.get('codeEpoch', 1) + EPOCH_STEP, 1)
-    // After a wrap an old entry could look fresh.
-    if (state.get('codeEpoch', 0) < EPOCH_STEP || state.get('codeEpoch', 1) < EPOCH_STEP) this.forgetJumps()
+    const { view } = this.state
+    this.epochs.clear()
+    if (!keepGlobal) view.setInt32(AT_SUPERVISOR_EPOCH, this.freshEpoch(), true)
+    const user = this.freshEpoch()
+    this.epochs.set(this.space, user)
+    view.setInt32(AT_USER_EPOCH, user, true)
   }
 
+  /** One that no entry of the jump cache has. */
+  private freshEpoch(): number {
+    this.lastEpoch += EPOCH_STEP
+    if (this.lastEpoch > LAST_EPOCH) this.forgetJumps()
+    return this.lastEpoch
+  }
+
+  /** Before numbers begin anew, or an old entry could look fresh. */
   private forgetJumps(): void {
-    this.state.bytes.fill(0, offsetOf('jumps'), offsetOf('jumps') + FIELDS.jumps.count * 16)
-    for (const i of [0, 1]) this.state.set('codeEpoch', EPOCH_STEP, i)
+    const { state } = this
+    state.bytes.fill(0, offsetOf('jumps'), offsetOf('jumps') + FIELDS.jumps.count * 16)
+    this.epochs.clear()
+    state.view.setInt32(AT_SUPERVISOR_EPOCH, EPOCH_STEP, true)
+    this.epochs.set(this.space, 2 * EPOCH_STEP)
+    state.view.setInt32(AT_USER_EPOCH, 2 * EPOCH_STEP, true)
+    this.lastEpoch = 3 * EPOCH_STEP
   }
 
   /** Empties every table, or all but entries of global pages. */

@@ -62,6 +62,8 @@ export interface CpuPlatform {
   portOut(port: number, size: 1 | 2 | 4, value: number): void
   /** Time-stamp counter as the guest sees it. */
   readTsc(): bigint
+  /** The same as halves, put at two byte offsets: read at every system call of some kernels. */
+  readTscInto(view: DataView, low: number, high: number): void
   writeTsc(value: bigint): void
   /** MSRs kept by the local APIC and the clock: APIC base, x2APIC range 0x800–0x8ff, TSC deadline, kvmclock. undefined: no such MSR. */
   readMsr(index: number): bigint | undefined
@@ -109,6 +111,8 @@ export interface CpuContext {
   modeChanged(): void
   /** As `modeChanged`, where only CPL, RFLAGS and SS changed and CS was loaded with a selector of its kind: cheaper for 64-bit code. */
   privilegeChanged?(): void
+  /** INT n where it is the common case (`events/quick.ts`). False: nothing was done. */
+  interruptQuickly?(vector: number, returnRip: bigint): boolean
   /** INT n, INT3 and INTO clear TF: no single-step trap follows them. */
   noteSoftwareInterrupt?(): void
   /** Makes generated code return at the next block head: HLT. Contexts that run one instruction at a time need none of these three. */

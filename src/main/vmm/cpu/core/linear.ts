@@ -69,6 +69,30 @@ export class CpuLinearMemory implements LinearMemory {
     return host
   }
 
+  /**
+   * Host offset of an access of the running program, without exceptions: `Translation.FAULT` with `faultCode` for #PF (CR2 set),
+   * `Translation.MMIO` where it must go the long way: no RAM, not within one page, not canonical.
+   */
+  hostOf(lo: number, hiRaw: number, bytes: number, write: boolean): number {
+    const hi = this.wrapHi(hiRaw)
+    if ((lo & 0xfff) + bytes > PAGE_SIZE || !this.isCanonical(hi)) return Translation.MMIO
+    return this.tlb.translate(lo, hi, write, this.currentView())
+  }
+
+  get faultCode(): number {
+    return this.tlb.errorCode
+  }
+
+  /** After `hostOf` for a write: guest-physical address where more is to be done before bytes change, else -1. */
+  get slowGpa(): number {
+    return this.tlb.gpa
+  }
+
+  /** Marks the page and drops code in what a write after `hostOf` changes. */
+  prepareWrite(bytes: number): void {
+    if (this.tlb.gpa >= 0) this.ram.hostForWrite(this.tlb.gpa, bytes)
+  }
+
   readAt(lo: number, hiRaw: number, size: AccessSize, view: number): number {
     const hi = this.wrapHi(hiRaw)
     if ((lo & 0xfff) + size > PAGE_SIZE) return this.readSplit(lo, hi, size, view)

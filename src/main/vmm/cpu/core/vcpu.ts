@@ -5,11 +5,12 @@ import { Frame } from '../../memory/frame-table'
 import type { PhysicalRam } from '../../memory/guest-memory'
 import { checkSegment } from '../../mmu/segment'
 import { SoftTlb, Translation } from '../../mmu/soft-tlb'
-import { TlbView } from '../../mmu/tlb-layout'
+import { TLB_VIEWS, TlbView } from '../../mmu/tlb-layout'
 import { PageWalker } from '../../mmu/walk'
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import { instructionBreakpoints, isRepeatedString } from '../events/breakpoints'
 import { deliverEvent, type EventKind } from '../events/deliver'
+import { QuickDelivery, QuickEvent } from '../events/quick'
 import { decodeBy } from '../decode/decode'
 import { MAX_LENGTH, Scan, type InsnScanner } from '../decode/scanner'
 import type { Helper } from '../emit/emitter'
@@ -28,7 +29,7 @@ import { CpuFault, Vector, type CpuContext, type CpuModel, type CpuPlatform } fr
 import { Exit } from './exits'
 import { CpuLinearMemory } from './linear'
 
-/** What the interrupt controllers show to one CPU. */
+/** What the interrupt controllers show to one CPU. When it may have changed, they have `requestExit` called. */
 export interface InterruptSource {
   /** Vector that would be taken now if interrupts were enabled, -1 none. */
   pendingVector(): number
@@ -119,9 +120,14 @@ const AT_MODE_KEY = offsetOf('modeKey')
 const AT_INT_SHADOW = offsetOf('intShadow')
 const AT_PENDING_DEBUG = offsetOf('pendingDebug')
 const AT_HALTED = offsetOf('halted')
+const AT_RIP = offsetOf('rip')
+const AT_FAULT_VECTOR = offsetOf('faultVector')
+const AT_FAULT_ERROR = offsetOf('faultError')
+const AT_FAULT_HAS_ERROR = offsetOf('faultHasError')
 const AT_NMI_BLOCKED = offsetOf('nmiBlocked')
 const AT_TLB_BASE = offsetOf('tlbBase')
-const AT_CODE_TLB_BASE = offsetOf('codeTlbBase')
+const AT_VIEW_BASES = offsetOf('viewBases')
+const AT_INTERRUPT_WAITS = offsetOf('interruptWaits')
 
 export type RunResult = 'slice' | 'halted'
 
@@ -150,6 +156,8 @@ export class Vcpu implements CpuContext {
   /** Translated code refused the instruction at RIP: it is run alone. */
   private again = false
   private hostError: { readonly error: unknown } | undefined
+  private readonly quick: QuickDelivery
+  private readonly event = new QuickEvent()
 
   constructor(private readonly options: VcpuOptions) {
     const { buffer } = options.memory
@@ -160,6 +168,7 @@ export class Vcpu implements CpuContext {
     this.walker = new PageWalker(options.ram, this.state, options.model.physicalAddressBits)
     this.tlb = new SoftTlb(buffer, options.layout.tlb, this.walker, options.ram, this.state)
     this.memory = new CpuLinearMemory(buffer, this.tlb, options.ram, options.mmio, this.state)
+    this.quick = new QuickDelivery(buffer, this.state, this.tlb)
     this.cache = new DecodeCache({
       buffer, base: options.layout.decodeCache, bytes: options.layout.decodeCacheBytes, scanner: options.scanner,
       slots: options.slots, hotAfter: options.tiers && options.tiers.max > 0 ? options.tiers.hotAfter : 0,
@@ -283,7 +292,7 @@ export class Vcpu implements CpuContext {
 
   enterAddressSpace(pcid: number, keep: boolean): void {
     this.tlb.enterSpace(pcid, keep)
-    this.code.lookup.flush(true)
+    this.code.lookup.enterSpace(pcid, keep)
   }
 
   invalidatePage(linear: bigint): void {
@@ -306,17 +315,27 @@ export class Vcpu implements CpuContext {
   private modeUpdated(): void {
     const { view } = this.state
     this.checks.update()
+    for (let i = 0; i < TLB_VIEWS; i++) view.setInt32(AT_VIEW_BASES + i * 4, this.tlb.viewBase(i), true)
     view.setInt32(AT_TLB_BASE, this.tlb.viewBase(this.memory.currentView()), true)
-    view.setInt32(AT_CODE_TLB_BASE, this.code.selectTable(), true)
-    const waits = (view.getInt32(AT_RFLAGS, true) & FLAG_IF) !== 0 && this.options.interrupts.pendingVector() >= 0
+    this.code.selectTable(!this.checks.armed)
+    const waits = (view.getInt32(AT_RFLAGS, true) & FLAG_IF) !== 0 && this.interruptWaits()
     if (waits || (view.getInt32(AT_MODE_KEY, true) & Mode.SINGLE_STEP) !== 0) this.requestExit()
   }
 
   /** An interrupt that waits is taken after the instruction that follows STI; where none does, STI casts no shadow. */
   interruptsEnabled(): void {
-    if (this.options.interrupts.pendingVector() < 0) return
+    if (!this.interruptWaits()) return
     this.state.set('intShadow', 1)
     this.requestExit()
+  }
+
+  /** Asks the controllers only after something asked for an exit: whoever has an interrupt does. */
+  private interruptWaits(): boolean {
+    const { view } = this.state
+    if (view.getInt32(AT_INTERRUPT_WAITS, true) === 0) return false
+    if (this.options.interrupts.pendingVector() >= 0) return true
+    view.setInt32(AT_INTERRUPT_WAITS, 0, true)
+    return false
   }
 
   loadPdptes(cr3: number): boolean {
@@ -338,6 +357,7 @@ export class Vcpu implements CpuContext {
     this.code.lookup.reset()
     this.walker.forgetPdptes()
     this.state.set('faultVector', -1)
+    this.state.set('interruptWaits', 1)
     this.modeChanged()
   }
 
@@ -379,9 +399,10 @@ export class Vcpu implements CpuContext {
 
   // ── running ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Makes generated code return at the next block head; what is left of the slice is kept. */
+  /** Makes generated code return at the next block head; what is left of the slice is kept. An interrupt may wait afterwards. */
   requestExit(): void {
     const { view } = this.state
+    view.setInt32(AT_INTERRUPT_WAITS, 1, true)
     const left = view.getInt32(AT_SLICE_LEFT, true)
     if (left < 0) return
     this.stash += left + 1
@@ -472,12 +493,12 @@ export class Vcpu implements CpuContext {
         return
       case Exit.FAULT: {
         exits.FAULT++
-        const { state } = this
-        const vector = state.getI32('faultVector')
-        state.set('faultVector', -1)
+        const { view } = this.state
+        const vector = view.getInt32(AT_FAULT_VECTOR, true)
+        view.setInt32(AT_FAULT_VECTOR, -1, true)
         if (this.hostError) return
         if (vector === Vector.UD) this.noteUndefinedHere()
-        return this.raise(vector, state.get('faultHasError') !== 0 ? state.get('faultError') : undefined)
+        return this.raise(vector, view.getInt32(AT_FAULT_HAS_ERROR, true) !== 0 ? view.getUint32(AT_FAULT_ERROR, true) : undefined)
       }
       default: throw new BugError(`generated code returned ${exit}`)
     }
@@ -532,13 +553,39 @@ export class Vcpu implements CpuContext {
 
   private raise(vector: number, errorCode?: number): void {
     this.counters.exceptions++
-    this.state.set('pendingDebug', 0)
+    this.state.view.setInt32(AT_PENDING_DEBUG, 0, true)
     this.deliver(vector, 'fault', errorCode)
   }
 
   private deliver(vector: number, kind: EventKind, errorCode?: number): void {
-    this.state.set('halted', 0)
+    const { view } = this.state
+    view.setInt32(AT_HALTED, 0, true)
+    if (kind === 'fault' || kind === 'interrupt') {
+      const { event } = this
+      event.software = false
+      event.fault = kind === 'fault'
+      event.hasErrorCode = errorCode !== undefined
+      event.errorCode = errorCode ?? 0
+      event.returnLo = view.getInt32(AT_RIP, true)
+      event.returnHi = view.getInt32(AT_RIP + 4, true)
+      if (this.deliverQuickly(vector)) return
+    }
     deliverEvent(this, vector, kind, errorCode)
+  }
+
+  /** #DB changes DR7 too: the long way. */
+  private deliverQuickly(vector: number): boolean {
+    this.event.vector = vector
+    return vector !== Vector.DB && this.quick.deliver(this.event)
+  }
+
+  interruptQuickly(vector: number, returnRip: bigint): boolean {
+    const { event } = this
+    event.software = true
+    event.fault = event.hasErrorCode = false
+    event.returnLo = Number(returnRip & 0xffff_ffffn)
+    event.returnHi = Number(returnRip >> 32n)
+    return this.deliverQuickly(vector)
   }
 
   private takeEvents(): void {
@@ -548,7 +595,7 @@ export class Vcpu implements CpuContext {
       view.setInt32(AT_NMI_BLOCKED, 1, true)
       return this.deliver(Vector.NMI, 'nmi')
     }
-    if ((view.getInt32(AT_RFLAGS, true) & FLAG_IF) === 0 || interrupts.pendingVector() < 0) return
+    if ((view.getInt32(AT_RFLAGS, true) & FLAG_IF) === 0 || !this.interruptWaits()) return
     this.counters.interrupts++
     this.deliver(interrupts.acknowledge(), 'interrupt')
   }

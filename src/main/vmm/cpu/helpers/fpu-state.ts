@@ -8,11 +8,20 @@ import { Mode } from '../state/mode'
 
 const AT_FPR = offsetOf('fpr')
 const AT_XMM = offsetOf('xmm')
+const AT_FCW = offsetOf('fcw')
+const AT_FSW = offsetOf('fsw')
+const AT_FTW = offsetOf('ftw')
+const AT_FP_OPCODE = offsetOf('fpOpcode')
+const AT_FP_IP = offsetOf('fpIp')
+const AT_FP_DP = offsetOf('fpDp')
+const AT_FP_CS = offsetOf('fpCs')
+const AT_FP_DS = offsetOf('fpDs')
 
 /** MXCSR bits that may be set. */
 export const MXCSR_MASK = 0xffff
-/** Registers lie in the stack's order in memory, in physical order in the state. */
-const physical = (state: CpuState, st: number): number => (((state.get('fsw') >> 11) & 7) + st) & 7
+/** Registers lie in the stack's order in memory, in physical order in the state: byte offset of ST(0) … ST(7) there. */
+const placeOf = (top: number, st: number): number => AT_FPR + 16 * ((top + st) & 7)
+const topOf = (state: CpuState): number => (state.view.getInt32(AT_FSW, true) >> 11) & 7
 const CR4_OSFXSR = 1 << 9
 const EFER_FFXSR = 1n << 14n
 
@@ -29,43 +38,49 @@ export function resetX87(state: CpuState): void {
 
 /** Bytes 0–159 of the FXSAVE image: control words and x87 registers. @param wide REX.W form: 64-bit pointers */
 export function storeX87(state: CpuState, image: DataView, wide: boolean): void {
-  image.setUint16(0, state.get('fcw'), true)
-  image.setUint16(2, state.get('fsw'), true)
-  image.setUint8(4, state.get('ftw'))
-  image.setUint16(6, state.get('fpOpcode'), true)
+  const { view } = state
+  image.setUint16(0, view.getInt32(AT_FCW, true), true)
+  image.setUint16(2, view.getInt32(AT_FSW, true), true)
+  image.setUint8(4, view.getInt32(AT_FTW, true))
+  image.setUint16(6, view.getInt32(AT_FP_OPCODE, true), true)
+  image.setInt32(8, view.getInt32(AT_FP_IP, true), true)
+  image.setInt32(16, view.getInt32(AT_FP_DP, true), true)
   if (wide) {
-    image.setBigUint64(8, state.get64('fpIp'), true)
-    image.setBigUint64(16, state.get64('fpDp'), true)
+    image.setInt32(12, view.getInt32(AT_FP_IP + 4, true), true)
+    image.setInt32(20, view.getInt32(AT_FP_DP + 4, true), true)
   } else {
-    image.setUint32(8, state.lo('fpIp'), true)
-    image.setUint16(12, state.get('fpCs'), true)
-    image.setUint32(16, state.lo('fpDp'), true)
-    image.setUint16(20, state.get('fpDs'), true)
+    image.setUint16(12, view.getInt32(AT_FP_CS, true), true)
+    image.setUint16(20, view.getInt32(AT_FP_DS, true), true)
   }
+  const top = topOf(state)
   for (let st = 0; st < 8; st++) {
-    const at = AT_FPR + 16 * physical(state, st)
-    image.setInt32(32 + 16 * st, state.view.getInt32(at, true), true)
-    image.setInt32(36 + 16 * st, state.view.getInt32(at + 4, true), true)
-    image.setUint16(40 + 16 * st, state.view.getUint16(at + 8, true), true)
+    const at = placeOf(top, st)
+    image.setInt32(32 + 16 * st, view.getInt32(at, true), true)
+    image.setInt32(36 + 16 * st, view.getInt32(at + 4, true), true)
+    image.setUint16(40 + 16 * st, view.getUint16(at + 8, true), true)
   }
 }
 
 export function loadX87(state: CpuState, image: DataView, wide: boolean): void {
-  state.set('fcw', image.getUint16(0, true))
-  state.set('fsw', image.getUint16(2, true))
-  state.set('ftw', image.getUint8(4))
-  state.set('fpOpcode', image.getUint16(6, true) & 0x7ff)
-  state.set64('fpIp', wide ? image.getBigUint64(8, true) : BigInt(image.getUint32(8, true)))
-  state.set64('fpDp', wide ? image.getBigUint64(16, true) : BigInt(image.getUint32(16, true)))
+  const { view } = state
+  view.setInt32(AT_FCW, image.getUint16(0, true), true)
+  view.setInt32(AT_FSW, image.getUint16(2, true), true)
+  view.setInt32(AT_FTW, image.getUint8(4), true)
+  view.setInt32(AT_FP_OPCODE, image.getUint16(6, true) & 0x7ff, true)
+  view.setInt32(AT_FP_IP, image.getInt32(8, true), true)
+  view.setInt32(AT_FP_IP + 4, wide ? image.getInt32(12, true) : 0, true)
+  view.setInt32(AT_FP_DP, image.getInt32(16, true), true)
+  view.setInt32(AT_FP_DP + 4, wide ? image.getInt32(20, true) : 0, true)
   if (!wide) {
-    state.set('fpCs', image.getUint16(12, true))
-    state.set('fpDs', image.getUint16(20, true))
+    view.setInt32(AT_FP_CS, image.getUint16(12, true), true)
+    view.setInt32(AT_FP_DS, image.getUint16(20, true), true)
   }
+  const top = topOf(state)
   for (let st = 0; st < 8; st++) {
-    const at = AT_FPR + 16 * physical(state, st)
-    state.view.setInt32(at, image.getInt32(32 + 16 * st, true), true)
-    state.view.setInt32(at + 4, image.getInt32(36 + 16 * st, true), true)
-    state.view.setUint16(at + 8, image.getUint16(40 + 16 * st, true), true)
+    const at = placeOf(top, st)
+    view.setInt32(at, image.getInt32(32 + 16 * st, true), true)
+    view.setInt32(at + 4, image.getInt32(36 + 16 * st, true), true)
+    view.setUint16(at + 8, image.getUint16(40 + 16 * st, true), true)
   }
 }
 

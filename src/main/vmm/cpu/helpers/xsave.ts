@@ -2,12 +2,13 @@
 import { checkSegment } from '../../mmu/segment'
 import { CpuFault, Vector, type CpuContext } from '../core/context'
 import type { Helper } from '../emit/emitter'
+import type { CpuState } from '../state/access'
 import { MXCSR_MASK, loadX87, loadXmm, resetX87, storeX87, storeXmm } from './fpu-state'
 
-const X87 = 1n
-const SSE = 2n
+const X87 = 1
+const SSE = 2
 /** With AVX the SSE part of the image also carries MXCSR; kept so for models that may offer it. */
-const MXCSR_OWNERS = 6n
+const MXCSR_OWNERS = 6
 const HEADER = 512
 const AREA = 576
 const CR0_TS = 8
@@ -29,19 +30,14 @@ export const xsaveHelper: Helper = {
   run(cpu: CpuContext, segment: number, address: bigint, requested: bigint, wide: number): void {
     const { state, memory } = cpu
     const linear = area(cpu, segment, address, true)
+    const wanted = Number(requested & state.get64('xcr0'))
+    const direct = memory.directBytes(linear, AREA, true)
+    if (direct) return storeImage(state, direct, wanted, wide !== 0)
     const image = new Uint8Array(AREA)
     memory.probe(linear, AREA, true)
     // What is not requested, and bytes that belong to software, keep what memory holds.
     memory.readBytes(linear, image)
-    const view = new DataView(image.buffer)
-    const wanted = requested & state.get64('xcr0')
-    if ((wanted & X87) !== 0n) storeX87(state, view, wide !== 0)
-    if ((wanted & MXCSR_OWNERS) !== 0n) {
-      view.setUint32(24, state.get('mxcsr'), true)
-      view.setUint32(28, MXCSR_MASK, true)
-    }
-    if ((wanted & SSE) !== 0n) storeXmm(state, image)
-    view.setBigUint64(HEADER, (view.getBigUint64(HEADER, true) & ~wanted) | (wanted & (X87 | SSE)), true)
+    storeImage(state, image, wanted, wide !== 0)
     memory.writeBytes(linear, image)
   },
 }
@@ -51,21 +47,41 @@ export const xrstorHelper: Helper = {
   run(cpu: CpuContext, segment: number, address: bigint, requested: bigint, wide: number): void {
     const { state, memory } = cpu
     const linear = area(cpu, segment, address, false)
-    const image = new Uint8Array(AREA)
-    memory.readBytes(linear, image)
-    const view = new DataView(image.buffer)
-    const present = view.getBigUint64(HEADER, true)
-    const reserved = view.getBigUint64(HEADER + 8, true) | view.getBigUint64(HEADER + 16, true)
-    if ((present & ~state.get64('xcr0')) !== 0n || reserved !== 0n) throw new CpuFault(Vector.GP, 0)
-    const wanted = requested & state.get64('xcr0')
+    const image = memory.directBytes(linear, AREA, false) ?? copyOf(cpu, linear)
+    const view = new DataView(image.buffer, image.byteOffset, AREA)
+    const enabled = Number(state.get64('xcr0'))
+    const present = view.getUint32(HEADER, true)
+    let reserved = view.getUint32(HEADER + 4, true) | (present & ~enabled)
+    for (let i = 8; i < 24; i += 4) reserved |= view.getUint32(HEADER + i, true)
+    if (reserved !== 0) throw new CpuFault(Vector.GP, 0)
+    const wanted = Number(requested & 0xffff_ffffn) & enabled
     const mxcsr = view.getUint32(24, true)
-    if ((wanted & MXCSR_OWNERS) !== 0n) {
+    if ((wanted & MXCSR_OWNERS) !== 0) {
       if ((mxcsr & ~MXCSR_MASK) !== 0) throw new CpuFault(Vector.GP, 0)
       state.set('mxcsr', mxcsr)
     }
-    if ((wanted & X87) !== 0n) restoreX87(cpu, view, (present & X87) !== 0n, wide !== 0)
-    if ((wanted & SSE) !== 0n) loadXmm(state, (present & SSE) !== 0n ? image : new Uint8Array(AREA))
+    if ((wanted & X87) !== 0) restoreX87(cpu, view, (present & X87) !== 0, wide !== 0)
+    if ((wanted & SSE) !== 0) loadXmm(state, (present & SSE) !== 0 ? image : new Uint8Array(AREA))
   },
+}
+
+function copyOf({ memory }: CpuContext, linear: bigint): Uint8Array {
+  const image = new Uint8Array(AREA)
+  memory.readBytes(linear, image)
+  return image
+}
+
+/** XSAVE into an image that holds what memory held. */
+function storeImage(state: CpuState, image: Uint8Array, wanted: number, wide: boolean): void {
+  const view = new DataView(image.buffer, image.byteOffset, AREA)
+  if ((wanted & X87) !== 0) storeX87(state, view, wide)
+  if ((wanted & MXCSR_OWNERS) !== 0) {
+    view.setUint32(24, state.get('mxcsr'), true)
+    view.setUint32(28, MXCSR_MASK, true)
+  }
+  if ((wanted & SSE) !== 0) storeXmm(state, image)
+  // Components are below bit 32: the model offers x87 and SSE.
+  view.setUint32(HEADER, (view.getUint32(HEADER, true) & ~wanted) | (wanted & (X87 | SSE)), true)
 }
 
 function restoreX87({ state }: CpuContext, view: DataView, present: boolean, wide: boolean): void {

@@ -7,6 +7,11 @@ import type { CpuLinearMemory } from '../core/linear'
 import type { CpuState } from '../state/access'
 import { offsetOf, Seg } from '../state/layout'
 import { Mode } from '../state/mode'
+import { Translation } from '../../mmu/soft-tlb'
+
+const AT_FAULT_VECTOR = offsetOf('faultVector')
+const AT_FAULT_ERROR = offsetOf('faultError')
+const AT_FAULT_HAS_ERROR = offsetOf('faultHasError')
 
 /** Writes a fault where generated code and the run loop find it. */
 export function notePendingFault(state: CpuState, fault: CpuFault): void {
@@ -57,6 +62,28 @@ export interface SlowPathOptions {
 export function createSlowPaths(options: SlowPathOptions): SlowImports {
   const { state, memory } = options
   const scratch = new DataView(state.view.buffer, state.base + offsetOf('scratch'), 64)
+
+  const bytes = new Uint8Array(state.view.buffer)
+  const whole = new DataView(state.view.buffer)
+  const scratchAt = state.base + offsetOf('scratch')
+
+  /** 1, 2, 4, 8 or 16 bytes within linear memory. */
+  const copy = (from: number, to: number, length: number): void => {
+    if (length === 1) bytes[to] = bytes[from]
+    else if (length === 2) whole.setUint16(to, whole.getUint16(from, true), true)
+    else for (let i = 0; i < length; i += 4) whole.setInt32(to + i, whole.getInt32(from + i, true), true)
+  }
+
+  const pendingPageFault = (): number => {
+    const { view } = state
+    view.setInt32(AT_FAULT_VECTOR, Vector.PF, true)
+    view.setInt32(AT_FAULT_ERROR, memory.faultCode, true)
+    view.setInt32(AT_FAULT_HAS_ERROR, 1, true)
+    return Slow.FAULT
+  }
+
+  const holdsCodeAt = (gpa: number, length: number): boolean =>
+    gpa >= 0 && options.holdsCode(Math.floor(gpa / PAGE_SIZE), gpa % PAGE_SIZE, length)
 
   /** Runs an access; a fault becomes a status, anything else stops the machine. */
   const guarded = (access: () => void, segment: number = Seg.DS): number => {
@@ -117,25 +144,60 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
       (inFirst < bytes && memory.writesTo(((lo >>> 0) + inFirst) >>> 0, hi, bytes - inFirst, options.holdsCode))
   }
 
-  const ordinary = {
-    load: (_cpu: number, lo: number, hi: number, access: number, slot: number) => guarded(() => {
+  const long = {
+    load: (lo: number, hi: number, access: number, slot: number) => guarded(() => {
       checkWrap(lo, hi, access)
       readInto(lo, hi, access & 0xff, slot)
     }, access >> 8),
-    store: (_cpu: number, lo: number, hi: number, access: number, slot: number) => guarded(() => {
+    store: (lo: number, hi: number, access: number, slot: number) => guarded(() => {
       checkWrap(lo, hi, access)
       writeFrom(lo, hi, access & 0xff, slot)
     }, access >> 8),
-    probe: (_cpu: number, lo: number, hi: number, access: number, slot: number) => guarded(() => {
+    probe: (lo: number, hi: number, access: number, slot: number) => guarded(() => {
       checkWrap(lo, hi, access)
       memory.probeAt(lo, hi, access & 0xff, true, memory.currentView())
       readInto(lo, hi, access & 0xff, slot)
     }, access >> 8),
   }
+
+  // A TLB miss or #PF within one page of RAM, which nearly all slow accesses are: no exception, no closure.
+
+  const load = (_cpu: number, lo: number, hi: number, access: number, slot: number): number => {
+    const bytes = access & 0xff
+    const host = memory.hostOf(lo, hi, bytes, false)
+    if (host === Translation.MMIO) return long.load(lo, hi, access, slot)
+    if (host === Translation.FAULT) return pendingPageFault()
+    copy(host, scratchAt + slot * 8, bytes)
+    return Slow.OK
+  }
+
+  const change = (lo: number, hi: number, access: number, slot: number, translated: boolean): number => {
+    const bytes = access & 0xff
+    const host = memory.hostOf(lo, hi, bytes, true)
+    if (host === Translation.MMIO) return translated && writesCode(lo, hi, bytes) ? Slow.AGAIN : long.store(lo, hi, access, slot)
+    if (host === Translation.FAULT) return pendingPageFault()
+    if (translated && holdsCodeAt(memory.slowGpa, bytes)) return Slow.AGAIN
+    memory.prepareWrite(bytes)
+    copy(scratchAt + slot * 8, host, bytes)
+    return Slow.OK
+  }
+
+  const update = (lo: number, hi: number, access: number, slot: number, translated: boolean): number => {
+    const bytes = access & 0xff
+    const host = memory.hostOf(lo, hi, bytes, true)
+    if (host === Translation.MMIO) return translated && writesCode(lo, hi, bytes) ? Slow.AGAIN : long.probe(lo, hi, access, slot)
+    if (host === Translation.FAULT) return pendingPageFault()
+    if (translated && holdsCodeAt(memory.slowGpa, bytes)) return Slow.AGAIN
+    copy(host, scratchAt + slot * 8, bytes)
+    return Slow.OK
+  }
+
   return {
-    ...ordinary,
-    tstore: (cpu, lo, hi, access, slot) => (writesCode(lo, hi, access & 0xff) ? Slow.AGAIN : ordinary.store(cpu, lo, hi, access, slot)),
-    tprobe: (cpu, lo, hi, access, slot) => (writesCode(lo, hi, access & 0xff) ? Slow.AGAIN : ordinary.probe(cpu, lo, hi, access, slot)),
+    load,
+    store: (_cpu, lo, hi, access, slot) => change(lo, hi, access, slot, false),
+    probe: (_cpu, lo, hi, access, slot) => update(lo, hi, access, slot, false),
+    tstore: (_cpu, lo, hi, access, slot) => change(lo, hi, access, slot, true),
+    tprobe: (_cpu, lo, hi, access, slot) => update(lo, hi, access, slot, true),
     loop: (_cpu, head) => {
       options.onHotLoop(head)
       return 0

@@ -3,6 +3,8 @@ import { Vector } from '../core/context'
 import type { Emitter, Val } from '../emit/emitter'
 import { Gpr, Seg } from '../state/layout'
 import { popFlagsHelper, pushFlagsHelper } from '../helpers/flags'
+import { Mode } from '../state/mode'
+import { quickPopFlags } from './privilege'
 import { row, type InsnRow, type Meaning } from './types'
 
 type Wide = 16 | 32 | 64
@@ -58,7 +60,7 @@ const popa: Meaning = (e, { size }) => {
 }
 
 const pushf: Meaning = (e, { size }) => {
-  e.call(pushFlagsHelper)
+  e.if(e.ne(e.and(e.field('modeKey'), e.const(32, Mode.V86)), e.const(32, 0)), () => { e.call(pushFlagsHelper) })
   // VM and RF are never pushed as set.
   e.push(e.trunc(e.and(e.rflags(), e.const(64, 0xfcffff)), size as Wide))
 }
@@ -66,7 +68,7 @@ const pushf: Meaning = (e, { size }) => {
 const popf: Meaning = (e, { size }) => {
   const base = e.reg(Gpr.RSP, 64)
   const value = e.load(size as Wide, e.memSeg(Seg.SS, stackAt(e, base, 0)))
-  e.call(popFlagsHelper, e.zext(value, 64), e.const(32, size))
+  e.if(e.isZero(quickPopFlags(e, value, size as Wide)), () => { e.call(popFlagsHelper, e.zext(value, 64), e.const(32, size)) })
   setStack(e, stackAt(e, base, size / 8))
 }
 

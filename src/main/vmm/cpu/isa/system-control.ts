@@ -30,9 +30,9 @@ function setPair(e: Emitter, value: Val): void {
 
 const rdmsr: Meaning = (e) => setPair(e, e.call(readMsrHelper, e.reg(Gpr.RCX, 32)))
 const wrmsr: Meaning = (e) => { e.call(writeMsrHelper, e.reg(Gpr.RCX, 32), pairValue(e)) }
-const rdtsc: Meaning = (e) => setPair(e, e.call(readTscHelper))
+const rdtsc: Meaning = (e) => { e.call(readTscHelper) }
 const rdtscp: Meaning = (e) => {
-  setPair(e, e.call(readTscHelper))
+  e.call(readTscHelper)
   e.setReg(Gpr.RCX, e.trunc(e.field('tscAux'), 32))
 }
 const cpuid: Meaning = (e) => { e.call(cpuidHelper, e.reg(Gpr.RAX, 32), e.reg(Gpr.RCX, 32)) }

@@ -5,6 +5,7 @@ import { syscallHelper, sysenterHelper, sysexitHelper, sysretHelper } from '../h
 import { haltHelper, int1Helper, interruptsEnabledHelper, softExceptionHelper, softInterruptHelper } from '../helpers/system/interrupts'
 import { checkPortHelper, portInHelper, portOutHelper } from '../helpers/system/ports'
 import { Gpr, Seg } from '../state/layout'
+import { quickSyscall, quickSysenter, quickSysexit, quickSysret } from './privilege'
 import { row, type Form, type InsnRow, type Meaning } from './types'
 
 const softInterrupt: Meaning = (e) => {
@@ -44,7 +45,7 @@ const sti: Meaning = (e) => {
   const rflags = e.field('rflags')
   e.if(e.isZero(e.bit(rflags, FLAG_IF)), () => {
     e.setField('rflags', e.or(rflags, e.const(64, 1 << FLAG_IF)))
-    e.call(interruptsEnabledHelper)
+    e.if(e.ne(e.field('interruptWaits'), e.const(32, 0)), () => { e.call(interruptsEnabledHelper) })
   })
 }
 
@@ -106,19 +107,23 @@ const repeated = (turn: (e: Emitter, form: Form) => void): Meaning => (e, form) 
 }
 
 const syscall: Meaning = (e) => {
+  quickSyscall(e)
   e.setField('nextRip', e.nextRip())
   e.call(syscallHelper)
   e.leave()
 }
 const sysret: Meaning = (e, { size }) => {
+  if (size === 64) quickSysret(e)
   e.call(sysretHelper, e.const(32, size))
   e.leave()
 }
 const sysenter: Meaning = (e) => {
+  quickSysenter(e)
   e.call(sysenterHelper)
   e.leave()
 }
 const sysexit: Meaning = (e, { size }) => {
+  if (size === 32) quickSysexit(e)
   e.call(sysexitHelper, e.const(32, size))
   e.leave()
 }

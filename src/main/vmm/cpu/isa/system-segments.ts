@@ -10,6 +10,7 @@ import {
 import { Gpr, Seg } from '../state/layout'
 import { Mode } from '../state/mode'
 import type { Helper } from '../emit/emitter'
+import { quickIret32, quickIret64, quickLoadSegment } from './privilege'
 import { row, type Form, type InsnRow, type Meaning } from './types'
 
 type Wide = 16 | 32 | 64
@@ -23,7 +24,16 @@ function storeWord(e: Emitter, { size }: Form, value: Val): void {
 }
 
 const movFromSegment: Meaning = (e, form) => storeWord(e, form, e.call(readSelectorHelper, e.operand(1)))
-const movToSegment: Meaning = (e) => { e.call(loadStackSegmentHelper, e.operand(0), e.zext(e.operand(1, 16), 32)) }
+/** MOV and POP to a segment register, SS with its shadow; in flat 32-bit kernels mostly without the helper. */
+function loadSegment(e: Emitter, number: Val, selector: Val): void {
+  const done = e.variable(1, e.const(1, 0))
+  for (const seg of [Seg.ES, Seg.DS, Seg.FS, Seg.GS]) {
+    e.if(e.eq(number, e.const(32, seg)), () => done.set(quickLoadSegment(e, seg, selector)))
+  }
+  e.if(e.isZero(done.get()), () => { e.call(loadStackSegmentHelper, number, selector) })
+}
+
+const movToSegment: Meaning = (e) => loadSegment(e, e.operand(0), e.zext(e.operand(1, 16), 32))
 
 const pushSegment = (seg: number): Meaning => (e, { size }) => e.push(resize(e, e.field('segSelector', seg), size as Wide))
 
@@ -34,7 +44,7 @@ const popSegment = (seg: number): Meaning => (e, { size }) => {
   const value = e.load(16, e.memSeg(Seg.SS, e.and(rsp, mask)))
   const moved = e.and(e.add(rsp, e.const(64, size / 8)), mask)
   const next = e.or(e.and(rsp, e.not(mask)), moved)
-  e.call(loadStackSegmentHelper, e.const(32, seg), e.zext(value, 32))
+  loadSegment(e, e.const(32, seg), e.zext(value, 32))
   e.setReg(Gpr.RSP, next)
 }
 
@@ -69,6 +79,8 @@ const farReturnImmediate: Meaning = (e, { size }) => {
   e.leave()
 }
 const iret: Meaning = (e, { size }) => {
+  if (size === 64) quickIret64(e)
+  if (size === 32) quickIret32(e)
   e.call(iretHelper, e.const(32, size))
   e.leave()
 }

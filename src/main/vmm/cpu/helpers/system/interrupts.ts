@@ -6,6 +6,7 @@ import { requireIoplForInt } from '../../events/protected-mode'
 import { TaskFault } from '../../events/task-switch'
 
 function interrupt(cpu: CpuContext, vector: number, returnRip: bigint): void {
+  if (cpu.interruptQuickly?.(vector, returnRip)) return
   try {
     deliverSoftware(cpu, vector, returnRip)
     cpu.noteSoftwareInterrupt?.()

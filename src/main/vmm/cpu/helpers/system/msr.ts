@@ -2,7 +2,7 @@
 import { CpuFault, Vector, type CpuContext } from '../../core/context'
 import type { Helper } from '../../emit/emitter'
 import { readMsr, writeMsr } from '../../msr/table'
-import { Gpr } from '../../state/layout'
+import { Gpr, offsetOf } from '../../state/layout'
 
 const gp = (): never => { throw new CpuFault(Vector.GP, 0) }
 
@@ -23,11 +23,20 @@ export const writeMsrHelper: Helper = {
 
 const CR4_TSD = 4
 
+const AT_RAX = offsetOf('gpr', Gpr.RAX)
+const AT_RDX = offsetOf('gpr', Gpr.RDX)
+const AT_CR4 = offsetOf('cr4')
+const AT_CPL = offsetOf('cpl')
+
+/** RDTSC: EDX:EAX. */
 export const readTscHelper: Helper = {
-  name: 'readTsc', args: [], returns: 'i64', faults: true,
-  run({ state, platform }: CpuContext): bigint {
-    if ((state.lo('cr4') & CR4_TSD) !== 0 && state.get('cpl') !== 0) gp()
-    return BigInt.asUintN(64, platform.readTsc())
+  name: 'readTsc', args: [], faults: true,
+  run({ state, platform }: CpuContext): void {
+    const { view } = state
+    if ((view.getInt32(AT_CR4, true) & CR4_TSD) !== 0 && view.getInt32(AT_CPL, true) !== 0) gp()
+    platform.readTscInto(view, AT_RAX, AT_RDX)
+    view.setInt32(AT_RAX + 4, 0, true)
+    view.setInt32(AT_RDX + 4, 0, true)
   },
 }
 

@@ -80,6 +80,10 @@ export class TestPlatform implements CpuPlatform {
   portIn(port: number, size: number): number { return (0x1122_3300 | (port & 0xff)) & (2 ** (size * 8) - 1) }
   portOut(port: number, size: number, value: number): void { this.outs.push(`${port.toString(16)}/${size}=${value.toString(16)}`) }
   readTsc(): bigint { return this.tsc }
+  readTscInto(view: DataView, low: number, high: number): void {
+    view.setUint32(low, Number(this.tsc & 0xffff_ffffn), true)
+    view.setUint32(high, Number(this.tsc >> 32n), true)
+  }
   writeTsc(value: bigint): void { this.tsc = value }
   readMsr(index: number): bigint | undefined { return index === 0x1b ? 0xfee0_0900n : undefined }
   writeMsr(index: number): boolean { return index === 0x1b }
@@ -137,9 +141,12 @@ export class TestCpu implements CpuContext {
   invalidatePage(linear: bigint): void { this.invalidated.push(linear) }
   modeChanged(): void { updateDerivedState(this.state) }
   /** As an engine whose interrupt controller has something to deliver, or nothing. */
-  interruptWaits = false
+  set interruptWaits(waits: boolean) {
+    this.state.set('interruptWaits', waits ? 1 : 0)
+  }
+
   interruptsEnabled(): void {
-    if (this.interruptWaits) this.state.set('intShadow', 1)
+    this.state.set('intShadow', 1)
   }
   noteUnimplemented(): void { /* counted by engines only */ }
   loadPdptes(cr3: number): boolean { return this.walker.loadPdptes(cr3) }
