@@ -4,6 +4,7 @@ import { PAGE_SIZE } from '../../memory/frame-table'
 import type { PhysicalRam } from '../../memory/guest-memory'
 import { SoftTlb, Translation } from '../../mmu/soft-tlb'
 import { TlbView } from '../../mmu/tlb-layout'
+import type { BulkMemory } from '../interp/bulk-memory'
 import type { CpuState } from '../state/access'
 import { offsetOf } from '../state/layout'
 import type { AccessChecks } from './access-checks'
@@ -19,9 +20,16 @@ const AT_CR4 = offsetOf('cr4')
 const AT_RFLAGS = offsetOf('rflags')
 const AT_EFER = offsetOf('efer')
 
+function isUniform(pattern: Uint8Array): boolean {
+  for (let i = 1; i < pattern.length; i++) if (pattern[i] !== pattern[0]) return false
+  return true
+}
+
 export class CpuLinearMemory implements LinearMemory {
   private readonly bytes: Uint8Array
   private readonly view: DataView
+  /** How ranges are moved; contexts that run no REP in bulk need none. */
+  bulk: BulkMemory | undefined
   /** Data breakpoints and alignment checks; what helpers and event delivery do is held to them here. */
   checks: AccessChecks | undefined
 
@@ -256,20 +264,25 @@ export class CpuLinearMemory implements LinearMemory {
     const to = this.directHost(toLo, toHi, length, true)
     // The same bytes may be mapped twice.
     if (to < 0 || (to > from && to < from + length)) return false
-    this.bytes.copyWithin(to, from, from + length)
+    this.move(to, from, length)
     return true
   }
 
   fillDirect(toLo: number, toHi: number, length: number, pattern: Uint8Array): boolean {
     const to = this.directHost(toLo, toHi, length, true)
     if (to < 0) return false
-    if (pattern.every((byte) => byte === pattern[0])) {
-      this.bytes.fill(pattern[0], to, to + length)
+    if (this.bulk && isUniform(pattern)) {
+      this.bulk.fill(to, pattern[0], length)
       return true
     }
     this.bytes.set(pattern, to)
-    for (let done = pattern.length; done < length; done *= 2) this.bytes.copyWithin(to + done, to, to + Math.min(done, length - done))
+    for (let done = pattern.length; done < length; done *= 2) this.move(to + done, to, Math.min(done, length - done))
     return true
+  }
+
+  private move(to: number, from: number, length: number): void {
+    if (this.bulk) this.bulk.copy(to, from, length)
+    else this.bytes.copyWithin(to, from, from + length)
   }
 
   private eachChunk(

@@ -5,7 +5,7 @@
 import { BugError } from '../../../errors'
 import { fold } from './fold'
 import { ByteWriter } from './module'
-import { MEMORY_OPS, Op, SHUFFLE, V128_CONST, VALTYPE_CODE, VEC_MEMORY_OPS, encodeName, type ValType } from './opcodes'
+import { MEMORY_COPY, MEMORY_FILL, MEMORY_OPS, Op, SHUFFLE, V128_CONST, VALTYPE_CODE, VEC_MEMORY_OPS, encodeName, type ValType } from './opcodes'
 
 /** An expression. `type` undefined: no result (store, void call). */
 export interface Node {
@@ -97,6 +97,15 @@ export class FunctionBuilder {
 
   store(op: string, address: Node, value: Node, offset = 0): void {
     this.node(op, undefined, [address, value], offset, false)
+  }
+
+  /** `length` bytes, as if by way of a buffer where the ranges overlap. */
+  copyMemory(to: Node, from: Node, length: Node): void {
+    this.node('memory.copy', undefined, [to, from, length], 0, false)
+  }
+
+  fillMemory(at: Node, byte: Node, length: Node): void {
+    this.node('memory.fill', undefined, [at, byte, length], 0, false)
   }
 
   call(func: number, result: ValType | undefined, args: readonly Node[]): Node {
@@ -396,6 +405,11 @@ class BodyEncoder {
         out.u32(Number(node.imm))
         return out.u32(0)
       case 'select': return out.u8(Op.select)
+      case 'memory.copy': case 'memory.fill':
+        out.u8(Op.prefixFC)
+        out.u32(node.op === 'memory.copy' ? MEMORY_COPY : MEMORY_FILL)
+        if (node.op === 'memory.copy') out.u8(0)
+        return out.u8(0)
       case 'v128.const': case 'i8x16.shuffle':
         out.u8(Op.prefixFD)
         out.u32(node.op === 'v128.const' ? V128_CONST : SHUFFLE)

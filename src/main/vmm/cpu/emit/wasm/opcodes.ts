@@ -89,6 +89,10 @@ const SIMD_LANE: ReadonlyMap<string, number> = new Map(numbered(21, `i8x16.extra
   i64x2.extract_lane i64x2.replace_lane f32x4.extract_lane f32x4.replace_lane f64x2.extract_lane f64x2.replace_lane`))
 
 export const SHUFFLE = 13
+
+/** 0xFC-prefixed memory opcodes. */
+export const MEMORY_COPY = 10
+export const MEMORY_FILL = 11
 export const V128_CONST = 12
 
 /** Bytes before any immediate. */
