@@ -104,6 +104,9 @@ export class CodeLookup {
   private space = 0
   private readonly epochs = new Map<number, number>()
   private lastEpoch = 0
+  /** Since the last epoch, entries were displaced by others; global ones too. */
+  private forgotten = false
+  private globalForgotten = false
   /** INVLPG inside one of these empties everything. */
   private readonly large = new LargePages()
 
@@ -125,7 +128,7 @@ export class CodeLookup {
     const set = this.current = this.setFor(modeKey)
     if (set.limit !== limit) {
       set.limit = limit
-      set.clear(false)
+      this.empty(set)
     }
     return set.base
   }
@@ -156,8 +159,20 @@ export class CodeLookup {
     this.next = (this.next + 1) % CODE_TLB_SETS
     set.modeKey = modeKey
     set.space = space
-    set.clear(false)
+    this.empty(set)
     return set
+  }
+
+  private empty(set: LookupSet): void {
+    if (set.count === 0) return
+    set.clear(false)
+    this.noteForgotten(true)
+  }
+
+  /** An entry goes whose translation still holds: jumps to its page may be kept, and INVLPG cannot tell any more. */
+  private noteForgotten(global: boolean): void {
+    this.forgotten = true
+    this.globalForgotten ||= global
   }
 
   /** The page of code at a linear address in the current mode, if it was entered and not flushed since. */
@@ -172,6 +187,7 @@ export class CodeLookup {
     const set = this.set()
     const slot = slotOf(lo, hi)
     const word = set.word(slot)
+    if (set.pages[slot] && !set.holds(slot, lo, hi)) this.noteForgotten(set.global[slot] !== 0)
     set.put(slot, code, walked.global)
     this.words[word + TAG_WORD] = lo & ~0xfff
     this.words[word + TAG_WORD + 1] = hi | 0
@@ -196,6 +212,8 @@ export class CodeLookup {
   newEpoch(keepGlobal: boolean): void {
     const { view } = this.state
     this.epochs.clear()
+    if (!keepGlobal) this.globalForgotten = false
+    this.forgotten = this.globalForgotten
     if (!keepGlobal) view.setInt32(AT_SUPERVISOR_EPOCH, this.freshEpoch(), true)
     const user = this.freshEpoch()
     this.epochs.set(this.space, user)
@@ -237,12 +255,14 @@ export class CodeLookup {
   invalidatePage(lo: number, hi: number): void {
     if (this.large.covers(lo, hi)) return this.flush(false)
     const slot = slotOf(lo, hi)
-    let keepGlobal = true
+    let held = this.forgotten
+    let keepGlobal = !this.globalForgotten
     for (const set of this.sets) {
       if (!set.holds(slot, lo, hi)) continue
+      held = true
       if (set.global[slot] !== 0) keepGlobal = false
       set.drop(slot)
     }
-    this.newEpoch(keepGlobal)
+    if (held) this.newEpoch(keepGlobal)
   }
 }

@@ -255,8 +255,18 @@ export class Vcpu implements CpuContext {
       else this.noteHostError(error)
       return none
     }
-    // Most helpers take no 64-bit argument, and few others: no array is made for them.
-    if (!h.args.includes('i64') && h.args.length <= 4) {
+    const unsigned = (arg: number | bigint): number | bigint => (typeof arg === 'bigint' ? BigInt.asUintN(64, arg) : arg >>> 0)
+    if (h.args.length > 4) {
+      return (_cpu, ...args) => {
+        try {
+          return run(this, ...args.map(unsigned))
+        } catch (error) {
+          return fail(error)
+        }
+      }
+    }
+    // Few arguments, as nearly all have: no array is made for them.
+    if (!h.args.includes('i64')) {
       return (_cpu, a, b, c, d) => {
         try {
           return run(this, (a as number) >>> 0, (b as number) >>> 0, (c as number) >>> 0, (d as number) >>> 0)
@@ -265,13 +275,9 @@ export class Vcpu implements CpuContext {
         }
       }
     }
-    return (_cpu, ...args) => {
-      for (let i = 0; i < args.length; i++) {
-        const arg = args[i]
-        args[i] = typeof arg === 'bigint' ? BigInt.asUintN(64, arg) : arg >>> 0
-      }
+    return (_cpu, a, b, c, d) => {
       try {
-        return run(this, ...args)
+        return run(this, unsigned(a), unsigned(b), unsigned(c), unsigned(d))
       } catch (error) {
         return fail(error)
       }

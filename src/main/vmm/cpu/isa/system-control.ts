@@ -17,6 +17,17 @@ const readRegister = (helper: Helper): Meaning => (e) => {
   const bits = e.operand(0).width
   e.setOperand(0, bits === 64 ? value : e.trunc(value, bits))
 }
+/** CR0, CR2, CR3 and CR4 are as they stand in the state; page faults read CR2. The rest is the helper's, and what does not exist. */
+const readControl: Meaning = (e) => {
+  const number = e.operand(1)
+  const value = e.variable(64, e.const(64, 0))
+  const plain = [[0, 'cr0'], [2, 'cr2'], [3, 'cr3'], [4, 'cr4']] as const
+  for (const [n, name] of plain) e.if(e.eq(number, e.const(32, n)), () => value.set(e.field(name)))
+  const other = plain.reduce((all, [n]) => e.and(all, e.ne(number, e.const(32, n))), e.const(1, 1))
+  e.if(other, () => value.set(e.call(readControlHelper, number)))
+  const bits = e.operand(0).width
+  e.setOperand(0, bits === 64 ? value.get() : e.trunc(value.get(), bits))
+}
 const writeRegister = (helper: Helper): Meaning => (e) => { e.call(helper, e.operand(0), e.zext(e.operand(1), 64)) }
 
 /** EDX:EAX. */
@@ -130,8 +141,8 @@ const ring0 = { privileged: true } as const
 const randomFlags = { flags: { writes: 'oszapc' } } as const
 
 const registerRows: readonly InsnRow[] = [
-  row('MOV', '0F 20 /r', 'Rd,Cd', 'w,r', readRegister(readControlHelper), { ...system, ...ring0, modes: 'not64' }),
-  row('MOV', '0F 20 /r', 'Rq,Cq', 'w,r', readRegister(readControlHelper), { ...system, ...ring0, modes: 'only64' }),
+  row('MOV', '0F 20 /r', 'Rd,Cd', 'w,r', readControl, { ...system, ...ring0, modes: 'not64' }),
+  row('MOV', '0F 20 /r', 'Rq,Cq', 'w,r', readControl, { ...system, ...ring0, modes: 'only64' }),
   row('MOV', '0F 22 /r', 'Cd,Rd', 'w,r', writeRegister(writeControlHelper), { ...after, ...ring0, modes: 'not64' }),
   row('MOV', '0F 22 /r', 'Cq,Rq', 'w,r', writeRegister(writeControlHelper), { ...after, ...ring0, modes: 'only64' }),
   row('MOV', '0F 21 /r', 'Rd,Dd', 'w,r', readRegister(readDebugHelper), { ...system, ...ring0, modes: 'not64' }),
