@@ -87,7 +87,13 @@ export class BlockEmitter extends OperandEmitter {
   }
 
   protected leaveMode(target: Node): void {
+    const { f } = this
     this.spillFlags()
+    // Most instructions that may change the mode do not.
+    if (this.flat) {
+      const same = f.pure('i32.eq', 'i32', [this.stateLoad('i32.load', 'i32', 'modeKey'), f.i32(this.place.modeKey)])
+      f.if(same, () => probeJump(f, this.cpu, target, this.place.modeKey, (record) => this.chainTo(target, record)))
+    }
     this.f.tailCall(this.links.goto, [this.cpu, target, this.rec])
   }
 
