@@ -9,7 +9,7 @@ import type { FrameTableLayout } from '../memory/frame-table'
 export const WASM_PAGE = 65536
 const MIB = 1 << 20
 
-/** Decoded code of one vCPU. A record is 64 bytes, so this holds about a million instructions before it is emptied. */
+/** Decoded code of one vCPU. A record is 32 bytes, so this holds some two million instructions before it is emptied. */
 const DECODE_CACHE_BYTES = 80 * MIB
 /** wasm32 memory ends at 4 GiB; what is left under it is the engine's. */
 export const MAX_MEMORY_MIB = 3072

@@ -33,7 +33,7 @@ export const CODE_TLB_ENTRY_SIZE = 16
 export const CodeTlbEntry = {
   /** i64: linear page address, or TLB_EMPTY. */
   tag: 0,
-  /** u32: address of the page's record map: 4096 u32, by byte offset. */
+  /** u32: address of the page's map of records; see `cpu/interp/decode-cache.ts`. */
   map: 8,
   /** u32: 1 where jumps to the page may be kept in the jump cache: global pages, and all pages of user modes. */
   kept: 12,

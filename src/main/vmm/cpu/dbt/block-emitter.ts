@@ -127,7 +127,7 @@ export class BlockEmitter extends OperandEmitter {
   /** Counts a jump back in the record of the branch, and reports the loop's head once. */
   private countLoop(head: Node): void {
     const { f } = this
-    const at = this.current.record + Rec.displacement
+    const at = this.current.record + Rec.loops
     const count = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', f.param(1), at), f.i32(1)])
     f.store('i32.store', f.param(1), count, at)
     f.if(f.pure('i32.eq', 'i32', [count, f.i32(this.links.hotLoopAfter)]), () => {

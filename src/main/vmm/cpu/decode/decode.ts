@@ -39,9 +39,8 @@ function gpr(index: number, width: GprWidth, rex: number): DecodedOperand {
 }
 
 function memoryOf(scan: InsnScanner, code: SizeCode, size: Size): MemoryOperand {
-  const { segment, base, index, scale, ripRelative, addressSize } = scan
-  const displacement = joinSigned(scan.displacementLo, scan.displacementHi)
-  return { kind: 'mem', bytes: operandBytes(code, size), segment, base, index, scale, displacement, ripRelative, addressSize }
+  const { segment, base, index, scale, displacement, ripRelative, addressSize } = scan
+  return { kind: 'mem', bytes: operandBytes(code, size), segment, base, index, scale, displacement: BigInt(displacement), ripRelative, addressSize }
 }
 
 function codeOperand(scan: InsnScanner, letter: OperandLetter, code: SizeCode, isFirst: boolean): DecodedOperand {
@@ -58,8 +57,7 @@ function codeOperand(scan: InsnScanner, letter: OperandLetter, code: SizeCode, i
     case 'S': return { kind: 'segment', index: reg & 7 }
     case 'C': return { kind: 'control', index: reg }
     case 'D': return { kind: 'debug', index: reg }
-    // An address, not a distance.
-    case 'O': return { ...memoryOf(scan, code, size), displacement: join(scan.displacementLo, scan.displacementHi) }
+    case 'O': return { ...memoryOf(scan, code, size), displacement: join(scan.constantLo, scan.constantHi) }
     case 'I': return { kind: 'imm', value: isFirst ? join(scan.constantLo, scan.constantHi) : BigInt(scan.second), width: immediateWidth(code, size) }
     case 'J': return { kind: 'rel', displacement: joinSigned(scan.constantLo, scan.constantHi) }
     case 'A': return { kind: 'far', offset: join(scan.constantLo, scan.constantHi), selector: scan.second }

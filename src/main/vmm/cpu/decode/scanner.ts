@@ -29,9 +29,10 @@ export type Scan = (typeof Scan)[keyof typeof Scan]
 const BASE16: readonly number[] = [3, 3, 5, 5, 6, 7, 5, 3]
 const INDEX16: readonly number[] = [6, 7, 6, 7, -1, -1, -1, -1]
 
+/** Address sizes as the scanner tells them. */
 const ADDRESS_16: number = 0
 const ADDRESS_32 = 1
-const ADDRESS_64 = 2
+export const ADDRESS_64 = 2
 
 const hex = (byte: number): string => byte.toString(16).toUpperCase().padStart(2, '0')
 
@@ -73,11 +74,9 @@ export class InsnScanner {
   ripRelative = false
   /** Address size: 0, 1 and 2 for 16, 32 and 64 bits; set for instructions without a memory operand too. */
   addressIndex = ADDRESS_16
-  /** Displacement, sign-extended to 64 bits; of MOV A0–A3 the whole address. */
-  displacementLo = 0
-  displacementHi = 0
+  displacement = 0
 
-  /** First constant as 64 bits, and the second, which has no more than 16. */
+  /** First constant as 64 bits, the address of MOV A0–A3 too, and the second constant, which has no more than 16. */
   constantLo = 0
   constantHi = 0
   second = 0
@@ -261,8 +260,7 @@ export class InsnScanner {
     const rm = this.modrm & 7
     const absolute = mod === 0 && rm === 6
     this.place(absolute ? -1 : BASE16[rm], absolute ? -1 : INDEX16[rm], 0, false)
-    if (absolute || mod === 2) this.displace((this.u16() << 16) >> 16)
-    else this.displace(mod === 1 ? (this.u8() << 24) >> 24 : 0)
+    this.displacement = absolute || mod === 2 ? (this.u16() << 16) >> 16 : mod === 1 ? (this.u8() << 24) >> 24 : 0
   }
 
   private readMemory32(): void {
@@ -280,8 +278,7 @@ export class InsnScanner {
     }
     const noBase = mod === 0 && rm === 5
     this.place(noBase ? -1 : rm | ((this.rex & 1) << 3), index, scale, this.long && noBase && !hasSib)
-    if (noBase || mod === 2) this.displace(this.i32())
-    else this.displace(mod === 1 ? (this.u8() << 24) >> 24 : 0)
+    this.displacement = noBase || mod === 2 ? this.i32() : mod === 1 ? (this.u8() << 24) >> 24 : 0
   }
 
   private place(base: number, index: number, scale: number, ripRelative: boolean): void {
@@ -290,11 +287,6 @@ export class InsnScanner {
     this.scale = scale
     this.ripRelative = ripRelative
     this.segment = this.override >= 0 ? this.override : base === 4 || base === 5 ? Seg.SS : Seg.DS
-  }
-
-  private displace(displacement: number): void {
-    this.displacementLo = displacement
-    this.displacementHi = displacement >> 31
   }
 
   private readConstant(kind: Constant): void {
@@ -321,7 +313,8 @@ export class InsnScanner {
   private readMoffs(): void {
     this.isMemory = true
     this.place(-1, -1, 0, false)
-    this.displacementLo = this.addressIndex === ADDRESS_16 ? this.u16() : this.i32()
-    this.displacementHi = this.addressIndex === ADDRESS_64 ? this.i32() : 0
+    this.displacement = 0
+    this.constantLo = this.addressIndex === ADDRESS_16 ? this.u16() : this.i32()
+    this.constantHi = this.addressIndex === ADDRESS_64 ? this.i32() : 0
   }
 }

@@ -7,13 +7,11 @@ import { PAGE_SIZE } from '../../memory/frame-table'
 import { Ends } from '../decode/form-plan'
 import { Scan, type InsnScanner } from '../decode/scanner'
 import { Mode } from '../state/mode'
-import { Rec, RECORD_SIZE } from './record'
+import { Head, LINE_OFFSETS, LINE_SHIFT, LINES, Rec, RECORD_SIZE } from './record'
 import { RecordWriter, type HandlerSlots } from './record-writer'
 
 /** Longest block, in instructions: bounds the work between two looks at the slice. */
 const MAX_BLOCK = 48
-const MAP_BYTES = PAGE_SIZE * 4
-const LINE_SHIFT = 6
 
 export class CodePage {
   /** Bitmap of 64-byte lines that hold decoded bytes. */
@@ -26,7 +24,11 @@ export class CodePage {
   /** Table slots of translations that stand in head records of this page. */
   readonly translated: number[] = []
 
-  constructor(readonly page: number, readonly modeKey: number, readonly map: number) {}
+  /**
+   * @param number its place in the cache's list
+   * @param map address of the page's map: for each line of the page, the address of a map from byte offsets to records
+   */
+  constructor(readonly page: number, readonly modeKey: number, readonly map: number, readonly number: number) {}
 
   markLines(first: number, last: number): void {
     for (let line = first >> LINE_SHIFT; line <= last >> LINE_SHIFT; line++) {
@@ -77,36 +79,42 @@ export interface BlockRecord {
 }
 
 export class DecodeCache {
-  private readonly view: DataView
   private readonly records: RecordWriter
   private readonly words: Uint32Array
+  private readonly halfWords: Uint16Array
   private readonly pages = new Map<number, CodePage[]>()
+  private codes: CodePage[] = []
   private top: number
   private readonly end: number
   /** Two records for instructions that cross a page: decoded anew each time. */
   private readonly oneShot: number
+  /** Map of every line in which no block begins: zeros. */
+  private readonly emptyLine: number
+  private readonly bottom: number
   blocksDecoded = 0
   invalidations = 0
 
   constructor(private readonly options: DecodeCacheOptions) {
-    this.view = new DataView(options.buffer)
     this.records = new RecordWriter(options.buffer, options.slots)
     this.words = new Uint32Array(options.buffer)
-    this.oneShot = options.base
-    this.top = options.base + 4 * RECORD_SIZE
+    this.halfWords = new Uint16Array(options.buffer)
+    this.emptyLine = options.base
+    this.oneShot = options.base + 4 * LINE_OFFSETS
+    this.bottom = this.top = this.oneShot + 4 * RECORD_SIZE
     this.end = options.base + options.bytes
   }
 
   /** True when a page map and a few blocks still fit; otherwise the caller empties the cache first. */
   hasRoom(): boolean {
-    return this.top + MAP_BYTES + 8 * MAX_BLOCK * RECORD_SIZE < this.end
+    return this.top + 4 * (LINES + LINE_OFFSETS) + 8 * MAX_BLOCK * RECORD_SIZE < this.end
   }
 
   /** Forgets everything. Code lookups and links must have been dropped, and no generated code may be running. */
   clear(): void {
     for (const list of this.pages.values()) for (const code of list) this.dropTranslations(code)
     this.pages.clear()
-    this.top = this.options.base + 4 * RECORD_SIZE
+    this.codes = []
+    this.top = this.bottom
   }
 
   private dropTranslations(code: CodePage): void {
@@ -115,21 +123,22 @@ export class DecodeCache {
 
   /** What a head record stands for; undefined where its code was dropped, or where there is none (0). */
   blockAt(head: number): BlockSource | undefined {
-    if (head === 0) return undefined
-    const { view } = this
-    const handler = this.words[(head + Rec.handler) >> 2]
-    if (handler === this.options.slots.resync || view.getUint16(head + Rec.regB, true) === 0) return undefined
-    const map = this.words[(head + Rec.page) >> 2]
-    const code = this.pages.get(view.getFloat64(head + Rec.displacement, true))?.find((p) => p.map === map)
-    if (!code) return undefined
+    if (head === 0 || this.words[(head + Rec.handler) >> 2] === this.options.slots.resync) return undefined
+    const { pageOffset, records: count } = this.headAt(head)
+    const code = this.codes[this.words[(head + Head.code) >> 2]] as CodePage | undefined
+    if (count === 0 || !code || this.recordAt(code, pageOffset) !== head) return undefined
     const records: BlockRecord[] = []
-    const end = head + RECORD_SIZE * (1 + view.getUint16(head + Rec.regB, true))
-    for (let rec = head + RECORD_SIZE; rec < end; rec += RECORD_SIZE) {
-      const next = this.words[(rec + Rec.handler) >> 2] === this.options.slots.next
-      const kind = view.getUint8(rec + Rec.length) > 0 ? 'insn' : next ? 'next' : 'other'
-      records.push({ offset: rec - head, kind, delta: view.getUint16(rec + Rec.delta, true), count: view.getUint16(rec + Rec.count, true) })
+    for (let offset = RECORD_SIZE; offset <= count * RECORD_SIZE; offset += RECORD_SIZE) {
+      const word = (head + offset) >> 2
+      const next = this.words[word] === this.options.slots.next
+      const kind = this.words[word + Rec.scale / 4] >>> 24 > 0 ? 'insn' : next ? 'next' : 'other'
+      records.push({ offset, kind, delta: this.halfWords[2 * word + Rec.delta / 2], count: this.halfWords[2 * word + Rec.count / 2] & 0xff })
     }
-    return { head, code, pageOffset: view.getUint16(head + Rec.regA, true), records }
+    return { head, code, pageOffset, records }
+  }
+
+  private headAt(head: number): { readonly pageOffset: number; readonly records: number } {
+    return { pageOffset: this.halfWords[(head + Head.pageOffset) >> 1], records: this.halfWords[(head + Head.records) >> 1] }
   }
 
   /** Page offsets at which blocks of a page begin that were entered at least so often, or are translated. */
@@ -137,9 +146,11 @@ export class DecodeCache {
     const heads: number[] = []
     for (let i = 0; i < code.blocks.length; i += 2) {
       const head = code.blocks[i]
-      if (this.view.getUint16(head + Rec.regB, true) === 0) continue
+      const { pageOffset, records } = this.headAt(head)
+      if (records === 0) continue
       const counting = this.words[(head + Rec.handler) >> 2] === this.options.slots.head
-      if (!counting || this.options.hotAfter - this.view.getInt32(head + Rec.imm, true) >= entries) heads.push(this.view.getUint16(head + Rec.regA, true))
+      const left = this.words[(head + Head.entries) >> 2] | 0
+      if (!counting || this.options.hotAfter - left >= entries) heads.push(pageOffset)
     }
     return heads
   }
@@ -178,17 +189,37 @@ export class DecodeCache {
     const list = this.pages.get(page)
     const found = list?.find((p) => p.modeKey === modeKey)
     if (found) return found
-    this.top = Math.ceil(this.top / 64) * 64
-    const made = new CodePage(page, modeKey, this.top)
-    this.words.fill(0, this.top >> 2, (this.top + MAP_BYTES) >> 2)
-    this.top += MAP_BYTES
+    const made = new CodePage(page, modeKey, this.takeMap(LINES, this.emptyLine), this.codes.length)
+    this.codes.push(made)
     if (list) list.push(made)
     else this.pages.set(page, [made])
     return made
   }
 
+  private takeMap(words: number, value: number): number {
+    const at = this.top
+    this.words.fill(value, at >> 2, (at >> 2) + words)
+    this.top += 4 * words
+    return at
+  }
+
   recordAt(page: CodePage, offset: number): number {
-    return this.words[(page.map >> 2) + offset]
+    const line = this.words[(page.map >> 2) + (offset >> LINE_SHIFT)]
+    return this.words[(line >> 2) + (offset & (LINE_OFFSETS - 1))]
+  }
+
+  /** Word index of an offset's record address, in a line map of its own. */
+  private cellOf(page: CodePage, offset: number): number {
+    const entry = (page.map >> 2) + (offset >> LINE_SHIFT)
+    if (this.words[entry] === this.emptyLine) this.words[entry] = this.takeMap(LINE_OFFSETS, 0)
+    return (this.words[entry] >> 2) + (offset & (LINE_OFFSETS - 1))
+  }
+
+  private clearMap({ map }: CodePage): void {
+    for (let entry = map >> 2; entry < (map >> 2) + LINES; entry++) {
+      const line = this.words[entry] >> 2
+      if (line !== this.emptyLine >> 2) this.words.fill(0, line, line + LINE_OFFSETS)
+    }
   }
 
   hasCode(page: number): boolean {
@@ -212,7 +243,7 @@ export class DecodeCache {
       code.crossingMaps.length = 0
       code.blocks.length = 0
       code.linesLow = code.linesHigh = 0
-      this.words.fill(0, code.map >> 2, (code.map + MAP_BYTES) >> 2)
+      this.clearMap(code)
     }
     return dropped
   }
@@ -225,7 +256,7 @@ export class DecodeCache {
     const { scanner } = this.options
     const first = this.top
     const isSingle = (code.modeKey & Mode.SINGLE_STEP) !== 0
-    this.records.begin(code.map, code.modeKey, checked)
+    this.records.begin(code.modeKey, checked)
     let rec = this.options.hotAfter > 0 && !isSingle ? this.writeHead(first, code, offset) : first
     let at = offset
     for (let count = 1; ; count++) {
@@ -250,15 +281,15 @@ export class DecodeCache {
 
   private writeHead(rec: number, code: CodePage, offset: number): number {
     this.records.pseudo(rec, this.options.slots.head, 0, 1)
-    this.view.setInt32(rec + Rec.imm, this.options.hotAfter, true)
-    this.view.setFloat64(rec + Rec.displacement, code.page, true)
-    this.view.setUint16(rec + Rec.regA, offset, true)
+    this.words[(rec + Head.entries) >> 2] = this.options.hotAfter
+    this.words[(rec + Head.code) >> 2] = code.number
+    this.halfWords[(rec + Head.pageOffset) >> 1] = offset
     return rec + RECORD_SIZE
   }
 
   /** Decodes one instruction that is not worth or not safe keeping, into a place that the next such one overwrites. */
   decodeOnce(bytes: Uint8Array, limit: number, modeKey: number, checked: boolean): number {
-    this.records.begin(0, modeKey, checked)
+    this.records.begin(modeKey, checked)
     this.writeSingle(this.oneShot, bytes, limit, modeKey)
     return this.oneShot
   }
@@ -268,23 +299,23 @@ export class DecodeCache {
    * page drop it. `bytes` begins with the instruction and holds at least 15 bytes of it.
    */
   decodeCrossing(code: CodePage, offset: number, bytes: Uint8Array, page2: number, checked: boolean): number {
-    const guard = this.top
     const second = this.page(page2, code.modeKey)
-    if (this.top !== guard) return this.decodeCrossing(code, offset, bytes, page2, checked)
-    this.records.begin(code.map, code.modeKey, checked)
+    const cell = this.cellOf(code, offset)
+    const guard = this.top
+    this.records.begin(code.modeKey, checked)
     this.records.pseudo(guard, this.options.slots.crossing, 0, 1)
-    this.view.setFloat64(guard + Rec.imm, page2, true)
-    this.words[(guard + Rec.link) >> 2] = (code.map >> 2) + offset
+    this.words[(guard + Rec.imm) >> 2] = page2
+    this.words[(guard + Rec.link) >> 2] = cell
     const end = this.writeSingle(guard + RECORD_SIZE, bytes, PAGE_SIZE - offset + 15, code.modeKey)
     second.blocks.push(guard, end)
     second.markLines(0, 14)
-    second.crossingMaps.push((code.map >> 2) + offset)
+    second.crossingMaps.push(cell)
     return this.finishBlock(code, guard, end, offset, PAGE_SIZE)
   }
 
   /** Frame the guarded instruction ended in when it was decoded. */
   secondPage(guard: number): number {
-    return this.view.getFloat64(guard + Rec.imm, true)
+    return this.words[(guard + Rec.imm) >> 2]
   }
 
   /** The guard found another second page: decode anew next time. */
@@ -306,13 +337,13 @@ export class DecodeCache {
   private finishBlock(code: CodePage, first: number, end: number, offset: number, at: number): number {
     this.top = end
     this.blocksDecoded++
-    if (this.words[(first + Rec.handler) >> 2] === this.options.slots.head) {
-      this.view.setUint16(first + Rec.regB, (end - first) / RECORD_SIZE - 1, true)
-    }
     code.blocks.push(first, end)
     code.markLines(offset, Math.max(offset, at - 1))
-    this.words[(code.map >> 2) + offset] = first
-    if (this.words[(first + Rec.handler) >> 2] === this.options.slots.head) this.options.onDecoded(first, code, offset)
+    this.words[this.cellOf(code, offset)] = first
+    if (this.words[(first + Rec.handler) >> 2] === this.options.slots.head) {
+      this.halfWords[(first + Head.records) >> 1] = (end - first) / RECORD_SIZE - 1
+      this.options.onDecoded(first, code, offset)
+    }
     return first
   }
 }

@@ -4,13 +4,13 @@ import { FunctionBuilder, type Node } from '../emit/wasm/function'
 import { offsetOf } from '../state/layout'
 import { CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_HASH_SHIFT, CodeTlbEntry } from '../../mmu/tlb-layout'
 import { keepJump } from './jump-cache'
-import { PSEUDO_SLOTS, Rec } from './record'
+import { Head, LINE_OFFSETS, LINE_SHIFT, LINES, PSEUDO_SLOTS, Rec } from './record'
 
 const blockRip = (f: FunctionBuilder): Node => f.load('i64.load', 'i64', f.param(0), offsetOf('blockRip'))
 
 /** sliceLeft -= (record's count + bias); returns what is left. */
 function charge(f: FunctionBuilder, rec: Node, bias: number): Node {
-  const count = f.pure('i32.add', 'i32', [f.load('i32.load16_u', 'i32', rec, Rec.count), f.i32(bias)])
+  const count = f.pure('i32.add', 'i32', [f.load('i32.load8_u', 'i32', rec, Rec.count), f.i32(bias)])
   const left = f.pure('i32.sub', 'i32', [f.load('i32.load', 'i32', f.param(0), offsetOf('sliceLeft')), count])
   f.store('i32.store', f.param(0), left, offsetOf('sliceLeft'))
   return left
@@ -52,8 +52,7 @@ export function buildLink(lookup: number): Uint8Array {
   })
   const changed = f.pure('i64.xor', 'i64', [blockRip(f), f.param(1)])
   const samePage = f.pure('i64.eqz', 'i32', [f.pure('i64.and', 'i64', [changed, f.i64(-4096n)])])
-  const linkable = f.pure('i32.and', 'i32', [samePage, f.pure('i32.ne', 'i32', [f.load('i32.load', 'i32', f.param(2), Rec.page), f.i32(0)])])
-  f.tailCall(lookup, [f.param(0), f.param(1), f.pure('select', 'i32', [f.param(2), f.i32(0), linkable])])
+  f.tailCall(lookup, [f.param(0), f.param(1), f.pure('select', 'i32', [f.param(2), f.i32(0), samePage])])
   return f.encode()
 }
 
@@ -72,9 +71,11 @@ export function buildLookup(handlerType: number): Uint8Array {
   const entry = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', cpu, offsetOf('codeTlbBase')), slot])
   const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, CodeTlbEntry.tag), page])
   f.if(hit, () => {
-    const within = f.pure('i32.and', 'i32', [f.pure('i32.wrap_i64', 'i32', [linear]), f.i32(4095)])
-    const mapAt = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', entry, CodeTlbEntry.map), f.pure('i32.shl', 'i32', [within, f.i32(2)])])
-    const target = f.load('i32.load', 'i32', mapAt)
+    const low = f.pure('i32.wrap_i64', 'i32', [linear])
+    const cell = (map: Node, offset: Node): Node => f.load('i32.load', 'i32', f.pure('i32.add', 'i32', [map, offset]))
+    const lineOffset = f.pure('i32.and', 'i32', [f.pure('i32.shr_u', 'i32', [low, f.i32(LINE_SHIFT - 2)]), f.i32(4 * (LINES - 1))])
+    const line = cell(f.load('i32.load', 'i32', entry, CodeTlbEntry.map), lineOffset)
+    const target = cell(line, f.pure('i32.shl', 'i32', [f.pure('i32.and', 'i32', [low, f.i32(LINE_OFFSETS - 1)]), f.i32(2)]))
     f.if(target, () => {
       const handler = f.load('i32.load', 'i32', target, Rec.handler)
       f.if(f.param(2), () => {
@@ -121,7 +122,7 @@ export function buildEnter(handlerType: number): Uint8Array {
 /** (cpu, rec): asks TypeScript whether the x87/MMX/SSE unit is available; faults or goes on with the next record. */
 export function buildUnitCheck(handlerType: number, check: number, fault: number, recordSize: number): Uint8Array {
   const f = new FunctionBuilder(['i32', 'i32'])
-  const unit = f.pure('i32.wrap_i64', 'i32', [f.load('i64.load', 'i64', f.param(1), Rec.imm)])
+  const unit = f.load('i32.load', 'i32', f.param(1), Rec.imm)
   f.if(f.call(check, 'i32', [f.param(0), unit]), () => f.tailCall(fault, [f.param(0), f.param(1)]))
   const next = f.pure('i32.add', 'i32', [f.param(1), f.i32(recordSize)])
   f.tailCallIndirect(handlerType, [f.param(0), next], f.load('i32.load', 'i32', next, Rec.handler))
@@ -156,8 +157,8 @@ export function buildCrossingGuard(handlerType: number, check: number, fault: nu
 /** (cpu, rec): head of a block: counts entries, tells once when the block is hot, and goes on with the first instruction. */
 export function buildHead(handlerType: number, hot: number, recordSize: number): Uint8Array {
   const f = new FunctionBuilder(['i32', 'i32'])
-  const left = f.pure('i32.sub', 'i32', [f.load('i32.load', 'i32', f.param(1), Rec.imm), f.i32(1)])
-  f.store('i32.store', f.param(1), left, Rec.imm)
+  const left = f.pure('i32.sub', 'i32', [f.load('i32.load', 'i32', f.param(1), Head.entries), f.i32(1)])
+  f.store('i32.store', f.param(1), left, Head.entries)
   f.if(f.pure('i32.eqz', 'i32', [left]), () => { f.call(hot, 'i32', [f.param(0), f.param(1)]) })
   f.tailCallIndirect(handlerType, [f.param(0), f.pure('i32.add', 'i32', [f.param(1), f.i32(recordSize)])],
     f.load('i32.load', 'i32', f.param(1), recordSize + Rec.handler))

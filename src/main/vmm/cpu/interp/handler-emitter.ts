@@ -6,7 +6,7 @@ import { wasmType } from '../emit/wasm/int-emitter'
 import { Exit } from '../core/exits'
 import { Vector } from '../core/context'
 import type { Form } from '../isa/types'
-import { FIELDS, Seg, offsetOf, type FieldName } from '../state/layout'
+import { FIELDS, Gpr, Seg, offsetOf, type FieldName } from '../state/layout'
 import { MemoryEmitter, bytesOf, type AccessPath, type SlowPath, type WMem } from './memory-emitter'
 import { Rec, RECORD_SIZE } from './record'
 import type { OperandPlace } from './places'
@@ -91,7 +91,7 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
   /** Next RIP plus the relative operand, wrapped to the operand size. */
   private relativeTarget(): Node {
     const { f } = this
-    const sum = f.pure('i64.add', 'i64', [this.raw(this.nextRip()), this.recLoad('i64.load', 'i64', Rec.imm)])
+    const sum = f.pure('i64.add', 'i64', [this.raw(this.nextRip()), this.recLoad('i64.load32_s', 'i64', Rec.imm)])
     if (this.form.size === 64) return sum
     return f.pure('i64.and', 'i64', [sum, f.i64(this.form.size === 16 ? 0xffffn : 0xffff_ffffn)])
   }
@@ -137,7 +137,7 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
     const link = f.load('i32.load', 'i32', this.rec, Rec.link)
     f.if(link, () => {
       f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
-      const count = this.recLoad('i32.load16_u', 'i32', Rec.count)
+      const count = this.recLoad('i32.load8_u', 'i32', Rec.count)
       const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), count])
       f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
       f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
@@ -170,7 +170,7 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
     const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.i32(1)])
     f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
     f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
-      const count = f.pure('i32.sub', 'i32', [this.recLoad('i32.load16_u', 'i32', Rec.count), f.i32(1)])
+      const count = f.pure('i32.sub', 'i32', [this.recLoad('i32.load8_u', 'i32', Rec.count), f.i32(1)])
       f.store('i32.store', this.cpu, f.pure('i32.sub', 'i32', [left, count]), offsetOf('sliceLeft'))
       f.store('i64.store', this.cpu, this.raw(this.currentRip()), offsetOf('rip'))
       f.return(f.i32(Exit.SLICE))
@@ -288,17 +288,18 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
       case 'gpr': return this.readGpr(this.fieldAt(place.slot), 0, w)
       case 'fixed-gpr': return place.high8 ? this.regHigh8(place.index) : this.reg(place.index, w)
       case 'vector': return this.readGpr(this.fieldAt(place.slot), 0, width ?? 64)
-      case 'imm': return this.immediate(place.slot, w)
+      case 'imm': return this.immediate(place, w)
       case 'const': return this.const(w, place.value)
       case 'number': return this.wrap(32, this.recLoad('i32.load16_u', 'i32', place.slot), true)
-      case 'rel': return this.wrap(64, this.recLoad('i64.load', 'i64', Rec.imm), true)
+      case 'rel': return this.wrap(64, this.recLoad('i64.load32_s', 'i64', Rec.imm), true)
       case 'fixed-xmm': return this.readGpr(this.cpu, offsetOf('xmm', place.index), width ?? 64)
     }
   }
 
-  private immediate(slot: number, width: Width): Val {
-    if (width === 64) return this.wrap(64, this.recLoad('i64.load', 'i64', slot), true)
-    return this.wrap(width, this.recLoad('i32.load', 'i32', slot), true)
+  private immediate(place: Extract<OperandPlace, { kind: 'imm' }>, width: Width): Val {
+    if (width !== 64) return this.wrap(width, this.recLoad('i32.load', 'i32', place.slot), true)
+    const load = place.wide ? 'i64.load' : place.width === 64 ? 'i64.load32_s' : 'i64.load32_u'
+    return this.wrap(64, this.recLoad(load, 'i64', place.slot), true)
   }
 
   farSelector(): Val {
@@ -345,32 +346,48 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
     this.f.store('v128.store', this.fieldAt(place.slot), this.nodeOf(value))
   }
 
-  effectiveAddress(n: number): Val {
+  /** Sum of the parts of an address, not yet cut to the address size. */
+  private addressSum(n: number): Node {
     if (!this.isMemory(n)) throw new BugError(`operand ${n} of ${this.form.row.mnemonic} has no address`)
     const { f } = this
     const base = f.load('i64.load', 'i64', this.fieldAt(Rec.base))
     const scale = f.pure('i64.extend_i32_u', 'i64', [this.recLoad('i32.load8_u', 'i32', Rec.scale)])
     const index = f.pure('i64.shl', 'i64', [f.load('i64.load', 'i64', this.fieldAt(Rec.index)), scale])
-    const sum = f.pure('i64.add', 'i64', [f.pure('i64.add', 'i64', [base, index]), this.recLoad('i64.load', 'i64', Rec.displacement)])
-    return this.wrap(64, f.pure('i64.and', 'i64', [sum, f.load('i64.load', 'i64', this.fieldAt(Rec.addressMask))]), true)
+    return f.pure('i64.add', 'i64', [f.pure('i64.add', 'i64', [base, index]), this.recLoad('i64.load32_s', 'i64', Rec.displacement)])
+  }
+
+  /** What is named by the record's field at `offset`, which no instruction that uses it changes before. */
+  private constantField(offset: number): Node {
+    return this.f.loadConstant('i64.load', 'i64', this.fieldAt(offset))
+  }
+
+  private masked(address: Node): Val {
+    return this.wrap(64, this.f.pure('i64.and', 'i64', [address, this.constantField(Rec.addressMask)]), true)
+  }
+
+  effectiveAddress(n: number): Val {
+    const place = this.place(n)
+    if (place.kind === 'mem' && place.absolute) return this.wrap(64, this.recLoad('i64.load', 'i64', Rec.imm), true)
+    return this.masked(this.addressSum(n))
   }
 
   memOperand(n: number, byteOffset?: Val): MemRef {
-    const ea = this.effectiveAddress(n)
-    if (!byteOffset) return this.memData(ea)
-    const mask = this.f.load('i64.load', 'i64', this.fieldAt(Rec.addressMask))
-    return this.memData(this.wrap(64, this.f.pure('i64.and', 'i64', [this.raw(this.add(ea, byteOffset)), mask]), true))
+    const place = this.place(n)
+    if (byteOffset) return this.memData(this.masked(this.raw(this.add(this.effectiveAddress(n), byteOffset))))
+    if (place.kind === 'mem' && place.absolute) return this.memData(this.effectiveAddress(n))
+    const linear = this.addressSum(n)
+    const otherwise = (): WMem => this.memData(this.masked(linear))
+    return { ...otherwise(), plain: { linear, unless: this.recLoad('i32.load8_u', 'i32', Rec.special), otherwise } } as WMem
   }
 
-  memData(ea: Val): MemRef {
-    const mem: WMem = {
+  memData(ea: Val): WMem {
+    return {
       mem: true,
       address: this.raw(ea),
-      segmentBase: this.f.load('i64.load', 'i64', this.fieldAt(Rec.segBase)),
+      segmentBase: this.constantField(Rec.segBase),
       segment: this.recLoad('i32.load8_u', 'i32', Rec.segment),
       checked: this.checked(),
-    }
-    return mem
+    } as WMem
   }
 
   memSeg(seg: number, ea: Val): MemRef {
@@ -420,13 +437,32 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
     return { top, moved, mask }
   }
 
+  /** A stack of 64 bits is that of 64-bit mode: no mask, no base, no limit. */
+  private flatStack(offset: Node): MemRef {
+    return { mem: true, address: offset, segmentBase: this.f.i64(0n), segment: this.f.i32(Seg.SS), checked: undefined } as WMem
+  }
+
+  private movedPointer(by: number): Node {
+    return this.f.pure('i64.add', 'i64', [this.stateLoad('i64.load', 'i64', 'gpr', Gpr.RSP), this.f.i64(BigInt(by))])
+  }
+
   push(value: Val): void {
+    if (value.width === 64) {
+      const top = this.movedPointer(-8)
+      this.store(this.flatStack(top), value)
+      return this.f.store('i64.store', this.cpu, top, offsetOf('gpr', Gpr.RSP))
+    }
     const { moved, mask } = this.movedStack(-bytesOf(value.width))
     this.store(this.stackRef(moved), value)
     this.setStackPointer(moved, mask)
   }
 
   pop(width: Width): Val {
+    if (width === 64) {
+      const value = this.load(64, this.flatStack(this.movedPointer(0)))
+      this.f.store('i64.store', this.cpu, this.movedPointer(8), offsetOf('gpr', Gpr.RSP))
+      return value
+    }
     const { top, moved, mask } = this.movedStack(bytesOf(width))
     const value = this.load(width, this.stackRef(top))
     this.setStackPointer(moved, mask)

@@ -21,6 +21,8 @@ export interface WMem extends MemRef {
   readonly segment: Node
   /** i32: nonzero where limit and rights must be checked; undefined: never. */
   readonly checked: Node | undefined
+  /** Where most accesses need none of that: their linear address, how others are known (i32), and the reference made for those. */
+  readonly plain?: { readonly linear: Node; readonly unless: Node; readonly otherwise: () => WMem }
 }
 
 /**
@@ -79,6 +81,13 @@ export abstract class MemoryEmitter extends VecEmitter {
   /** Linear address of an access; i64, in a local. */
   protected linear(mem: WMem, bytes: Bytes, write: boolean): Node {
     const { f } = this
+    const { plain } = mem
+    if (plain) {
+      const result = f.newLocal('i64')
+      f.setLocal(result, plain.linear)
+      f.if(plain.unless, () => f.setLocal(result, this.linear(plain.otherwise(), bytes, write)))
+      return f.finalLocal(result)
+    }
     const sum = f.pure('i64.add', 'i64', [mem.address, mem.segmentBase])
     if (!mem.checked) return sum
     const local = f.newLocal('i64')

@@ -9,14 +9,16 @@ import { Rec } from './record'
 type Access = 'r' | 'w' | 'rw' | 'n'
 
 export type OperandPlace =
-  | { readonly kind: 'mem'; readonly width: Width; readonly access: Access }
+  /** `absolute`: the record has its address in the place of an immediate of 64 bits. */
+  | { readonly kind: 'mem'; readonly width: Width; readonly access: Access; readonly absolute: boolean }
   /** General register whose byte offset in the vCPU block is at `slot` in the record. */
   | { readonly kind: 'gpr'; readonly slot: number; readonly width: Width }
   | { readonly kind: 'fixed-gpr'; readonly index: number; readonly high8: boolean; readonly width: Width }
   /** XMM or MMX register, by the same kind of offset. */
   | { readonly kind: 'vector'; readonly slot: number; readonly width: Width }
   | { readonly kind: 'fixed-xmm'; readonly index: number; readonly width: Width }
-  | { readonly kind: 'imm'; readonly slot: number; readonly width: Width }
+  /** `wide`: the record has all its 64 bits. */
+  | { readonly kind: 'imm'; readonly slot: number; readonly width: Width; readonly wide: boolean }
   | { readonly kind: 'const'; readonly value: number; readonly width: Width }
   /** Number of a segment, control or debug register, at `slot`. */
   | { readonly kind: 'number'; readonly slot: number; readonly width: Width }
@@ -38,16 +40,16 @@ function codePlace(operand: Extract<ParsedOperand, { kind: 'code' }>, access: Ac
   // z extends to the operand size for immediates only.
   const width = size === 'z' && letter !== 'I' && form.size === 64 ? 32 : widthOf(size, form.size)
   switch (letter) {
-    case 'E': case 'R': return form.rm === 'mem' ? { kind: 'mem', width, access } : { kind: 'gpr', slot: Rec.regB, width }
-    case 'M': case 'O': return { kind: 'mem', width, access }
+    case 'E': case 'R': return form.rm === 'mem' ? { kind: 'mem', width, access, absolute: false } : { kind: 'gpr', slot: Rec.regB, width }
+    case 'M': case 'O': return { kind: 'mem', width, access, absolute: letter === 'O' }
     case 'G': case 'Z': return { kind: 'gpr', slot: Rec.regA, width }
     case 'V': case 'P': return { kind: 'vector', slot: Rec.regA, width }
     case 'W': case 'Q': case 'U': case 'N':
-      return form.rm === 'mem' ? { kind: 'mem', width, access } : { kind: 'vector', slot: Rec.regB, width }
+      return form.rm === 'mem' ? { kind: 'mem', width, access, absolute: false } : { kind: 'vector', slot: Rec.regB, width }
     case 'S': case 'C': case 'D': return { kind: 'number', slot: Rec.regA, width: 32 }
-    case 'I': return { kind: 'imm', slot: immediates === 0 ? Rec.imm : Rec.displacement, width }
+    case 'I': return { kind: 'imm', slot: immediates === 0 ? Rec.imm : Rec.displacement, width, wide: width === 64 && (size === 'v' || size === 'q') }
     case 'J': return { kind: 'rel', width: 64 }
-    case 'A': return { kind: 'imm', slot: Rec.imm, width: form.size }
+    case 'A': return { kind: 'imm', slot: Rec.imm, width: form.size, wide: false }
     default: throw new BugError(`operand code ${String(letter)} has no place`)
   }
 }

@@ -1,5 +1,5 @@
 /** What writing a record of a form needs, worked out once: no names, letters or sizes are looked at for each instruction. */
-import type { FormPlan } from '../decode/form-plan'
+import { Constant, type FormPlan } from '../decode/form-plan'
 import type { ParsedOperand } from '../isa/notation'
 import { offsetOf } from '../state/layout'
 import type { OperandPlace } from './places'
@@ -29,13 +29,15 @@ export interface RecordPlan {
   /** Operand in ModRM.reg or the opcode, and the one in ModRM.rm. */
   readonly regA: RegisterField
   readonly regB: RegisterField
+  /** The constant has 64 bits. */
+  readonly wide: boolean
   /** Mask of implicit addresses, where there is no memory operand. */
   readonly addressMask: number
 }
 
 const NOTHING: RegisterField = { base: 0, stride: 0, mask: 0, bytes: false }
 /** Of no form. */
-export const NO_PLAN: RecordPlan = { slot: 0, unit: -1, regA: NOTHING, regB: NOTHING, addressMask: 0 }
+export const NO_PLAN: RecordPlan = { slot: 0, unit: -1, regA: NOTHING, regB: NOTHING, wide: false, addressMask: 0 }
 const XMM: RegisterField = { base: offsetOf('xmm'), stride: 16, mask: 15, bytes: false }
 const MMX: RegisterField = { base: offsetOf('fpr'), stride: 16, mask: 7, bytes: false }
 const SEGMENT: RegisterField = { base: 0, stride: 1, mask: 7, bytes: false }
@@ -50,7 +52,7 @@ function fieldOf(operand: ParsedOperand, place: OperandPlace): RegisterField {
   }
 }
 
-export function recordPlanOf({ form, row, operands }: FormPlan, slots: HandlerSlots): RecordPlan {
+export function recordPlanOf({ form, row, operands, first }: FormPlan, slots: HandlerSlots): RecordPlan {
   const { slot, places } = slots.of(form)
   const fieldAt = (wanted: number): RegisterField => {
     const n = places.findIndex((place) => (place.kind === 'gpr' || place.kind === 'vector' || place.kind === 'number') && place.slot === wanted)
@@ -58,6 +60,6 @@ export function recordPlanOf({ form, row, operands }: FormPlan, slots: HandlerSl
   }
   return {
     slot, unit: row.unit ? UNIT_CODE[row.unit] : -1, regA: fieldAt(Rec.regA), regB: fieldAt(Rec.regB),
-    addressMask: ADDRESS_MASKS[[16, 32, 64].indexOf(form.addressSize)],
+    wide: first === Constant.U64 || first === Constant.MOFFS, addressMask: ADDRESS_MASKS[[16, 32, 64].indexOf(form.addressSize)],
   }
 }

@@ -1,6 +1,6 @@
 /** Writes scanned instructions as records of tier 0 (see `record.ts`). Runs for every instruction a guest reaches. */
 import type { FormPlan } from '../decode/form-plan'
-import { Scan, type InsnScanner } from '../decode/scanner'
+import { ADDRESS_64, Scan, type InsnScanner } from '../decode/scanner'
 import type { Form } from '../isa/types'
 import { offsetOf, Seg } from '../state/layout'
 import { Mode } from '../state/mode'
@@ -22,13 +22,13 @@ export interface HandlerSlots {
 }
 
 const AT_ZERO = offsetOf('zero')
+const AT_0XFFFF = offsetOf('mask16')
 const AT_BLOCK_RIP = offsetOf('blockRip')
 const AT_SEG_BASE = offsetOf('segBase')
 const RECORD_WORDS = RECORD_SIZE / 4
 
 // A record's words: each holds the fields that `Rec` places in it.
 const HANDLER = Rec.handler / 4
-const LINK = Rec.link / 4
 const IMM = Rec.imm / 4
 const DISPLACEMENT = Rec.displacement / 4
 const REGISTERS = Rec.regA / 4
@@ -36,7 +36,8 @@ const ADDRESS = Rec.base / 4
 const BASES = Rec.segBase / 4
 const BYTES = Rec.scale / 4
 const PLACE = Rec.delta / 4
-const PAGE = Rec.page / 4
+
+const SPECIAL = 1 << 24
 
 const addressRegister = (number: number): number => (number < 0 ? AT_ZERO : AT_GPR + 8 * number)
 
@@ -50,7 +51,6 @@ export class RecordWriter {
   /** By the number of the form's plan. */
   private readonly plans: RecordPlan[] = []
   /** Of the block being written. */
-  private page = 0
   private checked = 0
   private fpuTrap = false
   /** Segments below this have base 0. */
@@ -62,11 +62,9 @@ export class RecordWriter {
 
   /**
    * What the records that follow have in common.
-   * @param page address of the code page's map, 0 where jumps must not be linked
    * @param checked accesses must be held to segment limits
    */
-  begin(page: number, modeKey: number, checked: boolean): void {
-    this.page = page
+  begin(modeKey: number, checked: boolean): void {
     this.checked = checked ? 1 : 0
     this.fpuTrap = (modeKey & Mode.FPU_TRAP) !== 0
     this.flatBelow = (modeKey & Mode.CODE64) !== 0 ? Seg.FS : 0
@@ -83,7 +81,6 @@ export class RecordWriter {
     for (let word = at; word < at + RECORD_WORDS; word++) words[word] = 0
     words[at + HANDLER] = slot
     words[at + PLACE] = delta | (count << 16)
-    words[at + PAGE] = this.page
   }
 
   /** An instruction that does not decode: its exception. @returns the end of the records */
@@ -92,7 +89,6 @@ export class RecordWriter {
     const generalProtection = failure === Scan.TOO_LONG || failure === Scan.TRUNCATED
     this.words[(rec >> 2) + IMM] = generalProtection ? Vector.GP : Vector.UD
     this.words[(rec >> 2) + DISPLACEMENT] = generalProtection ? 0 : -1
-    this.words[(rec >> 2) + PAGE] = 0
     return rec + RECORD_SIZE
   }
 
@@ -119,36 +115,36 @@ export class RecordWriter {
   private write(at: number, scan: InsnScanner, plan: RecordPlan, delta: number, count: number): void {
     const { words } = this
     words[at + HANDLER] = plan.slot
-    words[at + LINK] = 0
-    words[at + IMM] = scan.constantLo
-    words[at + IMM + 1] = scan.constantHi
     words[at + REGISTERS] = registerField(plan.regA, scan.reg, scan.rex) | (registerField(plan.regB, scan.rm, scan.rex) << 16)
+    words[at + IMM] = scan.constantLo
+    words[at + DISPLACEMENT] = plan.wide ? scan.constantHi : scan.second
     words[at + PLACE] = delta | (count << 16)
-    words[at + PAGE] = this.page
-    if (scan.isMemory) this.writeMemory(at, scan, delta)
+    if (scan.isMemory) this.writeMemory(at, scan, plan, delta)
     else {
-      words[at + DISPLACEMENT] = scan.second
-      words[at + DISPLACEMENT + 1] = 0
       words[at + ADDRESS] = 0
       words[at + BASES] = this.segmentBase(scan.dataSegment) | (plan.addressMask << 16)
       words[at + BYTES] = (scan.dataSegment << 8) | (this.checked << 16) | (scan.length << 24)
     }
   }
 
-  private writeMemory(at: number, scan: InsnScanner, delta: number): void {
+  private writeMemory(at: number, scan: InsnScanner, plan: RecordPlan, delta: number): void {
     const { words } = this
-    let { displacementLo: lo, displacementHi: hi } = scan
-    let base = AT_BLOCK_RIP
-    if (scan.ripRelative) {
-      const sum = (lo >>> 0) + delta + scan.length
-      if (sum > 0xffff_ffff) hi++
-      lo = sum | 0
-    } else base = addressRegister(scan.base)
-    words[at + DISPLACEMENT] = lo
-    words[at + DISPLACEMENT + 1] = hi
-    words[at + ADDRESS] = base | (addressRegister(scan.index) << 16)
+    if (scan.ripRelative) this.writeRipRelative(at, scan.displacement + delta + scan.length)
+    else {
+      if (!plan.wide) words[at + DISPLACEMENT] = scan.displacement
+      words[at + ADDRESS] = addressRegister(scan.base) | (addressRegister(scan.index) << 16)
+    }
+    const isPlain = scan.segment < this.flatBelow && scan.addressIndex === ADDRESS_64
+    if (!isPlain) words[at + PLACE] |= SPECIAL
     words[at + BASES] = this.segmentBase(scan.segment) | (ADDRESS_MASKS[scan.addressIndex] << 16)
     words[at + BYTES] = scan.scale | (scan.segment << 8) | (this.checked << 16) | (scan.length << 24)
+  }
+
+  /** The record's displacement is from the block's head. Where that takes more than 32 bits a constant field adds the rest. */
+  private writeRipRelative(at: number, displacement: number): void {
+    const fits = displacement <= 0x7fff_ffff
+    this.words[at + DISPLACEMENT] = fits ? displacement : displacement - 0xffff
+    this.words[at + ADDRESS] = AT_BLOCK_RIP | ((fits ? AT_ZERO : AT_0XFFFF) << 16)
   }
 
   private segmentBase(segment: number): number {

@@ -4,43 +4,64 @@
  */
 
 /** Bytes of a record. */
-export const RECORD_SIZE = 48
+export const RECORD_SIZE = 32
 
 /** Byte offsets within a record. */
 export const Rec = {
   /** u32: function table slot of the handler. */
   handler: 0,
-  /** u32: record of the branch target in the same page, 0 = not linked. */
-  link: 4,
-  /** i64: immediate, or branch displacement. */
-  imm: 8,
-  /** i64: displacement of the memory operand; selector of a far pointer. */
-  displacement: 16,
   /** u16 each: offsets into the vCPU block of the register operand (ModRM.reg or opcode) and of the r/m register. */
-  regA: 24,
-  regB: 26,
+  regA: 4,
+  regB: 6,
+  /** i32: immediate or branch displacement. i64 for the forms whose constant has 64 bits: they need no `displacement`. */
+  imm: 8,
+  /** i32: displacement of the memory operand; second immediate of ENTER; selector of a far pointer. */
+  displacement: 12,
+  /** u32, of relative branches: record of the target in the same page, 0 = not linked. */
+  link: 12,
   /** u16: base and index registers of the memory operand (the `zero` field where there is none). */
-  base: 28,
-  index: 30,
+  base: 16,
+  index: 18,
+  /** u32, of relative branches: jumps back by a translation of the block. */
+  loops: 16,
   /** u16: the field holding the segment base (the `zero` field where it is 0). */
-  segBase: 32,
+  segBase: 20,
   /** u16: the field holding the address-size mask. */
-  addressMask: 34,
+  addressMask: 22,
   /** u8: log2 of the scale. */
-  scale: 36,
+  scale: 24,
   /** u8: Seg index of the memory operand's segment. */
-  segment: 37,
+  segment: 25,
   /** u8: 1 = segment limits and rights must be checked. */
-  checked: 38,
-  /** u8: bytes of the instruction. */
-  length: 39,
+  checked: 26,
+  /** u8: bytes of the instruction; 0 in pseudo-instructions. */
+  length: 27,
   /** u16: distance from the block's first instruction. */
-  delta: 40,
-  /** u16: instructions from the block's head up to and including this one. */
-  count: 42,
-  /** u32: address of the code page's map, for counters and links. */
-  page: 44,
+  delta: 28,
+  /** u8: instructions from the block's head up to and including this one. */
+  count: 30,
+  /** u8: 0 where the linear address is base + index + displacement and no more: no mask, no segment base, no check. */
+  special: 31,
 } as const
+
+/** What the words of a block's head record hold instead. */
+export const Head = {
+  /** u16: offset of the first instruction in its page, and records of the block behind the head. */
+  pageOffset: Rec.regA,
+  records: Rec.regB,
+  /** i32: entries until the block is hot. */
+  entries: Rec.imm,
+  /** u32: number of its `CodePage` in the decode cache. */
+  code: Rec.displacement,
+} as const
+
+/**
+ * A page's map has an entry for each of its lines: the address of the line's map, which has an entry for each byte offset: the
+ * address of the record of a block that begins there, or 0. Most lines of a page begin no block, and share one map.
+ */
+export const LINE_SHIFT = 6
+export const LINE_OFFSETS = 1 << LINE_SHIFT
+export const LINES = 4096 >> LINE_SHIFT
 
 /** First table slots: the handlers of pseudo-instructions, in this order. */
 export const PSEUDO_SLOTS = { resync: 1, next: 2, unitCheck: 3, raise: 4, crossing: 5, head: 6 } as const

@@ -1,0 +1,110 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import { InsnScanner } from '../decode/scanner'
+import { isaRows } from '../isa'
+import { offsetOf } from '../state/layout'
+import { Mode } from '../state/mode'
+import { numberHandlers, PSEUDO_SLOTS } from './builder'
+import { DecodeCache } from './decode-cache'
+import { Rec, RECORD_SIZE } from './record'
+
+const LONG = Mode.PROTECTED | Mode.LONG | Mode.CODE64 | Mode.FLAT
+const CACHE_AT = 0x1000
+const CACHE_BYTES = 0x2_0000
+const CODE_AT = 0x3_0000
+const PAGE = 7
+const handlers = numberHandlers(isaRows)
+const scanner = new InsnScanner(isaRows, () => true)
+
+let view: DataView
+let bytes: Uint8Array
+let cache: DecodeCache
+
+beforeEach(() => {
+  const buffer = new ArrayBuffer(0x4_0000)
+  view = new DataView(buffer)
+  bytes = new Uint8Array(buffer)
+  cache = new DecodeCache({
+    buffer, base: CACHE_AT, bytes: CACHE_BYTES, scanner, slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, hotAfter: 100,
+    onDecoded: () => {}, onDropped: () => {},
+  })
+})
+
+/** Puts code at a page offset and decodes the block there. Returns the record behind the head. */
+function decode(offset: number, code: string): number {
+  bytes.set(code.split(' ').map((byte) => parseInt(byte, 16)), CODE_AT + offset)
+  const head = cache.decodeBlock(cache.page(PAGE, LONG), CODE_AT, offset, bytes, false)
+  if (head === 'crosses') throw new Error('the block crosses its page')
+  return head + RECORD_SIZE
+}
+
+describe('records', () => {
+  it('hold 64-bit constants whole and narrower ones in 32 bits', () => {
+    const wide = decode(0, '48 B8 01 02 03 04 05 06 07 88 C3')
+    expect(view.getBigUint64(wide + Rec.imm, true)).toBe(0x8807060504030201n)
+    const address = decode(0x40, '48 A1 01 02 03 04 05 06 07 88 C3')
+    expect(view.getBigUint64(address + Rec.imm, true)).toBe(0x8807060504030201n)
+    const both = decode(0x80, '48 81 43 F0 FE FF FF FF C3')
+    expect(view.getInt32(both + Rec.imm, true)).toBe(-2)
+    expect(view.getInt32(both + Rec.displacement, true)).toBe(-16)
+    const enter = decode(0xc0, 'C8 34 12 05 C3')
+    expect(view.getInt32(enter + Rec.imm, true)).toBe(0x1234)
+    expect(view.getInt32(enter + Rec.displacement, true)).toBe(5)
+  })
+
+  it('address relative to RIP from the head of the block, also where that takes more than 32 bits', () => {
+    const first = decode(0, '90 8B 05 00 00 00 80 C3')
+    const low = first + RECORD_SIZE
+    expect(view.getInt32(low + Rec.displacement, true)).toBe(-0x8000_0000 + 7)
+    expect(view.getUint16(low + Rec.base, true)).toBe(offsetOf('blockRip'))
+    expect(view.getUint16(low + Rec.index, true)).toBe(offsetOf('zero'))
+    const high = decode(0x40, '8B 05 FF FF FF 7F C3')
+    expect(view.getUint16(high + Rec.index, true)).toBe(offsetOf('mask16'))
+    expect(view.getInt32(high + Rec.displacement, true) + 0xffff).toBe(0x7fff_ffff + 6)
+  })
+
+  it('name registers by their place in the state block', () => {
+    const low = decode(0, '88 E5 44 88 ED 0F 28 D1 0F FC D1 C3')
+    const fields = (rec: number): number[] => [view.getUint16(rec + Rec.regA, true), view.getUint16(rec + Rec.regB, true)]
+    expect(fields(low)).toEqual([offsetOf('gpr', 0) + 1, offsetOf('gpr', 1) + 1])
+    expect(fields(low + RECORD_SIZE)).toEqual([offsetOf('gpr', 13), offsetOf('gpr', 5)])
+    expect(fields(low + 2 * RECORD_SIZE)).toEqual([offsetOf('xmm', 2), offsetOf('xmm', 1)])
+    expect(fields(low + 3 * RECORD_SIZE)).toEqual([offsetOf('fpr', 2), offsetOf('fpr', 1)])
+  })
+})
+
+describe('the map of a page', () => {
+  it('finds the blocks that begin in it, in every line', () => {
+    const code = cache.page(PAGE, LONG)
+    const heads = [0, 1, 63, 64, 4000].map((offset) => [offset, decode(offset, 'C3') - RECORD_SIZE])
+    for (const [offset, head] of heads) expect(cache.recordAt(code, offset)).toBe(head)
+    expect([2, 62, 65, 3999, 4095].map((offset) => cache.recordAt(code, offset))).toEqual([0, 0, 0, 0, 0])
+    expect(cache.warmHeads(code, 0)).toEqual([0, 1, 63, 64, 4000])
+    expect(cache.warmHeads(code, 1)).toEqual([])
+  })
+
+  it('forgets them when decoded bytes are written, and takes new ones', () => {
+    const code = cache.page(PAGE, LONG)
+    const head = decode(10, '90 C3') - RECORD_SIZE
+    expect(cache.blockAt(head)).toMatchObject({ head, code, pageOffset: 10, records: [{ kind: 'insn', delta: 0 }, { kind: 'insn', delta: 1 }] })
+    expect(cache.invalidate(PAGE, 200, 4)).toBe(false)
+    expect(cache.invalidate(PAGE, 11, 1)).toBe(true)
+    expect(cache.recordAt(code, 10)).toBe(0)
+    expect(cache.blockAt(head)).toBeUndefined()
+    const again = decode(10, '40 C3') - RECORD_SIZE
+    expect(cache.recordAt(code, 10)).toBe(again)
+    expect(cache.blockAt(head)).toBeUndefined()
+  })
+
+  it('belongs to one mode, and drops instructions that end in another page with it', () => {
+    const code = cache.page(PAGE, LONG)
+    const legacy = cache.page(PAGE, Mode.PROTECTED | Mode.CODE32)
+    const head = decode(5, 'C3') - RECORD_SIZE
+    expect(cache.recordAt(legacy, 5)).toBe(0)
+    const guard = cache.decodeCrossing(code, 4095, Uint8Array.of(0x48, 0x90, ...new Array<number>(28).fill(0)), PAGE + 1, false)
+    expect(cache.recordAt(code, 4095)).toBe(guard)
+    expect(cache.secondPage(guard)).toBe(PAGE + 1)
+    cache.invalidate(PAGE + 1, 0, 1)
+    expect(cache.recordAt(code, 4095)).toBe(0)
+    expect(cache.recordAt(code, 5)).toBe(head)
+  })
+})
