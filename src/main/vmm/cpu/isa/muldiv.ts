@@ -1,6 +1,7 @@
 /** MUL, IMUL, DIV, IDIV and the sign-extending conversions. SDM vol. 2. */
-import { CpuFault, Vector, type CpuContext } from '../core/context'
-import type { Emitter, Helper, Val, Width } from '../emit/emitter'
+import { Vector } from '../core/context'
+import type { Emitter, Val, Width } from '../emit/emitter'
+import { divideWideHelper } from '../helpers/wide-division'
 import { Gpr } from '../state/layout'
 import { row, type InsnRow, type Meaning } from './types'
 
@@ -44,23 +45,6 @@ const multiplyInto = (sources: readonly [number, number]): Meaning => (e) => {
 
 const MASK64 = (1n << 64n) - 1n
 
-/** 128-by-64-bit division; quotient and remainder go to RAX and RDX. #DE where the quotient does not fit. */
-const divide128: Helper = {
-  name: 'divide128', args: ['i64', 'i32'], faults: true,
-  run(cpu: CpuContext, divisor: bigint, signed: number): void {
-    const { state } = cpu
-    const dividend = (state.gpr(Gpr.RDX) << 64n) | state.gpr(Gpr.RAX)
-    const d = signed ? BigInt.asIntN(64, divisor) : divisor
-    if (d === 0n) throw new CpuFault(Vector.DE)
-    const n = signed ? BigInt.asIntN(128, dividend) : dividend
-    const quotient = n / d
-    const fits = signed ? quotient === BigInt.asIntN(64, quotient) : quotient <= MASK64
-    if (!fits) throw new CpuFault(Vector.DE)
-    state.setGpr(Gpr.RAX, quotient)
-    state.setGpr(Gpr.RDX, n % d)
-  },
-}
-
 /** Narrow division runs in the next wider size, which holds every dividend. */
 function divideNarrow(e: Emitter, signed: boolean, d: Val): void {
   const w = d.width as 8 | 16 | 32
@@ -88,19 +72,37 @@ function divideNarrow(e: Emitter, signed: boolean, d: Val): void {
   }
 }
 
-/** A 64-bit dividend that fits in RAX alone — almost all of them — needs no helper. */
+/** Quotient of unsigned values. #DE where it does not fit in 64 bits, as by zero. */
+function wideQuotient(e: Emitter, high: Val, low: Val, d: Val): Val {
+  e.if(e.isZero(e.ltu(high, d)), () => e.raise(Vector.DE))
+  return e.call(divideWideHelper, high, low, d)
+}
+
+/** The same of signed values, by their magnitudes. */
+function signedWideQuotient(e: Emitter, high: Val, low: Val, d: Val): Val {
+  const zero = e.const(64, 0)
+  const negative = e.lts(high, zero)
+  const borrow = e.zext(e.ne(low, zero), 64)
+  const magnitude = wideQuotient(e,
+    e.select(negative, e.sub(e.neg(high), borrow), high), e.select(negative, e.neg(low), low), e.select(e.lts(d, zero), e.neg(d), d))
+  const differ = e.lts(e.xor(high, d), zero)
+  const quotient = e.select(differ, e.neg(magnitude), magnitude)
+  // Zero has no sign; anything else must have the one it should.
+  e.if(e.and(e.ne(magnitude, zero), e.ne(e.lts(quotient, zero), differ)), () => e.raise(Vector.DE))
+  return quotient
+}
+
+/** A 64-bit dividend that fits in RAX alone, as almost all of them do, is divided on the spot. */
 function divide64(e: Emitter, signed: boolean, d: Val): void {
   const low = e.reg(Gpr.RAX, 64)
   const high = e.reg(Gpr.RDX, 64)
   const short = e.eq(high, signed ? e.sar(low, e.const(64, 63)) : e.const(64, 0))
   const minusOne = e.eq(d, e.const(64, MASK64))
   const easy = e.and(short, e.isZero(e.or(e.isZero(d), signed ? minusOne : e.const(1, 0))))
-  e.if(easy, () => {
-    const q = signed ? e.divs(low, d) : e.divu(low, d)
-    const r = signed ? e.rems(low, d) : e.remu(low, d)
-    e.setReg(Gpr.RAX, q)
-    e.setReg(Gpr.RDX, r)
-  }, () => e.call(divide128, d, e.const(32, signed ? 1 : 0)))
+  const q = e.choose(easy, () => (signed ? e.divs(low, d) : e.divu(low, d)),
+    () => (signed ? signedWideQuotient : wideQuotient)(e, high, low, d))
+  e.setReg(Gpr.RAX, q)
+  e.setReg(Gpr.RDX, e.sub(low, e.mul(q, d)))
 }
 
 const divide = (signed: boolean): Meaning => (e) => {

@@ -1,5 +1,6 @@
 /** The common case of addition, multiplication and division: normal operands and zeros, a normal result, inexact results masked. */
 import type { HelperEmitter, Val, Var } from '../../../emit/emitter'
+import { digit } from '../../wide-division'
 import { BIAS } from '../float80'
 import type { Widen } from './operands'
 import { inexactUnmasked, roundSignificand } from './rounding'
@@ -15,7 +16,6 @@ export const How = {
   NEGATE_FIRST: 0x8000_0000,
 } as const
 
-const WORD = 0xffff_ffffn
 const ROUND_DOWN = 0x400
 
 /** A result before rounding, and how results are given. */
@@ -151,31 +151,6 @@ export const multiplication: Operation = (e, a, b, result) => {
   const carried = e.and(e.shr(lo, e.const(64, 63)), short)
   const exponent = e.sub(e.add(exponentOf(e, a), exponentOf(e, b)), e.add(e.const(32, BIAS - 1), e.trunc(short, 32)))
   result.set(sign, exponent, e.or(e.shl(hi, short), carried), e.shl(lo, short))
-}
-
-/**
- * One digit to the base 2^32 of a quotient: (u × 2^32 + next) / d, where u < d and d has its highest bit set. Knuth, The Art of
- * Computer Programming 2, algorithm 4.3.1 D.
- */
-function digit(e: HelperEmitter, u: Val, next: Val, d: Val): { readonly q: Val; readonly rest: Val } {
-  const [dHigh, dLow] = [e.shr(d, e.const(64, 32)), e.and(d, e.const(64, WORD))]
-  const first = e.divu(u, dHigh)
-  const q = e.variable(64, first)
-  const r = e.variable(64, e.sub(u, e.mul(first, dHigh)))
-  const tooLarge = (): Val => {
-    const product = e.ltu(e.or(e.shl(r.get(), e.const(64, 32)), next), e.mul(q.get(), dLow))
-    return e.or(product, e.ltu(e.const(64, WORD), q.get()))
-  }
-  const correct = (): void => {
-    q.set(e.sub(q.get(), e.const(64, 1)))
-    r.set(e.add(r.get(), dHigh))
-  }
-  e.if(tooLarge(), () => {
-    correct()
-    e.if(e.and(e.isZero(e.shr(r.get(), e.const(64, 32))), tooLarge()), correct)
-  })
-  const rest = e.sub(e.or(e.shl(u, e.const(64, 32)), next), e.mul(q.get(), d))
-  return { q: q.get(), rest }
 }
 
 export const division: Operation = (e, first, second, result, how) => {

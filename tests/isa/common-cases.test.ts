@@ -1,5 +1,5 @@
 /**
- * The common cases of x87 helpers, which are wasm, against the exact arithmetic in TypeScript and against the real CPU: operands
+ * The common cases of helpers, which are wasm, against their TypeScript and, those of the x87, against the real CPU: operands
  * of `x87-operands.ts`, every precision and rounding. NB_ISA_N: cases (default 3000 against TypeScript, a twentieth of it for each
  * form on the CPU). NB_ISA_SEED.
  */
@@ -17,7 +17,7 @@ import { STATE_SIZE } from '../../src/main/vmm/cpu/state/layout'
 import type { IsaCase, IsaEngine } from './engine'
 import { differences, report } from './compare'
 import { createNativeEngine, nativeProblem } from './native'
-import { Random } from './random'
+import { Random, interesting64 } from './random'
 import { casesOf } from './rows'
 import { createVcpuTestEngine } from './vcpu-engine'
 import { operandAddress } from './undefined'
@@ -28,7 +28,7 @@ const cases = Number(process.env.NB_ISA_N ?? 3000)
 const seed = Number(process.env.NB_ISA_SEED ?? 1)
 const AT = { expected: 0, actual: Math.ceil(STATE_SIZE / 64) * 64 } as const
 
-const helpers = buildInterpreter(isaRows).helpers.filter(({ name, common }) => name.startsWith('x87') && common !== undefined)
+const helpers = buildInterpreter(isaRows).helpers.filter(({ common }) => common !== undefined)
 
 type Run = (cpu: number, ...args: (number | bigint)[]) => number | bigint | undefined
 
@@ -64,6 +64,15 @@ function setRegister(state: CpuState, physical: number, { top, sig }: Register):
 /** Arguments a row could pass: what they mean follows from the helper's name. */
 function argumentsOf({ name, args }: Helper, random: Random, other: Register): (number | bigint)[] {
   const how = random.pick(name.startsWith('x87Sum') ? [0, 0x8000, 0x8000_0000] : name.startsWith('x87Quotient') ? [0, 2] : [0])
+  if (name === 'crc32') {
+    const width = random.pick([8, 16, 32, 64])
+    return [random.u32(), BigInt.asUintN(width, random.u64()), width]
+  }
+  if (name === 'divideWide') {
+    const divisor = random.chance(50) ? (random.u64() >> BigInt(random.below(63))) | 1n : other.sig | 1n
+    const high = random.chance(30) ? divisor - 1n - BigInt(random.below(2)) % divisor : (interesting64(random) * divisor) >> 64n
+    return [BigInt.asUintN(64, high) % divisor, interesting64(random), divisor]
+  }
   if (name === 'x87LoadExtended') return [other.sig, other.top]
   if (name === 'x87StoreInteger') return [random.pick([16, 32, 64]), random.below(2), random.below(2)]
   if (name === 'x87Sign') return random.pick([[0x7fff, 0], [0xffff, 0x8000]])
@@ -98,7 +107,7 @@ const shown = (state: CpuState): unknown => ({
   after: state.get64('scratch', 2).toString(16), high: state.get64('scratch', 3).toString(16),
 })
 
-describe('common cases of x87 helpers, and the exact arithmetic', () => {
+describe('common cases of helpers, and their TypeScript', () => {
   const { memory, run, fell } = assemble()
   const expected = new CpuState(memory.buffer, AT.expected)
   const actual = new CpuState(memory.buffer, AT.actual)
@@ -118,7 +127,8 @@ describe('common cases of x87 helpers, and the exact arithmetic', () => {
       }
       common++
       const exact = (helper.run as (cpu: CpuContext, ...args: (number | bigint)[]) => number | bigint | void)({ state: expected } as CpuContext, ...args)
-      const sameResult = helper.returns === undefined || BigInt.asUintN(64, BigInt(result as number | bigint)) === BigInt.asUintN(64, BigInt(exact as number | bigint))
+      const bits = (value: unknown): bigint => BigInt.asUintN(helper.returns === 'i64' ? 64 : 32, BigInt(value as number | bigint))
+      const sameResult = helper.returns === undefined || bits(result) === bits(exact)
       if (sameResult && Buffer.compare(actual.bytes, expected.bytes) === 0) continue
       expect({ result: String(result), ...(shown(actual) as object) }, `${String(args)} of ${JSON.stringify(before)}`)
         .toEqual({ result: String(exact), ...(shown(expected) as object) })
