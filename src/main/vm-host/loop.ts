@@ -9,7 +9,7 @@ const SLICE_NS = 4e6
  * Commands wait until it is over. It covers the tick of a guest that has 250 a second or more.
  */
 const LONGEST_NAP_MS = 4
-/** The same while something else of this process must not wait: a disk request, a state being written. */
+/** The same while something else of this process must not wait: a state being written. */
 const SHORT_NAP_MS = 0.25
 /** Below this a timer is too coarse while something else must not wait. */
 const SHORT_NAPS_BELOW_MS = 1.5
@@ -53,7 +53,9 @@ export class MachineLoop {
       this.woken = false
       return immediate()
     }
-    if (this.attended > 0 || this.machine.awaitsHost) return this.idleAttentively(wakeMs)
+    // A nap would hold up every step of a disk request; that the guest's timer is late by a timer's grain harms less.
+    if (this.machine.awaitsHost) return void await this.sleep(Math.min(Math.max(wakeMs, TIMER_GRAIN_MS), LONGEST_SLEEP_MS))
+    if (this.attended > 0) return this.idleAttentively(wakeMs)
     const due = performance.now() + wakeMs
     if (wakeMs > LONGEST_NAP_MS && await this.sleep(Math.min(wakeMs - TIMER_GRAIN_MS, LONGEST_SLEEP_MS))) return
     const rest = due - performance.now()

@@ -77,30 +77,36 @@ export class PhysicalRam implements GuestMemory {
   }
 
   read(gpa: number, target: Uint8Array): boolean {
-    let done = 0
     let complete = true
-    while (done < target.length) {
-      const chunk = Math.min(target.length - done, PAGE_SIZE - ((gpa + done) % PAGE_SIZE))
-      const host = this.hostForRead(gpa + done)
-      if (host >= 0) target.set(this.bytes.subarray(host, host + chunk), done)
+    for (let done = 0; done < target.length;) {
+      const { host, length } = this.run(gpa + done, target.length - done, false)
+      if (host >= 0) target.set(this.bytes.subarray(host, host + length), done)
       else {
-        target.fill(0xff, done, done + chunk)
+        target.fill(0xff, done, done + length)
         complete = false
       }
-      done += chunk
+      done += length
     }
     return complete
   }
 
+  /** The longest start of a range that is in one piece on the host: pages of guest memory mostly are, and a copy each is slow. */
+  private run(gpa: number, limit: number, isWrite: boolean): { host: number; length: number } {
+    const part = (done: number): number => Math.min(limit - done, PAGE_SIZE - ((gpa + done) % PAGE_SIZE))
+    const hostOf = (done: number): number => (isWrite ? this.hostForWrite(gpa + done, part(done)) : this.hostForRead(gpa + done))
+    const host = hostOf(0)
+    let length = part(0)
+    while (host >= 0 && length < limit && hostOf(length) === host + length) length += part(length)
+    return { host, length }
+  }
+
   write(gpa: number, source: Uint8Array): boolean {
-    let done = 0
     let complete = true
-    while (done < source.length) {
-      const chunk = Math.min(source.length - done, PAGE_SIZE - ((gpa + done) % PAGE_SIZE))
-      const host = this.hostForWrite(gpa + done, chunk)
-      if (host >= 0) this.bytes.set(source.subarray(done, done + chunk), host)
+    for (let done = 0; done < source.length;) {
+      const { host, length } = this.run(gpa + done, source.length - done, true)
+      if (host >= 0) this.bytes.set(source.subarray(done, done + length), host)
       else complete = false
-      done += chunk
+      done += length
     }
     return complete
   }

@@ -3,7 +3,8 @@ import type { DeviceState, GuestMemory } from '../../bus/types'
 import { VmmError } from '../../errors'
 import type { BlockBackend, Logger } from '../../ports'
 import type { VirtioDevice, VirtioHost } from '../device'
-import { readChain, writeChain } from '../queue/virtqueue'
+import { fillFromChain, writeChain } from '../queue/virtqueue'
+import { BufferPool } from './buffer-pool'
 import { CONFIG_WRITEBACK, encodeConfig, F } from './config'
 import { parseRequest, Result, rangesOf, transferRange, Type, UnsupportedRequest, type BlkRequest } from './request'
 
@@ -50,6 +51,7 @@ export class VirtioBlk implements VirtioDevice {
   /** Under way when the state was saved; started again by `resume`. */
   private interrupted: Started[] = []
   private stalled: Stalled[] = []
+  private readonly buffers = new BufferPool()
   private writeback = true
   /** While requests of an older epoch may touch the backend: resolves when none does. Otherwise requests start at once. */
   private barrier: Promise<void> | undefined
@@ -151,16 +153,26 @@ export class VirtioBlk implements VirtioDevice {
     const { epoch } = this
     // The range is checked before anything is allocated: the length is the guest's.
     const { offset, length } = transferRange(request, this.options.backend.sizeBytes)
-    const bytes = new Uint8Array(length)
-    await this.options.backend.read(offset, bytes)
-    this.figures.readBytes += length
-    return epoch === this.epoch ? writeChain(this.options.memory, request.data, bytes) : 0
+    const bytes = this.buffers.take(length)
+    try {
+      await this.options.backend.read(offset, bytes)
+      this.figures.readBytes += length
+      return epoch === this.epoch ? writeChain(this.options.memory, request.data, bytes) : 0
+    } finally {
+      this.buffers.give(bytes)
+    }
   }
 
   private async write(request: BlkRequest): Promise<number> {
     this.requireWritable()
     const { offset, length } = transferRange(request, this.options.backend.sizeBytes)
-    await this.options.backend.write(offset, readChain(this.options.memory, request.data))
+    const bytes = this.buffers.take(length)
+    try {
+      fillFromChain(this.options.memory, request.data, bytes)
+      await this.options.backend.write(offset, bytes)
+    } finally {
+      this.buffers.give(bytes)
+    }
     if (this.writesThrough) await this.options.backend.flush()
     this.figures.writtenBytes += length
     return 0

@@ -155,13 +155,18 @@ export class Virtqueue {
 export function readChain(memory: GuestMemory, buffers: readonly Buffer[], limit = Infinity): Uint8Array {
   const total = Math.min(limit, buffers.reduce((sum, b) => sum + b.length, 0))
   const bytes = new Uint8Array(total)
+  fillFromChain(memory, buffers, bytes)
+  return bytes
+}
+
+/** Fills `target` from the readable part of a chain, which has at least as much. */
+export function fillFromChain(memory: GuestMemory, buffers: readonly Buffer[], target: Uint8Array): void {
   let done = 0
   for (const { gpa, length } of buffers) {
-    const take = Math.min(length, total - done)
-    if (take > 0) memory.read(gpa, bytes.subarray(done, done + take))
+    const take = Math.min(length, target.length - done)
+    if (take > 0) memory.read(gpa, target.subarray(done, done + take))
     done += take
   }
-  return bytes
 }
 
 /** Writes bytes into the writable part of a chain, from its start. Returns how many fitted. */
