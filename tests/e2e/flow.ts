@@ -59,6 +59,29 @@ export class Flow {
     throw new Error(`the terminal never showed ${wanted}; its last text was:\n${text}`)
   }
 
+  /** Selects a machine and opens one of its tabs. */
+  async openTab(machine: string, tab: string): Promise<void> {
+    await this.machine(machine).click()
+    await this.page.getByRole('tab', { name: tab, exact: true }).click()
+  }
+
+  /** An action of the selected machine's menu. */
+  async menu(action: string): Promise<void> {
+    await this.action('more').click()
+    await this.page.locator(`[role="menuitem"][data-action="${action}"]`).click()
+  }
+
+  field(name: string): Locator {
+    return this.page.locator(`input[name="${name}"]`)
+  }
+
+  /** What the guest of a machine answers in its console. */
+  async ask(machine: string, command: string, answer: RegExp, timeout = SLOW_MS): Promise<string> {
+    await this.openTab(machine, 'Console')
+    await this.type(command)
+    return await this.waitForText(answer, timeout)
+  }
+
   async type(line: string): Promise<void> {
     await this.page.locator('.xterm:visible').first().click()
     await this.page.keyboard.type(line, { delay: 15 })
@@ -97,30 +120,25 @@ export class Flow {
   }
 
   /** A file is written, kept in a snapshot, deleted, and is there again after the restore. */
-  async snapshotAndRestore(): Promise<void> {
-    await this.type('echo kept-$((40 + 2)) > /tmp/note && cat /tmp/note')
-    await this.waitForText(/^kept-42$/m, SLOW_MS)
-    await this.page.getByRole('tab', { name: 'Snapshots' }).click()
+  async snapshotAndRestore(machine = MACHINE, file = '/tmp/note'): Promise<void> {
+    await this.ask(machine, `echo kept-$((40 + 2)) > ${file} && sync && cat ${file}`, /^kept-42$/m)
+    await this.openTab(machine, 'Snapshots')
     await this.action('snapshot-take').click()
-    await this.page.locator('input[name="snapshot-name"]').fill('With the note')
+    await this.field('snapshot-name').fill('With the note')
     await this.page.locator('textarea[name="snapshot-notes"]').fill('Before the file is deleted')
     await this.action('snapshot-save').click()
     const taken = this.page.locator('[role="treeitem"][data-snapshot="With the note"]')
     await taken.waitFor({ timeout: SLOW_MS })
-    await this.page.getByRole('tab', { name: 'Console' }).click()
-    await this.type('rm /tmp/note; cat /tmp/note; echo gone-$((40 + 2))')
-    const text = await this.waitForText(/^gone-42$/m, SLOW_MS)
+    const text = await this.ask(machine, `rm ${file}; sync; cat ${file}; echo gone-$((40 + 2))`, /^gone-42$/m)
     expect(text).toMatch(/No such file or directory\s+gone-42/)
-    await this.page.getByRole('tab', { name: 'Snapshots' }).click()
+    await this.openTab(machine, 'Snapshots')
     await taken.click()
     await this.screenshot('10-snapshot')
     await this.action('snapshot-restore').click()
     await this.page.locator('[role="treeitem"][data-snapshot="Before With the note"]').waitFor({ timeout: SLOW_MS })
-    await this.waitForState(MACHINE, 'running', SLOW_MS)
+    await this.waitForState(machine, 'running', SLOW_MS)
     await this.screenshot('11-restored-snapshot')
-    await this.page.getByRole('tab', { name: 'Console' }).click()
-    await this.type('cat /tmp/note; echo again-$((40 + 2))')
-    await this.waitForText(/^kept-42\s+again-42$/m, SLOW_MS)
+    await this.ask(machine, `cat ${file}; echo again-$((40 + 2))`, /^kept-42\s+again-42$/m)
   }
 
   /** The figures of a running machine, for the README's picture too. */
@@ -133,6 +151,24 @@ export class Flow {
     return path
   }
 
+  /** ttyS0 and hvc0 of one machine: what is typed goes to the one that has the focus. */
+  async consolesSideBySide(): Promise<void> {
+    await this.page.keyboard.press('Control+Shift+l')
+    await this.page.keyboard.press('Control+Shift+k')
+    const pane = (port: string): Locator => this.page.locator(`[data-pane="${MACHINE} ${port}"]`)
+    await pane('hvc0').locator('.xterm-rows').waitFor()
+    await this.page.keyboard.press('Control+Shift+ArrowRight')
+    await this.page.keyboard.type('echo hvc-$((40 + 2))\n', { delay: 15 })
+    await expect.poll(() => pane('hvc0').locator('.xterm-rows').innerText(), { timeout: 60_000 }).toContain('hvc-42')
+    await this.page.keyboard.press('Control+Shift+ArrowLeft')
+    await this.page.keyboard.type('echo serial-$((40 + 3))\n', { delay: 15 })
+    await expect.poll(() => pane('ttyS0').locator('.xterm-rows').innerText(), { timeout: 60_000 }).toContain('serial-43')
+    expect(await pane('hvc0').locator('.xterm-rows').innerText()).not.toContain('serial')
+    await this.screenshot('12-side-by-side')
+    await this.page.keyboard.press('Control+Shift+l')
+    await this.openTab(MACHINE, 'Console')
+  }
+
   async powerOffFromInside(): Promise<void> {
     await this.type('poweroff -f')
     await this.waitForState(MACHINE, 'stopped', 120_000)
@@ -142,8 +178,7 @@ export class Flow {
   }
 
   async deleteAndRestore(): Promise<void> {
-    await this.action('more').click()
-    await this.page.locator('[role="menuitem"][data-action="delete"]').click()
+    await this.menu('delete')
     await this.machine(MACHINE).waitFor({ state: 'detached' })
     await this.action('trash').click()
     await this.page.locator(`[data-trash="${MACHINE}"]`).waitFor()

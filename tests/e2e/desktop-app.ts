@@ -1,0 +1,105 @@
+/** The built app in the real Electron: started, ended and started again on one library, with the desktop's own dialogs answered. */
+import { _electron, type ElectronApplication, type Page } from 'playwright-core'
+import { electronRuntime, type ElectronRuntime } from './electron-runtime'
+import { Flow } from './flow'
+import { requireBuild, SCREENSHOTS, type World } from './world'
+
+/** What the app asked in a dialog of the desktop. */
+export interface Asked {
+  readonly title?: string
+  readonly message?: string
+  readonly buttons?: readonly string[]
+  readonly defaultPath?: string
+  readonly defaultId?: number
+}
+
+/** In the main process, where the stand-ins of the dialogs live. */
+interface Recorded {
+  asked?: Asked[]
+}
+
+export class DesktopApp {
+  app!: ElectronApplication
+  page!: Page
+  flow!: Flow
+  /** Errors of all pages so far. */
+  readonly problems: string[] = []
+  private runtime: ElectronRuntime | undefined
+
+  /** @param prefix of the screenshots */
+  constructor(private readonly world: World, private readonly prefix: string) {
+    requireBuild('out/main/index.cjs', 'out/main/vm-host.cjs', 'out/preload/index.cjs', 'out/renderer/index.html')
+  }
+
+  async launch(): Promise<void> {
+    this.runtime ??= await electronRuntime()
+    const { path, args } = this.runtime
+    this.app = await _electron.launch({ executablePath: path, args: ['--no-sandbox', '--disable-gpu', ...args], env: this.world.env, timeout: 60_000 })
+    await this.follow(await this.app.firstWindow())
+  }
+
+  /** Takes a window over that was opened since. */
+  async follow(page: Page): Promise<void> {
+    this.page = page
+    await this.app.evaluate(({ BrowserWindow }) => BrowserWindow.getAllWindows()[0].setSize(1280, 820))
+    page.on('pageerror', (error) => this.problems.push(error.stack ?? error.message))
+    this.flow = new Flow(page, { screenshots: SCREENSHOTS, prefix: this.prefix })
+  }
+
+  /** The next file dialogs choose these, one after the other; then none. */
+  async willChoose(...paths: readonly string[]): Promise<void> {
+    await this.app.evaluate(({ dialog }, answers) => {
+      const recorded = globalThis as Recorded
+      recorded.asked = []
+      const next = (...given: unknown[]): string | undefined => {
+        recorded.asked?.push(given[given.length - 1] as Asked)
+        return answers.shift()
+      }
+      Object.assign(dialog, {
+        showOpenDialog: (...given: unknown[]) => {
+          const path = next(...given)
+          return Promise.resolve({ canceled: path === undefined, filePaths: path === undefined ? [] : [path] })
+        },
+        showSaveDialog: (...given: unknown[]) => {
+          const path = next(...given)
+          return Promise.resolve({ canceled: path === undefined, filePath: path })
+        },
+      })
+    }, [...paths])
+  }
+
+  /** Every question is answered with this button. */
+  async willAnswer(button: number): Promise<void> {
+    await this.app.evaluate(({ dialog }, response) => {
+      const recorded = globalThis as Recorded
+      recorded.asked = []
+      Object.assign(dialog, {
+        showMessageBox: (...given: unknown[]) => {
+          recorded.asked?.push(given[given.length - 1] as Asked)
+          return Promise.resolve({ response, checkboxChecked: false })
+        },
+      })
+    }, button)
+  }
+
+  /** What was asked since the last `willChoose` or `willAnswer`. */
+  async asked(): Promise<readonly Asked[]> {
+    return await this.app.evaluate(() => (globalThis as Recorded).asked?.map(({ title, message, buttons, defaultPath, defaultId }) => ({ title, message, buttons, defaultPath, defaultId })) ?? []) as readonly Asked[]
+  }
+
+  /** As the person does it from the menu. The app may ask first. */
+  async quit(): Promise<void> {
+    await this.app.evaluate(({ app }) => app.quit())
+  }
+
+  /** Resolves when the process is gone. */
+  ended(): Promise<void> {
+    const child = this.app.process()
+    if (child.exitCode !== null) return Promise.resolve()
+    return new Promise((resolve) => child.once('exit', () => resolve()))
+  }
+
+  async close(): Promise<void> {
+    await this.app?.close()
+  }
+}
