@@ -73,7 +73,7 @@ describe('bad guests', () => {
     await said('crashing stopped unexpectedly')
     await flow.waitForState('crashing', 'crashed')
     await page.locator('.notice', { hasText: 'crashing' }).getByRole('button', { name: 'Open the log' }).first().click()
-    await page.getByRole('log').getByText(/triple fault/i).first().waitFor()
+    await page.getByRole('log').getByText(/the guest crashed/).first().waitFor()
     await flow.screenshot('2-triple-fault')
   })
 

@@ -145,7 +145,9 @@ describe('manager', () => {
     client = new TestClient(manager)
     const { consoleId } = await client.call('console.open', { id, port: 'ttyS0' })
     expect(client.of('console.data')).toEqual([{ consoleId, machineId: id, port: 'ttyS0', text: 'hello from the guest\r\n', bytes: 22 }])
-    expect((await client.call('machine.log', { id })).at(-1)).toMatchObject({ level: 'info', text: 'stopped' })
+    const log = await client.call('machine.log', { id })
+    expect(log.find(({ text }) => text.startsWith('started, process '))).toMatchObject({ level: 'info' })
+    expect(log.at(-1)).toMatchObject({ level: 'info', text: 'stopped' })
   })
 
   it('pauses, resumes, counts and stops', async () => {

@@ -113,6 +113,28 @@ describe('the list and the actions', () => {
     expect(body()).not.toContain(locale === 'en' ? 'Paused: the disk' : 'En pause : le disque')
   })
 
+  it('says changes of state to those who do not see them, but not what was so from the start', async () => {
+    const machine = api.add('web')
+    const wrapper = await open()
+    const announced = (): string => wrapper.find('[data-field="announcement"]').text()
+    expect(announced()).toBe('')
+    api.emitMachine({ ...machine, state: 'starting' })
+    await flushPromises()
+    expect(announced()).toBe('web, Starting')
+    api.emitMachine({ ...machine, state: 'running' })
+    api.emitMachine({ ...machine, state: 'running', notes: 'x' })
+    await flushPromises()
+    expect(announced()).toBe('web, Running')
+  })
+
+  it('says in the tasks what to do about one that failed', async () => {
+    api.add('web')
+    await open()
+    api.emitTask({ id: 't', kind: 'image.download', subject: 'Alpine', state: 'failed', cancellable: false, error: { code: 'checksum-mismatch', message: 'SHA-256 is 00' } })
+    await click('[data-action="tasks"]')
+    await vi.waitFor(() => expect(document.querySelector('[data-task-state="failed"]')?.textContent).toContain('do not use this source'))
+  })
+
   it('filters as one types and says when nothing matches', async () => {
     api.add('alpha')
     api.add('beta')

@@ -90,6 +90,7 @@ export class MachineRuntime {
   async start(machine: RunnableMachine, fresh = false): Promise<void> {
     if (this.running.has(machine.id)) throw new ServiceError('wrong-state', `the machine is ${this.status(machine.id).state} already`)
     this.problems.delete(machine.id)
+    const isResumed = !fresh && this.options.savedState(machine.id)?.exists === true
     const run: Running = {
       process: this.launch(machine, fresh), machine, state: 'starting', startedAt: new Date().toISOString(), figures: null, forced: false,
     }
@@ -101,6 +102,7 @@ export class MachineRuntime {
     } catch (error) {
       throw asServiceError(error)
     }
+    this.log(machine, 'info', `${isResumed ? 'goes on from its saved state' : 'started'}, process ${run.process.pid ?? 'unknown'}`)
     this.setState(run, 'running')
   }
 

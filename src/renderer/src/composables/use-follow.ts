@@ -12,8 +12,14 @@ import { useTrashStore } from '../stores/trash'
 import type { Notices } from './use-notices'
 import { useRoomNotices } from './use-room-notices'
 
+export interface Follow {
+  readonly isConnected: Ref<boolean>
+  /** The last change of a machine's state, in words, for those who do not see it. */
+  readonly announcement: Ref<string>
+}
+
 /** @param openLog shows a machine's log */
-export function useFollow(notices: Notices, openLog: (machine: Machine) => void): { isConnected: Ref<boolean> } {
+export function useFollow(notices: Notices, openLog: (machine: Machine) => void): Follow {
   const { t } = useI18n()
   const api = useApi()
   const machines = useMachinesStore()
@@ -22,15 +28,18 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
   const trash = useTrashStore()
   const preferences = usePreferencesStore()
   const isConnected = ref(true)
+  const announcement = ref('')
   const states = new Map<string, MachineState>()
   const stops: (() => void)[] = []
   const room = useRoomNotices(notices)
-  /** A crash is told once, when it happens; not for machines found crashed at start. */
+
+  /** Changes are announced. A crash is told once, when it happens; not for machines found crashed at start. */
   function watchState(machine: Machine): void {
     const before = states.get(machine.id)
     states.set(machine.id, machine.state)
     if (!isActive(machine)) figures.forget(machine.id)
     room.watch(machine)
+    if (before !== undefined && before !== machine.state) announcement.value = t('list.stateOf', { name: machine.name, state: t(`state.${machine.state}`) })
     if (machine.state !== 'crashed' || before === undefined || before === 'crashed') return
     notices.warning(t('notice.crashed', { name: machine.name }), t('notice.crashedText', { detail: machine.problem ?? '' }),
       { label: t('notice.openLog'), run: () => openLog(machine) })
@@ -59,5 +68,5 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
     reload()
   })
   onBeforeUnmount(() => [...stops, room.close].forEach((stop) => stop()))
-  return { isConnected }
+  return { isConnected, announcement }
 }
