@@ -1,0 +1,103 @@
+/** Every view and dialog of the page in both themes: controls have names, text can be read, the focus can be seen and comes back. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
+import { audit, walk } from './audit'
+import { Flow } from './flow'
+import { ServedPages } from './served-page'
+import { SCREENSHOTS } from './world'
+
+let pages: ServedPages
+
+beforeAll(async () => {
+  pages = await ServedPages.start()
+  const folder = join(pages.world.home, '..')
+  const kernel = join(folder, 'kernel.bin')
+  writeFileSync(kernel, buildTinyKernel(GUESTS.echo))
+  const disk = join(folder, 'disk.qcow2')
+  pages.cli('disk', 'create', disk, '--size', '1G')
+  const common = ['--memory', '32', '--kernel', kernel]
+  pages.cli('vm', 'create', 'web', ...common, '--disk', `${disk},format=qcow2`, '--group', 'work', '--tag', 'test')
+  pages.cli('vm', 'create', 'other', ...common)
+  pages.cli('vm', 'create', 'old', ...common)
+  pages.cli('vm', 'delete', 'old')
+  pages.cli('vm', 'start', 'web')
+  pages.cli('snapshot', 'take', 'web', 'clean')
+}, 60_000)
+
+afterAll(async () => {
+  await pages?.end()
+})
+
+async function escape(page: Page): Promise<void> {
+  await page.keyboard.press('Escape')
+  await expect.poll(() => page.locator('[role="dialog"]:visible').count()).toBe(0)
+}
+
+describe.each(['light', 'dark'] as const)('in the %s theme', (colorScheme) => {
+  let page: Page
+  let flow: Flow
+
+  beforeAll(async () => {
+    page = await pages.open({ colorScheme, reducedMotion: 'reduce', viewport: { width: 1100, height: 760 } })
+    flow = new Flow(page, { screenshots: SCREENSHOTS, prefix: `a11y-${colorScheme}` })
+    await flow.machine('web').click()
+  })
+
+  it.each(['Overview', 'Console', 'Snapshots', 'Settings', 'Inspector', 'Log'])('the tab %s', async (tab) => {
+    await flow.openTab('web', tab)
+    await page.waitForTimeout(300)
+    expect(await audit(page)).toEqual([])
+  })
+
+  it.each([['trash', 'Trash'], ['disks', 'Disks'], ['consoles', 'Consoles side by side']])('the view of %s', async (action, title) => {
+    await flow.action(action).click()
+    await page.getByRole('heading', { name: title }).waitFor()
+    await page.waitForTimeout(300)
+    expect(await audit(page)).toEqual([])
+  })
+
+  it.each(['help', 'preferences', 'new', 'settings', 'clone', 'fork', 'rename', 'takeSnapshot'])('the dialog of %s, which gives the focus back', async (action) => {
+    await flow.machine('web').click()
+    const isInMenu = !['help', 'preferences', 'new'].includes(action)
+    if (isInMenu) await flow.menu(action)
+    else await flow.action(action).click()
+    const dialog = page.locator('[role="dialog"]:visible')
+    await dialog.waitFor()
+    await page.waitForTimeout(300)
+    expect(await audit(page)).toEqual([])
+    expect(await dialog.evaluate((element) => element.contains(document.activeElement))).toBe(true)
+    await flow.screenshot(action)
+    await escape(page)
+    await expect.poll(() => page.evaluate(() => document.activeElement?.getAttribute('data-action'))).toBe(isInMenu ? 'more' : action)
+  })
+
+  it('the menu and the tasks', async () => {
+    await flow.machine('web').click()
+    await flow.action('more').click()
+    expect(await audit(page)).toEqual([])
+    await page.keyboard.press('Escape')
+    await flow.action('tasks').click()
+    await page.waitForTimeout(300)
+    expect(await audit(page)).toEqual([])
+  })
+})
+
+describe('with the keyboard alone', () => {
+  it('every stop can be seen, and the end comes round to the beginning', async () => {
+    const page = await pages.open({ reducedMotion: 'reduce' })
+    await new Flow(page, { screenshots: SCREENSHOTS, prefix: 'a11y' }).machine('web').waitFor()
+    const stops = await walk(page, 40)
+    expect(stops.filter(({ isVisible }) => !isVisible)).toEqual([])
+    const names = stops.map(({ name }) => name)
+    for (const wanted of ['Skip to the machine’s details', 'New', 'Search machines', 'Tasks', 'Preferences', 'Pause', 'Overview']) expect(names).toContain(wanted)
+    expect(names.some((name) => /^(web|other), (Running|Stopped)$/.test(name))).toBe(true)
+    expect(names.indexOf('New', names.indexOf('New') + 1)).toBeGreaterThan(0)
+  })
+
+  it('made no error in the pages', () => {
+    expect(pages.problems).toEqual([])
+  })
+})
