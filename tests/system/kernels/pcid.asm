@@ -9,6 +9,7 @@ main:
   mov [FRAME + 0x1000], rax
   call spaces
   call invpcids
+  call codes
   jmp exit64
 
 bits 64
@@ -161,8 +162,91 @@ invpcids:
   DONE
   ret
 
+%macro KEEPING 1 ; CR3, nothing dropped
+  mov rax, %1
+  bts rax, 63
+  mov cr3, rax
+%endmacro
+
+; CALLED text, ring: what the code at VICTIM answers, called twice
+%macro CALLED 2
+  mov dword [answer], 0
+  CASE
+  mov rbx, VICTIM
+%if %2 == 3
+  USER
+  call rbx
+  call rbx
+  mov [answer + ALIAS], eax
+%else
+  call rbx
+  call rbx
+  mov [answer], eax
+%endif
+  RESULT
+  FIELD %1, [answer], 1
+%endmacro
+
+; One address holds the one code or the other, by space: what runs is what is mapped now, wherever a translation had to go.
+%macro CODES 1
+  SWITCH PML4 | 5
+  EXCHANGE 0x2000
+  SWITCH PML4 | 5
+  CALLED "a=", %1
+  SWITCH PML4 | 6
+  EXCHANGE 0x3000
+  SWITCH PML4 | 6
+  CALLED " b=", %1
+  SWITCH PML4 | 5
+  CALLED " c=", %1
+  EXCHANGE 0x2000
+  mov rbx, VICTIM
+  invlpg [rbx]
+  CALLED " d=", %1
+  INVALIDATE 0, 6, VICTIM
+  KEEPING PML4 | 6
+  CALLED " e=", %1
+  EXCHANGE 0x3000
+  INVALIDATE 1, 5, 0
+  KEEPING PML4 | 5
+  CALLED " f=", %1
+  EXCHANGE 0x2000
+  INVALIDATE 3, 0, 0
+  CALLED " g=", %1
+  KEEPING PML4 | 6
+  CALLED " h=", %1
+  SWITCH PML4
+%endmacro
+
+codes:
+  call victim_rw
+  mov dword [FRAME + 0x2000], 0x000001b8 ; mov eax, 1
+  mov word [FRAME + 0x2004], 0xc300 ; ret
+  mov dword [FRAME + 0x3000], 0x000002b8
+  mov word [FRAME + 0x3004], 0xc300
+  mov rax, cr4
+  bts rax, 17
+  mov cr4, rax
+  mov dword [round], 0
+.again:
+  PS "user code |a=1 b=2 c=2 d=1 e=1 f=2 g=1 h=1|4.10.4: "
+  CODES 3
+  ENDROW
+  PS "supervisor code |a=1 b=2 c=2 d=1 e=1 f=2 g=1 h=1|4.10.4: "
+  CODES 0
+  ENDROW
+  inc dword [round]
+  cmp dword [round], 3
+  jb .again
+  mov rax, cr4
+  btr rax, 17
+  mov cr4, rax
+  ret
+
 section .data
 align 8
+answer: dd 0
+round: dd 0
 upper: dq 7
 flags: dq 7
 descriptor: dq 0, 0
