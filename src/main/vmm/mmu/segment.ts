@@ -1,8 +1,9 @@
 /** Segment checks of data accesses: limit, expand-down, rights, canonical form. SDM vol. 3, 5.3, 5.4.1, 5.5; vol. 1, 3.3.7.1. */
 import { CpuFault, Vector, type CpuContext } from '../cpu/core/context'
-import { Seg } from '../cpu/state/layout'
+import { Seg, offsetOf } from '../cpu/state/layout'
 import { Mode } from '../cpu/state/mode'
 
+const AT_MODE_KEY = offsetOf('modeKey')
 const ATTR_CODE = 8
 const ATTR_WRITABLE_OR_READABLE = 2
 const ATTR_PRESENT = 0x80
@@ -43,7 +44,7 @@ export function withinLimit(attr: number, limit: number, offset: number, size: n
  */
 export function checkSegment(cpu: CpuContext, seg: number, ea: bigint, size: number, write: boolean): bigint {
   const { state } = cpu
-  const mode = state.get('modeKey')
+  const mode = state.view.getInt32(AT_MODE_KEY, true)
   if ((mode & Mode.CODE64) !== 0) {
     const linear = seg >= Seg.FS ? BigInt.asUintN(64, state.get64('segBase', seg) + ea) : ea
     if (!isCanonical(linear) || !isCanonical(BigInt.asUintN(64, linear + BigInt(Math.max(size, 1) - 1)))) refuse(seg)

@@ -1,6 +1,6 @@
 /** Linear memory as TypeScript sees it: helpers, event delivery and the slow paths of generated code. */
 import type { IoHandler, AccessSize } from '../../bus/types'
-import { PAGE_SIZE } from '../../memory/frame-table'
+import { Frame, PAGE_SIZE } from '../../memory/frame-table'
 import type { PhysicalRam } from '../../memory/guest-memory'
 import { SoftTlb, Translation } from '../../mmu/soft-tlb'
 import { TlbView } from '../../mmu/tlb-layout'
@@ -91,9 +91,10 @@ export class CpuLinearMemory implements LinearMemory {
     return this.tlb.errorCode
   }
 
-  /** After `hostOf` for a write: guest-physical address where more is to be done before bytes change, else -1. */
-  get slowGpa(): number {
-    return this.tlb.gpa
+  /** After `hostOf` for a write: guest-physical address if its page holds code, else -1. */
+  get codeGpa(): number {
+    const { gpa } = this.tlb
+    return gpa >= 0 && (this.ram.frames.entry(Math.floor(gpa / PAGE_SIZE)) & Frame.CODE) !== 0 ? gpa : -1
   }
 
   /** Marks the page and drops code in what a write after `hostOf` changes. */

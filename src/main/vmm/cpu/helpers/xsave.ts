@@ -3,12 +3,15 @@ import { checkSegment } from '../../mmu/segment'
 import { CpuFault, Vector, type CpuContext } from '../core/context'
 import type { Helper } from '../emit/emitter'
 import type { CpuState } from '../state/access'
+import { offsetOf } from '../state/layout'
 import { MXCSR_MASK, loadX87, loadXmm, resetX87, storeX87, storeXmm } from './fpu-state'
 
 const X87 = 1
 const SSE = 2
 /** With AVX the SSE part of the image also carries MXCSR; kept so for models that may offer it. */
 const MXCSR_OWNERS = 6
+const AT_CR0 = offsetOf('cr0')
+const AT_CR4 = offsetOf('cr4')
 const HEADER = 512
 const AREA = 576
 const CR0_TS = 8
@@ -17,8 +20,8 @@ const CR4_OSXSAVE = 1 << 18
 /** Checks in the manual's order and returns the linear address of the area. @throws CpuFault */
 function area(cpu: CpuContext, segment: number, address: bigint, write: boolean): bigint {
   const { state } = cpu
-  if ((state.lo('cr4') & CR4_OSXSAVE) === 0) throw new CpuFault(Vector.UD)
-  if ((state.lo('cr0') & CR0_TS) !== 0) throw new CpuFault(Vector.NM)
+  if ((state.view.getInt32(AT_CR4, true) & CR4_OSXSAVE) === 0) throw new CpuFault(Vector.UD)
+  if ((state.view.getInt32(AT_CR0, true) & CR0_TS) !== 0) throw new CpuFault(Vector.NM)
   const linear = checkSegment(cpu, segment, address, AREA, write)
   if ((linear & 63n) !== 0n) throw new CpuFault(Vector.GP, 0)
   return linear

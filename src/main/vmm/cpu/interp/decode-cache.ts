@@ -7,7 +7,7 @@ import { PAGE_SIZE } from '../../memory/frame-table'
 import { Ends } from '../decode/form-plan'
 import { Scan, type InsnScanner } from '../decode/scanner'
 import { Mode } from '../state/mode'
-import { Head, LINE_OFFSETS, LINE_SHIFT, LINES, Rec, RECORD_SIZE } from './record'
+import { GUARD_MAP, Head, LINE_OFFSETS, LINE_SHIFT, LINES, Rec, RECORD_SIZE } from './record'
 import { RecordWriter, type HandlerSlots } from './record-writer'
 
 /** Longest block, in instructions: bounds the work between two looks at the slice. */
@@ -306,6 +306,7 @@ export class DecodeCache {
     this.records.pseudo(guard, this.options.slots.crossing, 0, 1)
     this.words[(guard + Rec.imm) >> 2] = page2
     this.words[(guard + Rec.link) >> 2] = cell
+    this.words[(guard + GUARD_MAP) >> 2] = second.map
     const end = this.writeSingle(guard + RECORD_SIZE, bytes, PAGE_SIZE - offset + 15, code.modeKey)
     second.blocks.push(guard, end)
     second.markLines(0, 14)

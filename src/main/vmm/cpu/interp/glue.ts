@@ -4,7 +4,7 @@ import { FunctionBuilder, type Node } from '../emit/wasm/function'
 import { offsetOf } from '../state/layout'
 import { CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_HASH_SHIFT, CodeTlbEntry } from '../../mmu/tlb-layout'
 import { keepJump } from './jump-cache'
-import { Head, LINE_OFFSETS, LINE_SHIFT, LINES, PSEUDO_SLOTS, Rec } from './record'
+import { GUARD_MAP, Head, LINE_OFFSETS, LINE_SHIFT, LINES, PSEUDO_SLOTS, Rec } from './record'
 
 const blockRip = (f: FunctionBuilder): Node => f.load('i64.load', 'i64', f.param(0), offsetOf('blockRip'))
 
@@ -56,6 +56,14 @@ export function buildLink(lookup: number): Uint8Array {
   return f.encode()
 }
 
+/** Address of the code lookup's entry for a linear address, in the table in force. */
+function lookupEntry(f: FunctionBuilder, cpu: Node, linear: Node): Node {
+  const number = f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(12n)])])
+  const hash = f.pure('i32.xor', 'i32', [number, f.pure('i32.shr_u', 'i32', [number, f.i32(CODE_TLB_HASH_SHIFT)])])
+  const slot = f.pure('i32.mul', 'i32', [f.pure('i32.and', 'i32', [hash, f.i32(CODE_TLB_ENTRIES - 1)]), f.i32(CODE_TLB_ENTRY_SIZE)])
+  return f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', cpu, offsetOf('codeTlbBase')), slot])
+}
+
 /**
  * (cpu, rip, rec): finds decoded code for `rip` and runs it; links `rec` to it unless 0. Instructions that cross a page are
  * not linked to: a write to their second page drops them, and would leave the links of the first page astray.
@@ -65,10 +73,7 @@ export function buildLookup(handlerType: number): Uint8Array {
   const cpu = f.param(0)
   const linear = f.pure('i64.add', 'i64', [f.param(1), f.load('i64.load', 'i64', cpu, offsetOf('codeBase'))])
   const page = f.pure('i64.and', 'i64', [linear, f.i64(-4096n)])
-  const number = f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(12n)])])
-  const hash = f.pure('i32.xor', 'i32', [number, f.pure('i32.shr_u', 'i32', [number, f.i32(CODE_TLB_HASH_SHIFT)])])
-  const slot = f.pure('i32.mul', 'i32', [f.pure('i32.and', 'i32', [hash, f.i32(CODE_TLB_ENTRIES - 1)]), f.i32(CODE_TLB_ENTRY_SIZE)])
-  const entry = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', cpu, offsetOf('codeTlbBase')), slot])
+  const entry = lookupEntry(f, cpu, linear)
   const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, CodeTlbEntry.tag), page])
   f.if(hit, () => {
     const low = f.pure('i32.wrap_i64', 'i32', [linear])
@@ -141,16 +146,30 @@ export function buildRaise(fault: number): Uint8Array {
   return f.encode()
 }
 
-/** (cpu, rec): before an instruction that ends in the next page: is that page still the one it was decoded from? */
+/**
+ * (cpu, rec): before an instruction that ends in the next page: is that page still the one it was decoded from? The code
+ * lookup says so where the page was entered there; pages in which a code segment ends never are.
+ */
 export function buildCrossingGuard(handlerType: number, check: number, fault: number, resync: number, recordSize: number): Uint8Array {
   const f = new FunctionBuilder(['i32', 'i32'])
+  const goOn = (): void => {
+    const next = f.pure('i32.add', 'i32', [f.param(1), f.i32(recordSize)])
+    f.tailCallIndirect(handlerType, [f.param(0), next], f.load('i32.load', 'i32', next, Rec.handler))
+  }
+  // A guard is always the head of its block.
+  const linear = f.pure('i64.add', 'i64', [blockRip(f), f.load('i64.load', 'i64', f.param(0), offsetOf('codeBase'))])
+  const page = f.pure('i64.add', 'i64', [f.pure('i64.and', 'i64', [linear, f.i64(-4096n)]), f.i64(4096n)])
+  const entry = lookupEntry(f, f.param(0), page)
+  const entered = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, CodeTlbEntry.tag), page])
+  const map = f.load('i32.load', 'i32', entry, CodeTlbEntry.map)
+  const same = f.pure('i32.eq', 'i32', [map, f.load('i32.load', 'i32', f.param(1), GUARD_MAP)])
+  f.if(f.pure('i32.and', 'i32', [entered, same]), goOn)
   const status = f.call(check, 'i32', [f.param(0), f.param(1)])
   f.if(status, () => {
     f.if(f.pure('i32.eq', 'i32', [status, f.i32(1)]), () => f.tailCall(fault, [f.param(0), f.param(1)]))
     f.tailCall(resync, [f.param(0), f.param(1)])
   })
-  const next = f.pure('i32.add', 'i32', [f.param(1), f.i32(recordSize)])
-  f.tailCallIndirect(handlerType, [f.param(0), next], f.load('i32.load', 'i32', next, Rec.handler))
+  goOn()
   return f.encode()
 }
 

@@ -55,6 +55,9 @@ export const Head = {
   code: Rec.displacement,
 } as const
 
+/** u32, of the guard before an instruction that crosses a page: map of the second page it was decoded from. */
+export const GUARD_MAP = Rec.loops
+
 /**
  * A page's map has an entry for each of its lines: the address of the line's map, which has an entry for each byte offset: the
  * address of the record of a block that begins there, or 0. Most lines of a page begin no block, and share one map.

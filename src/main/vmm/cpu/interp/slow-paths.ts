@@ -176,7 +176,7 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
     const host = memory.hostOf(lo, hi, bytes, true)
     if (host === Translation.MMIO) return translated && writesCode(lo, hi, bytes) ? Slow.AGAIN : long.store(lo, hi, access, slot)
     if (host === Translation.FAULT) return pendingPageFault()
-    if (translated && holdsCodeAt(memory.slowGpa, bytes)) return Slow.AGAIN
+    if (translated && holdsCodeAt(memory.codeGpa, bytes)) return Slow.AGAIN
     memory.prepareWrite(bytes)
     copy(scratchAt + slot * 8, host, bytes)
     return Slow.OK
@@ -187,7 +187,7 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
     const host = memory.hostOf(lo, hi, bytes, true)
     if (host === Translation.MMIO) return translated && writesCode(lo, hi, bytes) ? Slow.AGAIN : long.probe(lo, hi, access, slot)
     if (host === Translation.FAULT) return pendingPageFault()
-    if (translated && holdsCodeAt(memory.slowGpa, bytes)) return Slow.AGAIN
+    if (translated && holdsCodeAt(memory.codeGpa, bytes)) return Slow.AGAIN
     copy(host, scratchAt + slot * 8, bytes)
     return Slow.OK
   }

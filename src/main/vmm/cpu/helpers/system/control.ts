@@ -3,7 +3,7 @@ import { CpuFault, Vector, type CpuContext } from '../../core/context'
 import type { Helper } from '../../emit/emitter'
 import { Attr, isLongMode } from '../../events/descriptors'
 import { isCanonical } from '../../../mmu/segment'
-import { Seg } from '../../state/layout'
+import { Seg, offsetOf } from '../../state/layout'
 
 const CR0 = { PE: 1n, ET: 1n << 4n, WP: 1n << 16n, NW: 1n << 29n, CD: 1n << 30n, PG: 1n << 31n } as const
 /** PE MP EM TS ET NE WP AM NW CD PG. */
@@ -17,7 +17,10 @@ const EFER_LMA = 1n << 10n
 const CR0_PAGING = CR0.PG | CR0.WP | CR0.PE
 /** PSE PAE PGE PCIDE SMEP SMAP. */
 const CR4_PAGING = (1n << 4n) | CR4_PAE | (1n << 7n) | CR4_PCIDE | (1n << 20n) | (1n << 21n)
-const CR3_NO_FLUSH = 1n << 63n
+/** Bit 63 of CR3, in its upper half. */
+const CR3_NO_FLUSH_HIGH = 2 ** 31
+const AT_CR3 = offsetOf('cr3')
+const AT_CR4 = offsetOf('cr4')
 
 const gp = (): never => { throw new CpuFault(Vector.GP, 0) }
 
@@ -62,18 +65,22 @@ function writeCr0(cpu: CpuContext, value: bigint): void {
   if ((changed & CR0_PAGING) !== 0n) cpu.flushTlb(false)
 }
 
+/** At every switch of processes: halves, and no state by name. */
 function writeCr3(cpu: CpuContext, value: bigint): void {
   const { state, model } = cpu
-  const cr4 = state.get64('cr4')
-  const efer = state.get64('efer')
-  let cr3 = value
-  if ((cr4 & CR4_PCIDE) !== 0n) cr3 &= ~CR3_NO_FLUSH
-  if (isLongMode(state) && cr3 >> BigInt(model.physicalAddressBits) !== 0n) gp()
-  if (usesPdptes(state.get64('cr0'), cr4, efer)) loadPdptes(cpu, cr3)
-  state.set64('cr3', cr3)
+  const { view } = state
+  const tagged = (view.getInt32(AT_CR4, true) & Number(CR4_PCIDE)) !== 0
+  const lo = Number(value & 0xffff_ffffn)
+  const written = Number(value >> 32n)
+  const keep = tagged && written >= CR3_NO_FLUSH_HIGH
+  const hi = keep ? written - CR3_NO_FLUSH_HIGH : written
+  if (isLongMode(state)) {
+    if (hi >= 2 ** (model.physicalAddressBits - 32)) gp()
+  } else if (usesPdptes(state.get64('cr0'), state.get64('cr4'), state.get64('efer'))) loadPdptes(cpu, value)
+  view.setUint32(AT_CR3, lo, true)
+  view.setUint32(AT_CR3 + 4, hi, true)
   if (!cpu.enterAddressSpace) return cpu.flushTlb(true)
-  const tagged = (cr4 & CR4_PCIDE) !== 0n
-  cpu.enterAddressSpace(tagged ? Number(cr3 & 0xfffn) : 0, tagged && (value & CR3_NO_FLUSH) !== 0n)
+  cpu.enterAddressSpace(tagged ? lo & 0xfff : 0, keep)
 }
 
 function writeCr4(cpu: CpuContext, value: bigint): void {
