@@ -10,7 +10,7 @@ import { PageWalker } from '../../mmu/walk'
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import { instructionBreakpoints, isRepeatedString } from '../events/breakpoints'
 import { deliverEvent, type EventKind } from '../events/deliver'
-import { QuickDelivery, QuickEvent } from '../events/quick'
+import { QuickDelivery } from '../events/quick'
 import { decodeBy } from '../decode/decode'
 import { MAX_LENGTH, Scan, type InsnScanner } from '../decode/scanner'
 import type { Helper } from '../emit/emitter'
@@ -121,7 +121,6 @@ const AT_MODE_KEY = offsetOf('modeKey')
 const AT_INT_SHADOW = offsetOf('intShadow')
 const AT_PENDING_DEBUG = offsetOf('pendingDebug')
 const AT_HALTED = offsetOf('halted')
-const AT_RIP = offsetOf('rip')
 const AT_FAULT_VECTOR = offsetOf('faultVector')
 const AT_FAULT_ERROR = offsetOf('faultError')
 const AT_FAULT_HAS_ERROR = offsetOf('faultHasError')
@@ -158,7 +157,6 @@ export class Vcpu implements CpuContext {
   private again = false
   private hostError: { readonly error: unknown } | undefined
   private readonly quick: QuickDelivery
-  private readonly event = new QuickEvent()
 
   constructor(private readonly options: VcpuOptions) {
     const { buffer } = options.memory
@@ -566,34 +564,12 @@ export class Vcpu implements CpuContext {
   }
 
   private deliver(vector: number, kind: EventKind, errorCode?: number): void {
-    const { view } = this.state
-    view.setInt32(AT_HALTED, 0, true)
-    if (kind === 'fault' || kind === 'interrupt') {
-      const { event } = this
-      event.software = false
-      event.fault = kind === 'fault'
-      event.hasErrorCode = errorCode !== undefined
-      event.errorCode = errorCode ?? 0
-      event.returnLo = view.getInt32(AT_RIP, true)
-      event.returnHi = view.getInt32(AT_RIP + 4, true)
-      if (this.deliverQuickly(vector)) return
-    }
-    deliverEvent(this, vector, kind, errorCode)
-  }
-
-  /** #DB changes DR7 too: the long way. */
-  private deliverQuickly(vector: number): boolean {
-    this.event.vector = vector
-    return vector !== Vector.DB && this.quick.deliver(this.event)
+    this.state.view.setInt32(AT_HALTED, 0, true)
+    if (!this.quick.deliver(vector, kind, errorCode)) deliverEvent(this, vector, kind, errorCode)
   }
 
   interruptQuickly(vector: number, returnRip: bigint): boolean {
-    const { event } = this
-    event.software = true
-    event.fault = event.hasErrorCode = false
-    event.returnLo = Number(returnRip & 0xffff_ffffn)
-    event.returnHi = Number(returnRip >> 32n)
-    return this.deliverQuickly(vector)
+    return this.quick.deliverSoftware(vector, returnRip)
   }
 
   private takeEvents(): void {

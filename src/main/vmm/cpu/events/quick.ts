@@ -5,11 +5,13 @@
  */
 import type { SoftTlb } from '../../mmu/soft-tlb'
 import { TlbView } from '../../mmu/tlb-layout'
+import { Vector } from '../core/context'
 import type { CpuState } from '../state/access'
 import { packRflagsLow } from '../state/flags'
 import { Gpr, Seg, offsetOf } from '../state/layout'
 import { Mode } from '../state/mode'
 import { Attr, SystemType, putSegment } from './descriptors'
+import type { EventKind } from './event'
 
 const AT_MODE_KEY = offsetOf('modeKey')
 const AT_CPL = offsetOf('cpl')
@@ -49,22 +51,23 @@ const CODE32_ATTR = 0xc09b
 const DATA_ATTR = 0xc093
 const KIND = Mode.CODE64 | Mode.CODE32 | Mode.FLAT | Mode.LONG
 
-/** What is delivered. A class, so that one object serves every event. */
-export class QuickEvent {
-  vector = 0
+/** What is delivered; one object serves every event. */
+interface QuickEvent {
+  vector: number
   /** INT n: the gate's privilege counts. */
-  software = false
+  software: boolean
   /** RF is set in the image of RFLAGS: faults, SDM vol. 3, 18.3.1.1. */
-  fault = false
-  hasErrorCode = false
-  errorCode = 0
-  returnLo = 0
-  returnHi = 0
+  fault: boolean
+  hasErrorCode: boolean
+  errorCode: number
+  returnLo: number
+  returnHi: number
 }
 
 export class QuickDelivery {
   private readonly memory: DataView
   private readonly view: DataView
+  private readonly event: QuickEvent = { vector: 0, software: false, fault: false, hasErrorCode: false, errorCode: 0, returnLo: 0, returnHi: 0 }
   /** What `findStack` found: the new stack pointer before the frame, and SS. */
   private stackLo = 0
   private stackHi = 0
@@ -75,8 +78,34 @@ export class QuickDelivery {
     this.view = state.view
   }
 
-  /** False: nothing was done, the event takes the long way. */
-  deliver(event: QuickEvent): boolean {
+  /** An exception or interrupt, RIP being where to come back to. False: nothing was done, it takes the long way. */
+  deliver(vector: number, kind: EventKind, errorCode?: number): boolean {
+    // #DB changes DR7 too, and other kinds are rare.
+    if ((kind !== 'fault' && kind !== 'interrupt') || vector === Vector.DB) return false
+    const { event, view } = this
+    event.vector = vector
+    event.software = false
+    event.fault = kind === 'fault'
+    event.hasErrorCode = errorCode !== undefined
+    event.errorCode = errorCode ?? 0
+    event.returnLo = view.getInt32(AT_RIP, true)
+    event.returnHi = view.getInt32(AT_RIP + 4, true)
+    return this.attempt(event)
+  }
+
+  /** INT n, likewise. */
+  deliverSoftware(vector: number, returnRip: bigint): boolean {
+    const { event } = this
+    if (vector === Vector.DB) return false
+    event.vector = vector
+    event.software = true
+    event.fault = event.hasErrorCode = false
+    event.returnLo = Number(returnRip & 0xffff_ffffn)
+    event.returnHi = Number(returnRip >> 32n)
+    return this.attempt(event)
+  }
+
+  private attempt(event: QuickEvent): boolean {
     const { view } = this
     if (view.getInt32(AT_RING0_TABLE, true) === 0) return false
     const kind = view.getInt32(AT_MODE_KEY, true) & KIND
