@@ -87,6 +87,161 @@ describe('8254', () => {
     expect(taken() - before).toBe(1)
   })
 
+  /** Channel 2, whose gate is bit 0 of port 0x61 and whose output bit 5. */
+  const speaker = (bench: Bench, control: number, count: number): void => {
+    bench.out(0x43, 0x80 | control)
+    bench.out(0x42, count & 0xff, count >> 8)
+  }
+  const gate = (bench: Bench, up: boolean): void => bench.out(0x61, up ? 1 : 0)
+  const output = (bench: Bench): boolean => (bench.in(0x61) & 0x20) !== 0
+  const speakerCount = (bench: Bench): number => {
+    bench.out(0x43, 0x80)
+    return bench.in(0x42) | (bench.in(0x42) << 8)
+  }
+
+  it('mode 0 stands while the gate is low, and between the two bytes of a new count', () => {
+    const bench = new Bench()
+    speaker(bench, 0x30, 1000)
+    bench.time.advance(TICK * 300.5)
+    expect(speakerCount(bench)).toBe(1000)
+    gate(bench, true)
+    bench.time.advance(TICK * 300.5)
+    expect(speakerCount(bench)).toBe(700)
+    gate(bench, false)
+    bench.time.advance(TICK * 5000)
+    expect([speakerCount(bench), output(bench)]).toEqual([700, false])
+    gate(bench, true)
+    bench.time.advance(TICK * 700.2)
+    expect(output(bench)).toBe(true)
+    bench.out(0x42, 100)
+    bench.time.advance(TICK * 5000)
+    expect(output(bench)).toBe(false)
+    bench.out(0x42, 0)
+    bench.time.advance(TICK * 100.5)
+    expect(output(bench)).toBe(true)
+  })
+
+  it('mode 1 is a pulse for each rising gate, and starts again where one comes within it', () => {
+    const bench = new Bench()
+    speaker(bench, 0x32, 100)
+    bench.time.advance(TICK * 1000)
+    expect(output(bench)).toBe(true)
+    gate(bench, true)
+    bench.time.advance(TICK * 60.5)
+    expect(output(bench)).toBe(false)
+    gate(bench, false)
+    gate(bench, true)
+    bench.time.advance(TICK * 60.5)
+    expect([output(bench), speakerCount(bench)]).toEqual([false, 40])
+    bench.time.advance(TICK * 40)
+    expect(output(bench)).toBe(true)
+  })
+
+  it('modes 2 and 3 put out high while the gate is low and begin anew when it rises', () => {
+    for (const control of [0x34, 0x36]) {
+      const bench = new Bench()
+      gate(bench, true)
+      speaker(bench, control, 100)
+      bench.time.advance(TICK * 99.5)
+      expect(output(bench)).toBe(false)
+      gate(bench, false)
+      expect(output(bench)).toBe(true)
+      gate(bench, true)
+      bench.time.advance(TICK * 10.5)
+      expect(speakerCount(bench)).toBe(control === 0x34 ? 90 : 80)
+    }
+  })
+
+  it('modes 2 and 3 take a new count at the end of the period or half period', () => {
+    const { bench, taken } = counting(2)
+    load(bench, 0x34, 1000)
+    bench.time.advance(TICK * 400.5)
+    const before = taken()
+    bench.out(0x40, 200, 0)
+    expect(latch(bench)).toBe(600)
+    bench.time.advance(TICK * 600)
+    expect(taken() - before).toBe(1)
+    expect(latch(bench)).toBe(200)
+    bench.time.advance(TICK * 200)
+    expect(taken() - before).toBe(2)
+    gate(bench, true)
+    speaker(bench, 0x36, 100)
+    bench.time.advance(TICK * 20.5)
+    bench.out(0x42, 10, 0)
+    bench.time.advance(TICK * 29.5)
+    expect([output(bench), speakerCount(bench)]).toEqual([true, 10])
+    bench.time.advance(TICK * 5.5)
+    expect(output(bench)).toBe(false)
+  })
+
+  it('mode 3 with an odd count is high one tick longer than low', () => {
+    const bench = new Bench()
+    gate(bench, true)
+    speaker(bench, 0x36, 5)
+    bench.time.advance(TICK * 0.5)
+    const seen: [number, boolean][] = []
+    for (let i = 0; i < 6; i++) {
+      seen.push([speakerCount(bench), output(bench)])
+      bench.time.advance(TICK)
+    }
+    expect(seen).toEqual([[4, true], [2, true], [0, true], [4, false], [2, false], [4, true]])
+  })
+
+  it('modes 4 and 5 strobe low for one tick: after the count is written, and after the gate rises', () => {
+    const { bench, taken } = counting(2)
+    load(bench, 0x38, 50)
+    const before = taken()
+    bench.time.advance(TICK * 50.5)
+    expect(taken() - before).toBe(0)
+    bench.time.advance(TICK)
+    expect(taken() - before).toBe(1)
+    bench.time.advance(TICK * 100_000)
+    expect(taken() - before).toBe(1)
+    speaker(bench, 0x3a, 50)
+    bench.time.advance(TICK * 50.5)
+    expect(output(bench)).toBe(true)
+    gate(bench, true)
+    bench.time.advance(TICK * 50.5)
+    expect(output(bench)).toBe(false)
+    bench.time.advance(TICK)
+    expect(output(bench)).toBe(true)
+  })
+
+  it('counts in BCD: 0 stands for ten thousand', () => {
+    const bench = new Bench()
+    load(bench, 0x35, 0x1000)
+    bench.time.advance(TICK * 1.5)
+    expect(latch(bench)).toBe(0x0999)
+    load(bench, 0x31, 0)
+    bench.time.advance(TICK * 1.5)
+    expect(latch(bench)).toBe(0x9999)
+    bench.time.advance(TICK * 10_000)
+    expect(latch(bench)).toBe(0x9999)
+  })
+
+  it('tells by NULL COUNT whether a count is in use, and continues from a saved state', () => {
+    const bench = new Bench()
+    const status = (channel: number): number => {
+      bench.out(0x43, 0xe0 | (2 << channel))
+      return bench.in(0x40 + channel)
+    }
+    bench.out(0x43, 0x34)
+    expect(status(0) & 0x40).toBe(0x40)
+    bench.out(0x40, 100, 0)
+    expect(status(0) & 0x40).toBe(0)
+    bench.out(0x40, 50, 0)
+    expect(status(0) & 0x40).toBe(0x40)
+    gate(bench, false)
+    speaker(bench, 0x30, 1000)
+    const pit = bench.devices.find(({ id }) => id === 'pit')
+    const saved = pit?.save()
+    pit?.reset()
+    if (saved) pit?.restore(saved, 2)
+    bench.time.advance(TICK * 100.5)
+    expect(status(0) & 0x40).toBe(0)
+    expect([speakerCount(bench), latch(bench)]).toEqual([1000, 50])
+  })
+
   it('read-back gives status then the latched count', () => {
     const bench = new Bench()
     load(bench, 0x34, 0x1234)
