@@ -1,6 +1,6 @@
 /** PIC, I/O APIC and local APIC behaviour, from the data sheets. */
 import { describe, expect, it } from 'vitest'
-import { Bench } from './platform-bench'
+import { Bench, IOAPIC } from './platform-bench'
 
 const ack = (bench: Bench): number => bench.interrupts.acknowledge()
 const pic = (open: number, icw4?: number): Bench => {
@@ -67,6 +67,19 @@ describe('8259A pair', () => {
     bench.out(0x21, 2)
     bench.out(0x20, 0x68)
     expect(ack(bench)).toBe(0x25)
+  })
+
+  it('in special mask mode does not end a masked level by a non-specific EOI', () => {
+    const bench = new Bench()
+    bench.initPic(0xff)
+    bench.interrupts.isaLine(1).set(true)
+    bench.interrupts.pic.acknowledge()
+    bench.out(0x21, 0x02)
+    bench.out(0x20, 0x68)
+    bench.interrupts.isaLine(3).set(true)
+    expect(bench.interrupts.pic.acknowledge()).toBe(0x23)
+    bench.out(0x20, 0x20, 0x20, 0x0b)
+    expect(bench.in(0x20)).toBe(0x02)
   })
 
   it('with automatic EOI leaves nothing in service', () => {
@@ -223,6 +236,83 @@ describe('local APIC', () => {
     expect(bench.lapic(0x280)).toBe(0x40)
     bench.setLapic(0x280, 0)
     expect(bench.lapic(0x280)).toBe(0)
+  })
+
+  it('keeps counting when one-shot becomes periodic or the divider changes', () => {
+    const bench = apic()
+    bench.setLapic(0x3e0, 0xb) // divide by 1
+    bench.setLapic(0x320, 0x50)
+    bench.setLapic(0x380, 1000)
+    bench.time.advance(400)
+    bench.setLapic(0x320, 0x2_0050)
+    expect(bench.lapic(0x390)).toBe(600)
+    bench.setLapic(0x3e0, 0) // divide by 2
+    bench.time.advance(600)
+    expect(bench.lapic(0x390)).toBe(300)
+    bench.time.advance(600)
+    expect(ack(bench)).toBe(0x50)
+    bench.setLapic(0xb0, 0)
+    bench.time.advance(2000)
+    expect(ack(bench)).toBe(0x50)
+    bench.setLapic(0x320, 0x4_0050)
+    expect(bench.lapic(0x380)).toBe(0)
+  })
+
+  it('drops interrupts while software has it off, and takes a level request that waited once it is on', () => {
+    const bench = apic()
+    bench.setIoapic(0x10 + 2 * 20, 0x8070)
+    bench.setLapic(0xf0, 0xff)
+    const line = bench.interrupts.gsiLine(20)
+    line.set(true)
+    bench.interrupts.send(0xfee0_0000, 0, 0x71)
+    expect(bench.ioapic(0x10 + 2 * 20) & 0x4000).toBe(0)
+    bench.setLapic(0xf0, 0x1ff)
+    expect(ack(bench)).toBe(0x70)
+    expect(bench.ioapic(0x10 + 2 * 20) & 0x4000).toBe(0x4000)
+    line.set(false)
+    bench.setLapic(0xb0, 0)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+  })
+
+  it('with EOI broadcasts suppressed leaves the end of a level interrupt to the I/O APIC register', () => {
+    const bench = apic()
+    bench.setLapic(0xf0, 0x11ff)
+    expect(bench.lapic(0xf0)).toBe(0x11ff)
+    bench.setIoapic(0x10 + 2 * 20, 0x8070)
+    bench.interrupts.gsiLine(20).set(true)
+    expect(ack(bench)).toBe(0x70)
+    bench.setLapic(0xb0, 0)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    bench.mmio.write(IOAPIC + 0x40, 4, 0x70)
+    expect(ack(bench)).toBe(0x70)
+  })
+
+  it('keeps only the bits a local vector table entry has', () => {
+    const bench = apic()
+    const written = [0x320, 0x330, 0x340, 0x350, 0x360, 0x370].map((offset) => {
+      bench.setLapic(offset, 0xffff_ffff)
+      return bench.lapic(offset)
+    })
+    expect(written).toEqual([0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff])
+  })
+
+  it('as x2APIC refuses registers that are not there, read-only ones and reserved bits', () => {
+    const { lapic } = apic().interrupts
+    lapic.writeApicBase(0xfee0_0000n | 3n << 10n)
+    for (const register of [0, 1, 4, 9, 0xb, 0xe, 0x29, 0x31, 0x3a, 0x3f, 0x40]) expect(lapic.readMsr(register), `RDMSR ${register}`).toBeUndefined()
+    for (const register of [0, 2, 3, 0xa, 0xd, 0xe, 0x10, 0x18, 0x20, 0x31, 0x39]) expect(lapic.writeMsr(register, 0n), `WRMSR ${register}`).toBe(false)
+    for (const register of [0x8, 0xb, 0x28, 0x3e, 0x3f]) expect(lapic.writeMsr(register, 0x100n), `reserved bits of ${register}`).toBe(false)
+    expect(lapic.writeMsr(0x8, 0x20n)).toBe(true)
+    expect(lapic.readMsr(0x8)).toBe(0x20n)
+    expect(lapic.readMsr(0xd)).toBe(1n)
+    expect(lapic.writeMsr(0x38, 1n << 32n)).toBe(false)
+  })
+
+  it('reports an interprocessor interrupt with an illegal vector as such', () => {
+    const bench = apic()
+    bench.setLapic(0x300, 0x4_0005)
+    bench.setLapic(0x280, 0)
+    expect(bench.lapic(0x280)).toBe(0x20)
   })
 
   it('takes a self IPI and an NMI message', () => {

@@ -26,6 +26,7 @@ export class InterruptController implements MsiSink {
     this.ioapic = new IoApic(bus)
     this.lapic = new LocalApic({
       apicId: 0, clock: options.clock, tsc: options.tsc, bus, onEoi: (vector) => this.ioapic.endOfInterrupt(vector), onChange: options.onChange,
+      onEnabled: () => this.ioapic.retry(),
     })
   }
 
@@ -64,10 +65,12 @@ export class InterruptController implements MsiSink {
     })
   }
 
-  private deliver(message: ApicMessage): void {
-    if (!this.lapic.matches(message)) return
-    if (message.deliveryMode === 0 || message.deliveryMode === 1) this.lapic.accept(message.vector, message.level)
-    else if (message.deliveryMode === 4) this.lapic.acceptNmi()
+  /** SMI (2), INIT (5) and start-up (6) mean nothing to a machine with one CPU and no SMM; ExtINT (7) is the PIC's own wire. */
+  private deliver(message: ApicMessage): boolean {
+    if (!this.lapic.matches(message)) return false
+    if (message.deliveryMode === 0 || message.deliveryMode === 1) return this.lapic.accept(message.vector, message.level)
+    if (message.deliveryMode === 4) this.lapic.acceptNmi()
+    return true
   }
 
   // ── what the CPU sees ─────────────────────────────────────────────────────────────────────────────────────────

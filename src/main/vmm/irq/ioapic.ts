@@ -21,7 +21,10 @@ export interface ApicMessage {
   readonly level: boolean
 }
 
-export interface ApicBus { deliver(message: ApicMessage): void }
+export interface ApicBus {
+  /** False where no APIC accepts the message. */
+  deliver(message: ApicMessage): boolean
+}
 
 export class IoApic implements Device {
   readonly id = 'ioapic'
@@ -60,14 +63,20 @@ export class IoApic implements Device {
 
   private serviceLevel(pin: number): void {
     if ((this.lines & (1 << pin)) === 0 || (this.low[pin] & (MASKED | REMOTE_IRR)) !== 0) return
-    this.low[pin] |= REMOTE_IRR
-    this.deliver(pin)
+    // Set before: the end of this interrupt may come from within. Only fixed interrupts and those of lowest priority are ended.
+    if (((this.low[pin] >> 8) & 7) < 2) this.low[pin] |= REMOTE_IRR
+    if (!this.deliver(pin)) this.low[pin] &= ~REMOTE_IRR
   }
 
-  private deliver(pin: number): void {
+  /** A local APIC was enabled: requests that no one accepted are made again. */
+  retry(): void {
+    for (let pin = 0; pin < IOAPIC_PINS; pin++) if ((this.low[pin] & LEVEL) !== 0) this.serviceLevel(pin)
+  }
+
+  private deliver(pin: number): boolean {
     const entry = this.low[pin]
-    if ((entry & MASKED) !== 0) return
-    this.bus.deliver({
+    if ((entry & MASKED) !== 0) return false
+    return this.bus.deliver({
       destination: this.high[pin] >>> 24, logical: (entry & 0x800) !== 0, deliveryMode: (entry >> 8) & 7,
       vector: entry & 0xff, level: (entry & LEVEL) !== 0,
     })

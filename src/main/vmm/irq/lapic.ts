@@ -3,17 +3,12 @@ import { VmmError } from '../errors'
 import type { AddressSpace, Device, DeviceState, Timer, VirtualClock } from '../bus/types'
 import type { TimeStampCounter } from '../timers/tsc'
 import type { ApicBus, ApicMessage } from './ioapic'
-
-/** Register numbers: MMIO offset / 16, and x2APIC MSR - 0x800. */
-const Reg = {
-  ID: 0x02, VERSION: 0x03, TPR: 0x08, APR: 0x09, PPR: 0x0a, EOI: 0x0b, LDR: 0x0d, DFR: 0x0e, SVR: 0x0f,
-  ISR: 0x10, TMR: 0x18, IRR: 0x20, ESR: 0x28, ICR: 0x30, ICR_HIGH: 0x31, LVT_TIMER: 0x32, LVT_THERMAL: 0x33, LVT_PERF: 0x34,
-  LVT_LINT0: 0x35, LVT_LINT1: 0x36, LVT_ERROR: 0x37, TIMER_INITIAL: 0x38, TIMER_CURRENT: 0x39, TIMER_DIVIDE: 0x3e, SELF_IPI: 0x3f,
-} as const
+import { LVT_WRITABLE, Reg, SVR_EOI_SUPPRESSED, X2_READABLE, X2_RESERVED, X2_WRITABLE } from './lapic-registers'
 
 const VERSION = 0x14 | (6 << 16) | (1 << 24)
 const LVT_MASKED = 1 << 16
 const SVR_ENABLED = 1 << 8
+const ERROR_SEND_ILLEGAL_VECTOR = 1 << 5
 const ERROR_ILLEGAL_VECTOR = 1 << 6
 const ERROR_ILLEGAL_REGISTER = 1 << 7
 const BASE_BSP = 1n << 8n
@@ -30,6 +25,8 @@ export interface LapicOptions {
   readonly bus: ApicBus
   /** A level-triggered vector was ended here. */
   readonly onEoi: (vector: number) => void
+  /** It accepts interrupts from now on. */
+  readonly onEnabled: () => void
   /** What the CPU sees may have changed. */
   readonly onChange: () => void
 }
@@ -88,22 +85,22 @@ export class LocalApic implements Device {
 
   /** MSR 0x800 + register. undefined: #GP. */
   readMsr(register: number): bigint | undefined {
-    if (!this.x2apic || register === Reg.DFR || register === Reg.ICR_HIGH || register > 0x3f) return undefined
+    if (!this.x2apic || !(X2_READABLE.has(register) || register in LVT_WRITABLE)) return undefined
     if (register === Reg.ICR) return BigInt(this.regs[Reg.ICR]) | (BigInt(this.regs[Reg.ICR_HIGH]) << 32n)
-    if (register === Reg.EOI || register === Reg.SELF_IPI) return undefined
     return BigInt(register === Reg.ID ? this.options.apicId : this.read(register))
   }
 
+  /** False: #GP. */
   writeMsr(register: number, value: bigint): boolean {
-    if (!this.x2apic || register > 0x3f) return false
+    if (!this.x2apic || !(X2_WRITABLE.has(register) || register in LVT_WRITABLE)) return false
     const low = Number(value & 0xffff_ffffn)
     if (register === Reg.ICR) {
       this.regs[Reg.ICR_HIGH] = Number(value >> 32n)
-      this.regs[Reg.ICR] = low
+      this.regs[Reg.ICR] = low & ~(1 << 12)
       this.sendIpi(low, this.regs[Reg.ICR_HIGH])
       return true
     }
-    if (value >> 32n !== 0n) return false
+    if (value >> 32n !== 0n || (low & (X2_RESERVED[register] ?? 0)) !== 0) return false
     if (register === Reg.SELF_IPI) this.accept(low & 0xff, false)
     else this.write(register, low)
     return true
@@ -147,10 +144,10 @@ export class LocalApic implements Device {
       case Reg.ICR_HIGH: regs[Reg.ICR_HIGH] = value; break
       case Reg.LVT_TIMER: this.writeLvtTimer(value); break
       case Reg.LVT_THERMAL: case Reg.LVT_PERF: case Reg.LVT_LINT0: case Reg.LVT_LINT1: case Reg.LVT_ERROR:
-        regs[register] = (value & 0x1f7ff) | (this.enabled ? 0 : LVT_MASKED)
+        regs[register] = (value & LVT_WRITABLE[register]) | (this.enabled ? 0 : LVT_MASKED)
         break
       case Reg.TIMER_INITIAL: this.startTimer(value); break
-      case Reg.TIMER_DIVIDE: regs[Reg.TIMER_DIVIDE] = value & 0xb; break
+      case Reg.TIMER_DIVIDE: this.writeDivide(value & 0xb); break
       case Reg.ID: case Reg.VERSION: case Reg.PPR: case Reg.APR: break
       default: this.noteError(ERROR_ILLEGAL_REGISTER)
     }
@@ -158,7 +155,9 @@ export class LocalApic implements Device {
   }
 
   private writeSpurious(value: number): void {
-    this.regs[Reg.SVR] = value & 0x1ff
+    const before = this.enabled
+    this.regs[Reg.SVR] = value & (0x1ff | SVR_EOI_SUPPRESSED)
+    if (this.enabled && !before) this.options.onEnabled()
     if ((value & SVR_ENABLED) !== 0) return
     for (let r = Reg.LVT_TIMER as number; r <= Reg.LVT_ERROR; r++) this.regs[r] |= LVT_MASKED
   }
@@ -186,12 +185,16 @@ export class LocalApic implements Device {
     else this.regs[first + (vector >> 5)] &= ~bit
   }
 
-  /** A fixed interrupt for this APIC. */
-  accept(vector: number, level: boolean): void {
-    if (vector < 16) return this.noteError(ERROR_ILLEGAL_VECTOR)
-    this.setBit(Reg.IRR, vector, true)
-    this.setBit(Reg.TMR, vector, level)
-    this.options.onChange()
+  /** A fixed interrupt for this APIC. False where it is off: only NMI, SMI, INIT and start-up reach it then (11.4.7.2). */
+  accept(vector: number, level: boolean): boolean {
+    if (!this.enabled) return false
+    if (vector < 16) this.noteError(ERROR_ILLEGAL_VECTOR)
+    else {
+      this.setBit(Reg.IRR, vector, true)
+      this.setBit(Reg.TMR, vector, level)
+      this.options.onChange()
+    }
+    return true
   }
 
   acceptNmi(): void {
@@ -242,7 +245,8 @@ export class LocalApic implements Device {
     const vector = LocalApic.highest(this.regs, Reg.ISR)
     if (vector >= 0) {
       this.setBit(Reg.ISR, vector, false)
-      if ((this.regs[Reg.TMR + (vector >> 5)] & (1 << (vector & 31))) !== 0) this.options.onEoi(vector)
+      const level = (this.regs[Reg.TMR + (vector >> 5)] & (1 << (vector & 31))) !== 0
+      if (level && (this.regs[Reg.SVR] & SVR_EOI_SUPPRESSED) === 0) this.options.onEoi(vector)
     }
     this.options.onChange()
   }
@@ -266,6 +270,7 @@ export class LocalApic implements Device {
     const message = {
       logical: (low & 0x800) !== 0, deliveryMode: (low >> 8) & 7, vector: low & 0xff, level: false,
     }
+    if (message.deliveryMode < 2 && message.vector < 16) return this.noteError(ERROR_SEND_ILLEGAL_VECTOR)
     const shorthand = (low >> 18) & 3
     if (shorthand === 1 || shorthand === 2) this.bus.deliver({ ...message, logical: false, destination: shorthand === 1 ? this.options.apicId : 0xffff_ffff })
     else if (shorthand === 0) this.bus.deliver({ ...message, destination })
@@ -289,11 +294,21 @@ export class LocalApic implements Device {
 
   private writeLvtTimer(value: number): void {
     const before = this.timerMode
-    this.regs[Reg.LVT_TIMER] = (value & 0x710ff) | (this.enabled ? 0 : LVT_MASKED)
-    if (before === this.timerMode) return
+    this.regs[Reg.LVT_TIMER] = (value & LVT_WRITABLE[Reg.LVT_TIMER]) | (this.enabled ? 0 : LVT_MASKED)
+    // Between one-shot and periodic the count goes on; to and from the deadline it is lost (11.5.4.1).
+    if (before === this.timerMode || (before !== 2 && this.timerMode !== 2)) return
     this.timer.cancel()
     this.regs[Reg.TIMER_INITIAL] = 0
     this.deadline = 0n
+  }
+
+  /** What is left of the count goes on at the new rate. */
+  private writeDivide(value: number): void {
+    const left = this.currentCount()
+    this.regs[Reg.TIMER_DIVIDE] = value
+    if (left === 0) return
+    this.timerStartNs = this.options.clock.nowNs() - (this.regs[Reg.TIMER_INITIAL] - left) * this.divisor
+    this.timer.arm(this.timerStartNs + this.periodNs)
   }
 
   private get periodNs(): number {

@@ -55,12 +55,16 @@ class Chip {
     return (irq - this.lowest - 1) & 7
   }
 
+  /** What holds back lower priorities, and what a non-specific EOI may end: in special mask mode not what is masked. */
+  private get serving(): number {
+    return this.specialMask ? this.isr & ~this.imr : this.isr
+  }
+
   /** IRQ that would be delivered now, -1 none. */
   pending(): number {
     const request = this.first(this.irr & ~this.imr)
     if (request < 0) return -1
-    const serving = this.specialMask ? this.isr & ~this.imr : this.isr
-    const blocking = this.first(serving)
+    const blocking = this.first(this.serving)
     if (blocking < 0 || this.rank(request) < this.rank(blocking)) return request
     return this.specialNested && request === blocking ? request : -1
   }
@@ -97,7 +101,7 @@ class Chip {
 
   private writeOcw2(value: number): void {
     const level = value & 7
-    const irq = (value & 0x40) !== 0 ? level : this.first(this.isr)
+    const irq = (value & 0x40) !== 0 ? level : this.first(this.serving)
     switch (value >> 5) {
       case 0: this.rotateOnAutoEoi = false; break
       case 4: this.rotateOnAutoEoi = true; break
