@@ -77,6 +77,43 @@ describe('16550A', () => {
     expect(bench.interrupts.pic.intr).toBe(false)
   })
 
+  it('has four trigger levels, and clears its FIFO when that is switched', () => {
+    for (const [control, level] of [[0x01, 1], [0x41, 4], [0x81, 8], [0xc1, 14]]) {
+      const bench = new Bench()
+      bench.out(IIR, control)
+      bench.out(IER, 1)
+      bench.type(text('x'.repeat(level - 1)))
+      expect(bench.in(IIR) & 15).toBe(1)
+      bench.type(text('x'))
+      expect(bench.in(IIR) & 15).toBe(4)
+      bench.out(IIR, 0)
+      expect(bench.in(LSR) & 1).toBe(0)
+    }
+  })
+
+  it('in loopback tells changes of the modem lines, a break and an overrun, and keeps what is typed for later', () => {
+    const bench = new Bench()
+    bench.out(MCR, 0x10)
+    bench.in(MSR)
+    bench.out(MCR, 0x17)
+    expect(bench.in(MSR)).toBe(0x70 | 0x03)
+    bench.out(MCR, 0x10)
+    expect(bench.in(MSR)).toBe(0x07)
+    bench.type(text('later'))
+    expect(bench.in(LSR) & 1).toBe(0)
+    bench.out(IER, 4)
+    bench.out(LCR, 0x43)
+    expect(bench.in(IIR) & 15).toBe(6)
+    expect(bench.in(LSR) & 0x11).toBe(0x11)
+    expect(bench.in(IIR) & 15).toBe(1)
+    expect(bench.in(RBR)).toBe(0)
+    bench.out(RBR, 1, 2)
+    expect(bench.in(LSR) & 3).toBe(3)
+    expect(bench.in(RBR)).toBe(1)
+    bench.out(MCR, 0)
+    expect(String.fromCharCode(...text('later').map(() => bench.in(RBR)))).toBe('later')
+  })
+
   it('loops back without telling the host', () => {
     const bench = new Bench()
     bench.out(IIR, 1)

@@ -15,6 +15,15 @@ const B_BINARY = 0x04
 const B_24H = 0x02
 const C_IRQ = 0x80
 const SECOND_NS = 1e9
+const A_UIP = 0x80
+/** The time may change while UIP is set, and for 244 µs after it was clear. Hosts tell wall time by the millisecond. */
+const UIP_MS = 1
+/** Values of the divider bits that hold it in reset (110 and 111); let go, the first second is over after half of one. */
+const DIVIDER_RESET = 0x60
+const AFTER_RESET_MS = 500
+const DAY_SECONDS = 86_400
+/** Alarm bytes from here on match everything. */
+const ANY = 0xc0
 /** Registers 0–9 hold time and alarm: seconds, alarm, minutes, alarm, hours, alarm, weekday, day, month, year. */
 const TIME_REGISTERS = [0, 2, 4, 6, 7, 8, 9, CENTURY]
 
@@ -25,6 +34,9 @@ export class Rtc implements Device {
   private index = 0
   /** Guest time minus the clock's wall time, in milliseconds: what the guest set. */
   private offsetMs = 0
+  /** Guest time, in milliseconds, and machine time up to which register C tells what happened. */
+  private seenMs = 0
+  private seenNs = 0
   private readonly periodic: Timer
   private readonly second: Timer
 
@@ -52,8 +64,13 @@ export class Rtc implements Device {
     return (this.cmos[B] & B_BINARY) !== 0 ? value : (value >> 4) * 10 + (value & 15)
   }
 
-  private now(): Date {
-    return new Date(this.clock.wallMs() + this.offsetMs)
+  private get guestMs(): number {
+    return this.clock.wallMs() + this.offsetMs
+  }
+
+  /** The time stands still and may be set. */
+  private get isHeld(): boolean {
+    return (this.cmos[B] & B_SET) !== 0 || (this.cmos[A] & DIVIDER_RESET) === DIVIDER_RESET
   }
 
   private encodeHour(hour: number): number {
@@ -61,8 +78,8 @@ export class Rtc implements Device {
     return this.encode(hour % 12 === 0 ? 12 : hour % 12) | (hour >= 12 ? 0x80 : 0)
   }
 
-  private timeField(register: number): number {
-    const t = this.now()
+  private timeField(register: number, ms = this.guestMs): number {
+    const t = new Date(ms)
     switch (register) {
       case 0: return this.encode(t.getUTCSeconds())
       case 2: return this.encode(t.getUTCMinutes())
@@ -76,10 +93,11 @@ export class Rtc implements Device {
   }
 
   private read(register: number): number {
-    if (TIME_REGISTERS.includes(register) && (this.cmos[B] & B_SET) === 0) return this.timeField(register)
-    if (register === A) return this.cmos[A] & 0x7f
+    if (TIME_REGISTERS.includes(register) && !this.isHeld) return this.timeField(register)
+    if (register === A) return (this.cmos[A] & ~A_UIP) | (!this.isHeld && this.guestMs % 1000 >= 1000 - UIP_MS ? A_UIP : 0)
     if (register === D) return 0x80
     if (register !== C) return this.cmos[register]
+    this.catchUp()
     const flags = this.cmos[C]
     this.cmos[C] = 0
     this.irq.set(false)
@@ -88,14 +106,20 @@ export class Rtc implements Device {
 
   private write(register: number, value: number): void {
     if (register === C || register === D) return
-    if (register === B && (value & B_SET) !== 0 && (this.cmos[B] & B_SET) === 0) {
-      for (const r of TIME_REGISTERS) this.cmos[r] = this.timeField(r)
-    }
-    const leavingSet = register === B && (value & B_SET) === 0 && (this.cmos[B] & B_SET) !== 0
+    if (register === A || register === B) return this.writeControl(register, value)
     this.cmos[register] = value
-    if (leavingSet) this.adoptSetTime()
-    else if (TIME_REGISTERS.includes(register) && (this.cmos[B] & B_SET) === 0) this.adoptField(register, value)
-    if (register === A || register === B) this.schedule()
+    if (TIME_REGISTERS.includes(register) && !this.isHeld) this.adoptField(register, value)
+  }
+
+  private writeControl(register: typeof A | typeof B, value: number): void {
+    this.catchUp()
+    const wasHeld = this.isHeld
+    const time = wasHeld ? [] : TIME_REGISTERS.map((r) => this.timeField(r))
+    this.cmos[register] = register === A ? value & ~A_UIP : value
+    if (this.isHeld && !wasHeld) TIME_REGISTERS.forEach((r, i) => (this.cmos[r] = time[i]))
+    else if (wasHeld && !this.isHeld) this.adoptSetTime(register === A ? AFTER_RESET_MS : 0)
+    this.schedule()
+    this.updateLine()
   }
 
   /** A field written without SET: the other fields keep running. */
@@ -105,14 +129,15 @@ export class Rtc implements Device {
     this.adoptSetTime()
   }
 
-  private adoptSetTime(): void {
+  private adoptSetTime(ms = 0): void {
     const { cmos } = this
     const rawHour = cmos[4]
     let hour = this.decode(rawHour & 0x7f)
     if ((cmos[B] & B_24H) === 0) hour = (hour % 12) + ((rawHour & 0x80) !== 0 ? 12 : 0)
     const year = this.decode(cmos[CENTURY]) * 100 + this.decode(cmos[9])
     const set = Date.UTC(year, this.decode(cmos[8]) - 1, this.decode(cmos[7]), hour, this.decode(cmos[2]), this.decode(cmos[0]))
-    if (Number.isFinite(set)) this.offsetMs = set - this.clock.wallMs()
+    if (Number.isFinite(set)) this.offsetMs = set + ms - this.clock.wallMs()
+    this.seenMs = this.guestMs
   }
 
   private get periodNs(): number {
@@ -123,33 +148,59 @@ export class Rtc implements Device {
 
   private schedule(): void {
     const enables = this.cmos[B]
-    if ((enables & B_PERIODIC) !== 0 && this.periodNs > 0) this.periodic.arm(this.clock.nowNs() + this.periodNs)
-    else this.periodic.cancel()
-    if ((enables & (B_ALARM | B_UPDATE)) !== 0) this.armSecond()
+    if ((enables & B_PERIODIC) === 0 || this.periodNs === 0) this.periodic.cancel()
+    else this.periodic.arm(this.seenNs + this.periodNs)
+    if ((enables & (B_ALARM | B_UPDATE)) !== 0 && !this.isHeld) this.armSecond()
     else this.second.cancel()
   }
 
   private armSecond(): void {
-    const intoSecond = this.now().getTime() % 1000
+    const intoSecond = this.guestMs % 1000
     this.second.arm(this.clock.nowNs() + (1000 - intoSecond) * 1e6)
   }
 
   private raise(flag: number): void {
     this.cmos[C] |= flag
-    if ((this.cmos[B] & flag) === 0) return
+    this.updateLine()
+  }
+
+  /** A flag that is set already interrupts as soon as it is enabled. */
+  private updateLine(): void {
+    if ((this.cmos[C] & this.cmos[B] & (B_PERIODIC | B_ALARM | B_UPDATE)) === 0) return
     this.cmos[C] |= C_IRQ
     this.irq.set(true)
   }
 
+  /** Sets the flags of what happened since they were looked at last, whether an interrupt is enabled for it or not. */
+  private catchUp(): void {
+    const now = this.clock.nowNs()
+    const period = this.periodNs
+    const periods = period > 0 ? Math.floor((now - this.seenNs) / period) : 0
+    if (periods > 0) this.raise(B_PERIODIC)
+    this.seenNs = period > 0 ? this.seenNs + periods * period : now
+    if (this.isHeld) return
+    const before = Math.floor(this.seenMs / 1000)
+    const second = Math.floor(this.guestMs / 1000)
+    this.seenMs = this.guestMs
+    if (second === before) return
+    this.raise(B_UPDATE)
+    // A day has every time of day once.
+    for (let at = Math.max(before + 1, second - DAY_SECONDS + 1); at <= second; at++) {
+      if (this.alarmMatches(at * 1000)) return this.raise(B_ALARM)
+    }
+  }
+
+  private alarmMatches(ms: number): boolean {
+    return [1, 3, 5].every((alarm) => this.cmos[alarm] >= ANY || this.cmos[alarm] === this.timeField(alarm - 1, ms))
+  }
+
   private periodicTick(): void {
-    this.raise(B_PERIODIC)
-    if (this.periodNs > 0) this.periodic.arm(this.clock.nowNs() + this.periodNs)
+    this.catchUp()
+    this.schedule()
   }
 
   private secondTick(): void {
-    this.raise(B_UPDATE)
-    const matches = [1, 3, 5].every((alarm) => this.cmos[alarm] >= 0xc0 || this.cmos[alarm] === this.timeField(alarm - 1))
-    if (matches) this.raise(B_ALARM)
+    this.catchUp()
     this.armSecond()
   }
 
@@ -160,6 +211,8 @@ export class Rtc implements Device {
     this.index = 0
     this.periodic.cancel()
     this.second.cancel()
+    this.seenMs = this.guestMs
+    this.seenNs = this.clock.nowNs()
     this.irq.set(false)
   }
 
@@ -175,6 +228,8 @@ export class Rtc implements Device {
     this.cmos.set(state.cmos)
     this.index = Number(state.index)
     this.offsetMs = Number(state.offsetMs)
+    this.seenMs = this.guestMs
+    this.seenNs = Number.isFinite(state.periodicNs) ? Number(state.periodicNs) - this.periodNs : this.clock.nowNs()
     this.periodic.arm(Number(state.periodicNs))
     this.second.arm(Number(state.secondNs))
   }

@@ -1,11 +1,13 @@
 /** ACPI fixed hardware: PM1 event and control blocks, PM timer, GPE0. ACPI 6.4, chapter 4.8. */
-import type { AddressSpace, Device, DeviceState, IrqLine, VirtualClock } from '../../bus/types'
+import type { AddressSpace, Device, DeviceState, IrqLine, Timer, VirtualClock } from '../../bus/types'
 
 export const PM_TIMER_HZ = 3_579_545
 
 const Pm1 = { TIMER: 1, POWER_BUTTON: 1 << 8, WAKE: 1 << 15 } as const
 const SLP_ENABLE = 1 << 13
 const SCI_ENABLE = 1
+/** TMR_STS is set whenever the timer's highest bit (the FADT says 32 of them) changes. */
+const HALF_TURN = 2 ** 31
 
 /** Offsets within the block. */
 export const PM_EVENT = 0
@@ -31,8 +33,13 @@ export class AcpiPm implements Device {
   private control = SCI_ENABLE
   private gpeStatus = 0
   private gpeEnable = 0
+  /** Half turns of the timer that TMR_STS has told of. */
+  private halfTurns = 0
+  private readonly carry: Timer
 
-  constructor(private readonly options: AcpiPmOptions) {}
+  constructor(private readonly options: AcpiPmOptions) {
+    this.carry = options.clock.createTimer(() => this.update())
+  }
 
   mapInto(io: AddressSpace, base: number): void {
     io.map(base, PM_BLOCK_SIZE, {
@@ -52,21 +59,37 @@ export class AcpiPm implements Device {
     this.update()
   }
 
+  private get ticks(): number {
+    return Math.floor(this.options.clock.nowNs() * (PM_TIMER_HZ / 1e9))
+  }
+
+  private noteCarry(): void {
+    const halfTurns = Math.floor(this.ticks / HALF_TURN)
+    if (halfTurns !== this.halfTurns) this.status |= Pm1.TIMER
+    this.halfTurns = halfTurns
+  }
+
   private update(): void {
+    this.noteCarry()
+    if ((this.enable & Pm1.TIMER) !== 0) this.carry.arm(Math.ceil((this.halfTurns + 1) * HALF_TURN * (1e9 / PM_TIMER_HZ)) + 1)
+    else this.carry.cancel()
     this.options.sci.set((this.status & this.enable) !== 0 || (this.gpeStatus & this.gpeEnable) !== 0)
   }
 
   private readDword(offset: number): number {
     switch (offset) {
-      case PM_EVENT: return this.status | (this.enable << 16)
+      case PM_EVENT:
+        this.noteCarry()
+        return this.status | (this.enable << 16)
       case PM_CONTROL: return this.control
-      case PM_TIMER: return Math.floor(this.options.clock.nowNs() * (PM_TIMER_HZ / 1e9)) >>> 0
+      case PM_TIMER: return this.ticks >>> 0
       case PM_GPE0: return this.gpeStatus | (this.gpeEnable << 16)
       default: return 0
     }
   }
 
   private write(offset: number, size: number, value: number): void {
+    this.noteCarry()
     for (let i = 0; i < size; i++) this.writeByte(offset + i, (value >>> (8 * i)) & 0xff)
     if (offset <= PM_CONTROL + 1 && offset + size > PM_CONTROL + 1) this.maySleep()
     this.update()
@@ -95,6 +118,7 @@ export class AcpiPm implements Device {
   reset(): void {
     this.status = this.enable = this.gpeStatus = this.gpeEnable = 0
     this.control = SCI_ENABLE
+    this.halfTurns = Math.floor(this.ticks / HALF_TURN)
     this.update()
   }
 
@@ -106,6 +130,7 @@ export class AcpiPm implements Device {
   restore(state: DeviceState): void {
     const { status, enable, control, gpeStatus, gpeEnable } = state
     Object.assign(this, { status, enable, control, gpeStatus, gpeEnable })
+    this.halfTurns = Math.floor(this.ticks / HALF_TURN)
     this.update()
   }
 }

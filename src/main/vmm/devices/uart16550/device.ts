@@ -10,7 +10,11 @@ const TRIGGER_LEVELS = [1, 4, 8, 14]
 const Ier = { RECEIVE: 1, TRANSMIT: 2, LINE: 4, MODEM: 8 } as const
 const Lsr = { DATA_READY: 1, OVERRUN: 2, BREAK: 0x10, THR_EMPTY: 0x20, IDLE: 0x40 } as const
 const Mcr = { OUT2: 8, LOOPBACK: 0x10 } as const
+/** Modem status: the delta of RI tells of its end only (TERI). */
+const RI = 0x40
+const TERI = 4
 const Iir = { NONE: 1, LINE: 6, RECEIVE: 4, TIMEOUT: 12, TRANSMIT: 2, MODEM: 0 } as const
+const LCR_BREAK = 0x40
 const LCR_DLAB = 0x80
 /** Output is handed on when this much has gathered, or after this long. */
 const FLUSH_BYTES = 1024
@@ -36,10 +40,14 @@ export class Uart16550 implements Device {
   private fifoEnabled = false
   private trigger = 1
   private overrun = false
+  /** A break came in, which only loopback can bring about here. */
+  private breakSeen = false
   private transmitPending = false
   private timeoutPending = false
   private msrDelta = 0
   private receive: number[] = []
+  /** What was typed during a loopback, which cuts the line off. */
+  private held: number[] = []
   private readonly output = new Uint8Array(FLUSH_BYTES)
   private outputLength = 0
   private readonly flushTimer: Timer
@@ -65,8 +73,13 @@ export class Uart16550 implements Device {
 
   /** Bytes typed at the guest. They wait here until the guest reads them, as on a line with flow control. */
   private accept(bytes: Uint8Array): void {
-    for (const byte of bytes) this.receive.push(byte)
-    this.receiveChanged()
+    const queue = this.loopsBack ? this.held : this.receive
+    for (const byte of bytes) queue.push(byte)
+    if (!this.loopsBack) this.receiveChanged()
+  }
+
+  private get loopsBack(): boolean {
+    return (this.mcr & Mcr.LOOPBACK) !== 0
   }
 
   private receiveChanged(): void {
@@ -81,7 +94,7 @@ export class Uart16550 implements Device {
 
   /** Highest-priority pending interrupt. */
   private identification(): number {
-    if (this.overrun && (this.ier & Ier.LINE) !== 0) return Iir.LINE
+    if ((this.overrun || this.breakSeen) && (this.ier & Ier.LINE) !== 0) return Iir.LINE
     if ((this.ier & Ier.RECEIVE) !== 0) {
       if (this.receive.length >= (this.fifoEnabled ? this.trigger : 1)) return Iir.RECEIVE
       if (this.timeoutPending) return Iir.TIMEOUT
@@ -129,15 +142,16 @@ export class Uart16550 implements Device {
   }
 
   private readLineStatus(): number {
-    const status = Lsr.THR_EMPTY | Lsr.IDLE | (this.receive.length > 0 ? Lsr.DATA_READY : 0) | (this.overrun ? Lsr.OVERRUN : 0)
-    this.overrun = false
+    const status = Lsr.THR_EMPTY | Lsr.IDLE | (this.receive.length > 0 ? Lsr.DATA_READY : 0) |
+      (this.overrun ? Lsr.OVERRUN : 0) | (this.breakSeen ? Lsr.BREAK : 0)
+    this.overrun = this.breakSeen = false
     this.update()
     return status
   }
 
   /** In loopback the modem outputs come back as inputs; otherwise carrier, DSR and CTS are up. */
   private modemLines(): number {
-    if ((this.mcr & Mcr.LOOPBACK) === 0) return 0xb0
+    if (!this.loopsBack) return 0xb0
     return ((this.mcr & 2) << 3) | ((this.mcr & 1) << 5) | ((this.mcr & 4) << 4) | ((this.mcr & 8) << 4)
   }
 
@@ -159,7 +173,7 @@ export class Uart16550 implements Device {
         else this.writeInterruptEnable(value)
         break
       case 2: this.writeFifoControl(value); break
-      case 3: this.lcr = value; break
+      case 3: this.writeLineControl(value); break
       case 4: this.writeModemControl(value); break
       case 7: this.scratch = value; break
       default: break // line and modem status are read-only
@@ -173,26 +187,41 @@ export class Uart16550 implements Device {
     this.update()
   }
 
+  /** A break sent in loopback comes back as one: a zero with the break bit. */
+  private writeLineControl(value: number): void {
+    const starts = (value & ~this.lcr & LCR_BREAK) !== 0
+    this.lcr = value
+    if (!starts || !this.loopsBack) return
+    this.breakSeen = true
+    this.receive.push(0)
+    this.receiveChanged()
+  }
+
   private writeFifoControl(value: number): void {
-    this.fifoEnabled = (value & 1) !== 0
-    this.trigger = this.fifoEnabled ? TRIGGER_LEVELS[value >> 6] : 1
+    const enable = (value & 1) !== 0
+    const clears = enable !== this.fifoEnabled || (enable && (value & 2) !== 0)
+    this.fifoEnabled = enable
+    this.trigger = enable ? TRIGGER_LEVELS[value >> 6] : 1
     // Clearing the FIFO drops what it holds; what waits behind it on the line is still to come.
-    if ((value & 2) !== 0) this.receive.splice(0, Math.min(this.receive.length, FIFO_SIZE))
+    if (clears) this.receive.splice(0, Math.min(this.receive.length, FIFO_SIZE))
     this.receiveChanged()
   }
 
   private writeModemControl(value: number): void {
     const before = this.modemLines()
+    const looped = this.loopsBack
     this.mcr = value & 0x1f
-    const changed = (before ^ this.modemLines()) >> 4
-    if ((this.mcr & Mcr.LOOPBACK) !== 0) this.msrDelta |= changed & 15
-    this.update()
+    const lines = this.modemLines()
+    const changed = before ^ lines
+    this.msrDelta |= ((changed & ~RI) >> 4) | ((changed & before & RI) !== 0 ? TERI : 0)
+    if (looped && !this.loopsBack) this.receive.push(...this.held.splice(0))
+    this.receiveChanged()
   }
 
   private writeData(byte: number): void {
     this.transmitPending = true
-    if ((this.mcr & Mcr.LOOPBACK) !== 0) {
-      if (this.receive.length >= FIFO_SIZE) this.overrun = true
+    if (this.loopsBack) {
+      if (this.receive.length >= (this.fifoEnabled ? FIFO_SIZE : 1)) this.overrun = true
       else this.receive.push(byte)
       return this.receiveChanged()
     }
@@ -219,9 +248,10 @@ export class Uart16550 implements Device {
     this.divisor = 1
     this.ier = this.mcr = this.scratch = this.msrDelta = 0
     this.lcr = 3
-    this.fifoEnabled = this.overrun = this.transmitPending = this.timeoutPending = false
+    this.fifoEnabled = this.overrun = this.breakSeen = this.transmitPending = this.timeoutPending = false
     this.trigger = 1
     this.receive = []
+    this.held = []
     this.timeoutTimer.cancel()
     this.update()
   }
@@ -231,7 +261,7 @@ export class Uart16550 implements Device {
     return {
       divisor: this.divisor, ier: this.ier, lcr: this.lcr, mcr: this.mcr, scratch: this.scratch, fifoEnabled: this.fifoEnabled,
       trigger: this.trigger, overrun: this.overrun, transmitPending: this.transmitPending, timeoutPending: this.timeoutPending,
-      msrDelta: this.msrDelta, receive: Uint8Array.from(this.receive), timeoutNs: this.timeoutTimer.deadlineNs,
+      msrDelta: this.msrDelta, receive: Uint8Array.from([...this.receive, ...this.held]), timeoutNs: this.timeoutTimer.deadlineNs,
     }
   }
 
