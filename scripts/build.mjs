@@ -16,7 +16,8 @@ async function buildNode(entry, outfile, banner) {
 if (!process.argv.includes('--node-only')) run('npx', ['--no-install', 'electron-vite', 'build', '--logLevel', 'warn'])
 await buildNode('src/main/vm-host/index.ts', 'out/main/vm-host.cjs')
 await buildNode('src/main/vm-host/translator.ts', 'out/main/translator.cjs')
-await buildNode('src/main/cli/index.ts', 'out/cli/nestbox.cjs', '#!/usr/bin/env node')
+// One thread compiles beside the guest's: more of them would take the guest's place on a computer with two cores (decision 6).
+await buildNode('src/main/cli/index.ts', 'out/cli/nestbox.cjs', '#!/usr/bin/env -S node --v8-pool-size=1')
 const cli = join(root, 'out/cli/nestbox.cjs')
 if (existsSync(cli)) chmodSync(cli, 0o755)
 await prebuildInterpreter([join(root, 'out/main/vm-host.cjs'), join(root, 'out/main/translator.cjs'), cli], join(root, 'out/main'))

@@ -13,8 +13,9 @@ export const BENCH_PACKAGES = {
 }
 
 const nestbox = (tier) => ({ title: tier === undefined ? 'Nestbox' : `Nestbox, tier ${tier}`, widths: [64, 32], disks: true, command: (guest) => ({
-  command: process.execPath,
-  args: [join(root, 'out/cli/nestbox.cjs'), 'run', '--kernel', guest.kernel, '--initrd', guest.initrd, '--append', guest.append, '--memory', `${MEMORY_MIB}`,
+  // As npx starts it: its first line tells with which flags.
+  command: join(root, 'out/cli/nestbox.cjs'),
+  args: ['run', '--kernel', guest.kernel, '--initrd', guest.initrd, '--append', guest.append, '--memory', `${MEMORY_MIB}`,
     '--cpu-profile', guest.width === 32 ? 'nestbox32' : 'nestbox64', '--no-reboot', '--stats', guest.statsFile,
     ...(tier === undefined ? [] : ['--tier', tier]), ...(guest.disk ? ['--disk', guest.disk] : [])],
   // Whatever it keeps between runs lies in here: a new folder is a cold start.

@@ -1,11 +1,12 @@
 /** Translation as on another thread: asked for now, done on what memory holds a little later, put into use later still. */
 import type { CodeCache, TranslationThread } from '../../src/main/vmm/cpu/dbt/code-cache'
-import { translate, type TranslationJob, type TranslationResult } from '../../src/main/vmm/cpu/dbt/translation-job'
+import { translateAndCompile, type TranslationJob } from '../../src/main/vmm/cpu/dbt/translation-job'
+import { decodeJob, decodeResult, encodeJob, encodeResult, type ResultMessage } from '../../src/main/vmm/cpu/dbt/translation-message'
 import type { Vcpu } from '../../src/main/vmm/cpu/core/vcpu'
 
 export class LateTranslator implements TranslationThread {
   private job: TranslationJob | undefined
-  private answer: { readonly result: TranslationResult | undefined } | undefined
+  private answer: ResultMessage | undefined
   alive = true
 
   /** @param lifetime steps after which the thread dies with what it was asked */
@@ -17,7 +18,7 @@ export class LateTranslator implements TranslationThread {
 
   request(job: TranslationJob): void {
     // As a message would be: nothing of it is shared but the machine's memory.
-    this.job = structuredClone(job)
+    this.job = decodeJob(encodeJob(job))
   }
 
   /** A step of the other thread, between two slices. */
@@ -26,12 +27,12 @@ export class LateTranslator implements TranslationThread {
     if (this.lifetime-- === 0) return this.die(translations)
     const { translator, wasm } = translations.options
     if (this.job) {
-      this.answer = { result: structuredClone(translate(translator, this.job)) }
+      this.answer = encodeResult(translateAndCompile(translator, this.job, (bytes) => wasm.compile(bytes), () => 0))
       this.job = undefined
     } else if (this.answer) {
-      const { result } = this.answer
+      const answer = this.answer
       this.answer = undefined
-      translations.use({ result, module: result && wasm.compile(result.bytes), translateNs: 1, compileNs: 1 })
+      translations.use(decodeResult(answer))
     }
   }
 

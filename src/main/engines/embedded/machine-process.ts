@@ -38,6 +38,9 @@ export interface SaveOptions {
   readonly quick?: boolean
 }
 
+/** One thread of the engine's own compiles beside the guest's: more would take the guest's place on a computer with two cores. */
+const ENGINE_FLAGS = ['--v8-pool-size=1'] as const
+
 export class MachineProcess {
   private readonly child: ChildProcess
   private end: ProcessEnd | undefined
@@ -54,7 +57,7 @@ export class MachineProcess {
   constructor(private readonly options: MachineProcessOptions) {
     this.running = new Promise<void>((resolve, reject) => (this.started = { resolve, reject }))
     this.child = fork(options.entry, [], {
-      serialization: 'advanced', stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: { ...process.env, ELECTRON_RUN_AS_NODE: '1' }, execArgv: [],
+      serialization: 'advanced', stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: { ...process.env, ELECTRON_RUN_AS_NODE: '1' }, execArgv: [...ENGINE_FLAGS],
     })
     let complaints = ''
     this.child.stderr?.on('data', (chunk: Buffer) => (complaints = (complaints + chunk.toString()).slice(-4000)))

@@ -9,7 +9,7 @@ import { loadInterpreter } from '../cpu/interp/prebuilt'
 import { isaRows } from '../cpu/isa'
 import { Gpr, Seg } from '../cpu/state/layout'
 import { packRflags } from '../cpu/state/flags'
-import { Vcpu, type CpuSpot } from '../cpu/core/vcpu'
+import { Vcpu } from '../cpu/core/vcpu'
 import { writeAcpiTables } from '../firmware/acpi/tables'
 import { FrameTable } from '../memory/frame-table'
 import { PhysicalRam } from '../memory/guest-memory'
@@ -84,20 +84,13 @@ export class EmbeddedMachine implements Machine {
     this.cpu = this.createCpu(memory)
     this.loadTranslations(ports.translations)
     this.profile = new GuestProfile({
-      spot: () => this.spot(),
+      spot: () => this.cpu.spot(),
       translationNs: () => (this.cpu.translations ? this.cpu.translations.translateNs + this.cpu.translations.compileNs : 0),
       read: (gpa, target) => this.ram.read(gpa, target),
     })
     this.ram.setCodeWriteListener((page, offset, length) => this.cpu.codeWritten(page, offset, length))
     if (saved) this.lazyRam = this.restore(saved)
     else this.powerOn()
-  }
-
-  /** What is seen often in tier 1 is worth more of the translator's time. */
-  private spot(): CpuSpot {
-    const spot = this.cpu.spot()
-    if (spot.tier === 1) this.cpu.translations?.noteSample(spot.head)
-    return spot
   }
 
   /** A pack that cannot be used costs speed only. */
@@ -150,7 +143,7 @@ export class EmbeddedMachine implements Machine {
     const { config: { maxTier, cpuProfile, deterministic }, ports: { translator, interpreter, log } } = this
     if (!translator || !interpreter || maxTier === 0 || deterministic) return {}
     const setup = { memory, cpuProfile, plan: interpreter.plan, hotLoopAfter: maxTier > 1 ? HOT_LOOP_AFTER : 0 }
-    const background = new BackgroundTranslator(translator, setup, (reply) => this.cpu.translations?.use(reply), (job, reason) => {
+    const background = new BackgroundTranslator(translator, setup, (result) => this.cpu.translations?.use(result), (job, reason) => {
       log.log('warn', 'translator', `code is translated between slices from now on: ${reason}`)
       if (job) this.cpu.translations?.requeue(job)
     })

@@ -4,7 +4,7 @@ import { Mode } from '../cpu/state/mode'
 import { GuestProfile, modeName } from './profile'
 
 const LONG = Mode.PROTECTED | Mode.LONG | Mode.CODE64 | Mode.FLAT
-const at = (lo: number, changes: Partial<CpuSpot> = {}): CpuSpot => ({ lo, hi: 0, modeKey: LONG, cpl: 0, tier: 1, page: 2, head: 0, ...changes })
+const at = (lo: number, changes: Partial<CpuSpot> = {}): CpuSpot => ({ lo, hi: 0, modeKey: LONG, cpl: 0, tier: 1, page: 2, ...changes })
 
 function profileOf(memory = new Uint8Array(4 * 4096)) {
   const guest = { spot: at(0), translationNs: 0 }

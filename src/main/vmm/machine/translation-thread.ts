@@ -1,7 +1,8 @@
 /** Both ends of the thread that translates while the guest runs: what the machine asks with, and what answers. */
 import { createCpuModel } from '../cpu/cpuid'
 import type { TranslationThread } from '../cpu/dbt/code-cache'
-import { translate, type TranslationJob, type TranslationReply } from '../cpu/dbt/translation-job'
+import { translateAndCompile, type CompiledResult, type TranslationJob } from '../cpu/dbt/translation-job'
+import { decodeJob, decodeResult, encodeJob, encodeResult, type JobMessage, type ResultMessage } from '../cpu/dbt/translation-message'
 import { Translator } from '../cpu/dbt/translator'
 import { createDecoder } from '../cpu/decode/decode'
 import { numberHandlers } from '../cpu/interp/builder'
@@ -9,8 +10,6 @@ import { loadInterpreter, type InterpreterPlan } from '../cpu/interp/prebuilt'
 import { isaRows } from '../cpu/isa'
 import type { BackgroundThread, HostClock, WasmEngine } from '../ports'
 import { TSC_KHZ } from './board'
-
-export type { TranslationReply } from '../cpu/dbt/translation-job'
 
 /** What the thread must know of the machine: its first message. */
 export interface TranslationSetup {
@@ -28,11 +27,11 @@ export class BackgroundTranslator implements TranslationThread {
   private pending: TranslationJob | undefined
   private lost = false
 
-  /** @param use of the reply @param giveUp the thread is gone: what it was asked last must be done otherwise */
-  constructor(private readonly thread: BackgroundThread, setup: TranslationSetup, use: (reply: TranslationReply) => void, giveUp: (job: TranslationJob | undefined, reason: string) => void) {
+  /** @param use of a result @param giveUp the thread is gone: what it was asked last must be done otherwise */
+  constructor(private readonly thread: BackgroundThread, setup: TranslationSetup, use: (result: CompiledResult) => void, giveUp: (job: TranslationJob | undefined, reason: string) => void) {
     thread.onMessage((reply) => {
       this.pending = undefined
-      use(reply as TranslationReply)
+      use(decodeResult(reply as ResultMessage))
     })
     thread.onLost((reason) => {
       this.lost = true
@@ -52,7 +51,7 @@ export class BackgroundTranslator implements TranslationThread {
 
   request(job: TranslationJob): void {
     this.pending = job
-    this.thread.post(job)
+    this.thread.post(encodeJob(job))
   }
 }
 
@@ -61,18 +60,14 @@ export class BackgroundTranslator implements TranslationThread {
  * @returns what answers a message; undefined for the first one, which needs no answer
  * @throws Error where the interpreter's plan is of another program
  */
-export function serveTranslations(wasm: Pick<WasmEngine, 'compile'>, clock: Pick<HostClock, 'monotonicNs'>): (message: unknown) => TranslationReply | undefined {
+export function serveTranslations(wasm: Pick<WasmEngine, 'compile'>, clock: Pick<HostClock, 'monotonicNs'>): (message: unknown) => ResultMessage | undefined {
   let translator: Translator | undefined
   return (message) => {
     if (!translator) {
       translator = createTranslator(message as TranslationSetup)
       return undefined
     }
-    const start = clock.monotonicNs()
-    const result = translate(translator, message as TranslationJob)
-    const translated = clock.monotonicNs()
-    const module = result && wasm.compile(result.bytes)
-    return { result, module, translateNs: translated - start, compileNs: clock.monotonicNs() - translated }
+    return encodeResult(translateAndCompile(translator, decodeJob(message as JobMessage), (bytes) => wasm.compile(bytes), () => clock.monotonicNs()))
   }
 }
 

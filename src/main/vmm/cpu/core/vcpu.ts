@@ -101,8 +101,6 @@ export interface CpuSpot {
   readonly tier: 0 | 1 | 2
   /** Guest frame that holds it, -1 where it was not decoded. */
   readonly page: number
-  /** Head record of the block that begins there, 0 where none does. */
-  readonly head: number
 }
 
 type EnterFunction = (cpu: number, rec: number) => number
@@ -589,7 +587,7 @@ export class Vcpu implements CpuContext {
     const [lo, hi] = this.code.linearRip()
     const known = this.code.known()
     const tier = known && this.translations ? this.translations.tierOf(known.code, known.offset) : 0
-    return { lo, hi, modeKey: this.state.get('modeKey'), cpl: this.state.get('cpl'), tier, page: known?.code.page ?? -1, head: known ? this.cache.recordAt(known.code, known.offset) : 0 }
+    return { lo, hi, modeKey: this.state.get('modeKey'), cpl: this.state.get('cpl'), tier, page: known?.code.page ?? -1 }
   }
 
   /** Bytes of linear memory a vCPU block takes. */

@@ -6,17 +6,13 @@
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
 import { decodePack, encodePack, TranslationIndex } from './translation-pack'
-import { isMadeFrom, translate, type CodeBlock, type HotBlock, type TranslationJob, type TranslationReply } from './translation-job'
+import { isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type HotBlock, type TranslationJob } from './translation-job'
 import { shapeOf, type TranslatedFunction, type Translator } from './translator'
 
 /** Host time that a smaller batch waits for company, in nanoseconds. */
 const PATIENCE_NS = 30e6
 /** Hot loops gain so much that few are waited for. */
 const LOOP_BATCH = 8
-/** Samples of the profile that make a block of tier 1 the head of a region. */
-const HOT_SAMPLES = 3
-/** Blocks counted by samples. */
-const MAX_SAMPLED = 20_000
 /** A block is taken into regions once it was entered this often on tier 0, as a share of what makes it hot. */
 const WARM = 1 / 16
 /** Times a head gets a new region: paths through a loop may warm up late. */
@@ -73,8 +69,6 @@ interface Batch { readonly first: number; readonly capacity: number; live: numbe
 export class CodeCache {
   private hot: number[] = []
   private hotLoops: number[] = []
-  private hotPaths: number[] = []
-  private readonly sampled = new Map<number, number>()
   private readonly remade = new Map<number, number>()
   private waitingSince = 0
   private readonly batches = new Map<number, Batch>()
@@ -120,19 +114,8 @@ export class CodeCache {
     return this.due
   }
 
-  /** The guest was seen in a block of tier 1. */
-  noteSample(head: number): void {
-    if (!this.options.regions) return
-    if (this.sampled.size >= MAX_SAMPLED) this.sampled.clear()
-    const samples = (this.sampled.get(head) ?? 0) + 1
-    this.sampled.set(head, samples)
-    if (samples !== HOT_SAMPLES) return
-    if (this.waiting === 0) this.waitingSince = this.options.now()
-    this.hotPaths.push(head)
-  }
-
   private get waiting(): number {
-    return this.hot.length + this.hotLoops.length + this.hotPaths.length
+    return this.hot.length + this.hotLoops.length
   }
 
   private get slowness(): number {
@@ -160,13 +143,11 @@ export class CodeCache {
   forgetHot(): void {
     this.hot = []
     this.hotLoops = []
-    this.hotPaths = []
   }
 
   /** All decoded code was dropped: its records mean nothing now. */
   forgetAll(): void {
     this.forgetHot()
-    this.sampled.clear()
     this.remade.clear()
   }
 
@@ -194,28 +175,22 @@ export class CodeCache {
     const job = this.takeJob()
     if (job.blocks.length + job.regions.length === 0) return
     if (background?.alive) return background.request(job)
-    const start = this.options.now()
-    const result = translate(this.options.translator, job)
-    const translated = this.options.now()
-    const module = result && wasm.compile(result.bytes)
-    this.use({ result, module, translateNs: translated - start, compileNs: this.options.now() - translated })
+    this.use(translateAndCompile(this.options.translator, job, (bytes) => wasm.compile(bytes), this.options.now))
   }
 
   /** The thread that had a job is lost. */
   requeue({ blocks, regions }: TranslationJob): void {
     this.hot.push(...blocks.map(({ head }) => head))
-    for (const { head, shape } of regions) (shape === 'loop' ? this.hotLoops : this.hotPaths).push(head)
+    this.hotLoops.push(...regions.map(({ head }) => head))
   }
 
   /** What waits, as the translator needs it. */
   private takeJob(): TranslationJob {
     const { cache } = this.options
     const loops = this.sources(this.hotLoops).filter((block) => this.mayRemake(block))
-    const paths = this.sources(this.hotPaths).filter((block) => !this.regionSlots.has(cache.slotAt(block)))
     const blocks = this.sources(this.hot).filter((block) => cache.isUntranslated(block))
     this.forgetHot()
-    const regions = [...loops.map((block) => this.hotOf(block, 'loop')), ...paths.map((block) => this.hotOf(block, 'path'))]
-    return { regions, blocks: blocks.map((block) => this.codeOf(block)) }
+    return { regions: loops.map((block) => this.hotOf(block)), blocks: blocks.map((block) => this.codeOf(block)) }
   }
 
   /** Many branches lead back to one head: the region it has already is enough, unless it is left so often that they run. */
@@ -226,8 +201,8 @@ export class CodeCache {
     return times <= MAX_REMADE
   }
 
-  private hotOf(block: BlockSource, shape: 'loop' | 'path'): HotBlock {
-    return { ...this.codeOf(block), shape, warm: this.options.cache.warmHeads(block.code, this.options.hotAfter * WARM) }
+  private hotOf(block: BlockSource): HotBlock {
+    return { ...this.codeOf(block), warm: this.options.cache.warmHeads(block.code, this.options.hotAfter * WARM) }
   }
 
   private codeOf({ head, code, pageOffset, records }: BlockSource): CodeBlock {
@@ -235,15 +210,13 @@ export class CodeCache {
   }
 
   /** Puts what was translated into use, as far as the guest's code is still the same. Only between two entries. */
-  use({ result, module, translateNs, compileNs }: TranslationReply): void {
+  use({ functions, heads, module, wasmBytes, translateNs, compileNs }: CompiledResult): void {
     this.translateNs += translateNs
     this.compileNs += compileNs
-    if (!result) return
-    const { functions, bytes } = result
-    const places = functions.map((fn, i) => this.placesFor(fn, result.heads[i]))
+    const places = functions.map((fn, i) => this.placesFor(fn, heads[i]))
     if (places.every(({ length }) => length === 0)) return
     const batch = this.takeBatch(functions.length)
-    this.instantiate(module, bytes.length, batch.first)
+    this.instantiate(module, wasmBytes, batch.first)
     functions.forEach((fn, i) => {
       if (places[i].length > 0) this.put(fn, batch, batch.first + i, places[i])
     })

@@ -43,11 +43,8 @@ function targetOf({ insn, offset }: RegionInsn): number | undefined {
   return offset + insn.length + Number(operand.displacement)
 }
 
-/** What is looked for around a head: loops, loops or else paths over several blocks, anything. */
-export type Shape = 'loop' | 'path' | 'any'
-
-/** A path over fewer blocks is as well off in tier 1. */
-const MIN_PATH = 3
+/** What is looked for around a head: `any` code for tests, which run every instruction on this tier. */
+export type Shape = 'loop' | 'any'
 
 /**
  * @param decode the instruction at a page offset; undefined where none lies wholly in the page or it must not be translated
@@ -192,9 +189,7 @@ function reduce(all: readonly RegionBlock[], callees: ReadonlySet<number>, head:
   const allAt = indexOf(all)
   const edges = successors(all, allAt, findReturns(all, allAt, callees))
   const cyclic = all.map((_, i) => reachable(edges[i], edges).has(i))
-  const loops = all.filter((_, i) => [...reachable([i], edges)].some((to) => cyclic[to]))
-  const blocks = shape === 'any' || (shape === 'path' && !loops.some(({ offset }) => offset === head)) ? all : loops
-  if (shape === 'path' && blocks.length < MIN_PATH) return undefined
+  const blocks = shape === 'any' ? all : all.filter((_, i) => [...reachable([i], edges)].some((to) => cyclic[to]))
   const at = indexOf(blocks)
   if (!at.has(head)) return undefined
   const returns = new Map([...findReturns(blocks, at, callees)].map(([from, sites]) => [from, sites.slice(0, MAX_SITES)]))

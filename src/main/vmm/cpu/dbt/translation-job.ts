@@ -4,7 +4,6 @@
  */
 import { PAGE_SIZE } from '../../memory/frame-table'
 import type { BlockRecord } from '../interp/decode-cache'
-import type { Shape } from './region-flow'
 import type { TranslatedFunction, Translator } from './translator'
 
 /** A decoded block: where its records and its bytes stand. */
@@ -19,9 +18,8 @@ export interface CodeBlock {
   readonly records: readonly BlockRecord[]
 }
 
-/** A block where the guest spends its time. */
+/** A block at the head of a hot loop. */
 export interface HotBlock extends CodeBlock {
-  readonly shape: Shape
   /** Page offsets at which blocks of the same mode begin that run often. */
   readonly warm: readonly number[]
 }
@@ -39,12 +37,12 @@ export interface TranslationResult {
   readonly heads: readonly number[]
 }
 
-/** What comes back from another thread: compiled too. */
-export interface TranslationReply {
+/** A result that was compiled. */
+export interface CompiledResult extends Omit<TranslationResult, 'bytes'> {
   /** Undefined where nothing could be translated. */
-  readonly result: TranslationResult | undefined
   readonly module: unknown
-  /** Nanoseconds of that thread. */
+  /** Size of the module. */
+  readonly wasmBytes: number
   readonly translateNs: number
   readonly compileNs: number
 }
@@ -58,7 +56,7 @@ export function translate(translator: Translator, { blocks, regions }: Translati
   for (const block of regions) {
     if (taken.has(placeOf(block, block.pageOffset))) continue
     const warm = new Set(block.warm)
-    const made = draft.addRegion(block, (offset) => warm.has(offset), block.shape)
+    const made = draft.addRegion(block, (offset) => warm.has(offset), 'loop')
     if (!made) continue
     taken.add(placeOf(block, made.pageOffset))
     heads.push(block.head)
@@ -67,6 +65,18 @@ export function translate(translator: Translator, { blocks, regions }: Translati
     if (!taken.has(placeOf(block, block.pageOffset)) && draft.add(block)) heads.push(block.head)
   }
   return heads.length > 0 ? { bytes: draft.finish(), functions: draft.functions, heads } : undefined
+}
+
+/** @param now nanoseconds */
+export function translateAndCompile(translator: Translator, job: TranslationJob, compile: (bytes: Uint8Array) => unknown, now: () => number): CompiledResult {
+  const start = now()
+  const result = translate(translator, job)
+  const translated = now()
+  const module = result && compile(result.bytes)
+  return {
+    functions: result?.functions ?? [], heads: result?.heads ?? [], module, wasmBytes: result?.bytes.length ?? 0,
+    translateNs: translated - start, compileNs: now() - translated,
+  }
 }
 
 /** True where the bytes a function was made from stand in the page at `host`. */
