@@ -146,6 +146,8 @@ export class Flow {
     await this.page.getByRole('tab', { name: 'Overview' }).click()
     await this.page.locator('figure canvas').first().waitFor({ timeout: 30_000 })
     await this.page.waitForTimeout(4_000)
+    for (const close of await this.page.locator('.el-notification__closeBtn').all()) await close.click()
+    await this.page.locator('.el-notification').first().waitFor({ state: 'detached' })
     const path = await this.screenshot('5-overview')
     await this.page.getByRole('tab', { name: 'Console' }).click()
     return path

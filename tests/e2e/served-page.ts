@@ -27,15 +27,14 @@ export class ServedPages {
     }
   }
 
-  /** @param path after the address's token, such as `#/disks` */
-  async open(options: BrowserContextOptions = {}, path = ''): Promise<Page> {
+  async open(options: BrowserContextOptions = {}): Promise<Page> {
     const context = await this.browser.newContext({ viewport: { width: 1280, height: 820 }, locale: 'en-US', ...options })
     const page = await context.newPage()
     page.on('pageerror', (error) => this.problems.push(error.stack ?? error.message))
     page.on('console', (message) => {
       if (message.type() === 'error') this.problems.push(message.text())
     })
-    await page.goto(this.address + path)
+    await page.goto(this.address)
     return page
   }
 

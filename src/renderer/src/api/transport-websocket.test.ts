@@ -86,6 +86,8 @@ describe('WebSocket transport', () => {
   it('takes the token out of the address', () => {
     sessionStorage.clear()
     expect(takeToken()).toBeUndefined()
+    location.hash = '#token=a b#/disks'
+    expect(takeToken()).toBeUndefined()
     location.hash = '#token=abc'
     expect(takeToken()).toBe('abc')
     expect(location.hash).toBe('')

@@ -11,9 +11,13 @@ const TOKEN_KEY = 'nestbox.token'
 type Reply = { ok: true; result: unknown } | { ok: false; error: WireError }
 type AnyHandler = (payload: unknown) => void
 
+/** As `nestbox serve` makes them. What else an address may end with is no token, and no name of a protocol. */
+const TOKEN = /^[\w-]+$/
+
 /** The token from the address, which is then wiped so that it is in no history and no screenshot; kept for reloads of this tab. */
 export function takeToken(): string | undefined {
-  const token = new URLSearchParams(location.hash.slice(1)).get('token')
+  const given = new URLSearchParams(location.hash.slice(1)).get('token')
+  const token = given !== null && TOKEN.test(given) ? given : undefined
   if (token) {
     sessionStorage.setItem(TOKEN_KEY, token)
     history.replaceState(null, '', location.pathname + location.search)
