@@ -91,7 +91,7 @@ export const en = {
   },
   list: {
     title: 'Machines',
-    searchPlaceholder: 'Search by name, tag or group',
+    searchPlaceholder: 'Name, tag or group',
     clearSearch: 'Clear the search',
     ungrouped: 'No group',
     filterByTag: 'Filter by tag',

@@ -92,7 +92,7 @@ export const fr: Messages = {
   },
   list: {
     title: 'Machines',
-    searchPlaceholder: 'Nom, étiquette ou groupe',
+    searchPlaceholder: 'Nom, étiquette, groupe',
     clearSearch: 'Effacer la recherche',
     ungrouped: 'Sans groupe',
     filterByTag: 'Filtrer par étiquette',
