@@ -6,10 +6,12 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { guestsDir } from '../setup/guests.mjs'
 import { root } from '../setup/run.mjs'
+import { managerFigures } from './manager-figures.mjs'
 import { median } from './statistics.mjs'
 
 const MARKER = 'NESTBOX-SHELL-READY'
 const GUEST = 'amd64-cloud'
+const UUID = '00000000-0000-4000-8000-000000000001'
 const MEMORY_MIB = 512
 const TIMEOUT_MS = 180_000
 /** Half of it compresses, half does not: a guest that has done something. */
@@ -46,25 +48,34 @@ class Nestbox {
   console = new Text()
   waiting = new Map()
 
-  constructor(savedState) {
+  /** @param waitMs how long the process waits for the click, as one started ahead does; 0: it is started by the click */
+  constructor(savedState, waitMs = 0) {
     this.started = performance.now()
     this.child = fork(join(root, 'out/main/vm-host.cjs'), [], { serialization: 'advanced', stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
-    this.child.on('message', (message) => this.receive(message, savedState))
+    this.child.on('message', (message) => this.receive(message, () => void this.launch(savedState, waitMs)))
     this.ended = new Promise((resolve) => this.child.on('close', resolve))
   }
 
-  receive(message, savedState) {
-    if (message.type === 'ready') {
-      this.child.send({ type: 'launch', config: {
-        name: 'bench', uuid: '00000000-0000-4000-8000-000000000001', memoryMiB: MEMORY_MIB, cpuProfile: 'nestbox64', ...files,
-        commandLine: 'console=ttyS0 panic=-1', disks: [], onReset: 'stop', maxTier: 2, logDir: tmpdir(), ...(savedState ? { savedState } : {}),
-      } })
+  async launch(savedState, waitMs) {
+    if (waitMs > 0) {
+      await sleep(waitMs)
+      this.started = performance.now()
     }
+    this.child.send({ type: 'launch', config: {
+      name: 'bench', uuid: UUID, generationId: UUID, memoryMiB: MEMORY_MIB, cpuProfile: 'nestbox64', ...files,
+      commandLine: 'console=ttyS0 panic=-1', disks: [], onReset: 'stop', maxTier: 2, logDir: tmpdir(), translationsDir: this.constructor.translationsDir,
+      ...(savedState ? { savedState } : {}),
+    } })
+  }
+
+  receive(message, ready) {
+    if (message.type === 'ready') ready()
     if (message.type === 'output') {
       this.console.add(Buffer.from(message.bytes).toString('latin1'))
       this.child.send({ type: 'ack', port: message.port, count: message.bytes.length })
     }
-    if (message.type === 'refused' || message.type === 'save-failed') throw new Error(message.message)
+    const isTrouble = message.type === 'refused' || message.type === 'save-failed' || message.type === 'blocked' || (message.type === 'log' && message.level === 'error')
+    if (isTrouble) throw new Error(message.message ?? message.text)
     this.waiting.get(message.type)?.({ message, at: performance.now() })
   }
 
@@ -76,9 +87,9 @@ class Nestbox {
     this.child.send({ type: 'input', port: 'ttyS0', bytes: new Uint8Array(Buffer.from(text)) })
   }
 
-  async save(path, then) {
+  async save(path, then, base) {
     const saved = this.next('saved')
-    this.child.send({ type: 'save', path, then, copies: [] })
+    this.child.send({ type: 'save', path, then, copies: [], ...(base ? { base } : {}) })
     return (await saved).message.figures
   }
 
@@ -102,6 +113,7 @@ async function echo(machine, word) {
 }
 
 async function benchNestbox(dir, repeat) {
+  Nestbox.translationsDir = join(dir, 'translations')
   const samples = []
   const path = join(dir, 'state.nbs')
   const machine = new Nestbox()
@@ -114,17 +126,18 @@ async function benchNestbox(dir, repeat) {
     await machine.console.wait(new RegExp(`(BUSY[\\s\\S]*){${i + 1}}`))
     samples.push({ livePauseMs: live.pauseMs, liveMs: live.ms, liveCopied: live.copiedPages })
   }
+  await sleep(1000)
   const suspended = await machine.save(path, 'end')
   await machine.ended
   for (const sample of samples) {
-    const copy = new Nestbox({ path, use: 'restore' })
-    const { message, at } = await copy.next('running')
-    Object.assign(sample, { runningMs: at - copy.started, restoredMs: message.restoredMs })
-    sample.answerMs = await echo(copy, 'HERE') - copy.started
-    sample.suspendMs = suspended.ms
-    sample.fileMiB = suspended.fileBytes / 2 ** 20
-    sample.memoryMiB = suspended.memoryBytes / 2 ** 20
-    await copy.stop()
+    Object.assign(sample, { suspendMs: suspended.ms, fileMiB: suspended.fileBytes / 2 ** 20, memoryMiB: suspended.memoryBytes / 2 ** 20 })
+    for (const [waitMs, kind] of [[0, 'new'], [1500, 'ready']]) {
+      const copy = new Nestbox({ path, memoryDir: dir, use: 'restore' }, waitMs)
+      const { message, at } = await copy.next('running')
+      Object.assign(sample, { [`${kind}RunningMs`]: at - copy.started, [`${kind}RestoredMs`]: message.restoredMs })
+      sample[`${kind}AnswerMs`] = await echo(copy, 'HERE') - copy.started
+      await copy.stop()
+    }
   }
   return samples
 }
@@ -195,29 +208,43 @@ export async function benchSnapshots(repeat) {
   try {
     const nestbox = await benchNestbox(dir, repeat)
     const qemu = await benchQemu(dir, repeat)
-    const of = (samples, field) => median(samples.map((sample) => sample[field]).filter((value) => value !== undefined))
-    const pick = (samples, fields) => Object.fromEntries(fields.map((field) => [field, of(samples, field)]))
-    return {
-      nestbox: pick(nestbox, ['livePauseMs', 'liveMs', 'liveCopied', 'suspendMs', 'runningMs', 'restoredMs', 'answerMs', 'fileMiB', 'memoryMiB']),
-      qemu: pick(qemu, ['saveMs', 'loadSameMs', 'promptMs', 'answerMs', 'fileMiB']), samples: { nestbox, qemu },
-    }
+    const app = await managerFigures(dir, files, MEMORY_MIB, repeat, () => new Text(), fillAndSettle)
+    const all = { nestbox, qemu, app }
+    return { ...Object.fromEntries(Object.entries(all).map(([who, samples]) => [who, mediansOf(samples)])), samples: all }
   } finally {
     rmSync(dir, { recursive: true, force: true })
   }
 }
 
+function mediansOf(samples) {
+  const fields = new Set(samples.flatMap((sample) => Object.keys(sample)))
+  return Object.fromEntries([...fields].map((field) => [field, median(samples.map((sample) => sample[field]).filter((value) => value !== undefined))]))
+}
+
 /** The figures as a Markdown table. */
-export function snapshotsTable({ nestbox, qemu }) {
+export function snapshotsTable({ nestbox, qemu, app }) {
   const ms = (value) => `${value.toFixed(0)} ms`
   return `| ${GUEST}, ${MEMORY_MIB} MiB, ${nestbox.memoryMiB.toFixed(0)} MiB in use | Nestbox | QEMU TCG |
 |---|---:|---:|
 | guest stands while a snapshot is taken | ${ms(nestbox.livePauseMs)} | ${ms(qemu.saveMs)} (savevm) |
 | snapshot written, guest busy meanwhile | ${ms(nestbox.liveMs)} | – |
 | suspended (state written, machine ended) | ${ms(nestbox.suspendMs)} | ${ms(qemu.saveMs)} |
-| continued in a running process | – | ${ms(qemu.loadSameMs)} (loadvm) |
-| new process to the guest running | ${ms(nestbox.runningMs)} | ${ms(qemu.promptMs)} |
-| of that, restoring | ${ms(nestbox.restoredMs)} | – |
-| new process to the shell's answer | ${ms(nestbox.answerMs)} | ${ms(qemu.answerMs)} |
 | size on disk | ${nestbox.fileMiB.toFixed(1)} MiB | ${qemu.fileMiB.toFixed(1)} MiB |
+| continued in a running process | – | ${ms(qemu.loadSameMs)} (loadvm) |
+| process that waited to the guest running | ${ms(nestbox.readyRunningMs)} | – |
+| … to the shell's answer | ${ms(nestbox.readyAnswerMs)} | – |
+| new process to the guest running | ${ms(nestbox.newRunningMs)} | ${ms(qemu.promptMs)} |
+| … of that, restoring | ${ms(nestbox.newRestoredMs)} | – |
+| … to the shell's answer | ${ms(nestbox.newAnswerMs)} | ${ms(qemu.answerMs)} |
+| **in the app, from the call to its answer** | | |
+| machine without a state: guest running | ${ms(app.bootMs)} | – |
+| suspended machine: guest running | ${ms(app.resumeMs)} | – |
+| back to a snapshot: guest running | ${ms(app.backMs)} | – |
+| fork: both running | ${ms(app.forkMs)} | – |
+| … the parent stood for | ${ms(app.forkPauseMs)} | – |
+| machine from a template with a booted state | ${ms(app.madeMs)} | – |
+| … and its guest running | ${ms(app.madeStartedMs)} | – |
+| next snapshot, little changed since | ${ms(app.nextMs)}, ${app.nextMiB.toFixed(1)} MiB | – |
+| suspended, little changed since the last snapshot | ${ms(app.suspendSmallMs)} | – |
 `
 }

@@ -12,7 +12,7 @@ import { wordsFor } from './windows/words'
 async function start(): Promise<void> {
   const words = wordsFor(app.getLocale())
   try {
-    const manager = await openManager({ home: defaultHome(), vmHostEntry: join(__dirname, 'vm-host.cjs') })
+    const manager = await openManager({ home: defaultHome(), vmHostEntry: join(__dirname, 'vm-host.cjs'), spareProcesses: 1 })
     manager.onLost((reason) => {
       if (manager.isLocal) dialog.showErrorBox(words.libraryBusyTitle, reason)
       else app.relaunch() // the manager this app had joined is gone: the next start opens its own

@@ -229,7 +229,8 @@ describe('clones, templates and archives under faults', () => {
     await call('machine.suspend', { id: source.id })
     const state = rig.machineFolder(source.id, 'saved', 'state.nbs')
     const bytes = readFileSync(state)
-    bytes[bytes.length >> 1] ^= 1
+    // The checksum at the very end; the memory itself is looked at when it is needed.
+    bytes[bytes.length - 1] ^= 1
     // Not in place: a second name of the file would be damaged too.
     rmSync(state)
     writeFileSync(state, bytes)

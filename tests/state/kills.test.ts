@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { MachineProcess, type ProcessEnd } from '../../src/main/engines/embedded/machine-process'
+import { startProcess } from '../../src/main/engines/embedded/spare-processes'
 import { compactDisk } from '../../src/main/host/disks/compact'
 import { openDisk } from '../../src/main/host/disks/open'
 import { createQcow2 } from '../../src/main/host/disks/qcow2/create'
@@ -55,7 +56,7 @@ class Writer {
   constructor(entry: string, disk: string, readonly plan: WriterPlan, last: number) {
     this.acknowledged = last
     this.process = new MachineProcess({
-      entry,
+      process: startProcess(entry),
       config: {
         name: 'writer', uuid: '5d2c1e54-6b1c-4b8e-9d5e-2f1a3b4c5d6e', generationId: '5d2c1e54-6b1c-4b8e-9d5e-2f1a3b4c5d6e', memoryMiB: 16,
         cpuProfile: 'nestbox64', kernel: at('writer.bin'), initrd: '', commandLine: plan.commandLine,

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { NodeWasmEngine } from '../../src/main/host'
 import {
-  createMachine, decodeMachineState, encodeMachineState, restoreMachine, type CapturedChunk, type ChunkSource, type Machine, type MachineConfig,
+  createMachine, CHUNK_PAGES, decodeMachineState, encodeMachineState, restoreMachine, type CapturedChunk, type Machine, type MachineConfig, type PageSource, type StoredPages,
 } from '../../src/main/vmm/machine'
 import { EmbeddedMachine } from '../../src/main/vmm/machine/machine'
 import type { BlockBackend } from '../../src/main/vmm/ports'
@@ -71,7 +71,7 @@ export class Rig {
   /** Randomness of the machine: the same for two that are to do the same. */
   seed = 1
 
-  constructor(readonly config: MachineConfig, saved?: { readonly state: string; readonly memory: ChunkSource }) {
+  constructor(readonly config: MachineConfig, saved?: { readonly state: string; readonly memory: PageSource }) {
     const ports = {
       // Real time passes only as far as the machine asks: budgets end slices, deadlines come from instructions.
       clock: { monotonicNs: () => (this.hostNs += 1000), wallMs: () => this.wallMs },
@@ -127,7 +127,7 @@ export class Rig {
   }
 }
 
-export class MemoryChunks implements ChunkSource {
+export class MemoryChunks implements PageSource {
   private readonly chunks = new Map<number, CapturedChunk>()
   loads = 0
 
@@ -143,11 +143,12 @@ export class MemoryChunks implements ChunkSource {
     return this.chunks.get(chunk)?.mask ?? 0
   }
 
-  load(chunk: number): Uint8Array {
+  load(page: number): StoredPages {
     this.loads++
+    const chunk = Math.floor(page / CHUNK_PAGES)
     const found = this.chunks.get(chunk)
     if (!found) throw new Error(`no chunk ${chunk}`)
-    return found.bytes
+    return { chunk, live: found.mask, ...found }
   }
 
   /** Everything, for comparison. */

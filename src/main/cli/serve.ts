@@ -11,7 +11,7 @@ import { parseInteger } from './resolve'
 
 /** Beside `out/cli/nestbox.cjs`. */
 const outFile = (...parts: string[]): string => join(__dirname, '..', ...parts)
-const options = (): Parameters<typeof createManager>[0] => ({ home: defaultHome(), vmHostEntry: outFile('main', 'vm-host.cjs') })
+const options = (): Parameters<typeof createManager>[0] => ({ home: defaultHome(), vmHostEntry: outFile('main', 'vm-host.cjs'), spareProcesses: 1 })
 
 /** Resolves with the reason to end: a signal, or the loss of the library. */
 function endOf(manager: OpenedManager): Promise<{ code: number; reason?: string }> {

@@ -62,6 +62,8 @@ export interface ManagerOptions {
   readonly home: string
   /** The bundled entry of the machine process, `out/main/vm-host.cjs`. */
   readonly vmHostEntry: string
+  /** Machine processes started ahead, so that a machine starts sooner: for managers that stay. None unless given. */
+  readonly spareProcesses?: number
 }
 
 /** Translated code that all machines of the user share. */
@@ -113,7 +115,7 @@ class LocalManager implements Manager {
     const logDir = (id: string): string => logFolder(library.get(id)?.dir ?? join(options.home, 'trash', id))
     const consoles = new ConsoleHub(logDir, (id, reason) => console.error(`nestbox: the console log of ${id} cannot be written: ${reason}`))
     this.runtime = new MachineRuntime({
-      entry: options.vmHostEntry, consoles, translationsDir: translationsFolder(options.home),
+      entry: options.vmHostEntry, spareProcesses: options.spareProcesses, consoles, translationsDir: translationsFolder(options.home),
       savedState: (id) => {
         const dir = library.get(id)?.dir
         return dir === undefined ? undefined : new SavedState(dir)

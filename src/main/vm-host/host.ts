@@ -1,16 +1,17 @@
 /** Runs one machine for a manager: launches it, carries out commands, reports life and end. */
+import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { copyImage, syncFile } from '../host/copy-file'
 import { NodeClock, NodeEntropy, NodeWasmEngine, openDisk, type OpenDisk } from '../host'
-import { createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
+import { createCpuKit, createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import { ConsolePort } from './console-port'
 import { MachineLoop } from './loop'
 import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
 import { prebuiltPorts } from './prebuilt'
-import { BackgroundLoad, openSavedState, saveMachine, setAside, USED_SUFFIX } from './saved-state'
-import type { StateFile } from './state-file/reader'
+import { BackgroundLoad, openBase, saveMachine, setAside, USED_SUFFIX } from './saved-state'
+import { StateFile } from './state-file/reader'
 import { WarmStart } from './warm-start'
 
 async function readFileFor(what: string, path: string): Promise<Uint8Array> {
@@ -27,6 +28,8 @@ function described(error: unknown): { code: string; message: string; details?: u
 type SaveMessage = Extract<ToHost, { type: 'save' }>
 
 export class VmHost {
+  private readonly wasm = new NodeWasmEngine()
+  private prepared: Pick<MachinePorts, 'cpuKit' | 'interpreter' | 'translator'> | undefined
   private machine: Machine | undefined
   private loop: MachineLoop | undefined
   private disks: OpenDisk[] = []
@@ -36,6 +39,8 @@ export class VmHost {
   /** What the guest waits for where the host's disk is full. */
   private stalled: Stalled | undefined
   private savedState: StateFile | undefined
+  /** Id of the state that holds the machine's memory but for what changed since. */
+  private storedIn: string | undefined
   private loading: BackgroundLoad | undefined
   private saving: { readonly done: Promise<void>; readonly abort: AbortController } | undefined
   private readonly ports: Record<'ttyS0' | 'hvc0', ConsolePort>
@@ -46,9 +51,20 @@ export class VmHost {
     this.ports = { ttyS0: new ConsolePort('ttyS0', send, hold), hvc0: new ConsolePort('hvc0', send, hold) }
   }
 
+  private warn(text: string): void {
+    this.send({ type: 'log', level: 'warn', text })
+  }
+
   private setHold(held: boolean): void {
     this.holds += held ? 1 : -1
     this.loop?.hold(this.holds > 0)
+  }
+
+  /** Makes what every machine needs: before the launch message comes it costs nobody time. */
+  prepare(): Pick<MachinePorts, 'cpuKit' | 'interpreter' | 'translator'> {
+    if (this.prepared) return this.prepared
+    const ports = prebuiltPorts(__dirname, __filename, true)
+    return this.prepared = { ...ports, cpuKit: createCpuKit(this.wasm, ports.interpreter) }
   }
 
   /** A message as it came off the wire. */
@@ -76,18 +92,20 @@ export class VmHost {
     }
   }
 
+  /** Also tries again what could not be done. */
   private resume(): void {
-    const wasStalled = this.stalled !== undefined
+    const { stalled } = this
     this.stalled = undefined
-    if (wasStalled) this.machine?.retryDisks()
+    if (stalled) this.machine?.retryDisks()
     this.loop?.resume()
+    if (stalled) this.load()
     this.beat()
   }
 
-  /** The guest stands until somebody has made room and says so: none of its writes is lost. */
-  private diskFull(error: VmmError): void {
+  /** The guest stands until somebody has mended what is wrong and says so: nothing of it is lost. */
+  private stall(cause: Stalled['cause'], error: VmmError): void {
     if (this.stalled) return
-    this.stalled = { path: String(error.details.path), message: error.message }
+    this.stalled = { cause, path: String(error.details.path), message: error.message }
     this.send({ type: 'log', level: 'warn', text: `paused: ${error.message}` })
     this.loop?.pause()
     this.beat()
@@ -112,7 +130,7 @@ export class VmHost {
     const loop = this.loop = new MachineLoop(this.machine)
     // A machine that was saved while it waited for room asks for it again before it runs.
     if (this.stalled) loop.pause()
-    this.startLoading(config, loop)
+    this.startLoading(config)
     this.send({ type: 'running', ...(this.savedState ? { restoredMs: performance.now() - start } : {}) })
     this.beat()
     const timer = setInterval(() => this.beat(), HEARTBEAT_MS)
@@ -140,28 +158,39 @@ export class VmHost {
       disks: this.disks.map((backend, i) => ({ id: `disk${i}`, backend, ...(config.disks[i].queues === undefined ? {} : { queues: config.disks[i].queues }) })),
       maxTier: config.maxTier, onReset: config.onReset,
     }
-    const warn = (text: string): void => this.send({ type: 'log', level: 'warn', text })
-    this.warmStart = WarmStart.open(config.translationsDir, __filename, { kernel: image, cpuProfile: config.cpuProfile }, warn)
+    this.warmStart = WarmStart.open(config.translationsDir, __filename, { kernel: image, cpuProfile: config.cpuProfile }, (text) => this.warn(text))
     return this.create(machineConfig, config, {
-      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), ...prebuiltPorts(__dirname, __filename, config.maxTier > 0), ...this.warmStart?.load(),
+      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: this.wasm, ...this.prepare(), ...this.warmStart?.load(),
       log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },
-      serial: this.ports.ttyS0, console: this.ports.hvc0, onDiskFull: (error) => this.diskFull(error),
+      serial: this.ports.ttyS0, console: this.ports.hvc0, onDiskFull: (error) => this.stall('disk-full', error),
     })
   }
 
   private create(machineConfig: MachineConfig, { savedState }: LaunchConfig, ports: MachinePorts): Machine {
     if (!savedState || savedState.use === 'discard') return createMachine(machineConfig, ports)
-    const file = this.savedState = openSavedState(savedState.path)
+    const file = this.savedState = StateFile.open(savedState.path, savedState.memoryDir)
+    this.storedIn = file.header.id
     return restoreMachine(machineConfig, ports, { state: file.state, memory: file })
   }
 
   /** What is left of a continued machine's memory comes in beside the guest; a discarded state goes. */
-  private startLoading({ savedState }: LaunchConfig, loop: MachineLoop): void {
+  private startLoading({ savedState }: LaunchConfig): void {
     const lazy = this.machine?.lazyRam
     if (savedState?.use === 'discard') void rm(savedState.path + USED_SUFFIX, { force: true }).catch(() => undefined)
     if (!this.savedState || !lazy) return
-    this.loading = new BackgroundLoad(this.savedState, lazy, savedState?.use === 'resume', (error) => loop.stop({ kind: 'error', ...described(error) }))
-    void loop.attend(this.loading.finished)
+    lazy.onFailure = (error) => this.stall('memory', error)
+    this.loading = new BackgroundLoad(this.savedState, lazy, savedState?.use === 'resume')
+    this.load()
+  }
+
+  private load(): void {
+    const { loading } = this
+    if (loading) void this.loop?.attend(loading.run()).catch((error: unknown) => this.loadFailed(error))
+  }
+
+  private loadFailed(error: unknown): void {
+    if (error instanceof VmmError) this.stall('memory', error)
+    else this.loop?.stop({ kind: 'error', ...described(error) })
   }
 
   private save(message: SaveMessage): void {
@@ -175,22 +204,28 @@ export class VmHost {
     this.saving = { abort, done }
   }
 
-  private async performSave(machine: Machine, loop: MachineLoop, { path, then, copies, quick }: SaveMessage, signal: AbortSignal): Promise<void> {
+  private async performSave(machine: Machine, loop: MachineLoop, { path, then, copies, quick = false, base: place }: SaveMessage, signal: AbortSignal): Promise<void> {
+    const id = randomUUID()
+    const goesOn = then === 'go-on'
+    const base = openBase(place, this.storedIn, (text) => this.warn(text))
     try {
       const figures = await saveMachine({
-        machine, loop, path, signal, goesOn: then === 'go-on', quick: quick ?? false,
+        machine, loop, path, signal, id, goesOn, quick, base,
         atInstant: async () => {
           for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
           for (const { from, to } of copies) await copyImage(from, to, { durable: false })
         },
         onProgress: (fraction) => this.send({ type: 'save-progress', fraction }),
       })
+      if (goesOn && !quick) this.storedIn = id
       // The guest runs again; of what is used at once who uses it sees to this.
       if (!quick) for (const { to } of copies) await syncFile(to)
       this.send({ type: 'saved', path, figures })
-      if (then === 'end') loop.stop({ kind: 'suspended' })
+      if (!goesOn) loop.stop({ kind: 'suspended' })
     } catch (error) {
       this.send({ type: 'save-failed', ...(signal.aborted ? { code: 'cancelled', message: 'saving was cancelled' } : described(error)) })
+    } finally {
+      base?.close()
     }
   }
 

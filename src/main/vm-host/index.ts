@@ -10,7 +10,8 @@ if (!send) {
 
 const host = new VmHost(
   (message: FromHost) => {
-    if (process.connected) process.send?.(message)
+    // Of a manager that is just dying `disconnect` tells; until then what cannot be sent is dropped.
+    if (process.connected) process.send?.(message, undefined, undefined, () => undefined)
   },
   (code) => {
     // Messages still in the pipe go out before the channel closes.
@@ -26,3 +27,5 @@ process.on('disconnect', () => host.stop())
 process.on('SIGINT', () => undefined)
 process.on('SIGTERM', () => host.stop())
 process.send?.({ type: 'ready' } satisfies FromHost)
+// While the manager answers, or for a machine that nobody has started yet.
+host.prepare()

@@ -43,6 +43,10 @@ export class MachineLoop {
       }
       const result = this.machine.runSlice(SLICE_NS)
       if (result.kind === 'stopped') return result.reason
+      if (result.kind === 'blocked') {
+        this.pause()
+        continue
+      }
       if (result.kind === 'busy') await immediate()
       else await this.idle(result.wakeNs / 1e6)
     }

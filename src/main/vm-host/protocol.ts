@@ -7,6 +7,10 @@ const port = z.enum(CONSOLE_PORTS)
 export type HostConsolePort = z.infer<typeof port>
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'bytes')
 
+/** A state file, and the folder with the files of its bases: `<id>.nbs`. */
+const statePlace = z.object({ path: z.string(), memoryDir: z.string() })
+export type StatePlace = z.infer<typeof statePlace>
+
 /** Everything the process needs: paths it opens itself, so that the manager never holds a guest's files. */
 export const launchConfig = z.object({
   name: z.string(),
@@ -31,7 +35,7 @@ export const launchConfig = z.object({
    * A state the machine was saved in. `resume`: continue from it, it is used up; `restore`: continue from it, it stays;
    * `discard`: boot afresh, it is gone once the guest runs.
    */
-  savedState: z.object({ path: z.string(), use: z.enum(['resume', 'restore', 'discard']) }).optional(),
+  savedState: statePlace.extend({ use: z.enum(['resume', 'restore', 'discard']) }).optional(),
 })
 export type LaunchConfig = z.infer<typeof launchConfig>
 
@@ -49,6 +53,8 @@ export const toHost = z.discriminatedUnion('type', [
     copies: z.array(z.object({ from: z.string(), to: z.string() })),
     /** The state is used at once and only once. */
     quick: z.boolean().optional(),
+    /** The state may leave out what this one holds, where the machine's memory was last stored there. */
+    base: statePlace.optional(),
   }),
   z.object({ type: z.literal('cancel-save') }),
   z.object({ type: z.literal('input'), port, bytes }),
@@ -108,8 +114,8 @@ const saveFigures = z.object({
 })
 export type SaveFigures = z.infer<typeof saveFigures>
 
-/** The guest stands because a disk of its found no room on the host; it goes on with `resume`. */
-export const stalled = z.object({ path: z.string(), message: z.string() })
+/** The guest stands because a disk of its found no room on the host, or its memory cannot be loaded; `resume` tries again. */
+export const stalled = z.object({ cause: z.enum(['disk-full', 'memory']), path: z.string(), message: z.string() })
 export type Stalled = z.infer<typeof stalled>
 
 export const fromHost = z.discriminatedUnion('type', [

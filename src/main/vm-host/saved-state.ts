@@ -2,27 +2,15 @@
 import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { LazyRam, Machine, MachineCapture } from '../vmm/machine'
+import type { StatePlace } from './protocol'
+import { Inherited } from './state-file/inherited'
 import { StateFile } from './state-file/reader'
 import { syncFolder, writeStateFile, type WriteFigures, type WriteOptions } from './state-file/writer'
 
-/** Files up to this size are checked as a whole before the guest runs; of larger ones each piece when it is loaded. */
-const VERIFY_UP_TO_BYTES = 128 << 20
 /** Pieces unpacked at the same time while the guest runs. */
 const IN_FLIGHT = 16
 /** What a saved state is called once the guest has gone on from it (or from a fresh start): never to be used again. */
 export const USED_SUFFIX = '.used'
-
-/** @throws VmmError `state-damaged`, `state-mismatch`, `bad-state`, `disk-io` */
-export function openSavedState(path: string): StateFile {
-  const file = StateFile.open(path)
-  try {
-    if (file.fileBytes <= VERIFY_UP_TO_BYTES) file.verify()
-    return file
-  } catch (error) {
-    file.close()
-    throw error
-  }
-}
 
 /** From here on the guest changes its disks: the state they belonged to must not come back. Durable. */
 export async function setAside(path: string): Promise<void> {
@@ -33,36 +21,38 @@ export async function setAside(path: string): Promise<void> {
 /** Brings the rest of the memory in while the guest runs. */
 export class BackgroundLoad {
   private isStopped = false
-  /** Resolves when all is loaded, or loading was stopped. */
-  readonly finished: Promise<void>
+  private isDone = false
+  private running: Promise<void> | undefined
 
-  /** @param used the file is of no use any more once it is loaded @param onError a piece cannot be loaded: the guest cannot go on */
-  constructor(private readonly file: StateFile, private readonly lazy: LazyRam, private readonly used: boolean, onError: (error: unknown) => void) {
-    this.finished = this.run().catch((error: unknown) => {
-      file.close()
-      onError(error)
-    })
+  /** @param used the file is of no use any more once it is loaded */
+  constructor(private readonly file: StateFile, private readonly lazy: LazyRam, private readonly used: boolean) {}
+
+  /** Resolves when all is loaded, or loading was stopped. After a failure it may be called again. @throws VmmError `state-damaged`, `disk-io` */
+  run(): Promise<void> {
+    if (this.isDone || this.isStopped) return Promise.resolve()
+    return this.running ??= this.load().finally(() => (this.running = undefined))
   }
 
-  stop(): Promise<void> {
+  async stop(): Promise<void> {
     this.isStopped = true
-    return this.finished
+    await this.running?.catch(() => undefined)
   }
 
-  private async run(): Promise<void> {
+  private async load(): Promise<void> {
     const { file, lazy } = this
     const running = new Set<Promise<void>>()
     for (const record of file.records) {
       if (this.isStopped) break
-      if (lazy.isLoaded(record.chunk)) continue
-      const job: Promise<void> = file.loadAside(record)
-        .then((bytes) => lazy.provide(record.chunk, { mask: record.mask, bytes })).finally(() => running.delete(job))
+      if (lazy.has(record.chunk, record.live)) continue
+      const job: Promise<void> = file.loadAside(record).then((pages) => lazy.provide(pages)).finally(() => running.delete(job))
       job.catch(() => undefined)
       running.add(job)
       if (running.size >= IN_FLIGHT) await Promise.race(running)
     }
     await Promise.all(running)
-    if (!this.isStopped) lazy.finish()
+    if (this.isStopped) return
+    this.isDone = true
+    lazy.finish()
     file.close()
     if (this.used) await rm(file.path + USED_SUFFIX, { force: true })
   }
@@ -79,36 +69,56 @@ export interface Freezable {
   thaw(): void
 }
 
-export interface SaveOptions extends WriteOptions {
+export interface SaveOptions extends Omit<WriteOptions, 'inherited'> {
   readonly machine: Machine
   readonly loop: Freezable
   readonly path: string
   /** The guest runs on while its memory is written; otherwise it stays frozen, also after success. */
   readonly goesOn: boolean
+  /** The state the machine's memory was last stored in: what has not changed since is not stored again. */
+  readonly base: StateFile | undefined
   /** Called while the guest stands and no disk request is under way: what belongs to the same instant. */
   readonly atInstant: () => Promise<void>
 }
 
-async function captureFrozen({ machine, atInstant }: SaveOptions): Promise<MachineCapture> {
+/**
+ * The state that a save may build on.
+ * @param known id of the one the machine's memory was last stored in
+ * @returns undefined where the file is that of another state, or cannot be used: then everything is stored
+ */
+export function openBase(file: StatePlace | undefined, known: string | undefined, warn: (text: string) => void): StateFile | undefined {
+  if (!file || known === undefined) return undefined
+  try {
+    const base = StateFile.open(file.path, file.memoryDir)
+    if (base.header.id === known) return base
+    base.close()
+  } catch (error) {
+    warn(`all memory is stored, and not only what changed: ${error instanceof Error ? error.message : String(error)}`)
+  }
+  return undefined
+}
+
+async function captureFrozen({ machine, atInstant, goesOn, quick }: SaveOptions, inherited: Inherited | undefined): Promise<MachineCapture> {
   await machine.drain()
   await atInstant()
-  return machine.capture()
+  return machine.capture({ isBase: goesOn && !quick, ...(inherited && { also: inherited.also }) })
 }
 
 /** After a failure the guest runs on. @throws what `writeStateFile` throws */
 export async function saveMachine(options: SaveOptions): Promise<SaveFigures> {
-  const { loop, goesOn } = options
+  const { loop, goesOn, base } = options
+  const inherited = base && new Inherited(base)
   const start = performance.now()
   loop.freeze()
   let isFrozen = true
   try {
-    const capture = await captureFrozen(options)
+    const capture = await captureFrozen(options, inherited)
     const pauseMs = performance.now() - start
     if (goesOn) {
       loop.thaw()
       isFrozen = false
     }
-    return { ...(await writeStateFile(options.path, capture, options)), pauseMs }
+    return { ...(await writeStateFile(options.path, capture, { ...options, ...(inherited && { inherited }) })), pauseMs }
   } catch (error) {
     if (isFrozen) loop.thaw()
     throw error

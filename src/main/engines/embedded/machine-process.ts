@@ -1,8 +1,9 @@
 /** The manager's end of a machine's process: starts it, talks to it, notices when it dies or hangs. */
-import { fork, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import {
-  fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type LaunchConfig, type HostConsolePort, type SaveFigures, type Stalled, type ToHost,
+  fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type LaunchConfig, type HostConsolePort, type SaveFigures, type Stalled, type StatePlace, type ToHost,
 } from '../../vm-host/protocol'
+import type { StartedProcess } from './spare-processes'
 
 const START_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 10_000
@@ -23,8 +24,7 @@ export interface MachineProcessEvents {
 }
 
 export interface MachineProcessOptions {
-  /** The bundled entry of `src/main/vm-host`. */
-  readonly entry: string
+  readonly process: StartedProcess
   readonly config: LaunchConfig
   readonly events: MachineProcessEvents
 }
@@ -36,10 +36,9 @@ export interface SaveOptions {
   readonly copies?: readonly { readonly from: string; readonly to: string }[]
   /** The state is used at once and only once: it need not be small or durable. */
   readonly quick?: boolean
+  /** What is stored there already, where the machine's memory was last stored there, is left out. */
+  readonly base?: StatePlace
 }
-
-/** One thread of the engine's own compiles beside the guest's: more would take the guest's place on a computer with two cores. */
-const ENGINE_FLAGS = ['--v8-pool-size=1'] as const
 
 export class MachineProcess {
   private readonly child: ChildProcess
@@ -56,21 +55,19 @@ export class MachineProcess {
 
   constructor(private readonly options: MachineProcessOptions) {
     this.running = new Promise<void>((resolve, reject) => (this.started = { resolve, reject }))
-    this.child = fork(options.entry, [], {
-      serialization: 'advanced', stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: { ...process.env, ELECTRON_RUN_AS_NODE: '1' }, execArgv: [...ENGINE_FLAGS],
-    })
-    let complaints = ''
-    this.child.stderr?.on('data', (chunk: Buffer) => (complaints = (complaints + chunk.toString()).slice(-4000)))
+    const started = options.process
+    this.child = started.child
     this.child.on('message', (message) => this.receive(message))
     this.child.on('error', (error) => (this.end ??= { kind: 'crashed', message: `the machine's process could not be started: ${error.message}` }))
     this.ended = new Promise((resolve) => {
       this.child.on('close', (code, signal) => {
-        this.closed(code, signal, complaints)
+        this.closed(code, signal, started.complaints)
         resolve()
       })
     })
     this.watchdog = setInterval(() => this.watch(), 1000)
     this.watchdog.unref()
+    if (started.isReady) this.handle({ type: 'ready' })
   }
 
   get pid(): number | undefined {
@@ -138,13 +135,13 @@ export class MachineProcess {
    * Has the machine write its state to `path`; then it goes on, or ends as `suspended`.
    * @throws SaveError; the machine then goes on
    */
-  saveState(path: string, then: 'go-on' | 'end', { signal, onProgress, copies = [], quick = false }: SaveOptions): Promise<SaveFigures> {
+  saveState(path: string, then: 'go-on' | 'end', { signal, onProgress, copies = [], quick = false, base }: SaveOptions): Promise<SaveFigures> {
     if (this.save) return Promise.reject(new SaveError('busy', 'the machine is being saved already'))
     if (signal.aborted) return Promise.reject(new SaveError('cancelled', 'saving was cancelled'))
     return new Promise((resolve, reject) => {
       this.save = { resolve, reject, onProgress }
       signal.addEventListener('abort', () => this.send({ type: 'cancel-save' }), { once: true })
-      this.send({ type: 'save', path, then, copies: [...copies], quick })
+      this.send({ type: 'save', path, then, copies: [...copies], quick, ...(base && { base }) })
       if (!this.child.connected) this.saveEnded((save) => save.reject(new SaveError('ended', 'the machine does not run')))
     })
   }

@@ -122,7 +122,7 @@ export class Clones {
     const isLinked = linked && plan.writable.length > 0
     await copyFiles([...plan.boot, ...plan.readOnly, ...(isLinked ? [] : plan.writable)], progress)
     const files = isLinked ? await layOverAll(plan.writable, progress) : []
-    if (plan.state) await linkState(plan.state)
+    if (plan.state) await linkState(plan.state, source.dir, folder.dir)
     if (!isLinked) return { settings: plan.settings }
     return { settings: plan.settings, base: { machineId: from.machineId, files, ...(from.snapshotId !== undefined && { snapshotId: from.snapshotId }) } }
   }
@@ -168,6 +168,7 @@ export class Clones {
     const saved = new SavedState(folder.dir)
     await saved.prepare()
     const { pauseMs } = await runtime.saveTo(record.id, saved.path, plan.writable.map(({ from, to }) => ({ from, to })), 'go-on', progress, true)
+    await new SavedState(record.dir).memory.provide(saved.path, saved.memory)
     return { settings: plan.settings, pauseMs }
   }
 

@@ -1,12 +1,12 @@
 /** What a new machine is made from: a machine as it is now, or one of its snapshots; and the files that takes. */
 import { constants } from 'node:fs'
-import { access, link, stat } from 'node:fs/promises'
+import { access, stat } from 'node:fs/promises'
 import { basename, join, sep } from 'node:path'
 import type { DiskSettings, MachineSettings } from '../../../preload/contract'
-import { copyImage } from '../../host/copy-file'
-import { ServiceError, systemCode, writeError } from '../errors'
+import { ServiceError, systemCode } from '../errors'
 import { makeFolder } from '../files'
 import type { NewFolder } from '../library'
+import { giveName } from '../snapshots/memory'
 import { SavedState } from '../snapshots/saved-state'
 import { SnapshotStore, STATE_FILE } from '../snapshots/store'
 import type { MachineBase, MachineRecord, Progress } from '../types'
@@ -125,13 +125,9 @@ export async function layOverAll(disks: readonly DiskCopy[], progress: Progress)
   return baseFiles(disks.map(({ from }) => from))
 }
 
-/** A state's bytes never change once written, so a second name is as good as a copy; some file systems have no such thing. */
-export async function linkState({ from, to }: Copy): Promise<void> {
+/** The state and what it builds on. @throws ServiceError file-missing, disk-full, library-read-only */
+export async function linkState({ from, to }: Copy, dir: string, newDir: string): Promise<void> {
   await makeFoldersFor([{ from, to }])
-  await link(from, to).catch(async (error: unknown) => {
-    if (systemCode(error) === 'ENOENT') throw new ServiceError('file-missing', `${from} does not exist.`, { path: from })
-    await copyImage(from, to).catch((inner: unknown) => {
-      throw writeError(inner, to)
-    })
-  })
+  await giveName(from, to)
+  await new SavedState(dir).memory.provide(to, new SavedState(newDir).memory)
 }

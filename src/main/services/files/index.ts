@@ -65,12 +65,19 @@ export async function makeFolder(dir: string, mode = 0o700): Promise<void> {
   }
 }
 
-/** Bytes of all files below; symbolic links are not followed, files that vanish meanwhile count as nothing. */
-export async function folderSize(dir: string): Promise<number> {
+/** Bytes of all files below, each once whatever names it has; symbolic links are not followed, files that vanish meanwhile count as nothing. */
+export async function folderSize(dir: string, seen = new Set<string>()): Promise<number> {
   let total = 0
   for (const entry of await readdir(dir, { withFileTypes: true }).catch(() => [])) {
     const path = join(dir, entry.name)
-    total += entry.isDirectory() ? await folderSize(path) : await lstat(path).then((stat) => stat.size, () => 0)
+    if (entry.isDirectory()) {
+      total += await folderSize(path, seen)
+      continue
+    }
+    const stat = await lstat(path).catch(() => undefined)
+    if (!stat || seen.has(`${stat.dev} ${stat.ino}`)) continue
+    seen.add(`${stat.dev} ${stat.ino}`)
+    total += stat.size
   }
   return total
 }

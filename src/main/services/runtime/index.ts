@@ -3,6 +3,7 @@ import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Machine, MachineFigures, MachineSettings, MachineState } from '../../../preload/contract'
 import { MachineProcess, ProcessEndError, SaveError, type ProcessEnd } from '../../engines/embedded/machine-process'
+import { SpareProcesses } from '../../engines/embedded/spare-processes'
 import type { HostFigures, SaveFigures, Stalled } from '../../vm-host/protocol'
 import type { ConsoleHub } from '../console'
 import { messageOf, ServiceError } from '../errors'
@@ -41,6 +42,8 @@ interface Running {
 export interface RuntimeOptions {
   /** Bundled entry of the machine process. */
   readonly entry: string
+  /** Processes started ahead of the machines that will need them; none unless given. */
+  readonly spareProcesses?: number | undefined
   readonly consoles: ConsoleHub
   /** Folder of translated code that the machines share. */
   readonly translationsDir: string
@@ -50,13 +53,20 @@ export interface RuntimeOptions {
   readonly onFigures: (id: string, figures: MachineFigures) => void
 }
 
+/** A machine that just started, or an app that just opened, comes first. */
+const SPARE_DELAY_MS = 1000
+
 export class MachineRuntime {
   private readonly running = new Map<string, Running>()
   /** How the last run ended, where that is worth telling. */
   private readonly problems = new Map<string, string>()
   private logging: Promise<void> = Promise.resolve()
 
-  constructor(private readonly options: RuntimeOptions) {}
+  private readonly spares: SpareProcesses
+
+  constructor(private readonly options: RuntimeOptions) {
+    this.spares = new SpareProcesses({ entry: options.entry, count: options.spareProcesses ?? 0, delayMs: SPARE_DELAY_MS })
+  }
 
   status(id: string): RuntimeStatus {
     const run = this.running.get(id)
@@ -109,18 +119,17 @@ export class MachineRuntime {
   private launch(machine: RunnableMachine, fresh: boolean): MachineProcess {
     const saved = this.options.savedState(machine.id)
     const { settings, logDir, id } = machine
-    const { entry, consoles } = this.options
     return new MachineProcess({
-      entry,
+      process: this.spares.take(),
       config: {
         name: settings.name, uuid: id, generationId: machine.generationId ?? id, memoryMiB: settings.memoryMiB, cpuProfile: settings.cpuProfile, kernel: settings.kernel,
         initrd: settings.initrd, commandLine: settings.commandLine, disks: settings.disks.map((d) => ({ ...d })),
         onReset: settings.onReset, maxTier: settings.maxTier, logDir, translationsDir: this.options.translationsDir,
-        ...(saved?.exists ? { savedState: { path: saved.path, use: fresh ? 'discard' as const : 'resume' as const } } : {}),
+        ...(saved?.exists ? { savedState: { path: saved.path, memoryDir: saved.memory.folder, use: fresh ? 'discard' as const : 'resume' as const } } : {}),
       },
       events: {
         onHeartbeat: (paused, figures, stalled) => this.heartbeat(id, paused, figures, stalled),
-        onOutput: (port, bytes) => consoles.output(id, port, bytes),
+        onOutput: (port, bytes) => this.options.consoles.output(id, port, bytes),
         onLog: (level, text) => this.log(machine, level, text),
         onEnd: (end) => this.ended(machine, end),
       },
@@ -227,7 +236,9 @@ export class MachineRuntime {
     const { state } = run
     if (then === 'end') this.setState(run, 'saving')
     try {
-      const figures = await run.process.saveState(path, then, { signal: progress.signal, onProgress: (fraction) => progress.report(fraction), copies, quick })
+      const base = await this.options.savedState(id)?.memory.base()
+      const onProgress = (fraction: number): void => progress.report(fraction)
+      const figures = await run.process.saveState(path, then, { signal: progress.signal, onProgress, copies, quick, ...(base && { base }) })
       if (then === 'end') await run.process.ended
       return figures
     } catch (error) {
@@ -238,6 +249,7 @@ export class MachineRuntime {
 
   /** Ends every machine. @param how where a machine cannot be suspended, it is stopped */
   async shutdown(how: 'stop' | 'suspend'): Promise<void> {
+    this.spares.close()
     await Promise.all([...this.running.values()].map((run) => this.endRun(run, how)))
     await this.logging
   }
@@ -260,6 +272,9 @@ export class MachineRuntime {
 
 function stallOf({ state, stalled }: Running): Pick<RuntimeStatus, 'problem' | 'waitsFor'> {
   if (state !== 'paused' || !stalled) return {}
+  if (stalled.cause === 'memory') {
+    return { problem: `${stalled.message}. The machine is paused: put the file right and resume it, or stop it and start it without the saved state.` }
+  }
   const problem = `${stalled.message}. The guest waits and loses nothing: free space on the host, then resume the machine.`
   return { problem, waitsFor: { kind: 'host-disk', path: stalled.path } }
 }

@@ -1,6 +1,6 @@
 /** Snapshots of machines: a tree of named points with disks, and with memory where the machine ran. */
 import { randomUUID } from 'node:crypto'
-import { link, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { MachineSettings, Snapshot, SnapshotTree } from '../../../preload/contract'
 import { copyImage } from '../../host/copy-file'
@@ -11,6 +11,7 @@ import { sameName } from '../library/names'
 import type { MachineUse } from '../machine-use'
 import type { MachineRuntime } from '../runtime'
 import type { MachineRecord, Progress } from '../types'
+import { giveName } from './memory'
 import { RESTORED_SUFFIX, SavedState } from './saved-state'
 import { SnapshotStore, STATE_FILE, type SnapshotRecord } from './store'
 import { beginSwitch, finishSwitch, hasSwitch, type Switch } from './switch'
@@ -34,11 +35,6 @@ export interface TakeOptions {
 /** What a snapshot brings back: everything the guest or its boot sees. How the machine is called and filed stays. */
 function hardwareOf({ memoryMiB, cpuProfile, kernel, initrd, commandLine, disks, onReset, maxTier }: MachineSettings): Partial<MachineSettings> {
   return { memoryMiB, cpuProfile, kernel, initrd, commandLine, disks, onReset, maxTier }
-}
-
-/** A state's bytes never change once written, so a second name is as good as a copy; some file systems have no such thing. */
-async function linkOrCopy(from: string, to: string): Promise<void> {
-  await link(from, to).catch(() => copyImage(from, to))
 }
 
 export class Snapshots {
@@ -69,7 +65,9 @@ export class Snapshots {
         await this.recover(record.id)
         await new SnapshotStore(record.dir).clean()
         if (record.damage !== undefined) continue
-        await new SavedState(record.dir).clearLeftovers()
+        const saved = new SavedState(record.dir)
+        await saved.clearLeftovers()
+        await saved.memory.collect()
         for (const { path } of record.settings.disks) await rm(path + RESTORED_SUFFIX, { force: true })
       } catch (error) {
         console.error(`nestbox: ${record.settings.name}: ${String(error)}`)
@@ -154,7 +152,7 @@ export class Snapshots {
         throw writeError(error, to)
       })
     }
-    if (stateTo !== undefined) await linkOrCopy(new SavedState(record.dir).path, stateTo)
+    if (stateTo !== undefined) await giveName(new SavedState(record.dir).path, stateTo)
   }
 
   /**
@@ -199,7 +197,7 @@ export class Snapshots {
         const beside = saved.path + RESTORED_SUFFIX
         await rm(beside, { force: true })
         made.push(beside)
-        await linkOrCopy(store.pathOf(target.id, STATE_FILE), beside)
+        await giveName(store.pathOf(target.id, STATE_FILE), beside)
         moves.push({ from: beside, to: saved.path })
       }
       await makeFolder(store.folder)
@@ -211,12 +209,14 @@ export class Snapshots {
     }
     await finishSwitch(store.folder, (change) => this.apply(record.id, store, change))
     await saved.clearResume()
+    await saved.memory.collect()
   }
 
   /** Its children stay as they are. @throws ServiceError not-found */
   delete(id: string, snapshotId: string): Promise<void> {
-    return this.alone(id, 'is having a snapshot deleted', async (_record, store) => {
+    return this.alone(id, 'is having a snapshot deleted', async ({ dir }, store) => {
       await store.remove(await store.require(snapshotId))
+      await new SavedState(dir).memory.collect()
       this.options.changed(id)
     })
   }

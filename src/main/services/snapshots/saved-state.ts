@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeError } from '../errors'
+import { StateMemory } from './memory'
 
 /** A state somebody asked for at the end of the app goes on by itself at the next start. */
 const RESUME_MARK = 'resume-on-start'
@@ -14,11 +15,14 @@ const LEFTOVERS = ['.tmp', '.used', RESTORED_SUFFIX]
 export class SavedState {
   private readonly folder: string
   readonly path: string
+  /** What the machine's states build on. */
+  readonly memory: StateMemory
 
   /** @param dir the machine's folder */
   constructor(dir: string) {
     this.folder = join(dir, 'saved')
     this.path = join(this.folder, 'state.nbs')
+    this.memory = new StateMemory(dir)
   }
 
   get exists(): boolean {
@@ -57,6 +61,7 @@ export class SavedState {
       await rm(this.path, { force: true })
       await this.clearLeftovers()
       await this.clearResume()
+      await this.memory.collect()
     } catch (error) {
       throw writeError(error, this.path)
     }

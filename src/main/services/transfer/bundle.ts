@@ -1,6 +1,7 @@
 /** What our own archive says of a machine: `machine.json` within it, with every path relative to the archive. */
 import { z } from 'zod'
 import { machineSettings, type MachineSettings } from '../../../preload/contract'
+import { MEMORY_FOLDER } from '../snapshots/memory'
 import { snapshotRecord, STATE_FILE, type SnapshotRecord } from '../snapshots/store'
 
 export const BUNDLE_FILE = 'bundle.json'
@@ -18,6 +19,10 @@ export const bundle = z.object({
 export type Bundle = z.infer<typeof bundle>
 
 export const snapshotFile = (id: string, file: string): string => `snapshots/${id}/${file}`
+
+/** Of a state that others in the archive build on, and that is not in it for itself. */
+export const memoryFile = (id: string): string => `${MEMORY_FOLDER}/${id}.nbs`
+export const isMemoryFile = (name: string): boolean => new RegExp(`^${MEMORY_FOLDER}/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\\.nbs$`).test(name)
 
 /** How files outside snapshots are called in an archive. */
 export const isPlace = (name: string): boolean => /^(boot|disks)\/\w[\w.-]*$/.test(name)

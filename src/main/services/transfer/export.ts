@@ -4,6 +4,7 @@ import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, sep } from 'node:path'
 import type { ArchiveFormat, DiskSettings, Exported, MachineSettings } from '../../../preload/contract'
 import { openDisk, type OpenDisk } from '../../host/disks/open'
+import { readStateHeader } from '../../host/state-header'
 import type { Appliance } from '../archive/appliance'
 import { exportArchive, type ArchiveFile } from '../archive/nestbox-archive'
 import { exportOva, stemOf } from '../archive/ova-export'
@@ -12,7 +13,7 @@ import { ServiceError, writeError } from '../errors'
 import { SavedState } from '../snapshots/saved-state'
 import { SCREEN_FILE, SnapshotStore, STATE_FILE } from '../snapshots/store'
 import type { MachineRecord, Progress } from '../types'
-import { BUNDLE_FILE, BUNDLE_VERSION, SAVED_STATE, snapshotFile, snapshotWithPaths, withPaths, type Bundle } from './bundle'
+import { BUNDLE_FILE, BUNDLE_VERSION, memoryFile, SAVED_STATE, snapshotFile, snapshotWithPaths, withPaths, type Bundle } from './bundle'
 
 /** @throws ServiceError invalid-argument where neither the name nor anything else says the format */
 export function formatOf(path: string, format?: ArchiveFormat): ArchiveFormat {
@@ -82,6 +83,15 @@ async function standingAlone(settings: MachineSettings, contentOf: (path: string
   return { ...settings, disks }
 }
 
+/** What the states in the archive build on, where it is not among them. @param states their paths */
+async function addBases(names: Names, record: MachineRecord, states: readonly string[]): Promise<void> {
+  // What cannot be read is refused where it is started, here and there.
+  const headers = (await Promise.all(states.map((path) => readStateHeader(path).catch(() => undefined)))).filter((header) => header !== undefined)
+  const present = new Set(headers.map(({ id }) => id))
+  const { memory } = new SavedState(record.dir)
+  for (const id of new Set(headers.flatMap(({ bases }) => bases))) if (!present.has(id)) names.add({ name: memoryFile(id), path: memory.pathOf(id) })
+}
+
 /** Everything a machine needs elsewhere, in the order it goes into the archive. */
 async function collect(record: MachineRecord, withSnapshots: boolean): Promise<ArchiveFile[]> {
   const names = new Names()
@@ -102,6 +112,7 @@ async function collect(record: MachineRecord, withSnapshots: boolean): Promise<A
     if (existsSync(store.pathOf(id, SCREEN_FILE))) names.add({ name: snapshotFile(id, SCREEN_FILE), path: store.pathOf(id, SCREEN_FILE) })
     if (hasState) names.add({ name: snapshotFile(id, STATE_FILE), path: store.pathOf(id, STATE_FILE) })
   }
+  await addBases(names, record, [...(saved.exists ? [saved.path] : []), ...snapshots.filter(({ hasState }) => hasState).map(({ id }) => store.pathOf(id, STATE_FILE))])
   const about: Bundle = {
     version: BUNDLE_VERSION, settings: withPaths(await standingAlone(record.settings, (path) => path), names.place), isTemplate: record.isTemplate ?? false,
     snapshots: await Promise.all(snapshots.map(async (snapshot) => {

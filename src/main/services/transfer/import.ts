@@ -1,8 +1,10 @@
 /** Machines from files. Everything in them is a stranger's: checked before it is believed, and nothing leaves the new machine's folder. */
+import { existsSync } from 'node:fs'
 import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, isAbsolute, join } from 'node:path'
 import { z } from 'zod'
 import { LIMITS, machineName, NAME_PATTERN, type MachineSettings } from '../../../preload/contract'
+import { readStateHeader } from '../../host/state-header'
 import { badArchive, archiveError } from '../archive/errors'
 import { printable } from '../archive/members'
 import { importArchive } from '../archive/nestbox-archive'
@@ -11,9 +13,11 @@ import { ServiceError } from '../errors'
 import { makeFolder } from '../files'
 import type { NewFolder, NewMachine } from '../library'
 import { CPU_PROFILE_NAMES, DEFAULT_SETTINGS } from '../library/defaults'
+import { giveName } from '../snapshots/memory'
+import { SavedState } from '../snapshots/saved-state'
 import { RECORD_FILE, SCREEN_FILE, SnapshotStore, STATE_FILE } from '../snapshots/store'
 import type { Progress } from '../types'
-import { BUNDLE_FILE, BUNDLE_VERSION, bundle, isPlace, SAVED_STATE, snapshotFile, snapshotWithPaths, withPaths, type Bundle } from './bundle'
+import { BUNDLE_FILE, BUNDLE_VERSION, bundle, isMemoryFile, isPlace, memoryFile, SAVED_STATE, snapshotFile, snapshotWithPaths, withPaths, type Bundle } from './bundle'
 
 const TAR_HEADER = 512
 const MAX_BUNDLE = 16 << 20
@@ -107,7 +111,7 @@ function checkFiles(path: string, about: Bundle, files: ReadonlySet<string>): vo
   const expected = filesOf(path, about)
   for (const name of expected) if (!files.has(name)) throw badArchive(path, `the file '${printable(name)}' is missing`)
   const optional = new Set([SAVED_STATE, ...about.snapshots.map(({ id }) => snapshotFile(id, SCREEN_FILE))])
-  for (const name of files) if (!expected.has(name) && !optional.has(name)) throw badArchive(path, `the file '${printable(name)}' does not belong to the machine`)
+  for (const name of files) if (!expected.has(name) && !optional.has(name) && !isMemoryFile(name)) throw badArchive(path, `the file '${printable(name)}' does not belong to the machine`)
 }
 
 async function checkDiskFiles(path: string, { settings, snapshots }: Bundle, dir: string): Promise<void> {
@@ -121,6 +125,26 @@ async function checkDiskFiles(path: string, { settings, snapshots }: Bundle, dir
   }
 }
 
+/** States build on one another: each gets the files it needs by their names. @throws ServiceError bad-archive where one is missing */
+async function connectStates(path: string, dir: string, states: readonly string[]): Promise<void> {
+  const { memory } = new SavedState(dir)
+  const byId = new Map<string, string>()
+  const needed = new Set<string>()
+  for (const state of states) {
+    // One that cannot be read is refused when it is started.
+    const header = await readStateHeader(join(dir, state)).catch(() => undefined)
+    if (header && header.id !== '') byId.set(header.id, state)
+    for (const id of header?.bases ?? []) needed.add(id)
+  }
+  for (const id of needed) {
+    if (existsSync(memory.pathOf(id))) continue
+    const state = byId.get(id)
+    if (state === undefined) throw badArchive(path, `the file '${memoryFile(id)}' is missing`)
+    await makeFolder(memory.folder)
+    await giveName(join(dir, state), memory.pathOf(id))
+  }
+}
+
 async function fromNestbox(path: string, { dir, finalDir }: NewFolder, progress: Progress): Promise<ImportedMachine> {
   const head = await importArchive(path, dir, progress)
   const files = new Set(head.files.map(({ name }) => name))
@@ -129,6 +153,7 @@ async function fromNestbox(path: string, { dir, finalDir }: NewFolder, progress:
   checkFiles(path, about, files)
   for (const { name, sizeBytes } of head.files) if (name.endsWith(`/${SCREEN_FILE}`) && sizeBytes > MAX_SCREEN) throw badArchive(path, `'${name}' is too long`)
   await checkDiskFiles(path, about, dir)
+  await connectStates(path, dir, [...files].filter((name) => name === SAVED_STATE || name.endsWith(`/${STATE_FILE}`)))
   const rename = (name: string): string => join(finalDir, ...name.split('/'))
   await makeFolder(join(dir, 'disks'))
   const store = new SnapshotStore(dir)

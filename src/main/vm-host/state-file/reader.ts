@@ -1,130 +1,144 @@
 /** Reads a machine's state: what it is at once, its memory when it is touched. */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { inflateRaw, inflateRawSync } from 'node:zlib'
-import { CHUNK_BYTES, decodeMachineState, PAGE_SIZE, type ChunkSource, type MachineState } from '../../vmm/machine'
-import { VmmError } from '../../vmm/errors'
-import { checkHeader, crc32, damaged, decodeIndex, decodeTrailer, HEADER_BYTES, pagesIn, TRAILER_BYTES, type ChunkRecord, type Section } from './format'
+import { brotliDecompress, brotliDecompressSync, inflateRaw, inflateRawSync } from 'node:zlib'
+import { crc32 } from '../../host/crc32'
+import { damaged, type StateHeader } from '../../host/state-header'
+import { CHUNK_BYTES, CHUNK_PAGES, decodeMachineState, PAGE_SIZE, type MachineState, type PageSource, type StoredPages } from '../../vmm/machine'
+import { decodeIndex, decodeTrailer, Packing, pagesIn, TRAILER_BYTES, type PieceRecord, type Section } from './format'
+import { SourceFile } from './source-file'
 
 const inflate = promisify(inflateRaw) as (bytes: Uint8Array, options: object) => Promise<Buffer>
+const unbrotli = promisify(brotliDecompress) as (bytes: Uint8Array, options: object) => Promise<Buffer>
 const MOST_CHUNK = { maxOutputLength: CHUNK_BYTES }
 const MOST_MACHINE = { maxOutputLength: 64 << 20 }
-const VERIFY_BYTES = 4 << 20
 
-export class StateFile implements ChunkSource {
+/** How a state in a machine's folder finds the files of its bases. */
+export const baseFile = (memoryDir: string, id: string): string => join(memoryDir, `${id}.nbs`)
+
+export class StateFile implements PageSource {
   readonly state: MachineState
-  /** In the order they were written: what was in use comes first. */
-  readonly records: readonly ChunkRecord[]
-  readonly fileBytes: number
-  private readonly byChunk = new Map<number, ChunkRecord>()
-  private isOpen = true
+  readonly header: StateHeader
+  /** In the order they are to be loaded: what was in use comes first. */
+  readonly records: readonly PieceRecord[]
+  /** This file, then its bases. */
+  private readonly sources: SourceFile[] = []
+  /** By page, position in `records` plus one; 0 where the page is zero. */
+  private readonly pieceOf: Uint32Array
+  private readonly masks: Uint16Array
 
-  /** @throws VmmError `state-damaged` naming the section, `state-mismatch`, `bad-state`, `disk-io` */
-  static open(path: string): StateFile {
-    let fd: number
+  /**
+   * Everything but the memory is checked at once; each piece of that when it is loaded.
+   * @param memoryDir where the files of its bases are
+   * @throws VmmError `state-damaged` naming file and section, `state-mismatch`, `bad-state`, `disk-io`
+   */
+  static open(path: string, memoryDir: string): StateFile {
+    const file = SourceFile.open(path)
     try {
-      fd = openSync(path, 'r')
-    } catch (cause) {
-      throw new VmmError('disk-io', `the saved state ${path} cannot be opened: ${(cause as Error).message}`, { path }, { cause })
-    }
-    try {
-      return new StateFile(path, fd)
+      return new StateFile(file, memoryDir)
     } catch (error) {
-      closeSync(fd)
+      file.close()
       throw error
     }
   }
 
-  private constructor(readonly path: string, private readonly fd: number) {
-    this.fileBytes = fstatSync(fd).size
-    if (this.fileBytes < HEADER_BYTES + TRAILER_BYTES) throw damaged(path, 'the file', 'is too short')
-    checkHeader(path, this.readAt(0, HEADER_BYTES, 'the header'))
-    const trailer = decodeTrailer(path, this.readAt(this.fileBytes - TRAILER_BYTES, TRAILER_BYTES, 'the end'), this.fileBytes)
-    const machine = this.section(trailer.machine, 'the machine section')
-    this.records = decodeIndex(path, this.section(trailer.index, 'the index'), trailer.machine.offset)
-    for (const record of this.records) this.byChunk.set(record.chunk, record)
-    this.state = decodeMachineState(this.unpack(machine, MOST_MACHINE, 'the machine section').toString())
-    const chunks = (this.state.hardware.memoryMiB << 20) / CHUNK_BYTES
-    if (this.records.some(({ chunk }) => chunk >= chunks)) throw damaged(path, 'the index', 'names memory the machine has not')
-  }
-
-  private readAt(offset: number, length: number, section: string): Buffer {
-    const bytes = Buffer.allocUnsafe(length)
-    for (let done = 0; done < length;) {
-      const count = readSync(this.fd, bytes, done, length - done, offset + done)
-      if (count === 0) throw damaged(this.path, section, 'is cut off')
-      done += count
-    }
-    return bytes
-  }
-
-  private section({ offset, length, crc }: Section, name: string): Buffer {
-    const bytes = this.readAt(offset, length, name)
-    if (crc32(bytes) !== crc) throw damaged(this.path, name, 'has a wrong checksum')
-    return bytes
-  }
-
-  private unpack(bytes: Uint8Array, limit: object, section: string): Buffer {
+  private constructor(file: SourceFile, memoryDir: string) {
+    const { path, header } = file
+    this.header = header
+    if (file.bytes < header.bytes + TRAILER_BYTES) throw damaged(path, 'the file', 'is too short')
+    const trailer = decodeTrailer(path, file.readAt(file.bytes - TRAILER_BYTES, TRAILER_BYTES, 'the end'), header.bytes, file.bytes)
+    const machine = this.section(file, trailer.machine, 'the machine section')
+    const index = this.section(file, trailer.index, 'the index')
     try {
-      return inflateRawSync(bytes, limit)
-    } catch {
-      throw damaged(this.path, section, 'cannot be unpacked')
+      this.sources.push(file)
+      for (const id of header.bases) this.sources.push(SourceFile.openBase(baseFile(memoryDir, id), id, path))
+      this.records = decodeIndex(path, header.version, index, (source) => (source === 0 ? trailer.machine.offset : this.sources[source]?.bytes ?? 0))
+      this.state = decodeMachineState(this.unpackMachine(file, machine))
+      const pages = (this.state.hardware.memoryMiB << 20) / PAGE_SIZE
+      this.pieceOf = new Uint32Array(pages)
+      this.masks = new Uint16Array(pages / CHUNK_PAGES)
+      this.records.forEach((record, i) => this.place(path, record, i))
+    } catch (error) {
+      for (const base of this.sources.splice(1)) base.close()
+      throw error
     }
   }
 
-  /** Checksums of all chunks. @throws VmmError `state-damaged` */
-  verify(): void {
-    for (let first = 0; first < this.records.length;) {
-      // Chunks lie one behind the other: one read serves many.
-      let last = first
-      const start = this.records[first].offset
-      const endOf = (i: number): number => this.records[i].offset + this.records[i].length
-      while (last + 1 < this.records.length && this.records[last + 1].offset === endOf(last) && endOf(last + 1) - start <= VERIFY_BYTES) last++
-      const bytes = this.readAt(start, endOf(last) - start, 'the memory section')
-      for (let i = first; i <= last; i++) {
-        const { offset, length } = this.records[i]
-        this.check(this.records[i], bytes.subarray(offset - start, offset - start + length))
-      }
-      first = last + 1
-    }
-  }
-
-  private check({ chunk, crc }: ChunkRecord, bytes: Uint8Array): void {
-    if (crc32(bytes) !== crc) throw damaged(this.path, `memory chunk ${chunk}`, 'has a wrong checksum')
-  }
-
-  private whole({ chunk, mask }: ChunkRecord, bytes: Uint8Array): Uint8Array {
-    if (bytes.length !== pagesIn(mask) * PAGE_SIZE) throw damaged(this.path, `memory chunk ${chunk}`, 'has a wrong length')
+  private section(file: SourceFile, { offset, length, crc }: Section, name: string): Buffer {
+    const bytes = file.readAt(offset, length, name)
+    if (crc32(bytes) !== crc) throw damaged(file.path, name, 'has a wrong checksum')
     return bytes
+  }
+
+  private unpackMachine(file: SourceFile, bytes: Buffer): string {
+    try {
+      return inflateRawSync(bytes, MOST_MACHINE).toString()
+    } catch {
+      throw damaged(file.path, 'the machine section', 'cannot be unpacked')
+    }
+  }
+
+  private place(path: string, { chunk, live }: PieceRecord, position: number): void {
+    if (chunk >= this.masks.length) throw damaged(path, 'the index', 'names memory the machine has not')
+    if ((this.masks[chunk] & live) !== 0) throw damaged(path, 'the index', `has a page of memory chunk ${chunk} twice`)
+    this.masks[chunk] |= live
+    for (let i = 0; i < CHUNK_PAGES; i++) if ((live >>> i) & 1) this.pieceOf[chunk * CHUNK_PAGES + i] = position + 1
+  }
+
+  get path(): string {
+    return this.sources[0].path
   }
 
   maskOf(chunk: number): number {
-    return this.byChunk.get(chunk)?.mask ?? 0
+    return this.masks[chunk]
   }
 
-  load(chunk: number): Uint8Array {
-    const record = this.byChunk.get(chunk)
-    if (!record) throw damaged(this.path, `memory chunk ${chunk}`, 'is missing')
-    const name = `memory chunk ${chunk}`
-    const bytes = this.readAt(record.offset, record.length, name)
-    this.check(record, bytes)
-    return this.whole(record, record.raw ? bytes : this.unpack(bytes, MOST_CHUNK, name))
+  private read(record: PieceRecord): Buffer {
+    const file = this.sources[record.source]
+    const bytes = file.readAt(record.offset, record.length, nameOf(record))
+    if (crc32(bytes) !== record.crc) throw damaged(file.path, nameOf(record), 'has a wrong checksum')
+    return bytes
+  }
+
+  private whole(record: PieceRecord, bytes: Uint8Array): StoredPages {
+    if (bytes.length !== pagesIn(record.mask) * PAGE_SIZE) throw damaged(this.sources[record.source].path, nameOf(record), 'has a wrong length')
+    return { chunk: record.chunk, mask: record.mask, live: record.live, bytes }
+  }
+
+  private unpackError(record: PieceRecord): Error {
+    return damaged(this.sources[record.source].path, nameOf(record), 'cannot be unpacked')
+  }
+
+  load(page: number): StoredPages {
+    const record = this.records[this.pieceOf[page] - 1]
+    const bytes = this.read(record)
+    return this.whole(record, record.packing === Packing.RAW ? bytes : this.unpack(record, bytes))
+  }
+
+  private unpack(record: PieceRecord, bytes: Buffer): Buffer {
+    try {
+      return (record.packing === Packing.BROTLI ? brotliDecompressSync : inflateRawSync)(bytes, MOST_CHUNK)
+    } catch {
+      throw this.unpackError(record)
+    }
   }
 
   /** As `load`, unpacked beside the running guest. */
-  async loadAside(record: ChunkRecord): Promise<Uint8Array> {
-    const bytes = this.readAt(record.offset, record.length, `memory chunk ${record.chunk}`)
-    this.check(record, bytes)
-    if (record.raw) return this.whole(record, bytes)
-    const unpacked = await inflate(bytes, MOST_CHUNK).catch(() => {
-      throw damaged(this.path, `memory chunk ${record.chunk}`, 'cannot be unpacked')
+  async loadAside(record: PieceRecord): Promise<StoredPages> {
+    const bytes = this.read(record)
+    if (record.packing === Packing.RAW) return this.whole(record, bytes)
+    const unpacked = await (record.packing === Packing.BROTLI ? unbrotli : inflate)(bytes, MOST_CHUNK).catch(() => {
+      throw this.unpackError(record)
     })
     return this.whole(record, unpacked)
   }
 
   close(): void {
-    if (!this.isOpen) return
-    this.isOpen = false
-    closeSync(this.fd)
+    for (const source of this.sources) source.close()
   }
+}
+
+/** Where in the guest's memory, for people. */
+function nameOf({ chunk }: PieceRecord): string {
+  return `memory chunk ${chunk} (guest memory from 0x${(chunk * CHUNK_BYTES).toString(16)})`
 }

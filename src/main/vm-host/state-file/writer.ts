@@ -3,13 +3,15 @@ import { open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { promisify } from 'node:util'
 import { deflateRaw } from 'node:zlib'
+import { crc32 } from '../../host/crc32'
+import { encodeHeader } from '../../host/state-header'
 import { encodeMachineState, type CapturedChunk, type MachineCapture } from '../../vmm/machine'
 import { VmmError } from '../../vmm/errors'
-import { crc32, encodeHeader, encodeIndex, encodeTrailer, type ChunkRecord, type Section } from './format'
+import { encodeIndex, encodeTrailer, Packing, type PieceRecord, type Section } from './format'
+import type { Inherited } from './inherited'
+import { pack } from './pack'
 
 const deflate = promisify(deflateRaw) as (bytes: Uint8Array, options: object) => Promise<Buffer>
-/** The fastest level: a saved state is written under the eyes of somebody who waits. */
-const LEVEL = { level: 1, memLevel: 9 }
 /** Pieces compressed at the same time: what a turn between two slices can hand to the threads. */
 const IN_FLIGHT = 64
 const WRITE_BYTES = 1 << 20
@@ -24,6 +26,10 @@ export interface WriteFigures {
 }
 
 export interface WriteOptions {
+  /** UUID of the state. */
+  readonly id: string
+  /** What the capture left out because it is stored already. */
+  readonly inherited?: Inherited
   readonly signal?: AbortSignal
   /** 0 … 1. */
   readonly onProgress?: (fraction: number) => void
@@ -60,13 +66,8 @@ class Appender {
   }
 }
 
-async function compress({ bytes }: CapturedChunk): Promise<{ bytes: Uint8Array; raw: boolean }> {
-  const packed = await deflate(bytes, LEVEL)
-  return packed.length < bytes.length ? { bytes: packed, raw: false } : { bytes, raw: true }
-}
-
 class StateWriter {
-  private readonly records: ChunkRecord[] = []
+  private readonly records: PieceRecord[] = []
   private memoryBytes = 0
 
   constructor(private readonly out: Appender, private readonly capture: MachineCapture, private readonly options: WriteOptions) {}
@@ -94,22 +95,30 @@ class StateWriter {
     await out.flush()
   }
 
-  private async writeChunk(chunk: number, taken: CapturedChunk): Promise<void> {
-    const { bytes, raw } = this.options.quick ? { bytes: taken.bytes, raw: true } : await compress(taken)
-    this.memoryBytes += taken.bytes.length
-    this.records.push({ chunk, offset: this.out.add(bytes), length: bytes.length, mask: taken.mask, raw, crc: crc32(bytes) })
+  private async writeChunk(chunk: number, { bytes: plain, mask }: CapturedChunk): Promise<void> {
+    const { bytes, packing } = this.options.quick ? { bytes: plain, packing: Packing.RAW } : await pack(plain)
+    this.memoryBytes += plain.length
+    this.records.push({ chunk, source: 0, offset: this.out.add(bytes), length: bytes.length, mask, live: mask, packing, crc: crc32(bytes) })
   }
 
   private section(bytes: Uint8Array): Section {
     return { offset: this.out.add(bytes), length: bytes.length, crc: crc32(bytes) }
   }
 
+  /** In the order of loading: what is in use now, then file by file. */
+  private order(kept: readonly PieceRecord[]): PieceRecord[] {
+    const { hotChunks } = this.capture.memory
+    const all = [...this.records, ...kept]
+    return [...all.filter(({ chunk }) => hotChunks.has(chunk)), ...all.filter(({ chunk }) => !hotChunks.has(chunk))]
+  }
+
   async write(): Promise<{ memoryBytes: number; fileBytes: number }> {
-    const { out, capture } = this
-    out.add(encodeHeader())
+    const { out, capture, options } = this
+    const { bases, records } = options.inherited?.after(capture.memory) ?? { bases: [], records: [] }
+    out.add(encodeHeader(options.id, bases))
     await this.writeChunks()
     const machine = this.section(await deflate(Buffer.from(encodeMachineState(capture.state)), { level: 6 }))
-    const index = this.section(encodeIndex(this.records))
+    const index = this.section(encodeIndex(this.order(records)))
     out.add(encodeTrailer({ machine, index }))
     await out.flush()
     return { memoryBytes: this.memoryBytes, fileBytes: out.position }
@@ -133,7 +142,7 @@ function writeError(path: string, error: unknown): Error {
  * Writes `path` as a whole or not at all: a temporary file beside it, synced, then renamed over it. The capture is ended.
  * @throws VmmError `disk-io`; AbortError where the signal said so
  */
-export async function writeStateFile(path: string, capture: MachineCapture, options: WriteOptions = {}): Promise<WriteFigures> {
+export async function writeStateFile(path: string, capture: MachineCapture, options: WriteOptions): Promise<WriteFigures> {
   const start = performance.now()
   const temporary = `${path}.tmp`
   let file: FileHandle | undefined
@@ -150,6 +159,7 @@ export async function writeStateFile(path: string, capture: MachineCapture, opti
   } catch (error) {
     await file?.close().catch(() => undefined)
     await rm(temporary, { force: true }).catch(() => undefined)
+    capture.memory.abandon()
     throw writeError(path, error)
   } finally {
     capture.memory.end()

@@ -5,11 +5,12 @@ import type { Machine, MachineConfig, MachinePorts } from './types'
 export * from './types'
 export type { SavedMachine } from './machine'
 export { decodeMachineState, encodeMachineState, type HardwareManifest, type MachineState } from './state/machine-state'
+export { createCpuKit, type CpuKit } from './cpu-kit'
 export type { PrebuiltInterpreter } from '../cpu/interp/prebuilt'
 export { serveTranslations } from './translation-thread'
 export { PAGE_SIZE } from '../memory/frame-table'
-export { CHUNK_BYTES, CHUNK_PAGES, type CapturedChunk, type RamCapture } from '../memory/ram-capture'
-export type { ChunkSource, LazyRam } from '../memory/lazy-ram'
+export { CHUNK_BYTES, CHUNK_PAGES, type CapturedChunk, type CaptureScope, type RamCapture } from '../memory/ram-capture'
+export type { LazyRam, PageSource, StoredPages } from '../memory/lazy-ram'
 
 /** @throws VmmError `bad-config`, `bad-kernel`, `no-memory` */
 export function createMachine(config: MachineConfig, ports: MachinePorts): Machine {

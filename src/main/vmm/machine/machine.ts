@@ -3,21 +3,18 @@ import { applyBootState } from '../boot/apply'
 import { loadLinux } from '../boot/linux'
 import { VmmError } from '../errors'
 import { TripleFault } from '../cpu/events/deliver'
-import { InsnScanner } from '../cpu/decode/scanner'
-import { PSEUDO_SLOTS, buildInterpreter, numberHandlers } from '../cpu/interp/builder'
-import { loadInterpreter } from '../cpu/interp/prebuilt'
-import { isaRows } from '../cpu/isa'
 import { Gpr, Seg } from '../cpu/state/layout'
 import { packRflags } from '../cpu/state/flags'
 import { Vcpu } from '../cpu/core/vcpu'
 import { writeAcpiTables } from '../firmware/acpi/tables'
 import { FrameTable } from '../memory/frame-table'
 import { PhysicalRam } from '../memory/guest-memory'
-import { LazyRam, type ChunkSource } from '../memory/lazy-ram'
-import { RamCapture } from '../memory/ram-capture'
+import { LazyRam, PageUnavailable, type PageSource } from '../memory/lazy-ram'
+import { RamCapture, type CaptureScope } from '../memory/ram-capture'
 import { HPET_CAPABILITIES } from '../timers/hpet'
 import { MachineClock } from '../timers/virtual-clock'
 import { Board } from './board'
+import { createCpuKit } from './cpu-kit'
 import { KvmClock } from './kvm-clock'
 import { planLinearMemory, type LinearLayout } from './linear-layout'
 import { createPlatform } from './platform'
@@ -43,7 +40,7 @@ const TRANSLATION_BATCH = 128
 const HOT_LOOP_AFTER = 3000
 
 /** What a machine is restored from. */
-export interface SavedMachine { readonly state: MachineState; readonly memory: ChunkSource }
+export interface SavedMachine { readonly state: MachineState; readonly memory: PageSource }
 
 export class EmbeddedMachine implements Machine {
   private readonly layout: LinearLayout
@@ -123,14 +120,11 @@ export class EmbeddedMachine implements Machine {
   private createCpu(memory: ReturnType<MachinePorts['wasm']['createMemory']>): Vcpu {
     const { ports, config, board } = this
     const model = cpuModelOf(config.cpuProfile)
-    const handlers = numberHandlers(isaRows)
-    const interpreter = (ports.interpreter && loadInterpreter(isaRows, ports.interpreter, handlers)) ?? buildInterpreter(isaRows)
+    const kit = ports.cpuKit ?? createCpuKit(ports.wasm, ports.interpreter)
     return new Vcpu({
       memory, layout: this.layout.vcpu, ram: this.ram, mmio: board.mmio, model, wasm: ports.wasm,
       platform: createPlatform(board, this.kvmClock, ports.entropy), interrupts: board.interrupts,
-      scanner: new InsnScanner(isaRows, (feature) => model.has(feature)),
-      slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) },
-      interpreter: { ...interpreter, module: ports.wasm.compile(interpreter.bytes) },
+      scanner: kit.scannerFor(config.cpuProfile, model), slots: kit.slots, interpreter: kit.interpreter,
       tiers: {
         max: config.maxTier, hotAfter: HOT_AFTER, hotLoopAfter: HOT_LOOP_AFTER, batch: TRANSLATION_BATCH, now: () => ports.clock.monotonicNs(),
         ...this.createTranslatorThread(memory.buffer),
@@ -194,6 +188,7 @@ export class EmbeddedMachine implements Machine {
     try {
       return this.runFor(start, budgetNs)
     } catch (error) {
+      if (error instanceof PageUnavailable) return { kind: 'blocked' }
       return { kind: 'stopped', reason: this.describeFailure(error) }
     }
   }
@@ -305,10 +300,10 @@ export class EmbeddedMachine implements Machine {
     for (const disk of this.board.disks) await disk.drain()
   }
 
-  capture(): MachineCapture {
+  capture(scope?: CaptureScope): MachineCapture {
     const state = saveMachine(this.parts())
     const hot = this.cpu.tlb.cachedFrames()
-    const memory = new RamCapture(this.ram, hot)
+    const memory = new RamCapture(this.ram, hot, scope)
     this.cpu.flushTlb(false)
     return { state, memory }
   }

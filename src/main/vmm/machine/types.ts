@@ -2,8 +2,9 @@
 import type { BackgroundThread, BlockBackend, CharBackend, EntropySource, HostClock, Logger, WasmEngine } from '../ports'
 import type { PrebuiltInterpreter } from '../cpu/interp/prebuilt'
 import type { VmmError } from '../errors'
+import type { CpuKit } from './cpu-kit'
 import type { LazyRam } from '../memory/lazy-ram'
-import type { RamCapture } from '../memory/ram-capture'
+import type { CaptureScope, RamCapture } from '../memory/ram-capture'
 import type { MachineState } from './state/machine-state'
 
 export interface DiskConfig {
@@ -49,6 +50,8 @@ export interface MachinePorts {
   readonly wasm: WasmEngine
   /** Tier 0 as it was built with the program; built anew where it is missing or of another table. */
   readonly interpreter?: PrebuiltInterpreter
+  /** Made of `interpreter` ahead of the machine; made with it where it is missing. */
+  readonly cpuKit?: CpuKit
   /** What `Machine.translations` gave in an earlier run, by the same version of the translator. */
   readonly translations?: Uint8Array
   /** A thread that runs `serveTranslations`; default: code is translated between two slices. */
@@ -78,6 +81,8 @@ export type SliceResult =
   /** Halted: nothing to do before `wakeNs` nanoseconds from now (Infinity: until an input arrives). */
   | { readonly kind: 'idle'; readonly wakeNs: number }
   | { readonly kind: 'stopped'; readonly reason: StopReason }
+  /** Stands before an access to a page that cannot be loaded (`LazyRam.onFailure` says why); the next slice tries again. */
+  | { readonly kind: 'blocked' }
 
 /** Where the guest's time went, sampled: see `profile.ts` for how, and how far it can be trusted. */
 export interface OccupancyFigures {
@@ -156,7 +161,7 @@ export interface Machine {
    * State and memory of now; call between two slices. Disk requests under way are recorded and start again in the restored
    * machine; `drain` first where the disks themselves are captured too.
    */
-  capture(): MachineCapture
+  capture(scope?: CaptureScope): MachineCapture
   /** Of a restored machine: memory that is on disk still. */
   readonly lazyRam: LazyRam | undefined
   figures(): MachineFigures

@@ -83,15 +83,6 @@ export class FrameTable {
     this.entries[page] = (this.entries[page] & OFFSET_MASK) | flags
   }
 
-  /** Sets flags on every page for which all of `has` and none of `hasNot` are set. */
-  markAll(flags: number, has: number, hasNot: number): void {
-    const { entries } = this
-    for (let page = 0; page < entries.length; page++) {
-      const entry = entries[page]
-      if ((entry & has) === has && (entry & hasNot) === 0) entries[page] = entry | flags
-    }
-  }
-
   /** Clears flags on every page. */
   clearAll(flags: number): void {
     const { entries } = this

@@ -16,11 +16,23 @@ export interface CapturedChunk {
   readonly bytes: Uint8Array
 }
 
+/** Which pages a capture takes. */
+export interface CaptureScope {
+  /** Where given, only pages written since the last capture that was a base, and those for which this is true; else all. */
+  readonly also?: (page: number) => boolean
+  /** What is written from here on counts as changed against this capture. `abandon` where it comes to nothing. */
+  readonly isBase?: boolean
+}
+
 export class RamCapture {
   /** Contents of pages that were written since. */
   private readonly copies = new Map<number, Uint8Array>()
   private readonly words: Int32Array
+  /** Of each chunk: bit i for page i where the capture has it. */
+  private readonly scopes: Uint16Array
   readonly chunkCount: number
+  /** Those in use now, captured or not. */
+  readonly hotChunks: ReadonlySet<number>
   /** Pages copied because the guest wrote them first. */
   copied = 0
 
@@ -28,12 +40,33 @@ export class RamCapture {
    * Begins. From here on no TLB may hold a write tag: the caller drops them all.
    * @param hot host offsets of frames in use now: their chunks come first in `order`
    */
-  constructor(private readonly ram: PhysicalRam, private readonly hot: readonly number[]) {
+  constructor(private readonly ram: PhysicalRam, hot: readonly number[], private readonly scope: CaptureScope = {}) {
     const { frames } = ram
+    this.hotChunks = new Set(hot.map((host) => Math.floor((host - frames.layout.framesBase) / CHUNK_BYTES)))
     this.words = new Int32Array(ram.bytes.buffer)
     this.chunkCount = Math.ceil(frames.pageCount / CHUNK_PAGES)
-    frames.markAll(Frame.SHARED, Frame.PRESENT, Frame.ZERO)
+    this.scopes = new Uint16Array(this.chunkCount)
+    for (let page = 0; page < frames.pageCount; page++) if (this.wants(page)) this.begin(page)
     ram.setSharedWriteListener((page) => this.keep(page))
+  }
+
+  private wants(page: number): boolean {
+    const entry = this.ram.frames.entry(page)
+    if ((entry & Frame.PRESENT) === 0 || (entry & Frame.ZERO) !== 0) return false
+    const { also } = this.scope
+    return !also || (entry & Frame.DIRTY) !== 0 || also(page)
+  }
+
+  private begin(page: number): void {
+    const { frames } = this.ram
+    frames.setFlags(page, Frame.SHARED)
+    if (this.scope.isBase) frames.clearFlags(page, Frame.DIRTY)
+    this.scopes[Math.floor(page / CHUNK_PAGES)] |= 1 << (page % CHUNK_PAGES)
+  }
+
+  /** Which pages of a chunk the capture has, zero or not. */
+  scopeOf(chunk: number): number {
+    return this.scopes[chunk]
   }
 
   private keep(page: number): void {
@@ -46,20 +79,8 @@ export class RamCapture {
 
   /** Numbers of the chunks that may hold something, those in use first. */
   order(): number[] {
-    const { frames } = this.ram
-    const first = new Set<number>()
-    for (const host of this.hot) first.add(Math.floor((host - frames.layout.framesBase) / CHUNK_BYTES))
-    const isUsed = (chunk: number): boolean => {
-      const end = Math.min((chunk + 1) * CHUNK_PAGES, frames.pageCount)
-      for (let page = chunk * CHUNK_PAGES; page < end; page++) if (this.holds(page)) return true
-      return false
-    }
-    const used = Array.from({ length: this.chunkCount }, (_, i) => i).filter(isUsed)
-    return [...used.filter((chunk) => first.has(chunk)), ...used.filter((chunk) => !first.has(chunk))]
-  }
-
-  private holds(page: number): boolean {
-    return (this.ram.frames.entry(page) & Frame.SHARED) !== 0 || this.copies.has(page)
+    const used = Array.from({ length: this.chunkCount }, (_, i) => i).filter((chunk) => this.scopes[chunk] !== 0)
+    return [...used.filter((chunk) => this.hotChunks.has(chunk)), ...used.filter((chunk) => !this.hotChunks.has(chunk))]
   }
 
   /** Takes a chunk out: its pages belong to the guest alone again. Undefined where all is zero. */
@@ -91,6 +112,14 @@ export class RamCapture {
     const host = ram.frames.hostOffset(page)
     ram.frames.clearFlags(page, Frame.SHARED)
     return isZero(this.words, host >> 2) ? undefined : ram.bytes.subarray(host, host + PAGE_SIZE)
+  }
+
+  /** The capture was kept nowhere: its pages count as changed still. Before or after `end`. */
+  abandon(): void {
+    if (!this.scope.isBase) return
+    this.scopes.forEach((scope, chunk) => {
+      for (let i = 0; i < CHUNK_PAGES; i++) if ((scope >>> i) & 1) this.ram.frames.setFlags(chunk * CHUNK_PAGES + i, Frame.DIRTY)
+    })
   }
 
   /** Gives everything back, taken or not. */

@@ -169,6 +169,7 @@ export const en = {
     folder: 'Folder',
     starter: 'Starter image',
     readOnly: 'read-only',
+    memoryMissing: 'Paused: a part of the saved memory cannot be read',
     hostDiskFull: 'Paused: the disk of this computer is full',
     lastError: 'The machine stopped with an error',
     unimplemented: 'The guest used instructions that are not implemented: {names}',

@@ -170,6 +170,7 @@ export const fr: Messages = {
     folder: 'Dossier',
     starter: 'Image de départ',
     readOnly: 'lecture seule',
+    memoryMissing: 'En pause : une partie de la mémoire enregistrée est illisible',
     hostDiskFull: 'En pause : le disque de cet ordinateur est plein',
     lastError: 'La machine s’est arrêtée sur une erreur',
     unimplemented: 'L’invité a utilisé des instructions non prises en charge : {names}',

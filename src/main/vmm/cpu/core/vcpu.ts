@@ -424,6 +424,17 @@ export class Vcpu implements CpuContext {
     this.granted = instructions
     this.stash = instructions
     view.setInt32(AT_SLICE_LEFT, 0, true)
+    try {
+      return this.steps()
+    } finally {
+      // Also where the host failed: whoever can mend that runs the CPU again, from before the instruction.
+      this.counters.instructions += this.executedInSlice()
+      this.granted = this.stash + view.getInt32(AT_SLICE_LEFT, true)
+    }
+  }
+
+  private steps(): RunResult {
+    const { view } = this.state
     let result: RunResult = 'slice'
     for (;;) {
       const left = this.stash + view.getInt32(AT_SLICE_LEFT, true)
@@ -434,13 +445,16 @@ export class Vcpu implements CpuContext {
         result = 'halted'
         break
       }
-      if (this.hostError) throw this.hostError.error
+      if (this.hostError) this.throwHostError(this.hostError.error)
       if (this.translations?.due) this.translateHot()
     }
     if (this.translations?.sliceEnded()) this.translateHot()
-    this.counters.instructions += this.executedInSlice()
-    this.granted = this.stash + view.getInt32(AT_SLICE_LEFT, true)
     return result
+  }
+
+  private throwHostError(error: unknown): never {
+    this.hostError = undefined
+    throw error
   }
 
   /** Delivers what is due and enters generated code once. False: halted. */
