@@ -21,6 +21,12 @@ const KERNELS = [
   { name: 'i386', profile: 'nestbox32', machine: 'i686' },
 ]
 const TIERS = [0, 1, 2]
+/** How the disk is attached, by tier, and what Linux makes of it. */
+const DISKS = [
+  { format: 'raw', options: 'cache=unsafe,queues=8', writeCache: 'write back' },
+  { format: 'qcow2', options: 'cache=writethrough,queues=2', writeCache: 'write through' },
+  { format: 'raw', options: 'cache=writeback', writeCache: 'write back' },
+]
 
 describe('Debian kernels', () => {
   const cli = `${root}.cache/tests/nestbox-boot.cjs`
@@ -38,9 +44,9 @@ describe('Debian kernels', () => {
     rmSync(dir, { recursive: true, force: true })
   })
 
-  const boots = TIERS.flatMap((tier) => KERNELS.map((kernel) => ({ ...kernel, tier, format: tier === 1 ? 'qcow2' : 'raw' })))
+  const boots = TIERS.flatMap((tier) => KERNELS.map((kernel) => ({ ...kernel, tier, ...DISKS[tier] })))
 
-  it.each(boots)('$name on tier $tier boots to a shell, uses a $format disk and powers off', async ({ name, profile, machine, tier, format }) => {
+  it.each(boots)('$name on tier $tier boots to a shell, uses a $format disk and powers off', async ({ name, profile, machine, tier, format, options, writeCache }) => {
     expect(existsSync(join(guests, name, 'vmlinuz')), `run scripts/setup/guests.mjs: ${name}`).toBe(true)
     const disk = join(dir, 'disk.img')
     if (format === 'raw') writeFileSync(disk, '')
@@ -49,11 +55,15 @@ describe('Debian kernels', () => {
     const stats = join(dir, 'stats.json')
     guest = new GuestConsole(cli, [
       '--kernel', join(guests, name, 'vmlinuz'), '--initrd', join(guests, name, 'initrd.gz'), '--append', 'console=ttyS0 panic=-1',
-      '--memory', '512', '--cpu-profile', profile, '--tier', `${tier}`, '--disk', `${disk},format=${format}`, '--no-reboot', '--stats', stats,
+      '--memory', '512', '--cpu-profile', profile, '--tier', `${tier}`, '--disk', `${disk},format=${format},${options}`, '--no-reboot', '--stats', stats,
     ])
     await guest.waitFor(/NESTBOX-SHELL-READY[\s\S]*# /, BOOT_TIMEOUT)
     expect(await guest.run('uname -m')).toContain(machine)
     expect(await guest.run('cat /sys/block/vda/serial')).toContain('disk0')
+    expect(await guest.run('cat /sys/block/vda/queue/write_cache')).toContain(writeCache)
+    expect(await guest.run('cat /sys/block/vda/queue/physical_block_size; cat /sys/block/vda/queue/max_segment_size')).toMatch(/4096\s+262144/)
+    // One CPU: one of the queues is used, with a vector of its own.
+    expect(await guest.run('cat /proc/interrupts')).toMatch(/MSI.*virtio2-req\.0/)
 
     // Partition, format, write, and take the checksum inside.
     await guest.run(`printf 'o\\nn\\np\\n1\\n2048\\n\\nw\\n' | fdisk /dev/vda`)
