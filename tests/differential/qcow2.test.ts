@@ -8,6 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openDisk, type OpenDisk } from '../../src/main/host/disks/open'
 import { createQcow2, writeQcow2 } from '../../src/main/host/disks/qcow2/create'
 import { openRawSource } from '../../src/main/host/disks/raw-source'
+import { checkSound } from '../fixtures/qemu-img'
+import { randomNumbers } from '../fixtures/random'
 
 const MIB = 1 << 20
 const SIZE = 9 * MIB + 3 * 512
@@ -15,17 +17,6 @@ const dir = mkdtempSync(join(tmpdir(), 'nestbox-qcow2-'))
 const at = (name: string): string => join(dir, name)
 const run = (program: string, args: readonly string[]): string => execFileSync(program, args, { cwd: dir, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
 const qemuImg = (...args: string[]): string => run('qemu-img', args)
-
-/** xorshift32: the same at every run. */
-function randomNumbers(seed: number): (below: number) => number {
-  let x = seed
-  return (below) => {
-    x ^= x << 13
-    x ^= x >>> 17
-    x ^= x << 5
-    return (x >>> 0) % below
-  }
-}
 
 function noise(length: number, seed: number): Uint8Array {
   const next = randomNumbers(seed + 1)
@@ -49,17 +40,6 @@ async function read(name: string): Promise<Buffer> {
 }
 
 const same = (a: Buffer, b: Buffer): boolean => a.equals(b)
-/** Throws with QEMU's words where the image has errors; leaks too unless allowed. */
-function checkSound(name: string, leaksAllowed = false): void {
-  try {
-    qemuImg('check', '-f', 'qcow2', name)
-  } catch (error) {
-    const { status, stdout } = error as { status: number; stdout: string }
-    // 3: leaks only.
-    if (!(leaksAllowed && status === 3)) throw new Error(`qemu-img check of ${name} ended with ${status}: ${stdout}`, { cause: error })
-  }
-}
-
 let source: Buffer
 
 beforeAll(() => {
@@ -95,7 +75,7 @@ describe('images we write', () => {
     rmSync(at('ours.qcow2'), { force: true })
     await writeQcow2(raw, at('ours.qcow2'), { clusterBits })
     await raw.close()
-    checkSound('ours.qcow2')
+    checkSound(at('ours.qcow2'))
     qemuImg('compare', '-f', 'raw', '-F', 'qcow2', 'source.raw', 'ours.qcow2')
   })
 
@@ -154,7 +134,7 @@ describe('images we write', () => {
       const model = await contentOf(disk)
       await disturb(disk, model, round + 1, 150)
       await disk.close()
-      checkSound(name)
+      checkSound(at(name))
       writeFileSync(at('model.raw'), model)
       qemuImg('compare', '-f', 'raw', '-F', 'qcow2', 'model.raw', name)
       expect(same(await read(name), model)).toBe(true)
@@ -169,10 +149,10 @@ describe('images we write', () => {
     const model = await contentOf(disk)
     await disturb(disk, model, 5, 200)
     await disk.close()
-    checkSound('snap.qcow2')
+    checkSound(at('snap.qcow2'))
     expect(same(await read('snap.qcow2'), model)).toBe(true)
     qemuImg('snapshot', '-a', 'before', 'snap.qcow2')
-    checkSound('snap.qcow2')
+    checkSound(at('snap.qcow2'))
     expect(same((await read('snap.qcow2')).subarray(0, SIZE), source)).toBe(true)
   })
 })
@@ -205,7 +185,7 @@ describe('a writer that is killed', () => {
       const gone = new Promise((resolve) => process.once('close', resolve))
       process.kill('SIGKILL')
       await gone
-      checkSound('killed.qcow2', true)
+      checkSound(at('killed.qcow2'), true)
       const disk = await openDisk(at('killed.qcow2'), true)
       const view = Buffer.alloc(4096)
       for (const [block, least] of flushed) {

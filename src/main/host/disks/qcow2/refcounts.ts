@@ -184,7 +184,7 @@ export class Refcounts {
     return false
   }
 
-  /** Blocks first: the table must never point at one that is not there. */
+  /** Blocks first, and a barrier behind them: the table must never point at one that is not there, not after a power cut either. */
   async write(): Promise<void> {
     for (const block of this.blocks.values()) {
       if (!block.dirty) continue
@@ -192,6 +192,7 @@ export class Refcounts {
       block.dirty = false
     }
     if (!this.tableDirty) return
+    await this.file.sync()
     await this.file.write(this.tableOffset, new Uint8Array(this.table.buffer))
     if (this.outgrown.length > 0) await this.moveTable()
     this.tableDirty = false
