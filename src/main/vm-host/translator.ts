@@ -1,9 +1,22 @@
 /** Entry of the thread that translates guest code for the machine of this process. */
+import { setFlagsFromString } from 'node:v8'
 import { parentPort } from 'node:worker_threads'
 import { NodeClock, NodeWasmEngine } from '../host'
 import { serveTranslations } from '../vmm/machine'
 
-const answer = serveTranslations(new NodeWasmEngine(), new NodeClock())
+const wasm = new NodeWasmEngine()
+
+/** The engine would compile each function when the guest first comes to it, on the guest's thread: here it is done at once. */
+function compile(bytes: Uint8Array): unknown {
+  setFlagsFromString('--no-wasm-lazy-compilation')
+  try {
+    return wasm.compile(bytes)
+  } finally {
+    setFlagsFromString('--wasm-lazy-compilation')
+  }
+}
+
+const answer = serveTranslations({ compile }, new NodeClock())
 
 parentPort?.on('message', (message: unknown) => {
   const reply = answer(message)
