@@ -138,6 +138,29 @@ describe('nestbox vm', () => {
     expect(await ok('vm', 'console', name, '--log')).toBe('question')
   })
 
+  it('inspects a running machine: where its time goes, its hottest code, and the WebAssembly of it', async () => {
+    const name = await machine('spin', '--tier', '2')
+    expect(await nestbox(['vm', 'inspect', name])).toMatchObject({ code: ExitCode.CONFLICT, err: expect.stringContaining('stopped') as string })
+    await ok('vm', 'start', name)
+    interface Inspection { figures: { tierNs: Record<string, number> } | null; blocks: { address: string; tier: number; lines: { text: string }[] }[] }
+    let seen: Inspection | undefined
+    await until(async () => {
+      const { code, out } = await nestbox(['vm', 'inspect', name, '--json'])
+      seen = code === 0 ? JSON.parse(out) as Inspection : undefined
+      return (seen?.blocks.at(0)?.tier ?? 0) > 0
+    }, 'samples of translated code')
+    expect(seen?.blocks[0]).toMatchObject({ address: '0x100200', lines: [{ text: 'jmp 0x100200' }] })
+    expect(Object.keys(seen?.figures?.tierNs ?? {})).toContain('t2')
+    const text = await ok('vm', 'inspect', name, '--count', '1')
+    expect(text).toMatch(/time by tier +t\d/)
+    expect(text).toMatch(/^0x100200 {2}long-64, ring 0, tier [12], 100 % \(\d+ samples\)\n {2}0000000000100200 {2}[0-9a-f ]+jmp 0x100200$/m)
+    expect(await ok('vm', 'inspect', name, '--wasm', '0x100200')).toMatch(/^;; (block|region) of the page's bytes 0x200[^]*local\.get 0/)
+    expect(await nestbox(['vm', 'inspect', name, '--wasm', '0xdead'])).toMatchObject({ code: ExitCode.NOT_FOUND, err: expect.stringContaining('no hot block at 0xdead') as string })
+    expect(await nestbox(['vm', 'inspect', name, '--wasm', 'zebra'])).toMatchObject({ code: ExitCode.USAGE })
+    expect(await nestbox(['vm', 'inspect', name, '--count', '0'])).toMatchObject({ code: ExitCode.USAGE })
+    await ok('vm', 'stop', name, '--force')
+  })
+
   it('changes settings and names; refuses what cannot be', async () => {
     const name = await machine('hello')
     const other = await machine('hello')

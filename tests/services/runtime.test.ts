@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { MachineSettings } from '../../src/preload/contract'
+import type { HotBlock, MachineSettings } from '../../src/preload/contract'
 import { ConsoleHub } from '../../src/main/services/console'
 import { MachineRuntime, type RunnableMachine } from '../../src/main/services/runtime'
 import { buildVmHost } from '../fixtures/build-vm-host'
@@ -67,6 +67,37 @@ describe('machine runtime', () => {
     expect(text(consoles.history(ID, 'ttyS0'))).toContain('hello from the guest')
     expect(states[0]).toBe('starting')
     expect(states.at(-1)).toBe('stopped')
+  })
+
+  it('tells the hottest guest code, disassembled, and the WebAssembly it became', async () => {
+    const path = join(dir, 'loop.bin')
+    // A loop of its own and a store: hot at once, and translated as far as tier 2 goes.
+    writeFileSync(path, buildTinyKernel(`
+again:
+  add rax, 0x1234
+  mov [0x300000], rax
+  dec rcx
+  jnz again
+  jmp again`))
+    await expect(runtime.hotBlocks(ID, 5)).rejects.toMatchObject({ code: 'wrong-state' })
+    await runtime.start(machine(path, { maxTier: 2 }))
+    let block: HotBlock | undefined
+    for (const end = Date.now() + 20_000; Date.now() < end && block?.tier !== 2;) {
+      block = (await runtime.hotBlocks(ID, 5)).at(0)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    expect(block).toMatchObject({ address: '0x100200', mode: 'long-64', ring: 0, tier: 2 })
+    expect(block?.lines.map(({ address, bytes, text: line }) => `${address} ${bytes} ${line}`).slice(0, 2)).toEqual([
+      '0x100200 48 05 34 12 00 00 add rax,0x1234', '0x100206 48 89 04 25 00 00 30 00 mov qword ptr [0x300000],rax',
+    ])
+    const wasm = await runtime.wasmOf(ID, '0x100200', block?.modeKey ?? 0)
+    expect(wasm).toMatch(/^;; region of the page's bytes 0x200/)
+    expect(wasm).toContain('i64.const 0x1234')
+    expect(wasm).toMatch(/^ +loop$/m)
+    expect(await runtime.wasmOf(ID, '0xdead', 0)).toBeNull()
+    runtime.pause(ID)
+    await until(() => runtime.status(ID).state === 'paused', 'the pause')
+    expect((await runtime.hotBlocks(ID, 1)).length).toBe(1)
   })
 
   it('answers keys, pauses and resumes', async () => {

@@ -2,7 +2,7 @@
 import type { ErrorCode } from '../../preload/contract'
 
 export const ExitCode = {
-  OK: 0, FAILED: 1, USAGE: 2, RESET: 3, TRIPLE_FAULT: 4, NOT_FOUND: 5, CONFLICT: 6, UNREACHABLE: 7, TIMEOUT: 8, QUIT: 130,
+  OK: 0, FAILED: 1, USAGE: 2, RESET: 3, TRIPLE_FAULT: 4, NOT_FOUND: 5, CONFLICT: 6, UNREACHABLE: 7, TIMEOUT: 8, DIFFERENCE: 9, QUIT: 130,
 } as const
 
 /** What a failed call means to the shell. */

@@ -6,6 +6,7 @@ import { addCloneCommands } from './clones'
 import { addDiskCommands } from './disk'
 import { ExitCode } from './exit-codes'
 import { addImageCommands } from './image'
+import { runLockstep } from './lockstep'
 import { printError } from './output'
 import { runMachine, type RunOptions } from './run'
 import { addServeCommands } from './serve'
@@ -26,11 +27,12 @@ function addRunCommand(program: Command): void {
     .option('--tier <0|1|2>', 'highest tier of the CPU engine', '2')
     .option('--no-reboot', 'stop where the guest resets the machine')
     .option('--no-translation-cache', 'neither use translated code of earlier runs nor keep any')
+    .option('--lockstep [low,high]', 'run the guest on two tiers side by side and stop where they first differ (default: 0,2)')
     .option('--stats <file>', 'write figures as JSON when the machine stops')
     .option('--verbose', 'log what devices have to say')
     .option('--json', 'errors as JSON')
     .action(async (options: RunOptions) => {
-      process.exitCode = await runMachine(options)
+      process.exitCode = await (options.lockstep ? runLockstep(options) : runMachine(options))
     })
 }
 

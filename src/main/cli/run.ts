@@ -27,11 +27,13 @@ export interface RunOptions {
   readonly reboot: boolean
   readonly stats?: string
   readonly translationCache: boolean
+  /** Two tiers, or true for the lowest and the highest. */
+  readonly lockstep?: string | true
   readonly verbose?: boolean
 }
 
 /** Standard input and output, raw where they are a terminal. */
-function openStdio(front: ConsoleName, onQuit: () => void): { consoles: StdioConsoles; close: () => void } {
+export function openStdio(front: ConsoleName, onQuit: () => void): { consoles: StdioConsoles; close: () => void } {
   const { stdin, stdout, stderr } = process
   const consoles = new StdioConsoles(front, {
     isTerminal: stdin.isTTY, write: (bytes) => stdout.write(bytes), note: (text) => stderr.write(`\r\nnestbox: ${text}\r\n`),
@@ -48,7 +50,7 @@ function openStdio(front: ConsoleName, onQuit: () => void): { consoles: StdioCon
   }
 }
 
-class StderrLogger implements Logger {
+export class StderrLogger implements Logger {
   constructor(private readonly verbose: boolean) {}
 
   log(level: 'debug' | 'info' | 'warn' | 'error', component: string, message: string): void {
@@ -94,7 +96,7 @@ function parseConsole(text: string): ConsoleName {
 
 interface AttachedDisk { readonly backend: OpenDisk; readonly queues?: number }
 
-async function buildConfig(options: RunOptions, disks: readonly AttachedDisk[]): Promise<MachineConfig> {
+export async function buildConfig(options: RunOptions, disks: readonly AttachedDisk[]): Promise<MachineConfig> {
   return {
     name: 'run', uuid: randomUUID(), memoryMiB: Number(options.memory), cpuProfile: options.cpuProfile,
     kernel: {
@@ -106,7 +108,7 @@ async function buildConfig(options: RunOptions, disks: readonly AttachedDisk[]):
   }
 }
 
-function exitCodeOf(reason: HostStop): number {
+export function exitCodeOf(reason: HostStop): number {
   switch (reason.kind) {
     case 'power-off': return ExitCode.OK
     case 'reset': return ExitCode.RESET

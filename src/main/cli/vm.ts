@@ -7,6 +7,7 @@ import { attachConsole, printLog } from './console'
 import { withManager } from './connect'
 import { ExitCode } from './exit-codes'
 import { prepareImage } from './image'
+import { inspect } from './inspect'
 import { CliError, printable, printJson, printTable, say } from './output'
 import { withProgress } from './progress'
 import { findInTrash, findMachine, parseInteger } from './resolve'
@@ -215,6 +216,9 @@ export function addVmCommands(program: Command): Command {
   command('purge <name>', 'remove a machine in the trash for good').action(purge)
   command('console <name>', 'attach this terminal to a console (Ctrl-A X leaves)')
     .option('--log', 'print what was said so far instead').option('--port <ttyS0|hvc0>', 'which console', 'ttyS0').action(openConsole)
+  command('inspect <name>', 'where the time of a running machine goes, and the guest code that takes it')
+    .option('--watch', 'look again every two seconds').option('--count <n>', 'blocks of guest code shown', '10')
+    .option('--wasm <address>', 'print the WebAssembly that the block at this address became instead').action(inspect)
   command('log <name>', "the machine's own log").option('--lines <n>', 'how many', '200').action(log)
   return vm
 }

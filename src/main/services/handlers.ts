@@ -16,6 +16,7 @@ import type { MachineRecord, Progress } from './types'
 import { VERSION } from './version'
 
 const LOG_LINES = 500
+const HOT_BLOCKS = 20
 
 function machineHandlers(services: Services): Omit<Pick<Handlers, Extract<CallName, `machine.${string}`>>, SavedStateCall | TransferCall> {
   const { library, runtime, reached } = services
@@ -43,6 +44,8 @@ function machineHandlers(services: Services): Omit<Pick<Handlers, Extract<CallNa
     'machine.forceStop': ({ id }) => runtime.forceStop(known(id)),
     'machine.reset': ({ id }) => runtime.reset(known(id)),
     'machine.figures': ({ id }) => runtime.figures(known(id)),
+    'machine.hotBlocks': ({ id, count }) => runtime.hotBlocks(known(id), count ?? HOT_BLOCKS),
+    'machine.wasmOf': async ({ id, address, modeKey }) => ({ text: await runtime.wasmOf(known(id), address, modeKey) }),
     'machine.log': ({ id, lines }) => readMachineLog(library.require(id).dir, lines ?? LOG_LINES),
     'machine.delete': ({ id }) => deleteMachine(services, id),
   }

@@ -8,7 +8,7 @@ import { createCpuKit, createMachine, restoreMachine, type Machine, type Machine
 import { VmmError } from '../vmm/errors'
 import { ConsolePort } from './console-port'
 import { MachineLoop } from './loop'
-import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
+import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostHotBlock, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
 import { prebuiltPorts } from './prebuilt'
 import { BackgroundLoad, openBase, saveMachine, setAside, USED_SUFFIX } from './saved-state'
 import { StateFile } from './state-file/reader'
@@ -86,6 +86,8 @@ export class VmHost {
       case 'power-button': this.machine?.pressPowerButton(); break
       case 'stop': this.stop(); break
       case 'save': this.save(message); break
+      case 'inspect': this.send({ type: 'hot-blocks', request: message.request, blocks: this.hotBlocks(message.count) }); break
+      case 'show-wasm': this.send({ type: 'wasm', request: message.request, text: this.machine?.wasmOf(message.address, message.modeKey) ?? null }); break
       case 'cancel-save': this.saving?.abort.abort(); break
       case 'input': this.ports[message.port].input(message.bytes); break
       case 'ack': this.ports[message.port].acknowledge(message.count); break
@@ -109,6 +111,10 @@ export class VmHost {
     this.send({ type: 'log', level: 'warn', text: `paused: ${error.message}` })
     this.loop?.pause()
     this.beat()
+  }
+
+  private hotBlocks(count: number): HostHotBlock[] {
+    return (this.machine?.hotBlocks(count) ?? []).map((block) => ({ ...block, lines: block.lines.map((line) => ({ ...line })) }))
   }
 
   /** The manager is gone or wants the machine off: end without asking the guest. */

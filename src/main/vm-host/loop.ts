@@ -17,6 +17,9 @@ const SHORT_NAPS_BELOW_MS = 1.5
 const TIMER_GRAIN_MS = 1
 const LONGEST_SLEEP_MS = 1000
 
+/** What is given time: a machine, or two of them in lockstep. */
+export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'>
+
 export class MachineLoop {
   private paused = false
   private held = false
@@ -28,7 +31,7 @@ export class MachineLoop {
   private attended = 0
   private readonly neverNotified = new Int32Array(new SharedArrayBuffer(4))
 
-  constructor(private readonly machine: Machine) {
+  constructor(private readonly machine: Runnable) {
     machine.onWake(() => this.wake())
   }
 

@@ -58,6 +58,10 @@ export const toHost = z.discriminatedUnion('type', [
   }),
   z.object({ type: z.literal('cancel-save') }),
   z.object({ type: z.literal('input'), port, bytes }),
+  /** Answered by `hot-blocks` with the same number. */
+  z.object({ type: z.literal('inspect'), request: z.number().int(), count: z.number().int().positive() }),
+  /** Answered by `wasm` with the same number. */
+  z.object({ type: z.literal('show-wasm'), request: z.number().int(), address: z.bigint(), modeKey: z.number().int() }),
   /** The manager has stored this much of what a console said. */
   z.object({ type: z.literal('ack'), port, count: z.number().int().nonnegative() }),
 ])
@@ -118,6 +122,12 @@ export type SaveFigures = z.infer<typeof saveFigures>
 export const stalled = z.object({ cause: z.enum(['disk-full', 'memory']), path: z.string(), message: z.string() })
 export type Stalled = z.infer<typeof stalled>
 
+const hotBlock = z.object({
+  address: z.bigint(), modeKey: z.number(), mode: z.string(), cpl: z.number(), tier: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+  samples: z.number(), ns: z.number(), lines: z.array(z.object({ address: z.bigint(), bytes: z.string(), text: z.string() })),
+})
+export type HostHotBlock = z.infer<typeof hotBlock>
+
 export const fromHost = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ready') }),
   /** `restoredMs`: from the launch message to the first slice of a machine that was continued. */
@@ -127,6 +137,9 @@ export const fromHost = z.discriminatedUnion('type', [
   z.object({ type: z.literal('heartbeat'), paused: z.boolean(), figures: hostFigures, stalled: stalled.optional() }),
   z.object({ type: z.literal('output'), port, bytes }),
   z.object({ type: z.literal('log'), level: z.enum(['debug', 'info', 'warn', 'error']), text: z.string() }),
+  z.object({ type: z.literal('hot-blocks'), request: z.number().int(), blocks: z.array(hotBlock) }),
+  /** null: the block is interpreted, or gone. */
+  z.object({ type: z.literal('wasm'), request: z.number().int(), text: z.string().nullable() }),
   z.object({ type: z.literal('save-progress'), fraction: z.number() }),
   z.object({ type: z.literal('saved'), path: z.string(), figures: saveFigures }),
   z.object({ type: z.literal('save-failed'), code: z.string(), message: z.string() }),

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { consolePort } from './console'
 import { disk, diskCheck, diskCompacted, imageFormat } from './disk'
 import { folder, pickRequest } from './host'
-import { logLine, machine, machineFigures, machineId, machineSettings, saveFigures, trashItem } from './machine'
+import { codeAddress, hotBlock, logLine, machine, machineFigures, machineId, machineSettings, saveFigures, trashItem } from './machine'
 import { preferences } from './preferences'
 import { snapshot, snapshotName, snapshotNotes, snapshotTree } from './snapshot'
 import { image, task } from './task'
@@ -86,6 +86,10 @@ export const calls = {
   'machine.forceStop': call(byId, none),
   'machine.reset': call(byId, none),
   'machine.figures': call(byId, machineFigures.nullable()),
+  /** Guest code that took the most time since power-on, most first; of a machine that runs or is paused. */
+  'machine.hotBlocks': call(z.object({ id: machineId, count: z.number().int().min(1).max(200).optional() }), z.array(hotBlock)),
+  /** The WebAssembly such a block is now, as text; null where it is interpreted or its code is gone. */
+  'machine.wasmOf': call(z.object({ id: machineId, address: codeAddress, modeKey: z.number().int() }), z.object({ text: z.string().nullable() })),
   'machine.log': call(z.object({ id: machineId, lines: z.number().int().min(1).max(10_000).optional() }), z.array(logLine)),
   /** Moves a stopped machine to the trash; its name is free at once. */
   'machine.delete': call(byId, trashItem),

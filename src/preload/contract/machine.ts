@@ -121,6 +121,29 @@ export const machineFigures = z.object({
 })
 export type MachineFigures = z.infer<typeof machineFigures>
 
+/** Address of guest code: `0x` and hexadecimal digits. */
+export const codeAddress = z.string().regex(/^0x[0-9a-f]{1,16}$/)
+
+/** Guest code that took time, as the profile's samples tell it. */
+export const hotBlock = z.object({
+  /** Linear address of its first instruction. */
+  address: codeAddress,
+  /** Names the mode the code was decoded for; with the address it names the block. */
+  modeKey: z.number().int(),
+  /** `real`, `protected-32`, `long-64` … */
+  mode: z.string(),
+  /** Privilege level, 0…3. */
+  ring: z.number().int(),
+  /** Tier that ran it at the newest sample. */
+  tier: z.number().int(),
+  samples: z.number(),
+  /** Host time its samples stand for, since power-on. */
+  ns: z.number(),
+  /** Its instructions; `bytes` in hexadecimal. Empty where the code was not in memory. */
+  lines: z.array(z.object({ address: codeAddress, bytes: z.string(), text: z.string() })),
+})
+export type HotBlock = z.infer<typeof hotBlock>
+
 /** What saving a running machine took. */
 export const saveFigures = z.object({
   /** How long the guest stood until its memory was captured. */

@@ -1,7 +1,7 @@
 /** The manager's end of a machine's process: starts it, talks to it, notices when it dies or hangs. */
 import type { ChildProcess } from 'node:child_process'
 import {
-  fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type LaunchConfig, type HostConsolePort, type SaveFigures, type Stalled, type StatePlace, type ToHost,
+  fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type HostHotBlock, type LaunchConfig, type HostConsolePort, type SaveFigures, type Stalled, type StatePlace, type ToHost,
 } from '../../vm-host/protocol'
 import type { StartedProcess } from './spare-processes'
 
@@ -51,6 +51,8 @@ export class MachineProcess {
   /** Resolves when the process is gone. */
   readonly ended: Promise<void>
   private isRunning = false
+  private requests = 0
+  private readonly questions = new Map<number, { resolve: (answer: unknown) => void; reject: (error: Error) => void }>()
   private save: { resolve: (figures: SaveFigures) => void; reject: (error: Error) => void; onProgress: (fraction: number) => void } | undefined
 
   constructor(private readonly options: MachineProcessOptions) {
@@ -94,6 +96,8 @@ export class MachineProcess {
       case 'heartbeat': events.onHeartbeat(message.paused, message.figures, message.stalled); break
       case 'output': events.onOutput(message.port, message.bytes); break
       case 'log': events.onLog(message.level, message.text); break
+      case 'hot-blocks': this.answered(message.request, message.blocks); break
+      case 'wasm': this.answered(message.request, message.text); break
       case 'save-progress': this.save?.onProgress(message.fraction); break
       case 'saved': this.saveEnded((save) => save.resolve(message.figures)); break
       case 'save-failed': this.saveEnded((save) => save.reject(new SaveError(message.code, message.message))); break
@@ -116,6 +120,8 @@ export class MachineProcess {
     const end = this.end ?? { kind: 'crashed' as const, message: `the machine's process ${how}${tail}` }
     this.started.reject(new ProcessEndError(end))
     this.saveEnded((save) => save.reject(new SaveError('ended', 'the machine ended before it was saved')))
+    for (const { reject } of this.questions.values()) reject(new Error('the machine ended'))
+    this.questions.clear()
     // Nobody may be waiting for the start any more.
     this.running.catch(() => undefined)
     this.options.events.onEnd(end)
@@ -123,6 +129,31 @@ export class MachineProcess {
 
   send(message: ToHost): void {
     if (this.child.connected) this.child.send(message)
+  }
+
+  /** Asks the process for something; the answer has the same number. */
+  private ask<T>(message: (request: number) => ToHost): Promise<T> {
+    if (!this.child.connected) return Promise.reject(new Error('the machine does not run'))
+    const request = ++this.requests
+    return new Promise<T>((resolve, reject) => {
+      this.questions.set(request, { resolve: resolve as (answer: unknown) => void, reject })
+      this.send(message(request))
+    })
+  }
+
+  private answered(request: number, answer: unknown): void {
+    this.questions.get(request)?.resolve(answer)
+    this.questions.delete(request)
+  }
+
+  /** The blocks of guest code that took the most time. Rejects where the machine ends first. */
+  hotBlocks(count: number): Promise<readonly HostHotBlock[]> {
+    return this.ask((request) => ({ type: 'inspect', request, count }))
+  }
+
+  /** The WebAssembly a hot block is now; null where it is interpreted. Rejects where the machine ends first. */
+  wasmOf(address: bigint, modeKey: number): Promise<string | null> {
+    return this.ask((request) => ({ type: 'show-wasm', request, address, modeKey }))
   }
 
   private saveEnded(settle: (save: NonNullable<MachineProcess['save']>) => void): void {

@@ -1,7 +1,7 @@
 /** Runs machines: one process each, their states, figures and ends. */
 import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Machine, MachineFigures, MachineSettings, MachineState } from '../../../preload/contract'
+import type { HotBlock, Machine, MachineFigures, MachineSettings, MachineState } from '../../../preload/contract'
 import { MachineProcess, ProcessEndError, SaveError, type ProcessEnd } from '../../engines/embedded/machine-process'
 import { SpareProcesses } from '../../engines/embedded/spare-processes'
 import type { HostFigures, SaveFigures, Stalled } from '../../vm-host/protocol'
@@ -181,6 +181,22 @@ export class MachineRuntime {
       .catch(() => undefined)
   }
 
+  /** Guest code that took the most time. @throws ServiceError wrong-state, machine-crashed */
+  async hotBlocks(id: string, count: number): Promise<HotBlock[]> {
+    const { process } = this.require(id, 'inspected', 'running', 'paused')
+    const blocks = await process.hotBlocks(count).catch(endedMeanwhile)
+    const hex = (address: bigint): string => `0x${address.toString(16)}`
+    return blocks.map(({ address, cpl, lines, ...rest }) => ({
+      ...rest, address: hex(address), ring: cpl, lines: lines.map((line) => ({ ...line, address: hex(line.address) })),
+    }))
+  }
+
+  /** The WebAssembly a hot block is now; null where it is interpreted. @throws as `hotBlocks` */
+  async wasmOf(id: string, address: string, modeKey: number): Promise<string | null> {
+    const { process } = this.require(id, 'inspected', 'running', 'paused')
+    return process.wasmOf(BigInt(address), modeKey).catch(endedMeanwhile)
+  }
+
   pause(id: string): void {
     this.require(id, 'paused', 'running').process.send({ type: 'pause' })
   }
@@ -277,6 +293,10 @@ function stallOf({ state, stalled }: Running): Pick<RuntimeStatus, 'problem' | '
   }
   const problem = `${stalled.message}. The guest waits and loses nothing: free space on the host, then resume the machine.`
   return { problem, waitsFor: { kind: 'host-disk', path: stalled.path } }
+}
+
+function endedMeanwhile(error: unknown): never {
+  throw new ServiceError('machine-crashed', `The machine could not be inspected: ${messageOf(error)}.`)
 }
 
 function saveFailure(error: unknown): ServiceError {

@@ -8,6 +8,8 @@ export { decodeMachineState, encodeMachineState, type HardwareManifest, type Mac
 export { createCpuKit, type CpuKit } from './cpu-kit'
 export type { PrebuiltInterpreter } from '../cpu/interp/prebuilt'
 export { serveTranslations } from './translation-thread'
+export { Lockstep, LOCKSTEP_DIFFERENCE } from './lockstep/lockstep'
+export type { LockstepTier } from './lockstep/pair'
 export { PAGE_SIZE } from '../memory/frame-table'
 export { CHUNK_BYTES, CHUNK_PAGES, type CapturedChunk, type CaptureScope, type RamCapture } from '../memory/ram-capture'
 export type { LazyRam, PageSource, StoredPages } from '../memory/lazy-ram'

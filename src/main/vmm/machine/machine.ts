@@ -15,14 +15,16 @@ import { HPET_CAPABILITIES } from '../timers/hpet'
 import { MachineClock } from '../timers/virtual-clock'
 import { Board } from './board'
 import { createCpuKit } from './cpu-kit'
+import { hotBlocks, wasmOf } from './hot-code'
 import { KvmClock } from './kvm-clock'
 import { planLinearMemory, type LinearLayout } from './linear-layout'
 import { createPlatform } from './platform'
 import { BackgroundTranslator, cpuModelOf } from './translation-thread'
 import { GuestProfile } from './profile'
+import { encodeState } from './state/encoding'
 import { describeHardware, type MachineState } from './state/machine-state'
 import { restoreMachine, resumeDevices, saveMachine, type MachineParts } from './state/save'
-import type { Machine, MachineCapture, MachineConfig, MachineFigures, MachinePorts, SliceResult, StopReason, TranslationFigures } from './types'
+import type { HotBlock, Machine, MachineCapture, MachineConfig, MachineFigures, MachinePorts, SliceResult, StopReason, TranslationFigures } from './types'
 
 /** Longest stretch of guest time between two looks at the timers. */
 const MAX_STRETCH_NS = 2e6
@@ -44,7 +46,7 @@ export interface SavedMachine { readonly state: MachineState; readonly memory: P
 
 export class EmbeddedMachine implements Machine {
   private readonly layout: LinearLayout
-  private readonly ram: PhysicalRam
+  readonly ram: PhysicalRam
   private readonly clock: MachineClock
   private readonly kvmClock: KvmClock
   readonly board: Board
@@ -69,7 +71,8 @@ export class EmbeddedMachine implements Machine {
     const memory = ports.wasm.createMemory(this.layout.wasmPages)
     this.ram = new PhysicalRam(memory.buffer, new FrameTable(memory.buffer, this.layout.frames))
     const { deterministic } = config
-    this.clock = new MachineClock(ports.clock, deterministic && (() => this.instructions() * deterministic.nsPerInstruction))
+    const counted = deterministic && (deterministic.nowNs ?? (() => this.instructions() * deterministic.nsPerInstruction))
+    this.clock = new MachineClock(ports.clock, counted)
     this.board = new Board({
       config, ports, ram: this.ram, clock: this.clock,
       onInterruptChange: () => this.interruptsChanged(),
@@ -196,9 +199,8 @@ export class EmbeddedMachine implements Machine {
   private runFor(start: number, budgetNs: number): SliceResult {
     const host = this.ports.clock
     for (;;) {
-      this.clock.runDue()
-      if (this.pendingStop) return this.stopped(this.pendingStop)
-      if (this.resetWanted) this.restart()
+      const stop = this.prepare()
+      if (stop) return this.stopped(stop)
       const before = host.monotonicNs()
       const executed = this.instructions()
       const result = this.cpu.run(this.stretch(this.sliceNs(budgetNs)))
@@ -211,6 +213,29 @@ export class EmbeddedMachine implements Machine {
         if (idle) return idle
       } else if (after - start >= this.sliceNs(budgetNs)) return { kind: 'busy' }
     }
+  }
+
+  /** What is due before the CPU runs: timers, a restart. @returns why the machine stopped, where it did */
+  prepare(): StopReason | undefined {
+    this.clock.runDue()
+    if (!this.pendingStop && this.resetWanted) this.restart()
+    return this.pendingStop
+  }
+
+  /** Machine time of the next timer; Infinity where none is armed. */
+  get nextDeadlineNs(): number {
+    return this.clock.nextDeadlineNs()
+  }
+
+  /** Halted, and nothing that waits would wake it. */
+  get isHalted(): boolean {
+    return this.cpu.state.get('halted') !== 0 && !(this.board.interrupts.pendingVector() >= 0 && this.interruptsEnabled())
+  }
+
+  /** The devices' states as they would be saved, by device, for comparing. */
+  deviceStates(): ReadonlyMap<string, string> {
+    const { cpu0: _, ...devices } = saveMachine(this.parts()).devices
+    return new Map(Object.entries(devices).map(([id, { state }]) => [id, encodeState(state)]))
   }
 
   private sliceNs(budgetNs: number): number {
@@ -250,7 +275,7 @@ export class EmbeddedMachine implements Machine {
     return { kind: 'stopped', reason }
   }
 
-  private describeFailure(error: unknown): StopReason {
+  describeFailure(error: unknown): StopReason {
     this.board.uart.flush()
     // A PC answers a triple fault with a reset; here the machine stops and says why, which helps whoever debugs it more.
     if (error instanceof TripleFault) return { kind: 'triple-fault', detail: error.description }
@@ -330,6 +355,14 @@ export class EmbeddedMachine implements Machine {
   private translationFigures(): TranslationFigures {
     const { blocks = 0, regions = 0, modules = 0, bytes = 0, translateNs = 0, compileNs = 0, adopted = 0 } = this.cpu.translations ?? {}
     return { blocks: blocks - regions, regions, modules, wasmBytes: bytes, translateNs, compileNs, adopted }
+  }
+
+  hotBlocks(count: number): HotBlock[] {
+    return hotBlocks(this.profile, this.cpu, count)
+  }
+
+  wasmOf(address: bigint, modeKey: number): string | undefined {
+    return wasmOf(this.profile, this.cpu, address, modeKey)
   }
 
   translations(): Uint8Array | undefined {

@@ -42,9 +42,11 @@ export interface HotPlace {
   readonly ns: number
   /** Code as it was at the first sample, up to its page's end; empty where it was not in RAM. */
   readonly code: Uint8Array
+  /** Guest frame that held it at the newest sample, -1 where it was not decoded. */
+  readonly page: number
 }
 
-interface Place { readonly spot: CpuSpot; readonly code: Uint8Array; tier: 0 | 1 | 2; samples: number; ns: number }
+interface Place { readonly spot: CpuSpot; readonly code: Uint8Array; tier: 0 | 1 | 2; page: number; samples: number; ns: number }
 
 /** The name of the mode that a mode key stands for. */
 export function modeName(modeKey: number): CpuModeName {
@@ -55,6 +57,10 @@ export function modeName(modeKey: number): CpuModeName {
   if ((modeKey & Mode.V86) !== 0) return 'virtual-8086'
   return wide ? 'protected-32' : 'protected-16'
 }
+
+const toHotPlace = ({ spot, code, tier, page, samples, ns }: Place): HotPlace => ({
+  address: (BigInt(spot.hi) << 32n) | BigInt(spot.lo), modeKey: spot.modeKey, mode: modeName(spot.modeKey), cpl: spot.cpl, tier, samples, ns, code, page,
+})
 
 export class GuestProfile {
   /** Instructions until the next sample is due; a slice should end there. */
@@ -108,9 +114,10 @@ export class GuestProfile {
     let place = this.places.get(key)
     if (!place) {
       if (this.places.size >= MAX_PLACES) this.forgetRare()
-      this.places.set(key, place = { spot, code: this.codeAt(spot), tier: spot.tier, samples: 0, ns: 0 })
+      this.places.set(key, place = { spot, code: this.codeAt(spot), tier: spot.tier, page: spot.page, samples: 0, ns: 0 })
     }
     place.tier = spot.tier
+    place.page = spot.page
     place.samples++
     place.ns += ns
   }
@@ -131,11 +138,15 @@ export class GuestProfile {
     return { tierNs: { ...this.tierNs }, ringNs: { ...this.ringNs }, modeNs: { ...this.modeNs }, samples: this.samples }
   }
 
+  /** What is known of a place where samples fell. */
+  placeAt(address: bigint, modeKey: number): HotPlace | undefined {
+    const place = this.places.get(`${Number(address >> 32n)} ${Number(address & 0xffff_ffffn)} ${modeKey}`)
+    return place && toHotPlace(place)
+  }
+
   /** The places with the most time, most first. */
   hottest(count: number): HotPlace[] {
     const sorted = [...this.places.values()].sort((a, b) => b.ns - a.ns).slice(0, count)
-    return sorted.map(({ spot, code, tier, samples, ns }) => ({
-      address: (BigInt(spot.hi) << 32n) | BigInt(spot.lo), modeKey: spot.modeKey, mode: modeName(spot.modeKey), cpl: spot.cpl, tier, samples, ns, code,
-    }))
+    return sorted.map(toHotPlace)
   }
 }

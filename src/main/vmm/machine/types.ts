@@ -39,9 +39,15 @@ export interface MachineConfig {
   /** Highest tier the CPU engine may use. */
   readonly maxTier: 0 | 1 | 2
   /** Virtual time advances with executed instructions instead of the host's clock: runs repeat exactly. */
-  readonly deterministic?: { readonly nsPerInstruction: number }
+  readonly deterministic?: DeterministicTime
   /** What a guest-requested reset does. */
   readonly onReset: 'reboot' | 'stop'
+}
+
+export interface DeterministicTime {
+  readonly nsPerInstruction: number
+  /** Whoever runs the machine in exact steps tells the time instead: it must stand still within a step. */
+  readonly nowNs?: () => number
 }
 
 export interface MachinePorts {
@@ -99,6 +105,22 @@ export interface OccupancyFigures {
 }
 
 export type CpuModeName = 'real' | 'virtual-8086' | 'protected-16' | 'protected-32' | 'compatibility-16' | 'compatibility-32' | 'long-64'
+
+/** A block of guest code where samples fell, disassembled. */
+export interface HotBlock {
+  /** Linear address. */
+  readonly address: bigint
+  readonly modeKey: number
+  readonly mode: CpuModeName
+  readonly cpl: number
+  /** Tier at the newest sample. */
+  readonly tier: 0 | 1 | 2
+  readonly samples: number
+  /** Host time its samples count for. */
+  readonly ns: number
+  /** Its instructions as they were at the first sample; bytes in hexadecimal. */
+  readonly lines: readonly { readonly address: bigint; readonly bytes: string; readonly text: string }[]
+}
 
 export interface TranslationFigures {
   /** Functions translated in this run: blocks (tier 1) and regions (tier 2). */
@@ -165,6 +187,10 @@ export interface Machine {
   /** Of a restored machine: memory that is on disk still. */
   readonly lazyRam: LazyRam | undefined
   figures(): MachineFigures
+  /** The blocks that took the most time since power-on, most first. */
+  hotBlocks(count: number): HotBlock[]
+  /** The WebAssembly that a hot block is now, as text; undefined where it is interpreted, or its code is gone. */
+  wasmOf(address: bigint, modeKey: number): string | undefined
   /** Translated code worth keeping for the next machine with this guest; undefined where there is nothing new. */
   translations(): Uint8Array | undefined
   /** Readable one-page state for crash reports: registers, mode, last exits. */

@@ -42,6 +42,8 @@ export interface FrameTableLayout {
 export class FrameTable {
   private readonly entries: Uint32Array
   readonly pageCount: number
+  /** Pages that became dirty, where somebody wants to know. */
+  private written: number[] | undefined
 
   constructor(buffer: ArrayBufferLike, readonly layout: FrameTableLayout) {
     this.pageCount = layout.ramBytes / PAGE_SIZE
@@ -91,7 +93,21 @@ export class FrameTable {
 
   /** Notes a write: the page is dirty and no longer known to be zero. */
   markWritten(page: number): void {
-    this.entries[page] = (this.entries[page] | Frame.DIRTY) & ~Frame.ZERO
+    const entry = this.entries[page]
+    if ((entry & Frame.DIRTY) === 0) this.written?.push(page)
+    this.entries[page] = (entry | Frame.DIRTY) & ~Frame.ZERO
+  }
+
+  /**
+   * Pages written since the last call; from the first call on they are noted. No TLB may hold write tags from before: the
+   * caller drops them all.
+   */
+  takeWritten(): readonly number[] {
+    const written = this.written ?? []
+    if (!this.written) this.clearAll(Frame.DIRTY)
+    for (const page of written) this.entries[page] &= ~Frame.DIRTY
+    this.written = []
+    return written
   }
 
   /** Pages that were ever written and are not on disk still, in bytes: what the machine really needs of the host. */

@@ -133,14 +133,14 @@ export class SoftTlb {
     }
   }
 
-  /** Takes write permission from every entry of a frame: it now holds code, or is shared. */
-  dropWriteTags(hostPage: number): void {
+  /** Takes write permission from every entry of a frame: it now holds code, or is shared. No frame given: from all. */
+  dropWriteTags(hostPage?: number): void {
     for (let set = 0; set < SETS; set++) {
       const list = this.used[set]
       for (let i = 0; i < this.usedCount[set]; i++) {
         const word = this.wordOf(set, list[i])
         const tag = this.words[word + TlbEntry.writeTag / 4]
-        if (tag !== EMPTY_LO && ((tag + this.words[word + TlbEntry.addend / 4]) | 0) === (hostPage | 0)) {
+        if (tag !== EMPTY_LO && (hostPage === undefined || ((tag + this.words[word + TlbEntry.addend / 4]) | 0) === (hostPage | 0))) {
           this.words[word + TlbEntry.writeTag / 4] = EMPTY_LO
           this.words[word + TlbEntry.writeTag / 4 + 1] = 0
         }

@@ -1,5 +1,5 @@
 /** What the interface asks of the manager, whatever carries it. `client.ts` implements it over the contract. */
-import type { AppCommand, ArchiveFormat, CloudInit, Disk, DiskCheck, DiskCompacted, Exported, Folder, ImageFormat, Imported, PickRequest, Preferences } from '@contract/index'
+import type { AppCommand, ArchiveFormat, CloudInit, Disk, DiskCheck, DiskCompacted, Exported, Folder, HotBlock, ImageFormat, Imported, PickRequest, Preferences } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { FigureCounters } from '../stores/figure-series'
 import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, Snapshot, SnapshotTree, Task, Template, TrashItem } from './types'
@@ -83,6 +83,10 @@ export interface Api {
   startFresh(id: string): Promise<void>
   discardSaved(id: string): Promise<void>
   log(id: string): Promise<LogLine[]>
+  /** Guest code of a running machine that took the most time, most first. */
+  hotBlocks(id: string): Promise<HotBlock[]>
+  /** The WebAssembly such a block is now; null where it is interpreted. */
+  wasmOf(id: string, block: HotBlock): Promise<string | null>
 
   snapshots(id: string): Promise<SnapshotTree>
   takeSnapshot(id: string, text: SnapshotText): Promise<Snapshot>

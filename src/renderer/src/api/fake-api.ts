@@ -5,7 +5,7 @@ import type { FigureCounters } from '../stores/figure-series'
 import type { Api, CloneOptions, CreateSource, ExportOptions, RebaseOptions, RestoreOptions, SnapshotText, Stop } from './api'
 import { ApiError } from './errors'
 import { newSettings } from './settings'
-import type { CatalogImage, ConsolePort, HostInfo, LogLine, Machine, MachineSettings, MachineState, Snapshot, SnapshotTree, Task, Template, TrashItem } from './types'
+import type { CatalogImage, ConsolePort, HostInfo, HotBlock, LogLine, Machine, MachineSettings, MachineState, Snapshot, SnapshotTree, Task, Template, TrashItem } from './types'
 
 class Emitter<T extends unknown[]> {
   private readonly handlers = new Set<(...args: T) => void>()
@@ -217,6 +217,19 @@ export class FakeApi implements Api {
 
   async discardSaved(id: string): Promise<void> {
     this.move('discardSaved', id, ['saved'], 'stopped')
+  }
+
+  blocks: HotBlock[] = []
+  wasm: string | null = null
+
+  async hotBlocks(): Promise<HotBlock[]> {
+    this.begin('hotBlocks')
+    return this.blocks
+  }
+
+  async wasmOf(_id: string, { address }: HotBlock): Promise<string | null> {
+    this.begin(`wasmOf ${address}`)
+    return this.wasm
   }
 
   async log(): Promise<LogLine[]> {

@@ -1,6 +1,6 @@
 /** What the interface knows of machines: the contract's types under short names. */
 export type {
-  ConsolePort, Disk, DiskCache, DiskCheck, DiskCompacted, DiskLayer, DiskSettings, Folder, FolderEntry, Image as CatalogImage, ImageFormat, LogLine, Machine, MachineSettings, MachineState, PickRequest, Preferences, Snapshot, SnapshotTree, Task, Template, TrashItem,
+  ConsolePort, Disk, DiskCache, DiskCheck, DiskCompacted, DiskLayer, DiskSettings, Folder, FolderEntry, HotBlock, Image as CatalogImage, ImageFormat, LogLine, Machine, MachineSettings, MachineState, PickRequest, Preferences, Snapshot, SnapshotTree, Task, Template, TrashItem,
 } from '@contract/index'
 import type { CallResult } from '@contract/index'
 

@@ -12,6 +12,7 @@ import { instructionBreakpoints, isRepeatedString } from '../events/breakpoints'
 import { deliverEvent, type EventKind } from '../events/deliver'
 import { QuickDelivery } from '../events/quick'
 import { decodeBy } from '../decode/decode'
+import type { Decode } from '../decode/types'
 import { MAX_LENGTH, Scan, type InsnScanner } from '../decode/scanner'
 import type { Helper } from '../emit/emitter'
 import { CodeCache, type TranslationThread } from '../dbt/code-cache'
@@ -27,6 +28,7 @@ import { Mode, updateDerivedState, updatePrivilege } from '../state/mode'
 import { AccessChecks } from './access-checks'
 import { CodeFinder } from './code-finder'
 import { CpuFault, Vector, type CpuContext, type CpuModel, type CpuPlatform } from './context'
+import type { ExactControl } from './exact-run'
 import { Exit } from './exits'
 import { CpuLinearMemory } from './linear'
 
@@ -155,6 +157,8 @@ export class Vcpu implements CpuContext {
   private again = false
   private hostError: { readonly error: unknown } | undefined
   private readonly quick: QuickDelivery
+  /** Set while a run must end at an exact place. */
+  exact: ExactControl | undefined
 
   constructor(private readonly options: VcpuOptions) {
     const { buffer } = options.memory
@@ -212,6 +216,11 @@ export class Vcpu implements CpuContext {
       wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, hotAfter: tiers.hotAfter, now: tiers.now,
       hostOfPage: (page) => ram.frames.hostOffset(page), regions: tiers.max > 1, ...(tiers.background ? { background: tiers.background } : {}),
     })
+  }
+
+  /** Decodes as this CPU does. */
+  get decode(): Decode {
+    return decodeBy(this.options.scanner)
   }
 
   /** The block at RIP, decoded; undefined where it cannot be translated. For tests and comparisons of tiers. Throws CpuFault. */
@@ -322,8 +331,12 @@ export class Vcpu implements CpuContext {
     for (let i = 0; i < TLB_VIEWS; i++) view.setInt32(AT_VIEW_BASES + i * 4, this.tlb.viewBase(i), true)
     view.setInt32(AT_TLB_BASE, this.tlb.viewBase(this.memory.currentView()), true)
     this.code.selectTable(!this.checks.armed)
-    const waits = (view.getInt32(AT_RFLAGS, true) & FLAG_IF) !== 0 && this.interruptWaits()
-    if (waits || (view.getInt32(AT_MODE_KEY, true) & Mode.SINGLE_STEP) !== 0) this.requestExit()
+    const rflags = view.getInt32(AT_RFLAGS, true)
+    const single = (view.getInt32(AT_MODE_KEY, true) & Mode.SINGLE_STEP) !== 0
+    // RF ends with the next instruction. Where no breakpoint is armed nobody would see to that, and it has nothing to hold off.
+    if (!single && (rflags & FLAG_RF) !== 0) view.setInt32(AT_RFLAGS, rflags & ~FLAG_RF, true)
+    const waits = (rflags & FLAG_IF) !== 0 && this.interruptWaits()
+    if (waits || single) this.requestExit()
   }
 
   /** An interrupt that waits is taken after the instruction that follows STI; where none does, STI casts no shadow. */
@@ -407,6 +420,7 @@ export class Vcpu implements CpuContext {
   requestExit(): void {
     const { view } = this.state
     view.setInt32(AT_INTERRUPT_WAITS, 1, true)
+    if (this.exact) this.exact.asked = true
     const left = view.getInt32(AT_SLICE_LEFT, true)
     if (left < 0) return
     this.stash += left + 1
@@ -446,6 +460,7 @@ export class Vcpu implements CpuContext {
         break
       }
       if (this.hostError) this.throwHostError(this.hostError.error)
+      if (this.exact && this.endsHere(this.exact)) break
       if (this.translations?.due) this.translateHot()
     }
     if (this.translations?.sliceEnded()) this.translateHot()
@@ -457,18 +472,25 @@ export class Vcpu implements CpuContext {
     throw error
   }
 
+  /** After each entry of an exact run. */
+  private endsHere(exact: ExactControl): boolean {
+    exact.holdEvents = true
+    return exact.single || (exact.asked && this.executedInSlice() > 0)
+  }
+
   /** Delivers what is due and enters generated code once. False: halted. */
   private step(): boolean {
     const { view, base } = this.state
     const held = view.getInt32(AT_INT_SHADOW, true)
     if (view.getInt32(AT_PENDING_DEBUG, true) !== 0 && held !== SHADOW_SS) this.debugTrap()
-    if (held === 0) this.takeEvents()
+    if (held === 0 && !this.exact?.holdEvents) this.takeEvents()
     if (view.getInt32(AT_HALTED, true) !== 0) return false
     const shadow = view.getInt32(AT_INT_SHADOW, true)
     const trap = (view.getInt32(AT_RFLAGS, true) & FLAG_TF) !== 0
-    const single = shadow !== 0 || this.again || (view.getInt32(AT_MODE_KEY, true) & Mode.SINGLE_STEP) !== 0
+    const single = shadow !== 0 || this.again || this.exact?.single === true || (view.getInt32(AT_MODE_KEY, true) & Mode.SINGLE_STEP) !== 0
     try {
       if (single && shadow !== SHADOW_SS && this.breaksHere()) return true
+      this.exact?.onEntry?.()
       const rec = this.resolve(single)
       if (single) {
         this.stash += view.getInt32(AT_SLICE_LEFT, true)
@@ -538,7 +560,7 @@ export class Vcpu implements CpuContext {
   }
 
   /** The longest instruction's bytes at RIP; zeros from an unmapped page on. The guest sees nothing of it. */
-  private codeHere(): Uint8Array {
+  codeHere(): Uint8Array {
     const code = new Uint8Array(MAX_LENGTH)
     const [lo, hi] = this.code.linearRip()
     const linear = (BigInt(hi) << 32n) | BigInt(lo)
@@ -566,6 +588,7 @@ export class Vcpu implements CpuContext {
     const { state } = this
     state.setLoHi('dr', state.lo('dr', 6) | state.get('pendingDebug'), 0, 6)
     state.set('pendingDebug', 0)
+    this.counters.exceptions++
     this.deliver(Vector.DB, 'trap')
   }
 
@@ -589,6 +612,7 @@ export class Vcpu implements CpuContext {
     const { interrupts } = this.options
     if (view.getInt32(AT_NMI_BLOCKED, true) === 0 && interrupts.takeNmi()) {
       view.setInt32(AT_NMI_BLOCKED, 1, true)
+      this.counters.interrupts++
       return this.deliver(Vector.NMI, 'nmi')
     }
     if ((view.getInt32(AT_RFLAGS, true) & FLAG_IF) === 0 || !this.interruptWaits()) return

@@ -63,6 +63,12 @@ const spansOf = ({ ranges }: TranslatedFunction): number[] => ranges.flatMap(({ 
 /** Bytes of code in [first, end) pairs. */
 const sizeOf = (spans: readonly number[]): number => spans.reduce((sum, at, i) => sum + (i % 2 === 0 ? -at : at), 0)
 
+/** @param spans [first, end) pairs */
+function covers(spans: readonly number[], offset: number): boolean {
+  for (let i = 0; i < spans.length; i += 2) if (spans[i] <= offset && offset < spans[i + 1]) return true
+  return false
+}
+
 /** A run of slots. `capacity` may be more than the batch in it needs; `live`: heads its functions stand in. */
 interface Batch { readonly first: number; readonly capacity: number; live: number }
 
@@ -85,6 +91,9 @@ export class CodeCache {
   private madeBytes = 0
   private readonly inherited: TranslatedFunction[] = []
   /** Regions by table slot: the page offsets they were made from, as [first, end) pairs. */
+  /** Functions by table slot, for people who want to see them; of new ones up to MAX_PACK_BYTES. */
+  private readonly inUse = new Map<number, TranslatedFunction>()
+  private inUseBytes = 0
   private readonly regionSlots = new Map<number, readonly number[]>()
   /** Figures for the inspector. */
   blocks = 0
@@ -165,6 +174,8 @@ export class CodeCache {
       this.batches.delete(slot)
       this.functions--
       this.regionSlots.delete(slot)
+      this.inUseBytes -= this.inUse.get(slot)?.body.length ?? 0
+      this.inUse.delete(slot)
       if (--batch.live === 0) this.free.push(batch)
     }
   }
@@ -227,6 +238,10 @@ export class CodeCache {
     this.occupy(batch, slot)
     if (blocks.length > 1) this.holders.set(slot, blocks.length)
     this.keep(fn)
+    if (this.inUseBytes < MAX_PACK_BYTES) {
+      this.inUse.set(slot, fn)
+      this.inUseBytes += fn.body.length
+    }
     if (fn.kind === 'region') {
       this.regions++
       this.regionSlots.set(slot, spansOf(fn))
@@ -263,6 +278,7 @@ export class CodeCache {
     functions.forEach((fn, i) => {
       this.earlier.add(fn, first + i)
       this.inherited.push(fn)
+      this.inUse.set(first + i, fn)
       if (fn.kind === 'region') this.regionSlots.set(first + i, spansOf(fn))
     })
   }
@@ -305,14 +321,19 @@ export class CodeCache {
    * translation of its own for those who enter it elsewhere.
    */
   tierOf(code: CodePage, offset: number): 0 | 1 | 2 {
-    const inRegion = code.translated.some((slot) => {
-      const spans = this.regionSlots.get(slot) ?? []
-      for (let i = 0; i < spans.length; i += 2) if (spans[i] <= offset && offset < spans[i + 1]) return true
-      return false
-    })
+    const inRegion = code.translated.some((slot) => covers(this.regionSlots.get(slot) ?? [], offset))
     if (inRegion) return 2
     const block = this.options.cache.blockAt(this.options.cache.recordAt(code, offset))
     return block && code.translated.includes(this.options.cache.slotAt(block)) ? 1 : 0
+  }
+
+  /** The function that runs the code at a place of a page; undefined where tier 0 runs it, or so much is translated that not all is kept. */
+  translationAt(code: CodePage, offset: number): TranslatedFunction | undefined {
+    const { cache } = this.options
+    const region = code.translated.find((slot) => covers(this.regionSlots.get(slot) ?? [], offset))
+    const block = cache.blockAt(cache.recordAt(code, offset))
+    const slot = region ?? (block && cache.slotAt(block))
+    return slot === undefined ? undefined : this.inUse.get(slot)
   }
 
   private sources(heads: readonly number[]): BlockSource[] {

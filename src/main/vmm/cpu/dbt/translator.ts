@@ -38,6 +38,8 @@ const SLOW: FuncType = { params: [I32, I32, I32, I32, I32], results: [I32] }
 
 /** Functions every module begins with, in this order. */
 const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4, load: 5, store: 6, probe: 7, commit: 8 } as const
+/** Name of a function that every module begins with. */
+export const glueName = (index: number): string | undefined => Object.entries(GLUE).find(([, i]) => i === index)?.[0]
 const ACCESS_PATHS = ['load', 'store', 'probe', 'commit'] as const
 
 /** (cpu, linear, access | slot << ACCESS_SLOT_SHIFT) → status: one call for what every access would write out. */

@@ -185,6 +185,11 @@ export class DecodeCache {
     return this.pages.get(page)?.some((code) => code.touches(offset, length)) ?? false
   }
 
+  /** Decoded code of a page in a mode, where there is some. */
+  find(page: number, modeKey: number): CodePage | undefined {
+    return this.pages.get(page)?.find((code) => code.modeKey === modeKey)
+  }
+
   page(page: number, modeKey: number): CodePage {
     const list = this.pages.get(page)
     const found = list?.find((p) => p.modeKey === modeKey)

@@ -193,7 +193,8 @@ const selectorOf = (e: Emitter, value: Val): Val => e.zext(e.trunc(value, 16), 3
 
 /** The end of every IRET here. */
 function resume(e: Emitter, { rip, cs, flags, size }: Frame): void {
-  setFlags(e, e.zext(flags, 64))
+  // RF ends with the next instruction, and on the short ways no breakpoint is armed that it could hold off.
+  setFlags(e, e.and(e.zext(flags, 64), e.const(64, ~mask(Bit.RF))))
   const attr = e.const(32, size === 64 ? Attr.CODE64 : Attr.CODE32)
   putFlat(e, Seg.CS, cs, 0)
   e.setField('segAttr', e.or(attr, e.shl(rplOf(e, cs), e.const(32, 5))), Seg.CS)

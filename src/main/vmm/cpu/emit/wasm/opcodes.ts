@@ -111,5 +111,39 @@ export function encodeName(name: string): Encoded {
   throw new RangeError(`no wasm instruction named ${name}`)
 }
 
+/** What follows an opcode. */
+export type Immediate = 'none' | 'lane' | 'memory' | 'v128' | 'lanes' | 'local' | 'label' | 'function' | 'indirect' | 'i32' | 'i64' | 'type' | 'memory-index' | 'two-memory-indices'
+
+const CONTROL: readonly (readonly [string, number, Immediate])[] = [
+  ['unreachable', Op.unreachable, 'none'], ['block', Op.block, 'type'], ['loop', Op.loop, 'type'], ['if', Op.if, 'type'], ['else', Op.else, 'none'],
+  ['end', Op.end, 'none'], ['br', Op.br, 'label'], ['br_if', Op.brIf, 'label'], ['return', Op.return, 'none'], ['call', Op.call, 'function'],
+  ['call_indirect', Op.callIndirect, 'indirect'], ['return_call', Op.returnCall, 'function'], ['return_call_indirect', Op.returnCallIndirect, 'indirect'],
+  ['drop', Op.drop, 'none'], ['select', Op.select, 'none'], ['local.get', Op.localGet, 'local'], ['local.set', Op.localSet, 'local'],
+  ['local.tee', Op.localTee, 'local'], ['i32.const', Op.i32Const, 'i32'], ['i64.const', Op.i64Const, 'i64'],
+]
+
+/** Every instruction the encoder writes, by `prefix << 16 | opcode`. */
+function collectNames(): ReadonlyMap<number, { readonly name: string; readonly immediate: Immediate }> {
+  const names = new Map<number, { name: string; immediate: Immediate }>()
+  const put = (prefix: number, code: number, name: string, immediate: Immediate): void => void names.set((prefix << 16) | code, { name, immediate })
+  for (const [name, code, immediate] of CONTROL) put(0, code, name, immediate)
+  for (const [name, code] of PLAIN) put(0, code, name, 'none')
+  for (const [name, code] of SATURATING) put(Op.prefixFC, code, name, 'none')
+  for (const [name, code] of SIMD) put(Op.prefixFD, code, name, 'none')
+  for (const [name, code] of SIMD_LANE) put(Op.prefixFD, code, name, 'lane')
+  for (const [name, [code]] of Object.entries(MEMORY_OPS)) put(0, code, name, 'memory')
+  for (const [name, [code]] of Object.entries(VEC_MEMORY_OPS)) put(Op.prefixFD, code, name, 'memory')
+  put(Op.prefixFC, MEMORY_COPY, 'memory.copy', 'two-memory-indices')
+  put(Op.prefixFC, MEMORY_FILL, 'memory.fill', 'memory-index')
+  put(Op.prefixFD, V128_CONST, 'v128.const', 'v128')
+  put(Op.prefixFD, SHUFFLE, 'i8x16.shuffle', 'lanes')
+  return names
+}
+
+const NAMES = collectNames()
+
+/** The instruction of an opcode; undefined for one the encoder never writes. @param prefix 0 where there is none */
+export const nameOfOpcode = (prefix: number, code: number): { readonly name: string; readonly immediate: Immediate } | undefined => NAMES.get((prefix << 16) | code)
+
 /** Names of the vector instructions without immediates, for tests that run them all. */
 export const simdNames: readonly string[] = [...SIMD.keys()]
