@@ -9,7 +9,7 @@ let flow: Flow
 
 beforeAll(async () => {
   pages = await ServedPages.start()
-  flow = new Flow(await pages.open(), { screenshots: SCREENSHOTS, prefix: 'browser' })
+  flow = new Flow(await pages.open({ permissions: ['clipboard-read', 'clipboard-write'] }), { screenshots: SCREENSHOTS, prefix: 'browser' })
 }, 60_000)
 
 afterAll(async () => {
@@ -35,6 +35,7 @@ describe('in a browser', () => {
     await flow.waitForText(/GNU\/Linux/, 30_000)
   })
 
+  it('searches the console, changes its text size and pastes into it', () => flow.consoleTools())
   it('shows both ports side by side, and goes from one to the other with the keyboard', () => flow.consolesSideBySide())
   it('powers off from inside the guest', () => flow.powerOffFromInside())
   it('deletes to the trash and restores', () => flow.deleteAndRestore())

@@ -153,6 +153,28 @@ export class Flow {
     return path
   }
 
+  /** Search, paste and text size, by the keys the console keeps for itself. */
+  async consoleTools(): Promise<void> {
+    await this.page.locator('.xterm:visible').click()
+    await this.page.keyboard.press('Control+Shift+F')
+    const search = this.page.getByRole('textbox', { name: 'Search in the console' })
+    const verdict = this.page.locator('[role="search"] [role="status"]')
+    await search.fill('never said by anybody')
+    await expect.poll(() => verdict.textContent()).toBe('Not found')
+    await search.fill('GNU/Linux')
+    await expect.poll(() => verdict.textContent()).toBe('')
+    await this.page.keyboard.press('Escape')
+    const rowHeight = async (): Promise<number> => (await this.page.locator('.xterm-rows > div').first().boundingBox())?.height ?? 0
+    const before = await rowHeight()
+    for (let i = 0; i < 3; i++) await this.page.keyboard.press('Control+Shift++')
+    await expect.poll(rowHeight).toBeGreaterThan(before)
+    await this.page.keyboard.press('Control+Shift+0')
+    await expect.poll(rowHeight).toBe(before)
+    await this.page.evaluate(() => navigator.clipboard.writeText('echo pasted-$((40 + 2))\n'))
+    await this.page.keyboard.press('Control+Shift+V')
+    await this.waitForText(/^pasted-42$/m, SLOW_MS)
+  }
+
   /** ttyS0 and hvc0 of one machine: what is typed goes to the one that has the focus. */
   async consolesSideBySide(): Promise<void> {
     await this.page.keyboard.press('Control+Shift+l')

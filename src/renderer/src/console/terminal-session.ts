@@ -75,6 +75,11 @@ export class TerminalSession {
 
   /** Puts the terminal into `element` and begins to read the console. */
   async start(element: HTMLElement): Promise<void> {
+    // xterm measures its cells once: with the font that stands in for ours they would stay too small.
+    if ('fonts' in document) {
+      await document.fonts.load(`${this.options.fontSize}px ${CONSOLE_FONT}`).catch(() => [])
+      if (this.isDisposed) return
+    }
     this.terminal.open(element)
     this.observer = new ResizeObserver(() => this.refit())
     this.observer.observe(element)
