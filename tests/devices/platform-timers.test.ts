@@ -1,6 +1,7 @@
 /** PIT, RTC, HPET, ACPI timer and the machine's clock, against a clock moved by hand. */
 import { describe, expect, it } from 'vitest'
 import { PIT_HZ } from '../../src/main/vmm/timers/pit'
+import { TimeStampCounter } from '../../src/main/vmm/timers/tsc'
 import { MachineClock } from '../../src/main/vmm/timers/virtual-clock'
 import { Bench, HPET } from './platform-bench'
 
@@ -39,6 +40,59 @@ describe('clock', () => {
     const counted = new MachineClock({ monotonicNs: () => host, wallMs: () => 0 }, () => instructions * 2)
     instructions = 50
     expect(counted.nowNs()).toBe(100)
+  })
+})
+
+describe('all clocks', () => {
+  it('agree with the host after an hour of uneven steps', () => {
+    const bench = new Bench()
+    hpet(bench, 0x10, 1)
+    const start = bench.tsc.read()
+    const hour = 3600e9
+    let passed = 0
+    for (let step = 1e6; passed < hour; step = step * 1.7 % 9e9 + 12_345.678) {
+      const ns = Math.min(step, hour - passed)
+      bench.time.jump(ns)
+      passed += ns
+    }
+    expect(Math.abs(Number(bench.tsc.read() - start) - hour)).toBeLessThan(1e6)
+    expect(Math.abs(bench.io.read(0x608, 4) - (3600 * 3_579_545) % 2 ** 32)).toBeLessThan(3580)
+    const high = bench.mmio.read(HPET + 0xf4, 4)
+    expect(Math.abs(high * 2 ** 32 + bench.mmio.read(HPET + 0xf0, 4) - hour / 10)).toBeLessThan(1e5)
+    bench.out(0x70, 0)
+    expect([0x57, 0x58]).toContain(bench.in(0x71))
+  })
+
+  it('the time-stamp counter never steps back, over a pause, a save and a host whose clock trembles', () => {
+    let host = 5e9
+    const make = (): { clock: MachineClock; tsc: TimeStampCounter } => {
+      const clock = new MachineClock({ monotonicNs: () => host, wallMs: () => 0 })
+      return { clock, tsc: new TimeStampCounter(clock, 1_000_000) }
+    }
+    let { clock, tsc } = make()
+    clock.resume()
+    tsc.write(1n << 40n)
+    let latest = tsc.read()
+    const check = (): void => {
+      const now = tsc.read()
+      expect(now).toBeGreaterThanOrEqual(latest)
+      latest = now
+    }
+    for (let i = 0; i < 200; i++) {
+      host += i % 7 === 0 ? -30 : 1000 * i
+      check()
+      if (i % 20 === 10) clock.pause()
+      if (i % 20 === 15) clock.resume()
+      if (i % 50 !== 49) continue
+      const saved = { clock: clock.save(), tsc: tsc.save() }
+      // Another process, whose clock began elsewhere.
+      host = 1000 * i
+      ;({ clock, tsc } = make())
+      clock.restore(saved.clock)
+      tsc.restore(saved.tsc)
+      check()
+      clock.resume()
+    }
   })
 })
 

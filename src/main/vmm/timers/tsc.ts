@@ -70,8 +70,9 @@ export class TimeStampCounter {
     this.offsetNumber = exact(BigInt.asIntN(64, offset))
   }
 
+  /** What was read last is the least that may be read after `restore`, whatever the clock says. */
   save(): DeviceState {
-    return { offset: BigInt.asUintN(64, this.offset) }
+    return { offset: BigInt.asUintN(64, this.read() - this.raw()) }
   }
 
   restore({ offset }: DeviceState): void {
