@@ -8,6 +8,7 @@ import { MachineLoop } from '../vm-host/loop'
 import { prebuiltPorts } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
 import { ExitCode } from './exit-codes'
+import { KernelFiles } from '../vm-host/kernel-files'
 import { buildConfig, exitCodeOf, openStdio, StderrLogger, type RunOptions } from './run'
 
 interface Tiers { readonly reference: LockstepTier; readonly tested: LockstepTier }
@@ -34,7 +35,8 @@ function conclude(reason: HostStop, { reference, tested }: Tiers, { figures }: L
 export async function runLockstep(options: RunOptions): Promise<number> {
   const tiers = parseLockstep(options.lockstep ?? true)
   if (options.disk.length > 0) throw new VmmError('bad-config', '--lockstep runs without --disk: disks answer at no fixed instruction')
-  const config = await buildConfig(options, [])
+  const kernel = new KernelFiles({ kernel: options.kernel, initrd: options.initrd, commandLine: options.append })
+  const config = buildConfig(options, kernel, [])
   let quit = false
   let loop: MachineLoop | undefined
   const { consoles, close } = openStdio('ttyS0', () => {

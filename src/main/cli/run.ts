@@ -1,11 +1,12 @@
 /** `nestbox run`: a machine outside the library, its serial line on standard input and output. */
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { CACHE_MODES, NodeClock, NodeEntropy, NodeWasmEngine, DISK_FORMATS, openDisk, type CacheMode, type DiskFormat, type OpenDisk } from '../host'
 import { createMachine, type Machine, type MachineConfig } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import type { Logger } from '../vmm/ports'
+import { KernelFiles } from '../vm-host/kernel-files'
 import { MachineLoop } from '../vm-host/loop'
 import { prebuiltPorts } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
@@ -77,12 +78,6 @@ function parseDisk(text: string): RunDisk {
   return disk
 }
 
-async function readInput(path: string, what: string): Promise<Uint8Array> {
-  return readFile(path).catch((cause: unknown) => {
-    throw new VmmError('bad-config', `cannot read the ${what} ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, {}, { cause })
-  })
-}
-
 function parseTier(text: string): 0 | 1 | 2 {
   if (text === '0' || text === '1' || text === '2') return Number(text) as 0 | 1 | 2
   throw new VmmError('bad-config', `--tier ${text}: must be 0, 1 or 2`)
@@ -96,13 +91,10 @@ function parseConsole(text: string): ConsoleName {
 
 interface AttachedDisk { readonly backend: OpenDisk; readonly queues?: number }
 
-export async function buildConfig(options: RunOptions, disks: readonly AttachedDisk[]): Promise<MachineConfig> {
+export function buildConfig(options: RunOptions, kernel: KernelFiles, disks: readonly AttachedDisk[]): MachineConfig {
   return {
     name: 'run', uuid: randomUUID(), memoryMiB: Number(options.memory), cpuProfile: options.cpuProfile,
-    kernel: {
-      image: await readInput(options.kernel, 'kernel'), commandLine: options.append,
-      ...(options.initrd ? { initrd: await readInput(options.initrd, 'initrd') } : {}),
-    },
+    kernel: () => kernel.read(),
     disks: disks.map((disk, i) => ({ id: `disk${i}`, ...disk })),
     maxTier: parseTier(options.tier), onReset: options.reboot ? 'reboot' : 'stop',
   }
@@ -131,7 +123,8 @@ export async function runMachine(options: RunOptions): Promise<number> {
     // As QEMU does: a raw disk whose guest wrote another format's header must stay a raw disk.
     disks.push({ backend: await openDisk(path, readOnly, format ?? 'raw', cache), ...(queues === undefined ? {} : { queues }) })
   }
-  const config = await buildConfig(options, disks)
+  const kernel = new KernelFiles({ kernel: options.kernel, initrd: options.initrd, commandLine: options.append })
+  const config = buildConfig(options, kernel, disks)
   let quit = false
   let loop: MachineLoop | undefined
   const { consoles, close } = openStdio(front, () => {
@@ -141,7 +134,7 @@ export async function runMachine(options: RunOptions): Promise<number> {
   try {
     const log = new StderrLogger(options.verbose ?? false)
     const folder = options.translationCache && config.maxTier > 0 ? translationsFolder(defaultHome()) : undefined
-    const guest = { kernel: config.kernel.image, cpuProfile: config.cpuProfile }
+    const guest = { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }
     const warmStart = WarmStart.open(folder, __filename, guest, (text) => log.log('warn', 'run', text))
     const machine = createMachine(config, {
       ...prebuiltPorts(join(__dirname, '..', 'main'), __filename, config.maxTier > 0), ...warmStart?.load(),

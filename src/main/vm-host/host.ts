@@ -1,24 +1,19 @@
 /** Runs one machine for a manager: launches it, carries out commands, reports life and end. */
 import { randomUUID } from 'node:crypto'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { copyImage, syncFile } from '../host/copy-file'
 import { NodeClock, NodeEntropy, NodeWasmEngine, openDisk, type OpenDisk } from '../host'
 import { createCpuKit, createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import { ConsolePort } from './console-port'
+import { KernelFiles } from './kernel-files'
 import { MachineLoop } from './loop'
 import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostHotBlock, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
 import { prebuiltPorts } from './prebuilt'
 import { BackgroundLoad, openBase, saveMachine, setAside, USED_SUFFIX } from './saved-state'
 import { StateFile } from './state-file/reader'
 import { WarmStart } from './warm-start'
-
-async function readFileFor(what: string, path: string): Promise<Uint8Array> {
-  return readFile(path).catch((cause: unknown) => {
-    throw new VmmError('bad-config', `cannot read the ${what} ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { path }, { cause })
-  })
-}
 
 function described(error: unknown): { code: string; message: string; details?: unknown } {
   if (error instanceof VmmError) return { code: error.code, message: error.message, details: error.details }
@@ -153,18 +148,17 @@ export class VmHost {
   }
 
   private async build(config: LaunchConfig): Promise<Machine> {
-    const image = await readFileFor('kernel', config.kernel)
-    const initrd = config.initrd === '' ? undefined : await readFileFor('initial RAM disk', config.initrd)
+    const kernel = new KernelFiles(config)
     for (const disk of config.disks) {
       this.disks.push(await openDisk(disk.path, disk.readOnly, disk.format, disk.cache))
     }
     const machineConfig: MachineConfig = {
       name: config.name, uuid: config.uuid, generationId: config.generationId, memoryMiB: config.memoryMiB, cpuProfile: config.cpuProfile,
-      kernel: { image, commandLine: config.commandLine, ...(initrd ? { initrd } : {}) },
+      kernel: () => kernel.read(),
       disks: this.disks.map((backend, i) => ({ id: `disk${i}`, backend, ...(config.disks[i].queues === undefined ? {} : { queues: config.disks[i].queues }) })),
       maxTier: config.maxTier, onReset: config.onReset,
     }
-    this.warmStart = WarmStart.open(config.translationsDir, __filename, { kernel: image, cpuProfile: config.cpuProfile }, (text) => this.warn(text))
+    this.warmStart = WarmStart.open(config.translationsDir, __filename, { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }, (text) => this.warn(text))
     return this.create(machineConfig, config, {
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: this.wasm, ...this.prepare(), ...this.warmStart?.load(),
       log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },

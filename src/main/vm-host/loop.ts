@@ -1,4 +1,5 @@
 /** Gives a machine its time: slices while it has work, sleep while it has none, and room for everything else between. */
+import { IdleMemory } from '../host'
 import type { Machine } from '../vmm/machine'
 import type { HostStop } from './protocol'
 
@@ -16,6 +17,8 @@ const SHORT_NAPS_BELOW_MS = 1.5
 /** How much late a timer may be. */
 const TIMER_GRAIN_MS = 1
 const LONGEST_SLEEP_MS = 1000
+/** Full slices that leave garbage worth collecting: a second of work. */
+const SLICES_WORTH_COLLECTING = 250
 
 /** What is given time: a machine, or two of them in lockstep. */
 export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'>
@@ -29,6 +32,7 @@ export class MachineLoop {
   private woken = false
   /** Works under way that must not wait for a nap's end. */
   private attended = 0
+  private readonly memory = new IdleMemory(SLICES_WORTH_COLLECTING)
   private readonly neverNotified = new Int32Array(new SharedArrayBuffer(4))
 
   constructor(private readonly machine: Runnable) {
@@ -50,8 +54,10 @@ export class MachineLoop {
         this.pause()
         continue
       }
-      if (result.kind === 'busy') await immediate()
-      else await this.idle(result.wakeNs / 1e6)
+      if (result.kind === 'busy') {
+        this.memory.worked()
+        await immediate()
+      } else await this.idle(result.wakeNs / 1e6)
     }
   }
 

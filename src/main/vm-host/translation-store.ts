@@ -15,8 +15,8 @@ const MAX_BYTES = 256e6
 const SUFFIX = '.pack'
 
 export interface Guest {
-  /** What the machine boots: machines with the same kernel share their translations. */
-  readonly kernel: Uint8Array
+  /** Of what the machine boots: machines with the same kernel share their translations. */
+  readonly kernelHash: string
   readonly cpuProfile: string
 }
 
@@ -34,8 +34,8 @@ export class TranslationStore {
     this.version = hashOf(program)
   }
 
-  private path({ kernel, cpuProfile }: Guest): string {
-    const name = createHash('sha256').update(this.version).update(`\n${cpuProfile}\n`).update(kernel).digest('hex').slice(0, 32)
+  private path({ kernelHash, cpuProfile }: Guest): string {
+    const name = createHash('sha256').update(this.version).update(`\n${cpuProfile}\n${kernelHash}`).digest('hex').slice(0, 32)
     return join(this.folder, `${name}${SUFFIX}`)
   }
 

@@ -153,7 +153,8 @@ export class EmbeddedMachine implements Machine {
   }
 
   private powerOn(): void {
-    const boot = loadLinux(this.ram, this.layout.frames.ramBytes, this.config.kernel)
+    const { kernel } = this.config
+    const boot = loadLinux(this.ram, this.layout.frames.ramBytes, typeof kernel === 'function' ? kernel() : kernel)
     writeAcpiTables(this.ram, { cpuCount: 1, hpetCapabilities: HPET_CAPABILITIES })
     this.board.generation.put(this.generationId)
     applyBootState(this.cpu.state, boot)

@@ -34,7 +34,8 @@ export interface MachineConfig {
   readonly memoryMiB: number
   /** Name of a CPU model in `vmm/cpu/cpuid/profiles`, e.g. `nestbox64`. */
   readonly cpuProfile: string
-  readonly kernel: KernelConfig
+  /** A function is asked at power-on and at each reset: images need not stay in memory meanwhile. What it throws stops the machine. */
+  readonly kernel: KernelConfig | (() => KernelConfig)
   readonly disks: readonly DiskConfig[]
   /** Highest tier the CPU engine may use. */
   readonly maxTier: 0 | 1 | 2

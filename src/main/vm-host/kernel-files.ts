@@ -1,0 +1,37 @@
+/** The kernel a machine boots, as files: some 15 MB that need not stay in memory once the guest has its copy. */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { VmmError } from '../vmm/errors'
+import type { KernelConfig } from '../vmm/machine'
+
+export interface KernelPaths {
+  readonly kernel: string
+  /** Undefined or '': none. */
+  readonly initrd: string | undefined
+  readonly commandLine: string
+}
+
+/** @throws VmmError `bad-config` naming the file */
+function readImage(what: string, path: string): Uint8Array {
+  try {
+    return readFileSync(path)
+  } catch (cause) {
+    throw new VmmError('bad-config', `cannot read the ${what} ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { path }, { cause })
+  }
+}
+
+export class KernelFiles {
+  /** SHA-256 of the kernel. */
+  readonly kernelHash: string
+
+  /** @throws VmmError `bad-config` where a file cannot be read: before anything else of the machine is begun */
+  constructor(private readonly paths: KernelPaths) {
+    this.kernelHash = createHash('sha256').update(this.read().image).digest('hex')
+  }
+
+  /** What is in the files now. @throws VmmError as the constructor */
+  read(): KernelConfig {
+    const { kernel, initrd, commandLine } = this.paths
+    return { image: readImage('kernel', kernel), commandLine, ...(initrd ? { initrd: readImage('initial RAM disk', initrd) } : {}) }
+  }
+}
