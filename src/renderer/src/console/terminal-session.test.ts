@@ -20,7 +20,8 @@ class FakeTerminal {
   write(chunk: string | Uint8Array, done: () => void): void { this.written.push([chunk, done]) }
   paste(text: string): void { this.onText?.(text.replaceAll('\n', '\r')) }
   getSelection(): string { return 'selected' }
-  focus(): void { /* nothing to see */ }
+  focuses = 0
+  focus(): void { this.focuses++ }
   dispose(): void { this.isDisposed = true }
 }
 
@@ -115,6 +116,22 @@ describe('terminal session', () => {
       expect(consoleCommand(key(name, { ctrlKey: true, shiftKey: true }))).toBe(command)
       expect(consoleCommand(key(name, { ctrlKey: true }))).toBeUndefined()
     })
+
+  it('takes the focus when it is on the page, though it was asked before', async () => {
+    let load: () => void = () => undefined
+    Object.defineProperty(document, 'fonts', { configurable: true, value: { load: () => new Promise<void>((resolve) => { load = resolve }) } })
+    try {
+      const { session, started } = start()
+      session.focus()
+      expect([FakeTerminal.last.element, FakeTerminal.last.focuses]).toEqual([undefined, 0])
+      load()
+      await started
+      expect(FakeTerminal.last.element).toBeDefined()
+      expect(FakeTerminal.last.focuses).toBe(1)
+    } finally {
+      Reflect.deleteProperty(document, 'fonts')
+    }
+  })
 
   it('says once when there is something to read', async () => {
     const onText = vi.fn()

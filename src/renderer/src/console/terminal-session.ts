@@ -54,6 +54,7 @@ export class TerminalSession {
   private close: (() => void) | undefined
   private isDisposed = false
   private hasText = false
+  private wantsFocus = false
 
   constructor(private readonly source: ConsoleSource, private readonly options: TerminalOptions) {
     this.terminal = new Terminal({
@@ -81,6 +82,7 @@ export class TerminalSession {
       if (this.isDisposed) return
     }
     this.terminal.open(element)
+    if (this.wantsFocus) this.terminal.focus()
     this.observer = new ResizeObserver(() => this.refit())
     this.observer.observe(element)
     this.refit()
@@ -105,8 +107,10 @@ export class TerminalSession {
     this.fit.fit()
   }
 
+  /** As soon as it is on the page. */
   focus(): void {
-    this.terminal.focus()
+    this.wantsFocus = true
+    if (this.terminal.element) this.terminal.focus()
   }
 
   setFontSize(size: number): void {
