@@ -78,19 +78,6 @@ it.each([...KERNELS, ...BY_MANUAL])('%s does the same with a translator on anoth
   expect(late.translated).toBeGreaterThan(10)
 })
 
-// As an idle guest makes them: the same code changes between tier 0 and its translations again and again.
-it.each(['tasks', 'paging64', 'debug', 'watch', 'rings64'])('%s does the same while its translations rest now and then', (name) => {
-  const { image } = shop.assemble(name)
-  let slices = 0
-  const resting = runKernel(image, 2, undefined, undefined, ({ translations }) => {
-    slices++
-    if (slices % 5 === 0) translations?.rest()
-    else if (slices % 5 === 3) translations?.wake()
-  })
-  expect(resting.log).toBe(runKernel(image, 2).log)
-  expect(resting.translated).toBeGreaterThan(10)
-})
-
 it('code is translated between slices once that thread is lost', () => {
   const { image } = shop.assemble('paging64')
   const thread = new LateTranslator(10)

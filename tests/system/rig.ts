@@ -111,11 +111,10 @@ function enterKernel({ state }: Vcpu): void {
 }
 
 /** Runs a flat image until it writes to the exit port or cannot go on. */
-/** @param between called between slices, which are short then */
-export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Array, late?: LateTranslator, between?: (cpu: Vcpu) => void): RigRun {
+export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Array, late?: LateTranslator): RigRun {
   const bench = new Bench()
   const { cpu, platform, ram } = createCpu(bench, tier, late)
-  const slice = late ?? between ? SHORT_SLICE : SLICE
+  const slice = late ? SHORT_SLICE : SLICE
   bench.changed = () => cpu.requestExit()
   if (translations) cpu.translations?.loadPack(translations)
   ram.write(KERNEL_AT, image)
@@ -127,7 +126,6 @@ export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Arr
       if (cpu.run(slice) === 'halted' && !platform.exited) bench.time.advance(1_000_000)
       else bench.time.advance(slice)
       late?.advance(cpu)
-      between?.(cpu)
     }
     if (platform.exited) end = 'exit'
   } catch (error) {

@@ -22,7 +22,6 @@ import { createPlatform } from './platform'
 import { BackgroundTranslator, cpuModelOf } from './translation-thread'
 import { GuestProfile } from './profile'
 import { encodeState } from './state/encoding'
-import { TranslationRest } from './translation-rest'
 import { describeHardware, type MachineState } from './state/machine-state'
 import { restoreMachine, resumeDevices, saveMachine, type MachineParts } from './state/save'
 import type { HotBlock, Machine, MachineCapture, MachineConfig, MachineFigures, MachinePorts, SliceResult, StopReason, TranslationFigures } from './types'
@@ -60,7 +59,6 @@ export class EmbeddedMachine implements Machine {
   private nsPerInstruction = 10
   private guestRunNs = 0
   private readonly profile: GuestProfile
-  private readonly translationRest: TranslationRest | undefined
   private idleNs = 0
   private idleSince: number | undefined
 
@@ -90,9 +88,6 @@ export class EmbeddedMachine implements Machine {
       translationNs: () => (this.cpu.translations ? this.cpu.translations.translateNs + this.cpu.translations.compileNs : 0),
       read: (gpa, target) => this.ram.read(gpa, target),
     })
-    const { translations } = this.cpu
-    // Runs that are to be the same must not depend on how long a guest was idle by the host's clock.
-    this.translationRest = translations && !deterministic ? new TranslationRest(translations) : undefined
     this.ram.setCodeWriteListener((page, offset, length) => this.cpu.codeWritten(page, offset, length))
     if (saved) this.lazyRam = this.restore(saved)
     else this.powerOn()
@@ -211,7 +206,8 @@ export class EmbeddedMachine implements Machine {
       const executed = this.instructions()
       const result = this.cpu.run(this.stretch(this.sliceNs(budgetNs)))
       const after = host.monotonicNs()
-      this.account(after, after - before, this.instructions() - executed, result === 'halted')
+      this.learnSpeed(after - before, this.instructions() - executed)
+      this.profile.ran(after - before, this.instructions() - executed, result === 'slice')
       if (this.pendingStop || this.resetWanted) continue
       if (result === 'halted') {
         const idle = this.idleResult(after)
@@ -255,12 +251,6 @@ export class EmbeddedMachine implements Machine {
     // What is to be the same at each run must not end its slices by what was sampled before.
     const wanted = this.config.deterministic ? stretch : Math.min(stretch, sliceNs / perInstruction, this.profile.untilSample)
     return Math.max(MIN_INSTRUCTIONS, Math.min(MAX_INSTRUCTIONS, Math.ceil(wanted)))
-  }
-
-  private account(nowHostNs: number, ns: number, instructions: number, halted: boolean): void {
-    this.learnSpeed(ns, instructions)
-    this.profile.ran(ns, instructions, !halted)
-    this.translationRest?.ran(ns, instructions, halted, nowHostNs)
   }
 
   private learnSpeed(ns: number, instructions: number): void {

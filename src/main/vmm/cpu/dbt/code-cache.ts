@@ -95,8 +95,6 @@ export class CodeCache {
   private readonly inUse = new Map<number, TranslatedFunction>()
   private inUseBytes = 0
   private readonly regionSlots = new Map<number, readonly number[]>()
-  /** Blocks whose translations rest, by head record: the slots to give back. */
-  private resting: ReadonlyMap<number, number> | undefined
   /** Figures for the inspector. */
   blocks = 0
   regions = 0
@@ -160,17 +158,6 @@ export class CodeCache {
   forgetAll(): void {
     this.forgetHot()
     this.remade.clear()
-    this.resting = undefined
-  }
-
-  /** Tier 0 runs everything until `wake`: what runs once in a while is cheaper there. Only between two entries. */
-  rest(): void {
-    this.resting ??= this.options.cache.rest()
-  }
-
-  wake(): void {
-    if (this.resting) this.options.cache.wake(this.resting)
-    this.resting = undefined
   }
 
   /** Translations whose guest code is gone. */

@@ -12,8 +12,6 @@ import { RecordWriter, type HandlerSlots } from './record-writer'
 
 /** Longest block, in instructions: bounds the work between two looks at the slice. */
 const MAX_BLOCK = 48
-/** Count of a head that is not to be reported. */
-const NEVER_HOT = 0x7fff_ffff
 
 export class CodePage {
   /** Bitmap of 64-byte lines that hold decoded bytes. */
@@ -175,36 +173,6 @@ export class DecodeCache {
     if (before >= 0) this.options.onDropped(translated.splice(before, 1))
     this.words[word] = tableSlot
     translated.push(tableSlot)
-  }
-
-  /**
-   * Gives every translated block back to tier 0, where it is not counted. Decoded code stays as it is.
-   * @returns head records with the table slots they had, for `wake`
-   */
-  rest(): Map<number, number> {
-    const resting = new Map<number, number>()
-    for (const list of this.pages.values()) {
-      for (const code of list) if (code.translated.length > 0) this.restPage(code, resting)
-    }
-    return resting
-  }
-
-  private restPage({ blocks, translated }: CodePage, resting: Map<number, number>): void {
-    for (let i = 0; i < blocks.length; i += 2) {
-      const word = (blocks[i] + Rec.handler) >> 2
-      if (!translated.includes(this.words[word])) continue
-      resting.set(blocks[i], this.words[word])
-      this.words[word] = this.options.slots.head
-      this.words[(blocks[i] + Rec.imm) >> 2] = NEVER_HOT
-    }
-  }
-
-  /** Gives the blocks that `rest` took from translations back to them; not those whose code was dropped or translated since. */
-  wake(resting: ReadonlyMap<number, number>): void {
-    for (const [head, slot] of resting) {
-      const word = (head + Rec.handler) >> 2
-      if (this.words[word] === this.options.slots.head) this.words[word] = slot
-    }
   }
 
   /** Bytes a translation was made from, beyond its block's: writes to them must drop it. */
