@@ -37,7 +37,7 @@ function assemble(): { readonly memory: WebAssembly.Memory; readonly run: (h: He
   const m = new ModuleBuilder()
   helpers.forEach((h) => m.importFunction('helper', h.name, helperType(h)))
   helpers.forEach((h, i) => m.setBody(m.defineFunction(helperType(h), h.name), buildHelperBody(h, i) as Uint8Array))
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true })
+  const memory = new WebAssembly.Memory({ initial: Math.ceil((AT.actual + STATE_SIZE) / 65536), maximum: 65536, shared: true })
   const table = new WebAssembly.Table({ initial: 1, element: 'anyfunc' })
   let fell = false
   const imports = Object.fromEntries(helpers.map((h) => [h.name, () => {

@@ -59,9 +59,21 @@ describe('the lock of a disk', () => {
   })
 
   it('of many that try at once after a crash, one has it', async () => {
+    for (let round = 0; round < 20; round++) {
+      writeFileSync(lockFile(), JSON.stringify({ pid: deadPid(), host: hostname(), token: 'x' }))
+      const results = await Promise.allSettled(Array.from({ length: 20 }, () => lockDisk(disk)))
+      const held = results.filter((result) => result.status === 'fulfilled')
+      expect(held).toHaveLength(1)
+      await held[0].value?.release()
+    }
+  })
+
+  it('a process killed while it removed a stale lock keeps nobody out', async () => {
     writeFileSync(lockFile(), JSON.stringify({ pid: deadPid(), host: hostname(), token: 'x' }))
-    const results = await Promise.allSettled(Array.from({ length: 20 }, () => lockDisk(disk)))
-    expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+    writeFileSync(`${lockFile()}.stale`, '')
+    utimesSync(`${lockFile()}.stale`, new Date(0), new Date(0))
+    await (await lockDisk(disk))?.release()
+    expect(readdirSync(dir)).toEqual(['disk.img'])
   })
 
   it('is given back when work fails', async () => {

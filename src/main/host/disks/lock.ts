@@ -4,7 +4,7 @@
  * (proper-lockfile, which the library uses, would take seconds to see that.)
  */
 import { randomBytes } from 'node:crypto'
-import { readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { VmmError } from '../../vmm/errors'
@@ -20,7 +20,10 @@ interface Holder {
 
 export interface DiskLock { release(): Promise<void> }
 
-const ATTEMPTS = 5
+const ATTEMPTS = 200
+const PAUSE_MS = 20
+/** So long nobody takes to look at a lock and remove it. */
+const ABANDONED_MS = 3000
 /** A file without contents this old is that of a process killed while it wrote it. */
 const HALF_WRITTEN_MS = 2000
 
@@ -56,19 +59,33 @@ async function readHolder(path: string): Promise<Holder | 'gone' | 'empty'> {
   }
 }
 
-/** Takes away a lock whose holder is dead; another process may do the same at the same time. */
-async function removeStale(path: string, seen: string | undefined): Promise<void> {
-  const aside = `${path}.${randomBytes(6).toString('hex')}`
+/**
+ * Takes away a lock that counts for nothing. Only one process at a time may do that, and it looks once more before: else it would
+ * take the lock of one that was quicker. Only a process killed in between leaves `.stale` behind, which then counts for a while.
+ */
+async function removeStale(path: string): Promise<void> {
+  const claim = `${path}.stale`
   try {
-    await rename(path, aside)
+    await writeFile(claim, '', { flag: 'wx', mode: 0o600 })
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return
-    throw error
+    if (codeOf(error) !== 'EEXIST') throw error
+    if ((await ageOf(claim)) > ABANDONED_MS) await rm(claim, { force: true })
+    return pause()
   }
-  const moved = await readHolder(aside)
-  // Somebody was quicker and holds it now: it goes back.
-  if (typeof moved === 'object' && moved.token !== seen) await rename(aside, path)
-  else await rm(aside, { force: true })
+  try {
+    const holder = await readHolder(path)
+    if (holder !== 'gone' && (holder === 'empty' ? (await ageOf(path)) > HALF_WRITTEN_MS : !(await lives(holder)))) await rm(path, { force: true })
+  } finally {
+    await rm(claim, { force: true })
+  }
+}
+
+const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+
+/** Milliseconds since a file was written; 0 where it is gone. */
+async function ageOf(path: string): Promise<number> {
+  const found = await stat(path).catch(() => undefined)
+  return found ? Date.now() - found.mtimeMs : 0
 }
 
 function busy(disk: string, { pid, host }: Holder): VmmError {
@@ -95,17 +112,11 @@ export async function lockDisk(disk: string): Promise<DiskLock | undefined> {
     }
     const holder = await readHolder(path)
     if (holder === 'gone') continue
-    if (holder === 'empty') await waitForContents(path)
-    else if (await lives(holder)) throw busy(disk, holder)
-    else await removeStale(path, holder.token)
+    if (holder === 'empty' ? (await ageOf(path)) > HALF_WRITTEN_MS : !(await lives(holder))) await removeStale(path)
+    else if (holder === 'empty') await pause()
+    else throw busy(disk, holder)
   }
   throw new VmmError('disk-io', `${disk}: other processes are opening it at the same time`, { path: disk })
-}
-
-async function waitForContents(path: string): Promise<void> {
-  const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }))
-  if (Date.now() - mtimeMs > HALF_WRITTEN_MS) await removeStale(path, undefined)
-  else await new Promise((resolve) => setTimeout(resolve, 100))
 }
 
 async function release(path: string, token: string): Promise<void> {
