@@ -147,8 +147,9 @@ describe('nestbox vm', () => {
     await until(async () => {
       const { code, out } = await nestbox(['vm', 'inspect', name, '--json'])
       seen = code === 0 ? JSON.parse(out) as Inspection : undefined
-      return (seen?.blocks.at(0)?.tier ?? 0) > 0
-    }, 'samples of translated code')
+      // Figures come with the heartbeat, a little later than the blocks that are asked for.
+      return (seen?.blocks.at(0)?.tier ?? 0) > 0 && (seen?.figures?.tierNs.t2 ?? 0) > 0
+    }, 'samples of translated code, and figures of them')
     expect(seen?.blocks[0]).toMatchObject({ address: '0x100200', lines: [{ text: 'jmp 0x100200' }] })
     expect(Object.keys(seen?.figures?.tierNs ?? {})).toContain('t2')
     const text = await ok('vm', 'inspect', name, '--count', '1')
