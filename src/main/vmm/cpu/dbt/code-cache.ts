@@ -90,10 +90,10 @@ export class CodeCache {
   private readonly made = new TranslationIndex()
   private madeBytes = 0
   private readonly inherited: TranslatedFunction[] = []
-  /** Regions by table slot: the page offsets they were made from, as [first, end) pairs. */
   /** Functions by table slot, for people who want to see them; of new ones up to MAX_PACK_BYTES. */
   private readonly inUse = new Map<number, TranslatedFunction>()
   private inUseBytes = 0
+  /** Regions by table slot: the page offsets they were made from, as [first, end) pairs. */
   private readonly regionSlots = new Map<number, readonly number[]>()
   /** Figures for the inspector. */
   blocks = 0
@@ -255,7 +255,8 @@ export class CodeCache {
     const { cache, translator, hostOfPage } = this.options
     const asked = cache.blockAt(head)
     if (asked?.code.modeKey !== fn.modeKey || !isMadeFrom(fn, translator.memory, hostOfPage(asked.code.page))) return []
-    if (fn.kind === 'block') return cache.isUntranslated(asked) && shapeOf(asked) === fn.shape ? [asked] : []
+    // Where all code was dropped meanwhile, another block's head may stand where this one's stood.
+    if (fn.kind === 'block') return asked.pageOffset === fn.pageOffset && cache.isUntranslated(asked) && shapeOf(asked) === fn.shape ? [asked] : []
     const size = sizeOf(spansOf(fn))
     const blocks = fn.entries.map((offset) => cache.blockAt(cache.recordAt(asked.code, offset)))
     return blocks.filter((block, i) => block?.pageOffset === fn.entries[i] && sizeOf(this.regionSlots.get(cache.slotAt(block)) ?? []) < size) as BlockSource[]
