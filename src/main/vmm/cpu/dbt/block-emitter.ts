@@ -4,28 +4,100 @@
  *
  * Registers are written through: the state block is right at every instruction boundary, and a value once read or written
  * is kept in a wasm local for later reads. Addresses of records count from the head record.
+ *
+ * Most blocks run too seldom to stay in the host's caches, so what counts is how little code they are: ways out share their
+ * end (`build`), and what is hardly ever needed is called.
  */
 import { Exit } from '../core/exits'
 import type { Helper, Val } from '../emit/emitter'
-import type { FunctionBuilder, Node } from '../emit/wasm/function'
+import type { BlockLabel, FunctionBuilder, Mark, Node } from '../emit/wasm/function'
+import type { Bytes, HostPlace } from '../interp/memory-emitter'
 import { probeJump } from '../interp/jump-cache'
 import { PSEUDO_SLOTS, Rec } from '../interp/record'
+import { TlbEntry } from '../../mmu/tlb-layout'
 import { offsetOf } from '../state/layout'
+import { LEAVE_FLAGS_SHIFT } from './flag-code'
+import { basedOn, KnownPages, type KnownPage } from './known-pages'
+import { FLAGS_IN_MEMORY, type FlagState } from './lazy-flags'
 import { OperandEmitter, type BlockInsn, type BlockLinks, type BlockPlace } from './operand-emitter'
 import { WriteThroughRegisters } from './register-file'
 
 /** Table slot of the handler that leaves generated code: what every record of an invalidated page holds. */
 export const RESYNC_SLOT = PSEUDO_SLOTS.resync
 
+/** A way out that leads to a record: where it stands in the code, and the flags pending there. */
+interface WayOut { readonly mark: Mark; readonly flags: FlagState }
+
 export class BlockEmitter extends OperandEmitter {
   protected readonly regs: WriteThroughRegisters
+  private readonly ways: WayOut[] = []
+  private readonly knownPages = new KnownPages()
+  /** The TLB they were found in. */
+  private knownIn: Node | undefined
+  private enterLabel!: BlockLabel
+  /** What the ways out hand over: target address, its record (0: not linked), and the record and count of the instruction that goes there. */
+  private readonly target: number
+  private readonly record: number
+  private readonly from: number
+  private readonly count: number
 
   constructor(f: FunctionBuilder, links: BlockLinks, place: BlockPlace) {
     super(f, links, place)
     this.regs = new WriteThroughRegisters(f, this.cpu, this.code64)
+    this.target = f.newLocal('i64')
+    this.record = f.newLocal('i32')
+    this.from = f.newLocal('i32')
+    this.count = f.newLocal('i32')
   }
 
   // ── the block ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Builds the whole function. @param body adds the instructions and how the block ends */
+  build(body: () => void): void {
+    const { f } = this
+    f.block((enter) => {
+      this.enterLabel = enter
+      f.block((chain) => {
+        f.block((settle) => {
+          body()
+          this.placeWaysOut(chain, settle)
+        })
+        this.spillFlagsAnew()
+      })
+      if (this.ways.length > 0) this.chain()
+    })
+    const record = f.finalLocal(this.record)
+    f.tailCallIndirect(this.links.handlerType, [this.cpu, record], f.load('i32.load', 'i32', record, Rec.handler))
+  }
+
+  /** Ways out with the flags of the block's end have them stored at one place, others where they stand. */
+  private placeWaysOut(chain: BlockLabel, settle: BlockLabel): void {
+    const { f } = this
+    const last = this.ways.at(-1)?.flags ?? FLAGS_IN_MEMORY
+    for (const { mark, flags } of this.ways.reverse()) {
+      f.insertAt(mark, this.inArm(() => {
+        if (flags === last) return f.jump(settle, 'break')
+        this.flagState = flags
+        this.spillFlagsAnew()
+        f.jump(chain, 'break')
+      }))
+    }
+    this.flagState = last
+  }
+
+  /** Charges the slice for the block so far and goes on at the record, which is looked for where it is not known. */
+  private chain(): void {
+    const { f, cpu } = this
+    const [target, record] = [f.finalLocal(this.target), f.finalLocal(this.record)]
+    f.if(f.pure('i32.eqz', 'i32', [record]), () => f.tailCall(this.links.link, [cpu, target, f.pure('i32.add', 'i32', [f.param(1), f.finalLocal(this.from)])]))
+    f.store('i64.store', cpu, target, offsetOf('blockRip'))
+    const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.finalLocal(this.count)])
+    f.store('i32.store', cpu, left, offsetOf('sliceLeft'))
+    f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
+      f.store('i64.store', cpu, target, offsetOf('rip'))
+      f.return(f.i32(Exit.SLICE))
+    })
+  }
 
   /** Adds an instruction. False: the block has ended, nothing may follow. */
   insn(at: BlockInsn): boolean {
@@ -53,8 +125,8 @@ export class BlockEmitter extends OperandEmitter {
   }
 
   private enterRecord(record: Node): void {
-    const { f } = this
-    f.tailCallIndirect(this.links.handlerType, [this.cpu, record], f.load('i32.load', 'i32', record, Rec.handler))
+    this.f.setLocal(this.record, record)
+    this.f.jump(this.enterLabel, 'break')
   }
 
   private recordAt(offset: number): Node {
@@ -74,15 +146,61 @@ export class BlockEmitter extends OperandEmitter {
 
   // ── ways out ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /**
+   * An access that misses the TLB is left to tier 0, which begins the instruction again; so is the rest of the block. That can be
+   * done as long as no helper was called.
+   */
+  protected override placeOf(linear: Node, bytes: Bytes, write: boolean): HostPlace | undefined {
+    if (this.helperCalled) return undefined
+    if (this.tlb === undefined || this.tlb !== this.knownIn) this.knownPages.forget()
+    const based = basedOn(linear)
+    const known = this.knownPages.find(based, bytes, write)
+    if (known) return this.placeIn(known, linear, based.displacement, bytes)
+    const { f } = this
+    const { hit, page, host } = this.probe(linear, bytes, write ? TlbEntry.writeTag : TlbEntry.readTag)
+    f.if(f.pure('i32.eqz', 'i32', [hit]), () => this.exitFault())
+    const at = host()
+    const { base, displacement } = based
+    this.knownIn = this.tlb
+    if (this.depth === 0) this.knownPages.add(base, { page, host: at, displacement, writable: write, low: displacement, high: displacement + bytes - 1 })
+    return { host: at, offset: 0 }
+  }
+
+  /** Bytes in or near a page that an access before has found. */
+  private placeIn(known: KnownPage, linear: Node, displacement: number, bytes: Bytes): HostPlace {
+    const { f } = this
+    const [low, high] = [Math.min(displacement, known.low), Math.max(displacement + bytes - 1, known.high)]
+    if (low < known.low) this.leaveUnlessIn(known.page, linear, 0)
+    if (high > known.high) this.leaveUnlessIn(known.page, linear, bytes - 1)
+    if (this.depth === 0) Object.assign(known, { low, high })
+    const offset = displacement - known.displacement
+    if (offset >= 0) return { host: known.host, offset }
+    return { host: f.pure('i32.add', 'i32', [known.host, f.i32(offset)]), offset: 0 }
+  }
+
+  private leaveUnlessIn(page: Node, linear: Node, offset: number): void {
+    const { f } = this
+    const narrow = page.type === 'i32'
+    const at = narrow ? f.pure('i32.add', 'i32', [linear.args[0], f.i32(offset)]) : f.pure('i64.add', 'i64', [linear, f.i64(BigInt(offset))])
+    const itsPage = narrow ? f.pure('i32.and', 'i32', [at, f.i32(-4096)]) : f.pure('i64.and', 'i64', [at, f.i64(-4096n)])
+    f.if(f.pure(narrow ? 'i32.ne' : 'i64.ne', 'i32', [itsPage, page]), () => this.exitFault())
+  }
+
+  /** The pending exception, or the instruction again on tier 0. What is pending of the flags is computed there: many places leave, few do. */
   protected exitFault(): void {
-    this.inArm(() => this.spillFlags())()
-    this.f.tailCall(this.links.fault, [this.cpu, this.rec])
+    this.inArm(() => {
+      const { f, cpu } = this
+      const flags = this.packedFlags()
+      if (!flags) return f.tailCall(this.links.fault, [cpu, this.rec])
+      const packed = this.current.record | (flags.code << LEAVE_FLAGS_SHIFT)
+      f.tailCall(this.links.leave, [cpu, f.param(1), f.i32(packed), flags.a, flags.b])
+    })()
   }
 
   protected leaveTo(target: Node): void {
     this.spillFlags()
     // The cache goes by RIP: code segments must begin at 0.
-    if (this.flat) probeJump(this.f, this.cpu, target, this.place.modeKey, (record) => this.chainTo(target, record))
+    if (this.flat) probeJump(this.f, this.cpu, target, this.place.modeKey, (record) => this.chainTo(target, record, FLAGS_IN_MEMORY))
     this.f.tailCall(this.links.goto, [this.cpu, target, this.rec])
   }
 
@@ -92,7 +210,7 @@ export class BlockEmitter extends OperandEmitter {
     // Most instructions that may change the mode do not.
     if (this.flat) {
       const same = f.pure('i32.eq', 'i32', [this.stateLoad('i32.load', 'i32', 'modeKey'), f.i32(this.place.modeKey)])
-      f.if(same, () => probeJump(f, this.cpu, target, this.place.modeKey, (record) => this.chainTo(target, record)))
+      f.if(same, () => probeJump(f, this.cpu, target, this.place.modeKey, (record) => this.chainTo(target, record, FLAGS_IN_MEMORY)))
     }
     this.f.tailCall(this.links.goto, [this.cpu, target, this.rec])
   }
@@ -102,26 +220,19 @@ export class BlockEmitter extends OperandEmitter {
     const { f } = this
     const offset = this.place.pageOffset + delta
     if (!(offset >= 0 && offset < 4096)) return this.leaveTo(target)
-    this.spillFlags()
     const link = f.load('i32.load', 'i32', f.param(1), this.current.record + Rec.link)
-    f.if(link, () => {
-      if (this.links.hotLoopAfter > 0 && delta <= this.current.delta) this.countLoop(link)
-      this.chainTo(target, link)
-    })
-    f.tailCall(this.links.link, [this.cpu, target, this.rec])
+    if (this.links.hotLoopAfter > 0 && delta <= this.current.delta) f.if(link, () => this.countLoop(link))
+    this.chainTo(target, link, this.flagState)
   }
 
-  /** Charges the slice for the block so far and goes on at a known record. */
-  private chainTo(target: Node, record: Node): void {
+  /** @param record 0 where it is not linked yet @param flags what is pending */
+  private chainTo(target: Node, record: Node, flags: FlagState): void {
     const { f } = this
-    f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
-    const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.i32(this.current.count)])
-    f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
-    f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
-      f.store('i64.store', this.cpu, target, offsetOf('rip'))
-      f.return(f.i32(Exit.SLICE))
-    })
-    this.enterRecord(record)
+    f.setLocal(this.target, target)
+    f.setLocal(this.record, record)
+    f.setLocal(this.count, f.i32(this.current.count))
+    f.setLocal(this.from, f.i32(this.current.record))
+    this.ways.push({ mark: f.mark(), flags })
   }
 
   /** Counts a jump back in the record of the branch, and reports the loop's head once. */

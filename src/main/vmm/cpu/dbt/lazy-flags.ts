@@ -4,14 +4,18 @@
  *
  * What is not stored yet must be stored (`spillFlags`) on every way out: side exits, faults, helper calls.
  */
-import type { ArithFlag, Condition, FlagsKind, Val } from '../emit/emitter'
+import type { ArithFlag, Condition, FlagsKind, Val, Width } from '../emit/emitter'
 import type { Node } from '../emit/wasm/function'
 import type { WVal } from '../emit/wasm/int-emitter'
 import { MemoryEmitter } from '../interp/memory-emitter'
 import { offsetOf } from '../state/layout'
+import { FlagCode, flagCode } from './flag-code'
 
-/** What `ccCarry` or `ccResult` will be once stored. */
-interface Pending { readonly make: () => Node }
+/**
+ * What `ccCarry` or `ccResult` will be once stored. `make` may give a node made before; `anew` makes one that holds wherever
+ * the instruction that set the flags has been executed.
+ */
+interface Pending { readonly make: () => Node; readonly anew: () => Node }
 
 /** The instruction that set the flags, where a condition can be read off its operands. */
 export interface FlagSource {
@@ -21,7 +25,7 @@ export interface FlagSource {
   readonly b: Val
   readonly result: Val
   /** `ccCarry` before INC or DEC. */
-  readonly old?: () => Node
+  readonly old?: Pending
 }
 
 /** undefined: the state block holds the truth. */
@@ -33,6 +37,9 @@ export interface FlagState {
 
 /** Places of the arithmetic flags in RFLAGS. */
 const RFLAGS_BITS: Readonly<Record<ArithFlag, number>> = { cf: 0, pf: 2, af: 4, zf: 6, sf: 7, of: 11 }
+
+/** The same node, or one as good, every time. */
+const known = (make: () => Node): Pending => ({ make, anew: make })
 
 export const FLAGS_IN_MEMORY: FlagState = { carry: undefined, result: undefined, source: undefined }
 
@@ -60,12 +67,13 @@ export abstract class LazyFlagEmitter extends MemoryEmitter {
 
   /** Thunks run in one arm must not be reused in another, so only values made at depth 0 are kept. */
   private once(make: () => Node): Pending {
-    let known: Node | undefined
+    let made: Node | undefined
     return {
+      anew: make,
       make: () => {
-        if (known) return known
+        if (made) return made
         const node = make()
-        if (this.depth === 0) known = node
+        if (this.depth === 0) made = node
         return node
       },
     }
@@ -91,6 +99,33 @@ export abstract class LazyFlagEmitter extends MemoryEmitter {
     if (resultValue) this.f.store('i64.store', this.cpu, resultValue, offsetOf('ccResult'))
   }
 
+  /** As `spillFlags`, for code that is put where less had been computed than by now. */
+  protected spillFlagsAnew(): void {
+    const { carry, result } = this.flagState
+    this.flagState = { carry: carry && known(carry.anew), result: result && known(result.anew), source: undefined }
+    this.spillFlags()
+  }
+
+  /** What is pending as a code and two operands, from which `buildLeave` computes it; undefined: nothing. */
+  protected packedFlags(): { readonly code: number; readonly a: Node; readonly b: Node } | undefined {
+    const { carry, result, source } = this.flagState
+    if (!carry && !result) return undefined
+    const operands = carry && result && source && this.flagOperands(source)
+    return operands ?? { code: FlagCode.RAW, a: this.carryNode(), b: this.resultNode() }
+  }
+
+  /** Undefined where the result does not follow from the operands alone. */
+  private flagOperands(source: FlagSource): { code: number; a: Node; b: Node } | undefined {
+    const { kind, a, b, result, old } = source
+    if (kind === 'logic') return { code: FlagCode.RAW, a: this.f.i64(0n), b: this.resultNode() }
+    if (kind === 'result' || kind === 'rflags') return undefined
+    const code = flagCode(kind, result.width as Width)
+    if (old) return { code, a: this.asI64(a), b: old.make() }
+    const node = this.raw(result)
+    const plain = node.op.endsWith(`.${kind}`) && node.args[0] === this.raw(a) && node.args[1] === this.raw(b)
+    return plain ? { code, a: this.asI64(a), b: this.asI64(b) } : undefined
+  }
+
   /** Stores what is pending; from here on the state block is right. */
   protected settleFlags(): void {
     this.spillFlags()
@@ -111,18 +146,15 @@ export abstract class LazyFlagEmitter extends MemoryEmitter {
       return this.setState({ carry: this.carryOf(kind, a, b, result), result: extended, source: { kind, a, b, result } })
     }
     const before = this.flagState.carry
-    const old = before ? before.make : this.captured(this.stored('ccCarry'))
-    const carry = this.once(() => this.stepCarry(kind, a, result, old()))
+    const stored = before ? undefined : this.stored('ccCarry')
+    const old = before ?? known(() => stored as Node)
+    const carry = { ...this.once(() => this.stepCarry(kind, a, result, old.make())), anew: () => this.stepCarry(kind, a, result, old.anew()) }
     this.setState({ carry, result: extended, source: { kind, a, b, result, old } })
   }
 
   private carryOf(kind: 'add' | 'sub' | 'logic', a: Val, b: Val, result: Val): Pending {
-    if (kind === 'logic') return { make: () => this.f.i64(0n) }
+    if (kind === 'logic') return known(() => this.f.i64(0n))
     return this.once(() => this.carries(kind, a, b, result))
-  }
-
-  private captured(node: Node): () => Node {
-    return () => node
   }
 
   override setFlagsExplicit(result: Val, flags: { cf: Val; of: Val; af?: Val }): void {
@@ -132,12 +164,12 @@ export abstract class LazyFlagEmitter extends MemoryEmitter {
   }
 
   protected override setCarry(node: Node): void {
-    this.setState({ carry: { make: () => node }, result: this.flagState.result, source: undefined })
+    this.setState({ carry: known(() => node), result: this.flagState.result, source: undefined })
   }
 
   protected override setResult(result: Val): void {
     const node = this.raw(this.sext(result, 64))
-    this.setState({ carry: this.flagState.carry, result: { make: () => node }, source: undefined })
+    this.setState({ carry: this.flagState.carry, result: known(() => node), source: undefined })
   }
 
   override setArithFlags(rflags: Val): void {

@@ -32,10 +32,10 @@ export interface BlockInsn {
   readonly count: number
 }
 
-/** What a block calls or continues with: functions of the module under construction, and slots of the table. */
 /** Where the slot stands in the word that tells a slow path of the access: behind bytes and segment. */
 export const ACCESS_SLOT_SHIFT = 16
 
+/** What a block calls or continues with: functions of the module under construction, and slots of the table. */
 export interface BlockLinks {
   readonly calls: CallSlots
   /** Jumps back after which a loop is reported; 0: never. */
@@ -47,6 +47,8 @@ export interface BlockLinks {
   readonly handlerType: number
   /** (cpu, rec) → exit: pending exception, or the instruction again on tier 0. */
   readonly fault: number
+  /** (cpu, head, record | flag code << LEAVE_FLAGS_SHIFT, a, b) → exit: `fault` at a record, once its flags are stored. */
+  readonly leave: number
   /** (cpu, linear, access | scratch slot << ACCESS_SLOT_SHIFT) → status: the slow paths of accesses. */
   readonly load: number
   readonly store: number

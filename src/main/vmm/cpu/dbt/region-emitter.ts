@@ -250,11 +250,11 @@ export class RegionEmitter extends OperandEmitter {
     if (resultValue) f.setLocal(this.fr, resultValue)
   }
 
-  private spillSource(kind: FlagsKind, source: { readonly a: Val; readonly b: Val; readonly result: Val; readonly old?: () => Node }): void {
+  private spillSource(kind: FlagsKind, source: { readonly a: Val; readonly b: Val; readonly result: Val; readonly old?: { readonly make: () => Node } }): void {
     const { f } = this
     const widened = (v: Val): Node => (v.width === 64 ? this.raw(v) : f.pure('i64.extend_i32_u', 'i64', [this.raw(v)]))
     const result = this.raw(this.sext(source.result, 64))
-    const second = source.old ? source.old() : widened(source.b)
+    const second = source.old ? source.old.make() : widened(source.b)
     f.setLocal(this.fk, f.i32(flagCode(kind, source.result.width as Width)))
     if (kind !== 'logic') {
       f.setLocal(this.fa, widened(source.a))

@@ -13,7 +13,7 @@ import type { Form } from '../isa/types'
 import { PAGE_SIZE } from '../../memory/frame-table'
 import { Mode } from '../state/mode'
 import { BlockEmitter } from './block-emitter'
-import { buildFlagCarry } from './flag-code'
+import { buildFlagCarry, buildLeave } from './flag-code'
 import { ACCESS_SLOT_SHIFT, type BlockLinks } from './operand-emitter'
 import { findRegion, findWidestRegion } from './region'
 import { RegionEmitter, type RegionLinks } from './region-emitter'
@@ -34,10 +34,11 @@ const I32 = 'i32'
 const HANDLER: FuncType = { params: [I32, I32], results: [I32] }
 const MOVE: FuncType = { params: [I32, 'i64', I32], results: [I32] }
 const FLAG_CARRY: FuncType = { params: [I32, 'i64', 'i64', 'i64'], results: ['i64'] }
+const LEAVE: FuncType = { params: [I32, I32, I32, 'i64', 'i64'], results: [I32] }
 const SLOW: FuncType = { params: [I32, I32, I32, I32, I32], results: [I32] }
 
 /** Functions every module begins with, in this order. */
-const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4, load: 5, store: 6, probe: 7, commit: 8 } as const
+const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4, load: 5, store: 6, probe: 7, commit: 8, leave: 9 } as const
 /** Name of a function that every module begins with. */
 export const glueName = (index: number): string | undefined => Object.entries(GLUE).find(([, i]) => i === index)?.[0]
 const ACCESS_PATHS = ['load', 'store', 'probe', 'commit'] as const
@@ -92,6 +93,7 @@ const missing = (h: Helper): never => { throw new BugError(`helper ${h.name} has
 
 export class Translator {
   private readonly flagCarry = buildFlagCarry()
+  private readonly leave = buildLeave(GLUE.fault, GLUE.flagCarry)
   /** Types of the helpers, each once: bodies name types by number, so every module has the same ones in the same order. */
   private readonly helperTypes: readonly FuncType[]
   private readonly typeOfHelper = new Map<Helper, FuncType>()
@@ -127,6 +129,7 @@ export class Translator {
     define(MOVE, buildLookup(handlerType))
     define(FLAG_CARRY, this.flagCarry)
     for (const path of ACCESS_PATHS) define(MOVE, buildAccess(slowType, this.options.calls.slow[path]))
+    define(LEAVE, this.leave)
     const links: RegionLinks = {
       ...GLUE, calls: this.options.calls, hotLoopAfter: this.options.hotLoopAfter, handlerType, slowType,
       helperType: (h: Helper) => typeIndices.get(this.typeOfHelper.get(h)) ?? missing(h),
@@ -176,22 +179,23 @@ export class Translator {
     const f = new FunctionBuilder([I32, I32])
     const e = new BlockEmitter(f, links, { modeKey, pageOffset })
     let length = 0
-    for (const record of block.records) {
-      if (record.kind === 'next') {
-        e.fallThrough(record.offset, record.delta, record.count)
-        break
+    let changed = false
+    e.build(() => {
+      for (const record of block.records) {
+        if (record.kind === 'next') return e.fallThrough(record.offset, record.delta, record.count)
+        if (record.kind === 'other') return e.continueInTier0(record.offset)
+        const at = pageOffset + record.delta
+        const result = this.options.decode(page, at, PAGE_SIZE - at, modeKey)
+        if (!result.ok) {
+          changed = true
+          return
+        }
+        const { insn } = result
+        length = record.delta + insn.length
+        if (!e.insn({ insn, places: this.options.places(insn.form), record: record.offset, next: record.offset + RECORD_SIZE, delta: record.delta, count: record.count })) return
       }
-      if (record.kind === 'other') {
-        e.continueInTier0(record.offset)
-        break
-      }
-      const at = pageOffset + record.delta
-      const result = this.options.decode(page, at, PAGE_SIZE - at, modeKey)
-      if (!result.ok) return undefined
-      const { insn } = result
-      length = record.delta + insn.length
-      if (!e.insn({ insn, places: this.options.places(insn.form), record: record.offset, next: record.offset + RECORD_SIZE, delta: record.delta, count: record.count })) break
-    }
+    })
+    if (changed) return undefined
     const ranges = [{ offset: pageOffset, bytes: page.slice(pageOffset, pageOffset + length) }]
     return { kind: 'block', modeKey, pageOffset, entries: [pageOffset], ranges, shape: shapeOf(block), body: f.encode() }
   }

@@ -36,8 +36,13 @@ export interface WMem extends MemRef {
 export type SlowPath = AccessPath | 'segment'
 export type AccessPath = 'load' | 'store' | 'probe' | 'commit'
 
+/** Host address of bytes: of a node, and a number of bytes behind it. */
+export interface HostPlace { readonly host: Node; readonly offset: number }
+
+export interface Probe { readonly hit: Node; readonly page: Node; readonly host: () => Node }
+
 /** Byte count of an access: 1 to 16. */
-type Bytes = 1 | 2 | 4 | 8 | 16
+export type Bytes = 1 | 2 | 4 | 8 | 16
 
 const LOAD: Readonly<Record<Bytes, readonly [string, ValType]>> = {
   1: ['i32.load8_u', 'i32'], 2: ['i32.load16_u', 'i32'], 4: ['i32.load', 'i32'], 8: ['i64.load', 'i64'], 16: ['v128.load', 'v128'],
@@ -69,6 +74,14 @@ export abstract class MemoryEmitter extends VecEmitter {
 
   /** Ends the function with the pending exception. */
   protected abstract exitFault(): void
+
+  /**
+   * Where the bytes of an access stand, if the code built here goes on only where that is known. Undefined: the access probes
+   * the TLB and has a slow path.
+   */
+  protected placeOf(_linear: Node, _bytes: Bytes, _write: boolean): HostPlace | undefined {
+    return undefined
+  }
 
   protected stateLoad(op: string, type: ValType, name: Parameters<typeof offsetOf>[0], index = 0): Node {
     return this.f.load(op, type, this.cpu, offsetOf(name, index))
@@ -110,8 +123,8 @@ export abstract class MemoryEmitter extends VecEmitter {
     return [f.pure('i32.wrap_i64', 'i32', [address]), f.pure('i32.wrap_i64', 'i32', [high])]
   }
 
-  /** TLB probe: entry address, whether it serves the access, and the host address if so. */
-  private probe(linear: Node, bytes: Bytes, tagOffset: number): { hit: Node; host: () => Node } {
+  /** TLB probe: whether an entry serves the access, the page of its last byte, and the host address if so. */
+  protected probe(linear: Node, bytes: Bytes, tagOffset: number): Probe {
     if (this.narrowLinear && linear.op === 'i64.extend_i32_u') return this.probe32(linear.args[0], bytes, tagOffset)
     const { f } = this
     const slot = f.pure('i32.and', 'i32', [f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(BigInt(SLOT_SHIFT))])]), f.i32(SLOT_MASK)])
@@ -120,11 +133,11 @@ export abstract class MemoryEmitter extends VecEmitter {
     const page = f.pure('i64.and', 'i64', [last, f.i64(-4096n)])
     const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, tagOffset), page])
     const host = (): Node => f.pure('i32.add', 'i32', [f.pure('i32.wrap_i64', 'i32', [linear]), f.load('i32.load', 'i32', entry, TlbEntry.addend)])
-    return { hit, host }
+    return { hit, page, host }
   }
 
   /** As `probe` where every linear address has 32 bits: no entry has a tag above them. */
-  private probe32(linear: Node, bytes: Bytes, tagOffset: number): { hit: Node; host: () => Node } {
+  private probe32(linear: Node, bytes: Bytes, tagOffset: number): Probe {
     const { f } = this
     const slot = f.pure('i32.and', 'i32', [f.pure('i32.shr_u', 'i32', [linear, f.i32(SLOT_SHIFT)]), f.i32(SLOT_MASK)])
     const entry = f.pure('i32.add', 'i32', [this.tlbBase(), slot])
@@ -132,7 +145,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     const page = f.pure('i32.and', 'i32', [last, f.i32(-4096)])
     const hit = f.pure('i32.eq', 'i32', [f.load('i32.load', 'i32', entry, tagOffset), page])
     const host = (): Node => f.pure('i32.add', 'i32', [linear, f.load('i32.load', 'i32', entry, TlbEntry.addend)])
-    return { hit, host }
+    return { hit, page, host }
   }
 
   /** The slow path is told the segment too: it decides between #SS and #GP. */
@@ -146,8 +159,10 @@ export abstract class MemoryEmitter extends VecEmitter {
     const { f } = this
     const [op, type] = LOAD[bytes]
     const linear = this.linear(mem, bytes, false)
-    const result = f.newLocal(type)
+    const place = this.placeOf(linear, bytes, false)
+    if (place) return f.load(op, type, place.host, place.offset)
     const { hit, host } = this.probe(linear, bytes, TlbEntry.readTag)
+    const result = f.newLocal(type)
     f.if(hit, () => f.setLocal(result, f.load(op, type, host())), () => {
       this.slow('load', linear, mem, bytes, PLAIN_SLOT)
       f.setLocal(result, this.stateLoad(op, type, 'scratch', PLAIN_SLOT))
@@ -158,6 +173,8 @@ export abstract class MemoryEmitter extends VecEmitter {
   private write(mem: WMem, bytes: Bytes, value: Node): void {
     const { f } = this
     const linear = this.linear(mem, bytes, true)
+    const place = this.placeOf(linear, bytes, true)
+    if (place) return f.store(STORE[bytes], place.host, value, place.offset)
     const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
     f.if(hit, () => f.store(STORE[bytes], host(), value), () => {
       f.store(STORE[bytes], this.cpu, value, offsetOf('scratch', PLAIN_SLOT))
@@ -170,10 +187,12 @@ export abstract class MemoryEmitter extends VecEmitter {
     const { f } = this
     const [op, type] = LOAD[bytes]
     const linear = this.linear(mem, bytes, true)
+    const known = this.placeOf(linear, bytes, true)
+    if (known) return { old: f.load(op, type, known.host, known.offset), finish: (value) => f.store(STORE[bytes], known.host, value, known.offset) }
+    const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
     const place = f.newLocal('i32')
     const isSlow = f.newLocal('i32')
     f.setLocal(isSlow, f.i32(0))
-    const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
     f.if(hit, () => f.setLocal(place, host()), () => {
       this.slow('probe', linear, mem, bytes, UPDATE_SLOT)
       f.setLocal(place, f.pure('i32.add', 'i32', [this.cpu, f.i32(offsetOf('scratch', UPDATE_SLOT))]))

@@ -1,0 +1,55 @@
+/**
+ * What a block's accesses have found in the TLB. An access near one before it, by the same base register, is nearly always in
+ * the same page: then one comparison replaces the probe, and none where the bytes in between are known already.
+ */
+import type { Node } from '../emit/wasm/function'
+
+/** How far bytes may lie from known ones, one time in 64 at worst they are in another page. */
+const NEAR = 64
+
+/** An address as a node and bytes behind it. */
+export interface Based { readonly base: Node; readonly displacement: number }
+
+/** The page of an access, and the bytes around it that lie in it as well. */
+export interface KnownPage {
+  /** Linear address of the page. */
+  readonly page: Node
+  /** Host address of the byte at `displacement` from the base. */
+  readonly host: Node
+  readonly displacement: number
+  readonly writable: boolean
+  /** First and last displacement in the page for certain. */
+  low: number
+  high: number
+}
+
+/** Address as base and displacement; i64, or an i32 widened. */
+export function basedOn(linear: Node): Based {
+  const sum = linear.op === 'i64.extend_i32_u' ? linear.args[0] : linear
+  if (sum.op !== 'i64.add' && sum.op !== 'i32.add') return { base: sum, displacement: 0 }
+  const [a, b] = sum.args
+  const displacement = Number(b.imm)
+  return b.op === 'const' && Math.abs(displacement) < 2 ** 31 ? { base: a, displacement } : { base: sum, displacement: 0 }
+}
+
+export class KnownPages {
+  private readonly pages: { readonly base: Node; readonly page: KnownPage }[] = []
+
+  /** After the TLB may have changed. */
+  forget(): void {
+    this.pages.length = 0
+  }
+
+  add(base: Node, page: KnownPage): void {
+    this.pages.push({ base, page })
+  }
+
+  /** The page that bytes at a displacement are in, or near whose known bytes they are. */
+  find({ base, displacement: low }: Based, bytes: number, write: boolean): KnownPage | undefined {
+    const high = low + bytes - 1
+    const fits = ({ page }: { page: KnownPage }): boolean =>
+      (low >= page.low && high <= page.high + NEAR) || (high <= page.high && low >= page.low - NEAR)
+    const known = this.pages.filter((k) => k.base === base && (k.page.writable || !write))
+    return (known.find(({ page }) => low >= page.low && high <= page.high) ?? known.find(fits))?.page
+  }
+}
