@@ -8,7 +8,7 @@ import { LateTranslator } from './late-translator'
 import { Workshop } from './qemu'
 import { powerOnSignature, runKernel, type Tier } from './rig'
 
-const KERNELS = ['segments', 'tasks', 'v86', 'paging32', 'paging64', 'debug', 'calls32', 'calls64', 'rings64', 'rings32']
+const KERNELS = ['segments', 'tasks', 'v86', 'paging32', 'paging64', 'debug', 'calls32', 'calls64', 'rings64', 'rings32', 'near64']
 /** QEMU has no right answer to these: every line tells the manual's. */
 const BY_MANUAL = ['watch', 'pcid']
 
