@@ -1,4 +1,5 @@
 /** State files by themselves: what is stored in them, what they take over from earlier ones, and what becomes of damage. */
+import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,7 +9,7 @@ import { decodeHeader } from '../../src/main/host/state-header'
 import { Inherited } from '../../src/main/vm-host/state-file/inherited'
 import { looksPacked } from '../../src/main/vm-host/state-file/pack'
 import { baseFile, StateFile } from '../../src/main/vm-host/state-file/reader'
-import { writeStateFile, type WriteFigures } from '../../src/main/vm-host/state-file/writer'
+import { writeStateFile, type WriteFigures, type WriteOptions } from '../../src/main/vm-host/state-file/writer'
 import { VmmError } from '../../src/main/vmm/errors'
 import type { MachineState } from '../../src/main/vmm/machine'
 import { FrameTable } from '../../src/main/vmm/memory/frame-table'
@@ -77,14 +78,14 @@ class Memory {
     return Buffer.concat(Array.from({ length: this.mib * MIB / PAGE }, (_, page) => this.read(page)))
   }
 
-  async save(name: string, hot: readonly number[] = []): Promise<WriteFigures & { path: string; id: string }> {
+  async save(name: string, hot: readonly number[] = [], more: Partial<WriteOptions> = {}): Promise<WriteFigures & { path: string; id: string }> {
     const [id, path] = [randomUUID(), join(dir, `${name}.nbs`)]
     const base = this.stored === undefined ? undefined : StateFile.open(this.stored, memoryDir)
     const inherited = base && new Inherited(base)
     const hosts = hot.map((page) => this.ram.frames.hostOffset(page))
     const memory = new RamCapture(this.ram, hosts, { isBase: true, ...(inherited && { also: inherited.also }) })
     try {
-      const figures = await writeStateFile(path, { state: stateWith(this.mib), memory }, { id, ...(inherited && { inherited }) })
+      const figures = await writeStateFile(path, { state: stateWith(this.mib), memory }, { id, ...(inherited && { inherited }), ...more })
       linkSync(path, baseFile(memoryDir, id))
       this.stored = path
       return { ...figures, path, id }
@@ -122,6 +123,36 @@ describe('what is stored', () => {
     expect(raw.fileBytes - MIB).toBeGreaterThan(0)
     expect(raw.fileBytes - MIB).toBeLessThan(8192)
     expect(new Memory(raw.path).all().equals(memory.all())).toBe(true)
+  })
+
+  it('the same where somebody waits for it; what the threads cannot pack meanwhile as it is', async () => {
+    const memory = new Memory()
+    for (let page = 0; page < 7000; page++) memory.write(page, page % 3 === 0 ? noise(PAGE, page) : text(page))
+    const seen: number[] = []
+    const { path, memoryBytes, fileBytes } = await memory.save('alone', [6000], { alone: true, onProgress: (fraction) => seen.push(fraction) })
+    expect(memoryBytes).toBe(7000 * PAGE)
+    expect(fileBytes).toBeLessThan(memoryBytes)
+    expect(seen).toEqual([...seen].sort((a, b) => a - b))
+    expect(seen.length).toBeGreaterThan(4)
+    expect(new Memory(path).all().equals(memory.all())).toBe(true)
+    expect(StateFile.open(path, memoryDir).records[0].chunk).toBe(375)
+  })
+
+  it.each([[false], [true]])('nothing where it is cancelled or has no room; the pages count as changed still (alone: %s)', async (alone) => {
+    const memory = new Memory()
+    await memory.save('first')
+    for (let page = 0; page < 6000; page++) memory.write(page, noise(PAGE, page))
+    const abort = new AbortController()
+    await expect(memory.save('cancelled', [], { alone, signal: abort.signal, onProgress: (done) => done > 0.3 && abort.abort() })).rejects.toThrow(/abort/)
+    const limit = (bytes: number | 'unlimited'): void => void execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${bytes}:unlimited`])
+    limit(8 * MIB)
+    try {
+      await expect(memory.save('full', [], { alone })).rejects.toThrow(/full\.nbs: EFBIG/)
+    } finally {
+      limit('unlimited')
+    }
+    expect(readdirSync(dir).filter((name) => /cancelled|full/.test(name))).toEqual([])
+    expect((await memory.save('second', [], { alone })).memoryBytes).toBe(6000 * PAGE)
   })
 
   it('only pages written since, by page and not by chunk', async () => {

@@ -69,7 +69,7 @@ export interface Freezable {
   thaw(): void
 }
 
-export interface SaveOptions extends Omit<WriteOptions, 'inherited'> {
+export interface SaveOptions extends Omit<WriteOptions, 'inherited' | 'alone'> {
   readonly machine: Machine
   readonly loop: Freezable
   readonly path: string
@@ -118,7 +118,7 @@ export async function saveMachine(options: SaveOptions): Promise<SaveFigures> {
       loop.thaw()
       isFrozen = false
     }
-    return { ...(await writeStateFile(options.path, capture, { ...options, ...(inherited && { inherited }) })), pauseMs }
+    return { ...(await writeStateFile(options.path, capture, { ...options, alone: !goesOn, ...(inherited && { inherited }) })), pauseMs }
   } catch (error) {
     if (isFrozen) loop.thaw()
     throw error

@@ -1,20 +1,26 @@
 /** Writes a machine's state while the guest may run on: pieces are taken, compressed beside it, and appended. */
 import { open, rename, rm, type FileHandle } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { dirname } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { deflateRaw } from 'node:zlib'
 import { crc32 } from '../../host/crc32'
 import { encodeHeader } from '../../host/state-header'
-import { encodeMachineState, type CapturedChunk, type MachineCapture } from '../../vmm/machine'
+import { CHUNK_BYTES, encodeMachineState, type CapturedChunk, type MachineCapture } from '../../vmm/machine'
 import { VmmError } from '../../vmm/errors'
+import { Appender } from './appender'
 import { encodeIndex, encodeTrailer, Packing, type PieceRecord, type Section } from './format'
 import type { Inherited } from './inherited'
-import { pack } from './pack'
+import { pack, type Packed } from './pack'
 
 const deflate = promisify(deflateRaw) as (bytes: Uint8Array, options: object) => Promise<Buffer>
 /** Pieces compressed at the same time: what a turn between two slices can hand to the threads. */
 const IN_FLIGHT = 64
-const WRITE_BYTES = 1 << 20
+/** The same where somebody waits for the end: what the other processors do beside the one that writes. */
+const IN_FLIGHT_ALONE = Math.max(1, Math.min(availableParallelism() - 1, 4))
+/** Between two reports of how far it is. */
+const PROGRESS_CHUNKS = 64
 
 export interface WriteFigures {
   readonly fileBytes: number
@@ -35,68 +41,56 @@ export interface WriteOptions {
   readonly onProgress?: (fraction: number) => void
   /** Of a state that is used at once and only once: neither compressed nor made durable. */
   readonly quick?: boolean
-}
-
-class Appender {
-  private pending: Uint8Array[] = []
-  private pendingBytes = 0
-  position = 0
-
-  constructor(private readonly file: FileHandle) {}
-
-  /** Where the bytes will be. */
-  add(bytes: Uint8Array): number {
-    const at = this.position
-    this.pending.push(bytes)
-    this.pendingBytes += bytes.length
-    this.position += bytes.length
-    return at
-  }
-
-  get isFull(): boolean {
-    return this.pendingBytes >= WRITE_BYTES
-  }
-
-  async flush(): Promise<void> {
-    while (this.pending.length > 0) {
-      const batch = Buffer.concat(this.pending.splice(0))
-      this.pendingBytes = 0
-      for (let done = 0; done < batch.length;) done += (await this.file.write(batch, done)).bytesWritten
-    }
-  }
+  /** Somebody waits for the end, and the guest stands: what the threads cannot pack meanwhile is stored as it is. */
+  readonly alone?: boolean
 }
 
 class StateWriter {
   private readonly records: PieceRecord[] = []
+  /** Pieces being packed by Node's threads. */
+  private readonly running = new Set<Promise<void>>()
   private memoryBytes = 0
+  /** Of a piece that is written before the next one is taken. */
+  private readonly scratch = new Uint8Array(CHUNK_BYTES)
 
   constructor(private readonly out: Appender, private readonly capture: MachineCapture, private readonly options: WriteOptions) {}
 
   private async writeChunks(): Promise<void> {
     const { out, capture: { memory }, options } = this
     const order = memory.order()
-    const running = new Set<Promise<void>>()
     for (let i = 0; i < order.length; i++) {
       options.signal?.throwIfAborted()
-      const taken = memory.take(order[i])
-      if (taken) {
-        const job = this.writeChunk(order[i], taken).finally(() => running.delete(job))
-        // A failure is met at the next await; until then it must not count as unhandled.
-        job.catch(() => undefined)
-        running.add(job)
-      }
-      if (running.size >= IN_FLIGHT) await Promise.race(running)
-      if (out.isFull) {
-        await out.flush()
-        options.onProgress?.(i / order.length)
-      }
+      await this.writeChunk(order[i])
+      await out.relieve()
+      if (i % PROGRESS_CHUNKS === 0) options.onProgress?.(i / order.length)
     }
-    await Promise.all(running)
+    await Promise.all(this.running)
     await out.flush()
   }
 
-  private async writeChunk(chunk: number, { bytes: plain, mask }: CapturedChunk): Promise<void> {
-    const { bytes, packing } = this.options.quick ? { bytes: plain, packing: Packing.RAW } : await pack(plain)
+  /** Resolves when there is room for the next one. */
+  private writeChunk(chunk: number): Promise<void> | void {
+    const { capture: { memory }, running, options } = this
+    if (options.alone && running.size >= IN_FLIGHT_ALONE) {
+      this.store(chunk, memory.take(chunk, this.scratch))
+      // What the threads have packed meanwhile is taken from them, and whoever wants to cancel is heard.
+      return turn()
+    }
+    const taken = memory.take(chunk)
+    if (!taken || options.quick) return this.store(chunk, taken)
+    const job = pack(taken.bytes).then((packed) => this.add(chunk, taken, packed)).finally(() => running.delete(job))
+    // A failure is met at the next await; until then it must not count as unhandled.
+    job.catch(() => undefined)
+    running.add(job)
+    if (!options.alone && running.size >= IN_FLIGHT) return Promise.race(running)
+  }
+
+  /** As it is. */
+  private store(chunk: number, taken: CapturedChunk | undefined): void {
+    if (taken) this.add(chunk, taken, { bytes: taken.bytes, packing: Packing.RAW })
+  }
+
+  private add(chunk: number, { bytes: plain, mask }: CapturedChunk, { bytes, packing }: Packed): void {
     this.memoryBytes += plain.length
     this.records.push({ chunk, source: 0, offset: this.out.add(bytes), length: bytes.length, mask, live: mask, packing, crc: crc32(bytes) })
   }
@@ -146,17 +140,19 @@ export async function writeStateFile(path: string, capture: MachineCapture, opti
   const start = performance.now()
   const temporary = `${path}.tmp`
   let file: FileHandle | undefined
+  let out: Appender | undefined
   try {
     file = await open(temporary, 'w')
-    const figures = await new StateWriter(new Appender(file), capture, options).write()
+    const figures = await new StateWriter(out = new Appender(file, { durable: !options.quick, alone: options.alone ?? false }), capture, options).write()
     options.signal?.throwIfAborted()
-    if (!options.quick) await file.sync()
+    await out.sync()
     await file.close()
     file = undefined
     await rename(temporary, path)
     if (!options.quick) await syncFolder(dirname(path))
     return { ...figures, copiedPages: capture.memory.copied, ms: performance.now() - start }
   } catch (error) {
+    await out?.settle()
     await file?.close().catch(() => undefined)
     await rm(temporary, { force: true }).catch(() => undefined)
     capture.memory.abandon()

@@ -83,10 +83,12 @@ export class RamCapture {
     return [...used.filter((chunk) => this.hotChunks.has(chunk)), ...used.filter((chunk) => !this.hotChunks.has(chunk))]
   }
 
-  /** Takes a chunk out: its pages belong to the guest alone again. Undefined where all is zero. */
-  take(chunk: number): CapturedChunk | undefined {
+  /**
+   * Takes a chunk out: its pages belong to the guest alone again. Undefined where all is zero.
+   * @param packed `CHUNK_BYTES` that what is returned lies in
+   */
+  take(chunk: number, packed = new Uint8Array(CHUNK_BYTES)): CapturedChunk | undefined {
     const { ram } = this
-    const packed = new Uint8Array(CHUNK_BYTES)
     let mask = 0
     let length = 0
     const first = chunk * CHUNK_PAGES
