@@ -80,11 +80,29 @@ it.each([...KERNELS, ...BY_MANUAL])('%s does the same with a translator on anoth
 
 it('code is translated between slices once that thread is lost', () => {
   const { image } = shop.assemble('paging64')
-  const thread = new LateTranslator(10)
+  const thread = new LateTranslator({ lifetime: 10 })
   const run = runKernel(image, 2, undefined, thread)
   expect(thread.alive).toBe(false)
   expect(run.log).toBe(runKernel(image, 2).log)
   expect(run.translated).toBeGreaterThan(100)
+})
+
+// What ran in a module of its own stands elsewhere from one slice to the next, and some of it was dropped while the new one was made.
+it.each([...KERNELS, ...BY_MANUAL])('%s does the same where many modules become one', (name) => {
+  const { image } = shop.assemble(name)
+  const thread = new LateTranslator({ mergeEvery: 40 })
+  const run = runKernel(image, 2, undefined, thread)
+  expect(run.log).toBe(runKernel(image, 2).log)
+  expect(thread.merged).toBeGreaterThan(0)
+})
+
+it('modules become one without the thread that was to do it', () => {
+  const { image } = shop.assemble('paging64')
+  const thread = new LateTranslator({ lifetime: 41, mergeEvery: 40 })
+  const run = runKernel(image, 2, undefined, thread)
+  expect(thread.alive).toBe(false)
+  expect(thread.merged).toBe(0)
+  expect(run.log).toBe(runKernel(image, 2).log)
 })
 
 it.each(BY_MANUAL.flatMap((name) => TIERS.map((tier) => ({ name, tier }))))('$name does what the manual says, on tier $tier', ({ name, tier }) => {

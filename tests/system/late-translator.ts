@@ -1,19 +1,34 @@
 /** Translation as on another thread: asked for now, done on what memory holds a little later, put into use later still. */
 import type { CodeCache, TranslationThread } from '../../src/main/vmm/cpu/dbt/code-cache'
-import { translateAndCompile, type TranslationJob } from '../../src/main/vmm/cpu/dbt/translation-job'
+import { buildMerged, translateAndCompile, type TranslationJob } from '../../src/main/vmm/cpu/dbt/translation-job'
 import { decodeJob, decodeResult, encodeJob, encodeResult, type ResultMessage } from '../../src/main/vmm/cpu/dbt/translation-message'
+import { decodePack, encodePack } from '../../src/main/vmm/cpu/dbt/translation-pack'
+import type { TranslatedFunction } from '../../src/main/vmm/cpu/dbt/translator'
 import type { Vcpu } from '../../src/main/vmm/cpu/core/vcpu'
+
+interface Merge { readonly pack: Uint8Array; readonly done: (module: unknown) => void; module?: unknown }
+
+export interface LateTranslatorOptions {
+  /** Steps after which the thread dies with what it was asked. */
+  readonly lifetime?: number
+  /** Steps after which functions of many modules are put into one, each time. */
+  readonly mergeEvery?: number
+}
 
 export class LateTranslator implements TranslationThread {
   private job: TranslationJob | undefined
   private answer: ResultMessage | undefined
+  private merging: Merge | undefined
+  private steps = 0
+  /** Modules that took the place of others. */
+  merged = 0
   alive = true
+  readonly resting = false
 
-  /** @param lifetime steps after which the thread dies with what it was asked */
-  constructor(private lifetime = Infinity) {}
+  constructor(private readonly options: LateTranslatorOptions = {}) {}
 
   get busy(): boolean {
-    return this.job !== undefined || this.answer !== undefined
+    return this.job !== undefined || this.answer !== undefined || this.merging !== undefined
   }
 
   request(job: TranslationJob): void {
@@ -21,10 +36,19 @@ export class LateTranslator implements TranslationThread {
     this.job = decodeJob(encodeJob(job))
   }
 
+  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void): void {
+    this.merging = { pack: encodePack(functions), done }
+  }
+
   /** A step of the other thread, between two slices. */
   advance({ translations }: Vcpu): void {
     if (!translations) return
-    if (this.lifetime-- === 0) return this.die(translations)
+    if (this.steps++ === this.options.lifetime) this.die(translations)
+    if (this.alive) this.work(translations)
+    if (this.steps % (this.options.mergeEvery ?? Infinity) === 0) translations.merge(() => undefined)
+  }
+
+  private work(translations: CodeCache): void {
     const { translator, wasm } = translations.options
     if (this.job) {
       this.answer = encodeResult(translateAndCompile(translator, this.job, (bytes) => wasm.compile(bytes), () => 0))
@@ -33,12 +57,21 @@ export class LateTranslator implements TranslationThread {
       const answer = this.answer
       this.answer = undefined
       translations.use(decodeResult(answer))
+    } else if (this.merging && !this.merging.module) {
+      this.merging.module = wasm.compile(buildMerged(translator, decodePack(this.merging.pack)))
+    } else if (this.merging) {
+      const { done, module } = this.merging
+      this.merging = undefined
+      this.merged++
+      done(module)
     }
   }
 
   private die(translations: CodeCache): void {
+    const { merging } = this
     this.alive = false
     if (this.job) translations.requeue(this.job)
-    this.job = this.answer = undefined
+    this.job = this.answer = this.merging = undefined
+    merging?.done(undefined)
   }
 }

@@ -3,32 +3,44 @@ import { Worker } from 'node:worker_threads'
 import type { BackgroundThread } from '../vmm/ports'
 
 export class NodeBackgroundThread implements BackgroundThread {
-  private readonly worker: Worker
+  private worker: Worker | undefined
   private reason: string | undefined
+  private receive: (message: unknown) => void = () => undefined
   private lost: (reason: string) => void = () => undefined
 
   /** @param program path of the bundle the thread runs; it gets no standard streams and does not keep the process alive */
-  constructor(program: string) {
-    this.worker = new Worker(program, { name: 'nestbox-translator' })
-    this.worker.unref()
-    this.worker.on('error', (error) => this.lose(error.message))
-    this.worker.on('exit', (code) => this.lose(`the thread ended with code ${code}`))
+  constructor(private readonly program: string) {}
+
+  private start(): Worker {
+    const worker = this.worker = new Worker(this.program, { name: 'nestbox-translator' })
+    worker.on('error', (error) => this.lose(worker, error.message))
+    worker.on('exit', (code) => this.lose(worker, `the thread ended with code ${code}`))
+    worker.on('message', (message) => this.receive(message))
+    // Listening keeps the process alive otherwise.
+    worker.unref()
+    return worker
   }
 
-  private lose(reason: string): void {
-    if (this.reason !== undefined) return
+  private lose(worker: Worker, reason: string): void {
+    if (worker !== this.worker || this.reason !== undefined) return
     this.reason = reason
     this.lost(reason)
   }
 
   post(message: unknown): void {
-    this.worker.postMessage(message)
+    const worker = this.worker ?? this.start()
+    worker.postMessage(message)
+  }
+
+  end(): void {
+    const { worker } = this
+    if (this.reason !== undefined) return
+    this.worker = undefined
+    void worker?.terminate()
   }
 
   onMessage(receive: (message: unknown) => void): void {
-    this.worker.on('message', receive)
-    // Listening keeps the process alive otherwise.
-    this.worker.unref()
+    this.receive = receive
   }
 
   onLost(lost: (reason: string) => void): void {

@@ -9,11 +9,12 @@ afterEach(() => vi.useRealTimers())
 it('collects once, after enough work and a quiet while', () => {
   vi.useFakeTimers()
   let collected = 0
-  const memory = new IdleMemory(3, () => collected++, QUIET_MS)
+  let rested = 0
+  const memory = new IdleMemory({ worth: 3, collect: () => collected++, rest: () => rested++, quietMs: QUIET_MS })
   memory.worked()
   memory.worked()
   vi.advanceTimersByTime(3 * QUIET_MS)
-  expect(collected).toBe(0)
+  expect([collected, rested]).toEqual([0, 1])
   for (let i = 0; i < 20; i++) {
     memory.worked()
     vi.advanceTimersByTime(QUIET_MS - 1)
@@ -23,11 +24,11 @@ it('collects once, after enough work and a quiet while', () => {
   expect(collected).toBe(1)
   memory.worked()
   vi.advanceTimersByTime(3 * QUIET_MS)
-  expect(collected).toBe(1)
+  expect([collected, rested]).toEqual([1, 3])
 })
 
 it('gives the garbage of this thread back', async () => {
-  const memory = new IdleMemory(1, undefined, QUIET_MS)
+  const memory = new IdleMemory({ worth: 1, quietMs: QUIET_MS })
   const kept = Array.from({ length: 400_000 }, (_, i) => ({ i }))
   const before = getHeapStatistics().used_heap_size
   kept.length = 0

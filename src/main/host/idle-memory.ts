@@ -5,30 +5,42 @@ import { Session } from 'node:inspector'
 const QUIET_MS = 3000
 
 /** Collects this thread's garbage as development tools ask for it: that shrinks the young generation too. */
-function collectGarbage(): void {
+export function collectGarbage(): void {
   const session = new Session()
   session.connect()
   // A session must not end while it answers: that never returns.
   session.post('HeapProfiler.collectGarbage', () => setImmediate(() => session.disconnect()))
 }
 
+export interface IdleMemoryOptions {
+  /** Pieces of work after which there is enough to collect. */
+  readonly worth: number
+  /** Default: this thread's garbage. */
+  readonly collect?: () => void
+  /** At each quiet while after work, be it ever so little. */
+  readonly rest?: () => void
+  readonly quietMs?: number
+}
+
 export class IdleMemory {
   private work = 0
   private timer: NodeJS.Timeout | undefined
 
-  /** @param worth pieces of work after which there is enough to collect @param collect default: this thread's garbage */
-  constructor(private readonly worth: number, private readonly collect: () => void = collectGarbage, private readonly quietMs = QUIET_MS) {}
+  constructor(private readonly options: IdleMemoryOptions) {}
 
   /** A piece of work was done. */
   worked(): void {
     this.work++
     if (this.timer) this.timer.refresh()
-    else this.timer = setTimeout(() => this.quiet(), this.quietMs).unref()
+    else this.timer = setTimeout(() => this.quiet(), this.options.quietMs ?? QUIET_MS).unref()
   }
 
   private quiet(): void {
-    if (this.work < this.worth) return
-    this.work = 0
-    this.collect()
+    const { worth, collect = collectGarbage, rest } = this.options
+    if (this.work >= worth) {
+      this.work = 0
+      collect()
+    }
+    rest?.()
   }
 }

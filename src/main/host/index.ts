@@ -2,7 +2,7 @@
 export { NodeBackgroundThread } from './background-thread'
 export { NodeClock } from './clock'
 export { NodeEntropy } from './entropy'
-export { IdleMemory } from './idle-memory'
+export { collectGarbage, IdleMemory } from './idle-memory'
 export { NodeWasmEngine } from './wasm'
 export { CACHE_MODES, type CacheMode } from './disks/cache-mode'
 export { RawDisk, openRawDisk } from './raw-disk'

@@ -1,5 +1,5 @@
 /** Gives a machine its time: slices while it has work, sleep while it has none, and room for everything else between. */
-import { IdleMemory } from '../host'
+import { collectGarbage, IdleMemory } from '../host'
 import type { Machine } from '../vmm/machine'
 import type { HostStop } from './protocol'
 
@@ -21,7 +21,7 @@ const LONGEST_SLEEP_MS = 1000
 const SLICES_WORTH_COLLECTING = 250
 
 /** What is given time: a machine, or two of them in lockstep. */
-export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'>
+export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'> & Partial<Pick<Machine, 'mergeTranslations' | 'restTranslator'>>
 
 export class MachineLoop {
   private paused = false
@@ -32,7 +32,9 @@ export class MachineLoop {
   private woken = false
   /** Works under way that must not wait for a nap's end. */
   private attended = 0
-  private readonly memory = new IdleMemory(SLICES_WORTH_COLLECTING)
+  private readonly memory = new IdleMemory({
+    worth: SLICES_WORTH_COLLECTING, collect: () => void this.putInOrder(), rest: () => this.machine.restTranslator?.(),
+  })
   private readonly neverNotified = new Int32Array(new SharedArrayBuffer(4))
 
   constructor(private readonly machine: Runnable) {
@@ -59,6 +61,12 @@ export class MachineLoop {
         await immediate()
       } else await this.idle(result.wakeNs / 1e6)
     }
+  }
+
+  private async putInOrder(): Promise<void> {
+    await this.machine.mergeTranslations?.()
+    collectGarbage()
+    this.machine.restTranslator?.()
   }
 
   private async idle(wakeMs: number): Promise<void> {

@@ -1,7 +1,7 @@
 /** Entry of the thread that translates guest code for the machine of this process. */
 import { setFlagsFromString } from 'node:v8'
 import { parentPort } from 'node:worker_threads'
-import { IdleMemory, NodeClock, NodeWasmEngine } from '../host'
+import { NodeClock, NodeWasmEngine } from '../host'
 import { serveTranslations } from '../vmm/machine'
 
 const wasm = new NodeWasmEngine()
@@ -16,15 +16,9 @@ function compile(bytes: Uint8Array): unknown {
   }
 }
 
-/** Modules whose making leaves garbage worth collecting. */
-const JOBS_WORTH_COLLECTING = 8
-
-const memory = new IdleMemory(JOBS_WORTH_COLLECTING)
-const answer = serveTranslations({ compile }, new NodeClock())
+const answer = serveTranslations({ compile, compileLazily: (bytes) => wasm.compile(bytes) }, new NodeClock())
 
 parentPort?.on('message', (message: unknown) => {
   const reply = answer(message)
-  if (!reply) return
-  parentPort?.postMessage(reply)
-  memory.worked()
+  if (reply) parentPort?.postMessage(reply)
 })

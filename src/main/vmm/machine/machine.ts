@@ -58,6 +58,7 @@ export class EmbeddedMachine implements Machine {
   /** Running estimate, for choosing how many instructions fill a stretch of time. */
   private nsPerInstruction = 10
   private guestRunNs = 0
+  private readonly background: BackgroundTranslator | undefined
   private readonly profile: GuestProfile
   private idleNs = 0
   private idleSince: number | undefined
@@ -81,6 +82,7 @@ export class EmbeddedMachine implements Machine {
       onCompletion: () => this.wake(),
     })
     this.kvmClock = new KvmClock(this.ram, this.clock, this.board.tsc)
+    this.background = this.createTranslatorThread(memory.buffer)
     this.cpu = this.createCpu(memory)
     this.loadTranslations(ports.translations)
     this.profile = new GuestProfile({
@@ -130,21 +132,20 @@ export class EmbeddedMachine implements Machine {
       scanner: kit.scannerFor(config.cpuProfile, model), slots: kit.slots, interpreter: kit.interpreter,
       tiers: {
         max: config.maxTier, hotAfter: HOT_AFTER, hotLoopAfter: HOT_LOOP_AFTER, batch: TRANSLATION_BATCH, now: () => ports.clock.monotonicNs(),
-        ...this.createTranslatorThread(memory.buffer),
+        ...(this.background ? { background: this.background } : {}),
       },
     })
   }
 
   /** What is to be the same at each run must not depend on when another thread is done. */
-  private createTranslatorThread(memory: SharedArrayBuffer): { background?: BackgroundTranslator } {
+  private createTranslatorThread(memory: SharedArrayBuffer): BackgroundTranslator | undefined {
     const { config: { maxTier, cpuProfile, deterministic }, ports: { translator, interpreter, log } } = this
-    if (!translator || !interpreter || maxTier === 0 || deterministic) return {}
+    if (!translator || !interpreter || maxTier === 0 || deterministic) return undefined
     const setup = { memory, cpuProfile, plan: interpreter.plan, hotLoopAfter: maxTier > 1 ? HOT_LOOP_AFTER : 0 }
-    const background = new BackgroundTranslator(translator, setup, (result) => this.cpu.translations?.use(result), (job, reason) => {
+    return new BackgroundTranslator(translator, setup, (result) => this.cpu.translations?.use(result), (job, reason) => {
       log.log('warn', 'translator', `code is translated between slices from now on: ${reason}`)
       if (job) this.cpu.translations?.requeue(job)
     })
-    return { background }
   }
 
   private powerOn(): void {
@@ -364,6 +365,15 @@ export class EmbeddedMachine implements Machine {
 
   wasmOf(address: bigint, modeKey: number): string | undefined {
     return wasmOf(this.profile, this.cpu, address, modeKey)
+  }
+
+  mergeTranslations(): Promise<void> {
+    const { translations } = this.cpu
+    return translations ? new Promise((resolve) => translations.merge(resolve)) : Promise.resolve()
+  }
+
+  restTranslator(): void {
+    this.background?.rest()
   }
 
   translations(): Uint8Array | undefined {

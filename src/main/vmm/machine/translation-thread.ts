@@ -1,14 +1,15 @@
 /** Both ends of the thread that translates while the guest runs: what the machine asks with, and what answers. */
 import { createCpuModel } from '../cpu/cpuid'
 import type { TranslationThread } from '../cpu/dbt/code-cache'
-import { translateAndCompile, type CompiledResult, type TranslationJob } from '../cpu/dbt/translation-job'
-import { decodeJob, decodeResult, encodeJob, encodeResult, type JobMessage, type ResultMessage } from '../cpu/dbt/translation-message'
-import { Translator } from '../cpu/dbt/translator'
+import { buildMerged, translateAndCompile, type CompiledResult, type TranslationJob } from '../cpu/dbt/translation-job'
+import { decodeJob, decodeResult, encodeJob, encodeResult, type JobMessage, type MergeMessage, type ResultMessage } from '../cpu/dbt/translation-message'
+import { decodePack, encodePack } from '../cpu/dbt/translation-pack'
+import { Translator, type TranslatedFunction } from '../cpu/dbt/translator'
 import { createDecoder } from '../cpu/decode/decode'
 import { numberHandlers } from '../cpu/interp/builder'
 import { loadInterpreter, type InterpreterPlan } from '../cpu/interp/prebuilt'
 import { isaRows } from '../cpu/isa'
-import type { BackgroundThread, HostClock, WasmEngine } from '../ports'
+import type { BackgroundThread, HostClock } from '../ports'
 import { TSC_KHZ } from './board'
 
 /** What the thread must know of the machine: its first message. */
@@ -22,23 +23,38 @@ export interface TranslationSetup {
 /** The machine's CPU model: both ends must decode alike. */
 export const cpuModelOf = (profile: string): ReturnType<typeof createCpuModel> => createCpuModel(profile, { tscKHz: TSC_KHZ, apicId: 0, cpuCount: 1 })
 
-/** The machine's end. */
+/** The machine's end. The thread is started for a job, and ended while there is none for long. */
 export class BackgroundTranslator implements TranslationThread {
   private pending: TranslationJob | undefined
+  private merged: ((module: unknown) => void) | undefined
+  private started = false
   private lost = false
 
   /** @param use of a result @param giveUp the thread is gone: what it was asked last must be done otherwise */
-  constructor(private readonly thread: BackgroundThread, setup: TranslationSetup, use: (result: CompiledResult) => void, giveUp: (job: TranslationJob | undefined, reason: string) => void) {
-    thread.onMessage((reply) => {
-      this.pending = undefined
-      use(decodeResult(reply as ResultMessage))
-    })
+  constructor(private readonly thread: BackgroundThread, private readonly setup: TranslationSetup, private readonly use: (result: CompiledResult) => void, giveUp: (job: TranslationJob | undefined, reason: string) => void) {
+    thread.onMessage((reply) => this.receive(reply))
     thread.onLost((reason) => {
+      const { pending, merged } = this
       this.lost = true
-      giveUp(this.pending, reason)
-      this.pending = undefined
+      this.pending = this.merged = undefined
+      giveUp(pending, reason)
+      merged?.(undefined)
     })
-    thread.post(setup)
+    // The guest will need it soon, and it takes a while to start.
+    this.start()
+  }
+
+  private start(): void {
+    if (this.started) return
+    this.started = true
+    this.thread.post(this.setup)
+  }
+
+  private receive(reply: unknown): void {
+    const { merged } = this
+    this.pending = this.merged = undefined
+    if (merged) merged(reply)
+    else this.use(decodeResult(reply as ResultMessage))
   }
 
   get alive(): boolean {
@@ -46,13 +62,39 @@ export class BackgroundTranslator implements TranslationThread {
   }
 
   get busy(): boolean {
-    return this.pending !== undefined
+    return this.pending !== undefined || this.merged !== undefined
+  }
+
+  get resting(): boolean {
+    return !this.started
   }
 
   request(job: TranslationJob): void {
+    this.start()
     this.pending = job
     this.thread.post(encodeJob(job))
   }
+
+  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void): void {
+    this.start()
+    this.merged = done
+    this.thread.post(encodePack(functions) satisfies MergeMessage)
+  }
+
+  /** Ends the thread until there is work again, unless it works. */
+  rest(): void {
+    if (this.busy || this.lost || !this.started) return
+    this.started = false
+    this.thread.end()
+  }
+}
+
+/** What compiles on the thread. */
+export interface ThreadCompiler {
+  /** Every function at once. */
+  compile(bytes: Uint8Array): unknown
+  /** Each function when it is first called. */
+  compileLazily(bytes: Uint8Array): unknown
 }
 
 /**
@@ -60,13 +102,14 @@ export class BackgroundTranslator implements TranslationThread {
  * @returns what answers a message; undefined for the first one, which needs no answer
  * @throws Error where the interpreter's plan is of another program
  */
-export function serveTranslations(wasm: Pick<WasmEngine, 'compile'>, clock: Pick<HostClock, 'monotonicNs'>): (message: unknown) => ResultMessage | undefined {
+export function serveTranslations(wasm: ThreadCompiler, clock: Pick<HostClock, 'monotonicNs'>): (message: unknown) => unknown {
   let translator: Translator | undefined
   return (message) => {
     if (!translator) {
       translator = createTranslator(message as TranslationSetup)
       return undefined
     }
+    if (message instanceof Uint8Array) return wasm.compileLazily(buildMerged(translator, decodePack(message satisfies MergeMessage)))
     return encodeResult(translateAndCompile(translator, decodeJob(message as JobMessage), (bytes) => wasm.compile(bytes), () => clock.monotonicNs()))
   }
 }

@@ -194,6 +194,10 @@ export interface Machine {
   wasmOf(address: bigint, modeKey: number): string | undefined
   /** Translated code worth keeping for the next machine with this guest; undefined where there is nothing new. */
   translations(): Uint8Array | undefined
+  /** The guest is quiet after much work: many modules of translated code become one. Resolves when it is done, or there was nothing to do. */
+  mergeTranslations(): Promise<void>
+  /** The guest is quiet: the thread that translates ends, until there is work for it again. */
+  restTranslator(): void
   /** Readable one-page state for crash reports: registers, mode, last exits. */
   describe(): string
 }

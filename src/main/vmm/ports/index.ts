@@ -72,7 +72,10 @@ export interface WasmEngine {
 
 /** Another thread of the host, for one kind of work. Messages are copied; shared memory in them stays shared. */
 export interface BackgroundThread {
+  /** Starts the thread where it does not run. */
   post(message: unknown): void
+  /** Ends the thread, which has nothing to do: the next message starts another, which knows nothing of this one's messages. */
+  end(): void
   /** Replies come between two slices of the machine, never within one. */
   onMessage(receive: (message: unknown) => void): void
   /** The thread did not start, or died: nothing more comes. Called at once where that is known already. */

@@ -143,9 +143,8 @@ export class Vcpu implements CpuContext {
   readonly cache: DecodeCache
   private readonly checks: AccessChecks
   readonly translations: CodeCache | undefined
-  private readonly table: WasmTable
   readonly walker: PageWalker
-  private readonly enter: EnterFunction
+  private enter: EnterFunction
   private readonly code: CodeFinder
   private readonly bytes: Uint8Array
   /** Instructions granted but put aside by `requestExit`. */
@@ -183,13 +182,19 @@ export class Vcpu implements CpuContext {
     this.checks = new AccessChecks(this.state, this.tlb)
     this.memory.checks = this.checks
     this.memory.bulk = createBulkMemory(options.wasm, options.memory)
-    this.table = options.wasm.createTable(options.interpreter.tableSize)
-    this.enter = this.instantiate()
-    this.translations = options.tiers && options.tiers.max > 0 ? this.createCodeCache(options.tiers) : undefined
+    const table = options.wasm.createTable(options.interpreter.tableSize)
+    this.enter = this.instantiate(table)
+    this.translations = options.tiers && options.tiers.max > 0 ? this.createCodeCache(options.tiers, table) : undefined
+  }
+
+  private newTable(): WasmTable {
+    const table = this.options.wasm.createTable(this.options.interpreter.tableSize)
+    this.enter = this.instantiate(table)
+    return table
   }
 
   /** Links tier 0 with this machine's memory, a table of its own, the slow paths and the helpers. */
-  private instantiate(): EnterFunction {
+  private instantiate(table: WasmTable): EnterFunction {
     const { wasm, memory, interpreter } = this.options
     const slow = createSlowPaths({
       state: this.state, memory: this.memory, mmio: this.options.mmio,
@@ -203,19 +208,19 @@ export class Vcpu implements CpuContext {
     })
     const helper: Record<string, unknown> = {}
     for (const h of interpreter.helpers) helper[h.name] = this.wrapHelper(h)
-    const instance = wasm.instantiate(interpreter.module, { env: { memory, table: this.table }, slow: this.checks.around(slow) as unknown as Record<string, unknown>, helper })
+    const instance = wasm.instantiate(interpreter.module, { env: { memory, table }, slow: this.checks.around(slow) as unknown as Record<string, unknown>, helper })
     return instance.exports.enter as EnterFunction
   }
 
-  private createCodeCache(tiers: TierOptions): CodeCache {
+  private createCodeCache(tiers: TierOptions, table: WasmTable): CodeCache {
     const { wasm, memory, interpreter, scanner, slots, ram } = this.options
     const translator = new Translator({
       bytes: this.bytes, decode: decodeBy(scanner), places: (form) => slots.of(form).places, calls: interpreter.calls, hotLoopAfter: tiers.max > 1 ? tiers.hotLoopAfter : 0,
     })
     return new CodeCache({
-      wasm, memory, table: this.table, cache: this.cache, translator, batch: tiers.batch, hotAfter: tiers.hotAfter, now: tiers.now,
+      wasm, memory, newTable: () => this.newTable(), cache: this.cache, translator, batch: tiers.batch, hotAfter: tiers.hotAfter, now: tiers.now,
       hostOfPage: (page) => ram.frames.hostOffset(page), regions: tiers.max > 1, ...(tiers.background ? { background: tiers.background } : {}),
-    })
+    }, table)
   }
 
   /** Decodes as this CPU does. */
@@ -463,7 +468,7 @@ export class Vcpu implements CpuContext {
       if (this.exact && this.endsHere(this.exact)) break
       if (this.translations?.due) this.translateHot()
     }
-    if (this.translations?.sliceEnded()) this.translateHot()
+    if (this.translations?.sliceEnded(result === 'halted')) this.translateHot()
     return result
   }
 

@@ -1,12 +1,9 @@
-/**
- * Translated code of one vCPU: which blocks are hot, where their functions stand in the table, and when those places are
- * free again. Functions of one batch are neighbours in the table, so a place is a run of slots; it is free once every
- * function of the batch was dropped. Runs are only reused between two entries into generated code.
- */
+/** Translated code of one vCPU: which blocks are hot, what was made of them, and what earlier runs made. */
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
+import { FunctionTable } from './function-table'
 import { decodePack, encodePack, TranslationIndex } from './translation-pack'
-import { isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type HotBlock, type TranslationJob } from './translation-job'
+import { buildMerged, isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type HotBlock, type TranslationJob } from './translation-job'
 import { shapeOf, type TranslatedFunction, type Translator } from './translator'
 
 /** Host time that a smaller batch waits for company, in nanoseconds. */
@@ -32,7 +29,8 @@ const MAX_FUNCTIONS = 40_000
 export interface CodeCacheOptions {
   readonly wasm: WasmEngine
   readonly memory: WasmMemory
-  readonly table: WasmTable
+  /** Another table in which tier 0 stands; from then on generated code is entered there. */
+  readonly newTable: () => WasmTable
   readonly cache: DecodeCache
   readonly translator: Translator
   /** Blocks compiled at once: big enough that a module's fixed cost does not count, small enough not to stall the guest. */
@@ -53,7 +51,11 @@ export interface CodeCacheOptions {
 export interface TranslationThread {
   /** The reply comes through `CodeCache.use`, between two entries into generated code. */
   request(job: TranslationJob): void
+  /** Puts functions into one module, compiled as far as they are called. Undefined: the thread is lost. */
+  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void): void
   readonly busy: boolean
+  /** True where the next job must wait for the thread to start. */
+  readonly resting: boolean
   /** False for ever once the thread is lost. */
   readonly alive: boolean
 }
@@ -69,20 +71,21 @@ function covers(spans: readonly number[], offset: number): boolean {
   return false
 }
 
-/** A run of slots. `capacity` may be more than the batch in it needs; `live`: heads its functions stand in. */
-interface Batch { readonly first: number; readonly capacity: number; live: number }
+/** Gives what is kept by slot its new slots. */
+function move<T>(map: Map<number, T>, moved: ReadonlyMap<number, number>): void {
+  const entries = [...map]
+  map.clear()
+  for (const [slot, value] of entries) map.set(moved.get(slot) ?? slot, value)
+}
 
 export class CodeCache {
   private hot: number[] = []
   private hotLoops: number[] = []
   private readonly remade = new Map<number, number>()
   private waitingSince = 0
-  private readonly batches = new Map<number, Batch>()
+  private readonly place: FunctionTable
   /** Heads that hold a slot, where they are several. */
   private readonly holders = new Map<number, number>()
-  private free: Batch[] = []
-  private top: number
-  private functions = 0
   /** What earlier runs translated, with its table slots. */
   private readonly earlier = new TranslationIndex()
   /** What this run used or made, for the next one. */
@@ -105,8 +108,9 @@ export class CodeCache {
   translateNs = 0
   compileNs = 0
 
-  constructor(readonly options: CodeCacheOptions) {
-    this.top = options.table.length
+  /** @param table in which tier 0 stands. It is not kept beyond the first merge */
+  constructor(readonly options: CodeCacheOptions, table: WasmTable) {
+    this.place = new FunctionTable(options, table)
   }
 
   /** A head record reached its count. True: it is time to translate. */
@@ -128,7 +132,7 @@ export class CodeCache {
   }
 
   private get slowness(): number {
-    return 1 + this.modules / MODULES_TO_SLOW_DOWN
+    return 1 + this.place.modules / MODULES_TO_SLOW_DOWN
   }
 
   /** True where it is time to translate. */
@@ -137,15 +141,19 @@ export class CodeCache {
     return this.hot.length >= this.options.batch * this.slowness || this.hotLoops.length >= LOOP_BATCH * this.slowness
   }
 
-  /** At the end of a slice: true where the blocks waiting should wait no longer. */
-  sliceEnded(): boolean {
-    if (this.waiting === 0 || this.options.background?.busy) return false
+  /**
+   * At the end of a slice: true where the blocks waiting should wait no longer.
+   * @param halted the guest had little to do: for that a thread at rest is not started
+   */
+  sliceEnded(halted: boolean): boolean {
+    const { background } = this.options
+    if (this.waiting === 0 || background?.busy || (halted && background?.resting && background.alive)) return false
     return this.due || this.options.now() - this.waitingSince >= PATIENCE_NS * this.slowness
   }
 
   /** More code is translated than should be kept; the caller drops everything. */
   get full(): boolean {
-    return this.functions >= MAX_FUNCTIONS
+    return this.place.functions >= MAX_FUNCTIONS
   }
 
   /** Heads in the list are meaningless once decoded code was dropped as a whole. */
@@ -163,20 +171,17 @@ export class CodeCache {
   /** Translations whose guest code is gone. */
   drop(slots: readonly number[]): void {
     for (const slot of slots) {
-      const batch = this.batches.get(slot)
-      if (!batch) continue
+      if (!this.place.has(slot)) continue
       const holders = this.holders.get(slot) ?? 1
       if (holders > 1) {
         this.holders.set(slot, holders - 1)
         continue
       }
       this.holders.delete(slot)
-      this.batches.delete(slot)
-      this.functions--
+      this.place.release(slot)
       this.regionSlots.delete(slot)
       this.inUseBytes -= this.inUse.get(slot)?.body.length ?? 0
       this.inUse.delete(slot)
-      if (--batch.live === 0) this.free.push(batch)
     }
   }
 
@@ -225,17 +230,15 @@ export class CodeCache {
     this.translateNs += translateNs
     this.compileNs += compileNs
     const places = functions.map((fn, i) => this.placesFor(fn, heads[i]))
-    if (places.every(({ length }) => length === 0)) return
-    const batch = this.takeBatch(functions.length)
-    this.instantiate(module, wasmBytes, batch.first)
-    functions.forEach((fn, i) => {
-      if (places[i].length > 0) this.put(fn, batch, batch.first + i, places[i])
-    })
+    const held = functions.map((_, i) => i).filter((i) => places[i].length > 0)
+    if (held.length === 0) return
+    const first = this.add(module, wasmBytes, functions.length, held)
+    for (const i of held) this.put(functions[i], first + i, places[i])
   }
 
-  private put(fn: TranslatedFunction, batch: Batch, slot: number, blocks: readonly BlockSource[]): void {
+  private put(fn: TranslatedFunction, slot: number, blocks: readonly BlockSource[]): void {
     const { cache } = this.options
-    this.occupy(batch, slot)
+    this.blocks++
     if (blocks.length > 1) this.holders.set(slot, blocks.length)
     this.keep(fn)
     if (this.inUseBytes < MAX_PACK_BYTES) {
@@ -271,11 +274,8 @@ export class CodeCache {
   loadPack(pack: Uint8Array): void {
     const functions = decodePack(pack).filter(({ kind }) => kind === 'block' || this.options.regions)
     if (functions.length === 0) return
-    const draft = this.options.translator.begin()
-    for (const fn of functions) draft.addTranslated(fn)
-    const { first } = this.takeRun(functions.length)
-    const bytes = draft.finish()
-    this.instantiate(this.options.wasm.compile(bytes), bytes.length, first)
+    const bytes = buildMerged(this.options.translator, functions)
+    const first = this.add(this.options.wasm.compile(bytes), bytes.length, functions.length, [])
     functions.forEach((fn, i) => {
       this.earlier.add(fn, first + i)
       this.inherited.push(fn)
@@ -344,39 +344,43 @@ export class CodeCache {
 
   /** Compiles a module of `count` functions into the table. Returns the first slot. */
   load(bytes: Uint8Array, count: number): number {
-    const batch = this.takeBatch(count)
-    this.instantiate(this.options.wasm.compile(bytes), bytes.length, batch.first)
-    for (let i = 0; i < count; i++) this.occupy(batch, batch.first + i)
-    return batch.first
+    this.blocks += count
+    return this.add(this.options.wasm.compile(bytes), bytes.length, count, Array.from({ length: count }, (_, i) => i))
   }
 
-  private takeBatch(count: number): Batch {
-    return { ...this.takeRun(count), live: 0 }
-  }
-
-  private occupy(batch: Batch, slot: number): void {
-    this.batches.set(slot, batch)
-    batch.live++
-    this.functions++
-    this.blocks++
-  }
-
-  private instantiate(module: unknown, byteLength: number, base: number): void {
-    const { wasm, memory, table, now } = this.options
+  private add(module: unknown, byteLength: number, count: number, held: readonly number[]): number {
+    const { now } = this.options
     const start = now()
-    wasm.instantiate(module, { env: { memory, table, base } })
+    const first = this.place.add(module, count, held)
     this.modules++
     this.bytes += byteLength
     this.compileNs += now() - start
+    return first
   }
 
-  private takeRun(count: number): { first: number; capacity: number } {
-    const at = this.free.findIndex((run) => run.capacity >= count)
-    if (at >= 0) return this.free.splice(at, 1)[0]
-    const { table } = this.options
-    const first = this.top
-    this.top += count
-    if (this.top > table.length) table.grow(Math.max(this.top - table.length, 1024))
-    return { first, capacity: count }
+  // ── many modules become one ───────────────────────────────────────────────────────────────────────────────────
+
+  /** The guest is quiet: functions of many small modules are put into one. Only between two entries. @param done also where nothing was to be done */
+  merge(done: () => void): void {
+    const { background, translator, wasm } = this.options
+    const slots = background?.busy ? [] : this.place.scattered((slot) => this.inUse.has(slot))
+    const functions = slots.map((slot) => this.inUse.get(slot)) as TranslatedFunction[]
+    const finish = (module: unknown): void => {
+      if (module) this.replace(slots, functions, module)
+      done()
+    }
+    if (functions.length === 0) done()
+    else if (background?.alive) background.merge(functions, finish)
+    else finish(wasm.compile(buildMerged(translator, functions)))
+  }
+
+  /** What was dropped meanwhile stays so. */
+  private replace(old: readonly number[], functions: readonly TranslatedFunction[], module: unknown): void {
+    const slots = old.map((slot, i) => (this.inUse.get(slot) === functions[i] ? slot : undefined))
+    if (slots.every((slot) => slot === undefined)) return
+    const moved = this.place.rebuild({ module, slots })
+    for (const map of [this.holders, this.inUse, this.regionSlots]) move<unknown>(map, moved)
+    this.earlier.move(moved)
+    this.options.cache.moveTranslations(moved)
   }
 }

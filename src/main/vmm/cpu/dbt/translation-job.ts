@@ -67,6 +67,13 @@ export function translate(translator: Translator, { blocks, regions }: Translati
   return heads.length > 0 ? { bytes: draft.finish(), functions: draft.functions, heads } : undefined
 }
 
+/** Bytes of a module with functions made before, in their order. */
+export function buildMerged(translator: Translator, functions: readonly TranslatedFunction[]): Uint8Array {
+  const draft = translator.begin()
+  for (const fn of functions) draft.addTranslated(fn)
+  return draft.finish()
+}
+
 /** @param now nanoseconds */
 export function translateAndCompile(translator: Translator, job: TranslationJob, compile: (bytes: Uint8Array) => unknown, now: () => number): CompiledResult {
   const start = now()

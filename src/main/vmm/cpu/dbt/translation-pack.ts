@@ -112,6 +112,11 @@ export class TranslationIndex {
     }
   }
 
+  /** Gives functions their new slots. */
+  move(moved: ReadonlyMap<number, number>): void {
+    for (const [key, list] of this.byPlace) this.byPlace.set(key, list.map(({ fn, slot }) => ({ fn, slot: moved.get(slot) ?? slot })))
+  }
+
   /** True where the same code is known at that place, translated as the same kind. */
   has(fn: TranslatedFunction): boolean {
     return this.byPlace.get(keyOf(fn.modeKey, fn.pageOffset))?.some(({ fn: known }) => known.kind === fn.kind && known.pageOffset === fn.pageOffset && known.shape === fn.shape &&

@@ -175,6 +175,18 @@ export class DecodeCache {
     translated.push(tableSlot)
   }
 
+  /** Translations stand at other table slots now. @param moved new slots by old ones */
+  moveTranslations(moved: ReadonlyMap<number, number>): void {
+    for (const { translated, blocks } of this.codes) {
+      if (translated.length === 0) continue
+      translated.forEach((slot, i) => (translated[i] = moved.get(slot) ?? slot))
+      for (let i = 0; i < blocks.length; i += 2) {
+        const word = (blocks[i] + Rec.handler) >> 2
+        this.words[word] = moved.get(this.words[word]) ?? this.words[word]
+      }
+    }
+  }
+
   /** Bytes a translation was made from, beyond its block's: writes to them must drop it. */
   noteTranslated(code: CodePage, first: number, last: number): void {
     code.markLines(first, last)
