@@ -32,7 +32,7 @@ export class Workshop {
     const { status, stderr, error } = spawnSync('qemu-system-x86_64', [
       '-machine', 'pc', '-accel', 'tcg', '-m', String(MEMORY_MIB), '-nodefaults', '-display', 'none', '-no-reboot',
       // What our processor has, and no more. The vendor is Intel's so that SYSENTER exists in long mode, as it does here.
-      '-cpu', 'max,vendor=GenuineIntel,-la57,-pku,-vme,-umip,phys-bits=40,host-phys-bits=off',
+      '-cpu', 'max,vendor=GenuineIntel,-la57,-pku,-vme,phys-bits=40,host-phys-bits=off',
       '-bios', boot, '-device', `loader,file=${kernel.file},addr=${KERNEL_AT},force-raw=on`,
       '-debugcon', `file:${log}`, '-device', 'isa-debug-exit,iobase=0xf4,iosize=1',
     ], { encoding: 'utf8', timeout: 60_000, killSignal: 'SIGKILL' })

@@ -50,15 +50,20 @@ export class LocalApic implements Device {
 
   mapInto(memory: AddressSpace, base: number): void {
     memory.map(base, 0x1000, {
-      read: (offset) => ((offset & 15) === 0 && !this.x2apic ? this.read(offset >> 4) : 0),
+      read: (offset) => (!this.answers ? 0xffff_ffff : (offset & 15) === 0 ? this.read(offset >> 4) : 0),
       write: (offset, _size, value) => {
-        if ((offset & 15) === 0 && !this.x2apic) this.write(offset >> 4, value)
+        if ((offset & 15) === 0 && this.answers) this.write(offset >> 4, value)
       },
     }, 'lapic')
   }
 
   get x2apic(): boolean {
     return (this.base & BASE_X2APIC) !== 0n
+  }
+
+  /** Its page is there in xAPIC mode only; else nothing answers. */
+  private get answers(): boolean {
+    return (this.base & (BASE_ENABLED | BASE_X2APIC)) === BASE_ENABLED
   }
 
   private get enabled(): boolean {
@@ -76,7 +81,10 @@ export class LocalApic implements Device {
     const enabled = (value & BASE_ENABLED) !== 0n
     const x2 = (value & BASE_X2APIC) !== 0n
     if (x2 && !enabled) return false
-    if (this.x2apic && enabled && !x2) return false
+    const wasEnabled = (this.base & BASE_ENABLED) !== 0n
+    if (x2 && !wasEnabled || this.x2apic && enabled && !x2) return false
+    // Switched off and on again it is as after power-up (11.4.3).
+    if (wasEnabled && !enabled) this.reset()
     this.base = (value & ~BASE_BSP) | (this.base & BASE_BSP)
     if (x2) this.regs[Reg.LDR] = ((this.options.apicId >> 4) << 16) | (1 << (this.options.apicId & 15))
     this.options.onChange()

@@ -11,15 +11,15 @@ const extended = (register: 'ecx' | 'edx', bit: number): FeatureBit => at(0x8000
 
 /** Names as in the instruction table's `cpuid` column where instructions depend on them. */
 export const FEATURE_BITS = {
-  x87: one('edx', 0), de: one('edx', 2), pse: one('edx', 3), tsc: one('edx', 4), msr: one('edx', 5), pae: one('edx', 6), cx8: one('edx', 8),
-  apic: one('edx', 9), sep: one('edx', 11), mtrr: one('edx', 12), pge: one('edx', 13), cmov: one('edx', 15), pat: one('edx', 16),
+  x87: one('edx', 0), vme: one('edx', 1), de: one('edx', 2), pse: one('edx', 3), tsc: one('edx', 4), msr: one('edx', 5), pae: one('edx', 6), mce: one('edx', 7), cx8: one('edx', 8),
+  apic: one('edx', 9), sep: one('edx', 11), mtrr: one('edx', 12), pge: one('edx', 13), mca: one('edx', 14), cmov: one('edx', 15), pat: one('edx', 16),
   pse36: one('edx', 17), clflush: one('edx', 19), mmx: one('edx', 23), fxsr: one('edx', 24), sse: one('edx', 25), sse2: one('edx', 26),
   sse3: one('ecx', 0), ssse3: one('ecx', 9), cx16: one('ecx', 13), pcid: one('ecx', 17), 'sse4.1': one('ecx', 19), 'sse4.2': one('ecx', 20),
   x2apic: one('ecx', 21), movbe: one('ecx', 22), popcnt: one('ecx', 23), 'tsc-deadline': one('ecx', 24), xsave: one('ecx', 26),
   rdrand: one('ecx', 30), hypervisor: one('ecx', 31),
   arat: at(6, 'eax', 2),
   fsgsbase: seven('ebx', 0), 'tsc-adjust': seven('ebx', 1), smep: seven('ebx', 7), erms: seven('ebx', 9), invpcid: seven('ebx', 10),
-  rdseed: seven('ebx', 18), smap: seven('ebx', 20), clflushopt: seven('ebx', 23), rdpid: seven('ecx', 22),
+  rdseed: seven('ebx', 18), smap: seven('ebx', 20), clflushopt: seven('ebx', 23), umip: seven('ecx', 2), rdpid: seven('ecx', 22),
   lahf: extended('ecx', 0), lzcnt: extended('ecx', 5),
   prefetchw: extended('ecx', 8), topoext: extended('ecx', 22),
   syscall: extended('edx', 11), nx: extended('edx', 20), mmxext: extended('edx', 22), pdpe1gb: extended('edx', 26), rdtscp: extended('edx', 27),

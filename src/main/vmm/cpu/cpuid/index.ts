@@ -10,7 +10,8 @@ export { CPU_PROFILES, type CpuProfile } from './profiles'
 
 /** CR4 bits by the feature that brings them. TSD and PCE are always there. */
 const CR4_BITS: readonly (readonly [FeatureName | undefined, number])[] = [
-  [undefined, 2], ['de', 3], ['pse', 4], ['pae', 5], ['pge', 7], [undefined, 8], ['fxsr', 9], ['sse', 10],
+  ['vme', 0], ['vme', 1], [undefined, 2], ['de', 3], ['pse', 4], ['pae', 5], ['mce', 6], ['pge', 7], [undefined, 8], ['fxsr', 9],
+  ['sse', 10], ['umip', 11],
   ['fsgsbase', 16], ['pcid', 17], ['xsave', 18], ['smep', 20], ['smap', 21],
 ]
 

@@ -19,10 +19,10 @@ export const SIGNATURE = 0x00b0_0f21
 const BRAND = 'Nestbox Virtual CPU'
 
 const COMMON: readonly FeatureName[] = [
-  'x87', 'de', 'pse', 'tsc', 'msr', 'pae', 'cx8', 'apic', 'sep', 'mtrr', 'pge', 'cmov', 'pat', 'pse36', 'clflush', 'mmx', 'fxsr',
+  'x87', 'vme', 'de', 'pse', 'tsc', 'msr', 'pae', 'mce', 'cx8', 'apic', 'sep', 'mtrr', 'pge', 'mca', 'cmov', 'pat', 'pse36', 'clflush', 'mmx', 'fxsr',
   'sse', 'sse2', 'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'movbe', 'lzcnt', 'prefetchw', 'xsave',
   'x2apic', 'tsc-deadline', 'arat', 'invariant-tsc', 'tsc-adjust', 'rdtscp', 'rdpid', 'rdrand', 'rdseed', 'hypervisor',
-  'smep', 'smap', 'erms', 'clflushopt', 'nx', 'xsaveerptr', 'ssb-no', 'lfence-serializing', 'null-sel-clears-base', 'auto-ibrs', 'topoext',
+  'umip', 'smep', 'smap', 'erms', 'clflushopt', 'nx', 'xsaveerptr', 'ssb-no', 'lfence-serializing', 'null-sel-clears-base', 'auto-ibrs', 'topoext',
 ]
 
 const LONG_MODE: readonly FeatureName[] = ['lm', 'syscall', 'lahf', 'cx16', 'pdpe1gb', 'pcid', 'invpcid', 'fsgsbase']

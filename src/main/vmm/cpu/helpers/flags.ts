@@ -1,18 +1,27 @@
 /** PUSHF and POPF: what privilege and virtual-8086 mode allow. SDM vol. 2, POPF, table 4-21. */
 import { CpuFault, Vector, type CpuContext } from '../core/context'
 import type { Helper } from '../emit/emitter'
+import { hasVme, setVirtualFlags, virtualFlags } from './system/virtual-interrupts'
 import { Flag, packRflags, unpackRflags } from '../state/flags'
 
 const iopl = (rflags: bigint): number => Number((rflags & Flag.IOPL) >> 12n)
 
-function requireIoplInV86(rflags: bigint): void {
-  if ((rflags & Flag.VM) !== 0n && iopl(rflags) < 3) throw new CpuFault(Vector.GP, 0)
+/** In virtual-8086 mode below IOPL 3: VIF takes the place of IF in 16-bit images, where the extensions are on. @throws CpuFault #GP(0) */
+function isVirtual(cpu: CpuContext, rflags: bigint, size: number): boolean {
+  if ((rflags & Flag.VM) === 0n || iopl(rflags) === 3) return false
+  if (size !== 16 || !hasVme(cpu.state)) throw new CpuFault(Vector.GP, 0)
+  return true
 }
 
+/** VM and RF are never pushed as set. */
+const PUSHED = 0xfc_ffffn
+
+/** PUSHF in virtual-8086 mode: the image. */
 export const pushFlagsHelper: Helper = {
-  name: 'pushFlags', args: [], faults: true,
-  run(cpu: CpuContext): void {
-    requireIoplInV86(packRflags(cpu.state))
+  name: 'pushFlags', args: ['i32'], returns: 'i64', faults: true,
+  run(cpu: CpuContext, size: number): bigint {
+    const rflags = packRflags(cpu.state)
+    return isVirtual(cpu, rflags, size) ? BigInt(virtualFlags(cpu.state)) : rflags & PUSHED
   },
 }
 
@@ -31,7 +40,7 @@ export const popFlagsHelper: Helper = {
   name: 'popFlags', args: ['i64', 'i32'], faults: true,
   run(cpu: CpuContext, value: bigint, size: number): void {
     const old = packRflags(cpu.state)
-    requireIoplInV86(old)
+    if (isVirtual(cpu, old, size)) return setVirtualFlags(cpu.state, Number(value & 0xffffn))
     const mask = changeableFlags(cpu, old, size)
     unpackRflags(cpu.state, (old & ~mask & ~Flag.RF) | (value & mask))
     cpu.modeChanged()

@@ -25,4 +25,6 @@ export const miscRows: readonly InsnRow[] = [
   row('UD2', '0F 0B', '', '', undefinedOpcode),
   row('UD1', '0F B9 /r', 'Gv,Ev', 'n,n', undefinedOpcode),
   row('UD0', '0F FF /r', 'Gv,Ev', 'n,n', undefinedOpcode),
+  // There is no system-management mode to come back from.
+  row('RSM', '0F AA', '', '', undefinedOpcode),
 ]

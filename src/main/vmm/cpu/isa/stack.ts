@@ -60,9 +60,10 @@ const popa: Meaning = (e, { size }) => {
 }
 
 const pushf: Meaning = (e, { size }) => {
-  e.if(e.ne(e.and(e.field('modeKey'), e.const(32, Mode.V86)), e.const(32, 0)), () => { e.call(pushFlagsHelper) })
   // VM and RF are never pushed as set.
-  e.push(e.trunc(e.and(e.rflags(), e.const(64, 0xfcffff)), size as Wide))
+  const image = e.variable(64, e.and(e.rflags(), e.const(64, 0xfcffff)))
+  e.if(e.ne(e.and(e.field('modeKey'), e.const(32, Mode.V86)), e.const(32, 0)), () => image.set(e.call(pushFlagsHelper, e.const(32, size))))
+  e.push(e.trunc(image.get(), size as Wide))
 }
 
 const popf: Meaning = (e, { size }) => {

@@ -4,6 +4,7 @@ import type { Emitter, MemRef, Val } from '../emit/emitter'
 import { syscallHelper, sysenterHelper, sysexitHelper, sysretHelper } from '../helpers/system/calls'
 import { haltHelper, int1Helper, interruptsEnabledHelper, softExceptionHelper, softInterruptHelper } from '../helpers/system/interrupts'
 import { checkPortHelper, portInHelper, portOutHelper } from '../helpers/system/ports'
+import { virtualInterruptFlagHelper } from '../helpers/system/virtual-interrupts'
 import { Gpr, Seg } from '../state/layout'
 import { quickSyscall, quickSysenter, quickSysexit, quickSysret } from './privilege'
 import { row, type Form, type InsnRow, type Meaning } from './types'
@@ -30,24 +31,22 @@ const halt: Meaning = (e) => { e.call(haltHelper) }
 
 const FLAG_IF = 9
 
-/** CLI and STI: by IOPL. Virtual-8086 mode runs at CPL 3, so the same comparison serves. */
-function requireIopl(e: Emitter): void {
+/** CLI and STI: by IOPL. Virtual-8086 mode runs at CPL 3, so the same comparison serves. Elsewhere VIF may stand for IF. */
+function byIopl(e: Emitter, on: 0 | 1, change: () => void): void {
   const iopl = e.and(e.trunc(e.shr(e.field('rflags'), e.const(64, 12)), 32), e.const(32, 3))
-  e.if(e.ltu(iopl, e.field('cpl')), () => e.raise(Vector.GP, 0))
+  e.if(e.ltu(iopl, e.field('cpl')), () => { e.call(virtualInterruptFlagHelper, e.const(32, on)) }, change)
 }
-const cli: Meaning = (e) => {
-  requireIopl(e)
+const cli: Meaning = (e) => byIopl(e, 0, () => {
   e.setField('rflags', e.and(e.field('rflags'), e.not(e.const(64, 1 << FLAG_IF))))
-}
+})
 /** The shadow lasts for one instruction, and only if interrupts were off before; the helper casts it where it matters. */
-const sti: Meaning = (e) => {
-  requireIopl(e)
+const sti: Meaning = (e) => byIopl(e, 1, () => {
   const rflags = e.field('rflags')
   e.if(e.isZero(e.bit(rflags, FLAG_IF)), () => {
     e.setField('rflags', e.or(rflags, e.const(64, 1 << FLAG_IF)))
     e.if(e.ne(e.field('interruptWaits'), e.const(32, 0)), () => { e.call(interruptsEnabledHelper) })
   })
-}
+})
 
 type PortWidth = 8 | 16 | 32
 const portOf = (e: Emitter, n: number): Val => e.zext(e.operand(n), 32)

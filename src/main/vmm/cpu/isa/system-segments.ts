@@ -85,6 +85,15 @@ const iret: Meaning = (e, { size }) => {
   e.leave()
 }
 
+const CR4_UMIP = 11
+
+/** User-mode instruction prevention: SGDT, SIDT, SLDT, STR and SMSW are the supervisor's. SDM vol. 3, 2.5. */
+const supervisors = (meaning: Meaning): Meaning => (e, form) => {
+  const user = e.ne(e.field('cpl'), e.const(32, 0))
+  e.if(e.and(user, e.bit(e.field('cr4'), CR4_UMIP)), () => e.raise(Vector.GP, 0))
+  meaning(e, form)
+}
+
 /** LGDT, LIDT: a 16-bit operand size loads 24 bits of base. */
 const loadTable = (which: number): Meaning => (e, { size }) => {
   const limit = e.zext(e.load(16, e.memOperand(0)), 32)
@@ -92,14 +101,20 @@ const loadTable = (which: number): Meaning => (e, { size }) => {
   const raw = size === 64 ? e.load(64, at) : e.zext(e.load(32, at), 64)
   e.call(loadTableHelper, e.const(32, which), limit, size === 16 ? e.and(raw, e.const(64, 0xff_ffff)) : raw)
 }
-const storeTable = (limit: 'gdtrLimit' | 'idtrLimit', base: 'gdtrBase' | 'idtrBase'): Meaning => (e, { size }) => {
+const storeTable = (limit: 'gdtrLimit' | 'idtrLimit', base: 'gdtrBase' | 'idtrBase'): Meaning => supervisors((e, { size }) => {
   e.store(e.memOperand(0), e.trunc(e.field(limit), 16))
   const value = e.field(base)
   e.store(e.memOperand(0, e.const(64, 2)), size === 64 ? value : e.trunc(value, 32))
-}
+})
 
 const withSelector = (helper: Helper): Meaning => (e) => { e.call(helper, e.zext(e.operand(0), 32)) }
-const storeSelector = (seg: number): Meaning => (e, form) => storeWord(e, form, e.field('segSelector', seg))
+const storeSelector = (seg: number): Meaning => supervisors((e, form) => storeWord(e, form, e.field('segSelector', seg)))
+/** The manual leaves the upper bits of a register undefined; processors store all of CR0. */
+const storeStatusWord = supervisors((e, { size }) => {
+  const cr0 = e.field('cr0')
+  if (e.isMemory(0)) e.store(e.memOperand(0), e.trunc(cr0, 16))
+  else e.setOperand(0, size === 64 ? cr0 : e.trunc(cr0, size as 16 | 32))
+})
 const verify = (write: 0 | 1): Meaning => (e) => {
   const good = e.call(verifyHelper, e.zext(e.operand(0), 32), e.const(32, write))
   e.setFlag('zf', e.trunc(good, 1))
@@ -168,6 +183,6 @@ export const systemSegmentRows: readonly InsnRow[] = [
   row('SIDT', '0F 01 /1 mod=m', 'Ms', 'w', storeTable('idtrLimit', 'idtrBase'), { ...system, size64: 'f64' }),
   row('LGDT', '0F 01 /2 mod=m', 'Ms', 'r', loadTable(0), { ...system, ...ring0, size64: 'f64' }),
   row('LIDT', '0F 01 /3 mod=m', 'Ms', 'r', loadTable(1), { ...system, ...ring0, size64: 'f64' }),
-  row('SMSW', '0F 01 /4', 'Ev', 'w', (e, form) => storeWord(e, form, e.trunc(e.field('cr0'), 32)), system),
+  row('SMSW', '0F 01 /4', 'Ev', 'w', storeStatusWord, system),
   ...protectedRows,
 ]

@@ -1,11 +1,11 @@
 /** The model-specific registers, as data. Intel SDM vol. 4; AMD APM vol. 2, appendix A. */
 import { isCanonical } from '../../mmu/segment'
-import type { CpuContext } from '../core/context'
+import type { CpuContext, CpuModel } from '../core/context'
 import type { CpuState } from '../state/access'
 import { Seg, type FieldName } from '../state/layout'
 
 export const Msr = {
-  TSC: 0x10, APIC_BASE: 0x1b, TSC_ADJUST: 0x3b, UCODE_REV: 0x8b, MTRR_CAP: 0xfe, SYSENTER_CS: 0x174, SYSENTER_ESP: 0x175,
+  P5_MC_ADDR: 0, P5_MC_TYPE: 1, TSC: 0x10, APIC_BASE: 0x1b, TSC_ADJUST: 0x3b, UCODE_REV: 0x8b, MTRR_CAP: 0xfe, MCG_CAP: 0x179, MCG_STATUS: 0x17a, MCG_CTL: 0x17b, MC0_CTL: 0x400, SYSENTER_CS: 0x174, SYSENTER_ESP: 0x175,
   SYSENTER_EIP: 0x176,
   MISC_ENABLE: 0x1a0, DEBUGCTL: 0x1d9, MTRR_PHYS_BASE0: 0x200, PAT: 0x277, MTRR_DEF_TYPE: 0x2ff, EFER: 0xc000_0080, STAR: 0xc000_0081,
   LSTAR: 0xc000_0082, CSTAR: 0xc000_0083, FMASK: 0xc000_0084, FS_BASE: 0xc000_0100, GS_BASE: 0xc000_0101, KERNEL_GS_BASE: 0xc000_0102,
@@ -20,7 +20,7 @@ export interface MsrEntry {
 
 type BigField = Extract<FieldName,
   'star' | 'lstar' | 'cstar' | 'sfmask' | 'kernelGsBase' | 'sysenterCs' | 'sysenterEsp' | 'sysenterEip' | 'pat' | 'tscAux'>
-type Valid = (value: bigint) => boolean
+type Valid = (value: bigint, model: CpuModel) => boolean
 
 const any: Valid = () => true
 const fits32: Valid = (value) => value >> 32n === 0n
@@ -29,12 +29,25 @@ const within = (mask: bigint): Valid => (value) => (value & ~mask) === 0n
 /** A register with a place of its own in the state. */
 const field = (name: BigField, valid: Valid = any): MsrEntry => ({
   read: ({ state }) => state.get64(name),
-  write({ state }, value) {
-    if (!valid(value)) return false
+  write({ state, model }, value) {
+    if (!valid(value, model)) return false
     state.set64(name, value)
     return true
   },
 })
+
+/** Memory types of MTRRs: UC, WC, WT, WP, WB. The PAT has UC- (7) too. SDM vol. 3, 12.11.2.1, 12.12.2. */
+const MTRR_TYPES: ReadonlySet<number> = new Set([0, 1, 4, 5, 6])
+const PAT_TYPES: ReadonlySet<number> = new Set([...MTRR_TYPES, 7])
+
+/** Eight bytes, each a memory type. */
+const eachByte = (types: ReadonlySet<number>): Valid => (value) => [0n, 8n, 16n, 24n, 32n, 40n, 48n, 56n].every((i) => types.has(Number((value >> i) & 0xffn)))
+/** Low byte a memory type, and no bit outside `mask`. */
+const typed = (mask: bigint): Valid => (value) => (value & ~mask) === 0n && MTRR_TYPES.has(Number(value & 0xffn))
+const addressMask = ({ physicalAddressBits }: CpuModel): bigint => ((1n << BigInt(physicalAddressBits)) - 1n) & ~0xfffn
+const rangeBase: Valid = (value, model) => typed(addressMask(model) | 0xffn)(value, model)
+/** Bit 11: the range is in use. */
+const rangeMask: Valid = (value, model) => (value & ~(addressMask(model) | 0x800n)) === 0n
 
 const constant = (value: bigint): MsrEntry => ({ read: () => value, write: () => false })
 /** Reads as a constant; writes are taken and forgotten. */
@@ -46,11 +59,11 @@ const STORED: readonly (readonly [index: number, reset: bigint, valid: Valid])[]
   [Msr.MISC_ENABLE, 1n, any],
   [Msr.DEBUGCTL, 0n, within(3n)],
   // MTRRs on, default type write-back: what firmware leaves behind on a machine whose memory is all alike.
-  [Msr.MTRR_DEF_TYPE, 0xc06n, within(0xcffn)],
-  ...Array.from({ length: 16 }, (_, i) => [Msr.MTRR_PHYS_BASE0 + i, 0n, any] as const),
+  [Msr.MTRR_DEF_TYPE, 0xc06n, typed(0xcffn)],
+  ...Array.from({ length: 16 }, (_, i) => [Msr.MTRR_PHYS_BASE0 + i, 0n, i % 2 === 0 ? rangeBase : rangeMask] as const),
   // Fixed ranges, all write-back.
   ...[0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f]
-    .map((index) => [index, 0x0606_0606_0606_0606n, any] as const),
+    .map((index) => [index, 0x0606_0606_0606_0606n, eachByte(MTRR_TYPES)] as const),
   // HWCR: bit 24, the TSC counts at a constant rate.
   [0xc001_0015, 1n << 24n, any],
   // SYSCFG, NB_CFG, interrupt pending message, MMIO configuration base.
@@ -58,6 +71,8 @@ const STORED: readonly (readonly [index: number, reset: bigint, valid: Valid])[]
   // LS_CFG, IC_CFG, DC_CFG, BU_CFG, DE_CFG (bit 1: LFENCE serializes), BU_CFG2, BU_CFG3.
   [0xc001_1020, 0n, any], [0xc001_1021, 0n, any], [0xc001_1022, 0n, any], [0xc001_1023, 0n, any],
   [0xc001_1029, 2n, any], [0xc001_102a, 0n, any], [0xc001_102b, 0n, any],
+  // Machine check: RIPV, EIPV and MCIP; the enables, which enable nothing, for there is nothing here that errs.
+  [Msr.MCG_STATUS, 0n, within(7n)], [Msr.MCG_CTL, 0n, any], [Msr.MC0_CTL, 0n, any],
 ]
 
 /** Slot of TSC_ADJUST, before the stored registers. */
@@ -66,8 +81,8 @@ const FIRST_STORED_SLOT = 1
 
 const stored = (slot: number, reset: bigint, valid: Valid): MsrEntry => ({
   read: ({ state }) => state.get64('msrStore', slot) ^ reset,
-  write({ state }, value) {
-    if (!valid(value)) return false
+  write({ state, model }, value) {
+    if (!valid(value, model)) return false
     state.set64('msrStore', value ^ reset, slot)
     return true
   },
@@ -92,13 +107,6 @@ const tscAdjust: MsrEntry = {
     platform.writeTsc(BigInt.asUintN(64, platform.readTsc() + delta))
     return true
   },
-}
-
-const PAT_TYPES: ReadonlySet<number> = new Set([0, 1, 4, 5, 6, 7])
-
-function validPat(value: bigint): boolean {
-  for (let i = 0n; i < 64n; i += 8n) if (!PAT_TYPES.has(Number((value >> i) & 0xffn))) return false
-  return true
 }
 
 const EFER_LME = 1n << 8n
@@ -129,15 +137,22 @@ const segmentBase = (seg: number): MsrEntry => ({
   },
 })
 
+/** Machine check: one bank, and MCG_CTL. SDM vol. 3, 16.3.1.1. */
+const MCG_CAP_VALUE = 0x101n
+/** Status, address and further facts of an error that never comes: they can be cleared. */
+const noError: MsrEntry = { read: () => 0n, write: (_cpu, value) => value === 0n }
+
 /** Fixed and variable ranges (8) and write combining. */
 const MTRR_CAP_VALUE = 0x508n
 
 /** Registers common to every model, by index. */
 export const MSR_TABLE: ReadonlyMap<number, MsrEntry> = new Map<number, MsrEntry>([
   [Msr.TSC, tsc], [Msr.TSC_ADJUST, tscAdjust], [Msr.UCODE_REV, ignoring(0x0100_0065n << 32n | 0x0100_0065n)],
-  [Msr.MTRR_CAP, constant(MTRR_CAP_VALUE)], [Msr.PAT, field('pat', validPat)],
+  [Msr.MTRR_CAP, constant(MTRR_CAP_VALUE)], [Msr.PAT, field('pat', eachByte(PAT_TYPES))],
   [Msr.SYSENTER_CS, field('sysenterCs', fits32)], [Msr.SYSENTER_ESP, field('sysenterEsp', isCanonical)],
   [Msr.SYSENTER_EIP, field('sysenterEip', isCanonical)],
+  [Msr.P5_MC_ADDR, noError], [Msr.P5_MC_TYPE, noError], [Msr.MCG_CAP, constant(MCG_CAP_VALUE)],
+  [Msr.MC0_CTL + 1, noError], [Msr.MC0_CTL + 2, noError], [Msr.MC0_CTL + 3, noError],
   [Msr.EFER, efer], [Msr.STAR, field('star')], [Msr.LSTAR, field('lstar', isCanonical)], [Msr.CSTAR, field('cstar', isCanonical)],
   [Msr.FMASK, field('sfmask', fits32)], [Msr.FS_BASE, segmentBase(Seg.FS)], [Msr.GS_BASE, segmentBase(Seg.GS)],
   [Msr.KERNEL_GS_BASE, field('kernelGsBase', isCanonical)], [Msr.TSC_AUX, field('tscAux', fits32)],
@@ -177,6 +192,9 @@ function entryOf(cpu: CpuContext, index: number): MsrEntry | undefined {
   return MSR_TABLE.get(index)
 }
 
+/** BSP, x2APIC mode, enabled. SDM vol. 3, figure 11-26. */
+const APIC_BASE_FLAGS = 0xd00n
+
 /** undefined: no such register. */
 export function readMsr(cpu: CpuContext, index: number): bigint | undefined {
   const entry = entryOf(cpu, index)
@@ -186,5 +204,7 @@ export function readMsr(cpu: CpuContext, index: number): bigint | undefined {
 /** False: no such register, or a value it does not take. */
 export function writeMsr(cpu: CpuContext, index: number, value: bigint): boolean {
   const entry = entryOf(cpu, index)
-  return entry ? entry.write(cpu, value) : cpu.platform.writeMsr(index, value)
+  if (entry) return entry.write(cpu, value)
+  if (index === Msr.APIC_BASE && (value & ~(addressMask(cpu.model) | APIC_BASE_FLAGS)) !== 0n) return false
+  return cpu.platform.writeMsr(index, value)
 }

@@ -11,6 +11,7 @@ import { Gpr, Seg, offsetOf } from '../../state/layout'
 import {
   checkTarget, dropInnerSegments, enterCode, inNewTask, loadReturnStack, readReturnCode, readReturnStack, setReturnPointer,
 } from './transfer'
+import { hasVme, setVirtualFlags } from './virtual-interrupts'
 
 const ALWAYS = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.TF | Flag.DF | Flag.OF | Flag.NT
 /** Upper half of EFLAGS that a 32- or 64-bit IRET loads at any privilege. */
@@ -80,19 +81,21 @@ function farReturn(cpu: CpuContext, bytes: Bytes, extra: number): void {
   returnOuter(cpu, code, rip, rsp + BigInt(extra), ss)
 }
 
-/** Real mode, and virtual-8086 mode with IOPL 3. */
+/** Real mode, and virtual-8086 mode with IOPL 3 or its extensions. */
 function iretReal(cpu: CpuContext, bytes: Bytes): void {
   const { state } = cpu
   const v86 = isV86(state)
-  if (v86 && (state.lo('rflags') & 0x3000) !== 0x3000) throw new CpuFault(Vector.GP, 0)
+  const virtual = v86 && (state.lo('rflags') & 0x3000) !== 0x3000
+  if (virtual && (bytes !== 2 || !hasVme(state))) throw new CpuFault(Vector.GP, 0)
   const stack = new StackReader(cpu, bytes)
   const rip = stack.pop()
   const selector = selectorOf(stack.pop())
   const flags = stack.pop()
   checkRealTarget(cpu, rip)
+  if (virtual) setVirtualFlags(state, Number(flags))
   stack.commit()
   enterReal(cpu, selector, rip)
-  setFlags(cpu, flags, changeable(v86 ? 3 : 0, 3, bytes) & ~(Flag.VIF | Flag.VIP))
+  if (!virtual) setFlags(cpu, flags, changeable(v86 ? 3 : 0, 3, bytes) & ~(Flag.VIF | Flag.VIP))
 }
 
 /** From ring 0 back into virtual-8086 mode. */

@@ -10,8 +10,9 @@ import { msrHelpers } from './msr'
 import { portHelpers } from './ports'
 import { segmentHelpers } from './segments'
 import { tableHelpers } from './tables'
+import { virtualInterruptHelpers } from './virtual-interrupts'
 
 export const systemHelpers: readonly Helper[] = [
   ...callHelpers, ...controlHelpers, ...debugHelpers, ...farHelpers, ...farReturnHelpers, ...interruptHelpers, ...msrHelpers,
-  ...portHelpers, ...segmentHelpers, ...tableHelpers,
+  ...portHelpers, ...segmentHelpers, ...tableHelpers, ...virtualInterruptHelpers,
 ]

@@ -4,6 +4,7 @@ import type { Helper } from '../../emit/emitter'
 import { deliverEvent, deliverSoftware } from '../../events/deliver'
 import { requireIoplForInt } from '../../events/protected-mode'
 import { TaskFault } from '../../events/task-switch'
+import { redirectInterrupt } from './virtual-interrupts'
 
 function interrupt(cpu: CpuContext, vector: number, returnRip: bigint): void {
   if (cpu.interruptQuickly?.(vector, returnRip)) return
@@ -20,6 +21,7 @@ function interrupt(cpu: CpuContext, vector: number, returnRip: bigint): void {
 export const softInterruptHelper: Helper = {
   name: 'softInterrupt', args: ['i32', 'i64'], faults: true,
   run(cpu: CpuContext, vector: number, returnRip: bigint): void {
+    if (redirectInterrupt(cpu, vector & 0xff, returnRip)) return cpu.noteSoftwareInterrupt?.()
     requireIoplForInt(cpu)
     interrupt(cpu, vector & 0xff, returnRip)
   },

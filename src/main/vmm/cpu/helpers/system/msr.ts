@@ -1,7 +1,7 @@
 /** RDMSR, WRMSR, time-stamp counter, CPUID, random numbers. SDM vol. 2. */
 import { CpuFault, Vector, type CpuContext } from '../../core/context'
 import type { Helper } from '../../emit/emitter'
-import { readMsr, writeMsr } from '../../msr/table'
+import { Msr, readMsr, writeMsr } from '../../msr/table'
 import { Gpr, offsetOf } from '../../state/layout'
 
 const gp = (): never => { throw new CpuFault(Vector.GP, 0) }
@@ -40,10 +40,21 @@ export const readTscHelper: Helper = {
   },
 }
 
+const EDX_APIC = 1 << 9
+const APIC_ENABLED = 0x800n
+
+/** A local APIC that IA32_APIC_BASE switches off is no feature of the processor. SDM vol. 3, 11.4.3. */
+function withoutApic({ platform }: CpuContext, leaf: number, edx: number): number {
+  if ((leaf !== 1 && leaf !== 0x8000_0001) || ((platform.readMsr(Msr.APIC_BASE) ?? APIC_ENABLED) & APIC_ENABLED) !== 0n) return edx
+  return edx & ~EDX_APIC
+}
+
 export const cpuidHelper: Helper = {
   name: 'cpuid', args: ['i32', 'i32'], faults: false,
-  run({ state, model }: CpuContext, leaf: number, subleaf: number): void {
-    const { eax, ebx, ecx, edx } = model.cpuid(leaf, subleaf, state)
+  run(cpu: CpuContext, leaf: number, subleaf: number): void {
+    const { state, model } = cpu
+    const { eax, ebx, ecx, edx: features } = model.cpuid(leaf, subleaf, state)
+    const edx = withoutApic(cpu, leaf, features)
     state.setLoHi('gpr', eax, 0, Gpr.RAX)
     state.setLoHi('gpr', ebx, 0, Gpr.RBX)
     state.setLoHi('gpr', ecx, 0, Gpr.RCX)
