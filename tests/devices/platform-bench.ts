@@ -60,7 +60,7 @@ export class Bench {
   readonly io = new WindowedSpace('I/O ports')
   readonly mmio = new WindowedSpace('memory')
   readonly tsc = new TimeStampCounter(this.time.clock, 1_000_000)
-  readonly interrupts = new InterruptController({ clock: this.time.clock, tsc: this.tsc, onChange: () => { this.changes++; this.changed() } })
+  readonly interrupts = new InterruptController({ clock: this.time.clock, tsc: this.tsc, onChange: () => { this.changes++; this.changed() }, onInit: () => { this.resets++ } })
   readonly hpet: Hpet
   readonly uart: Uart16550
   readonly i8042: I8042

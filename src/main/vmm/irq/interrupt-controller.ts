@@ -1,8 +1,11 @@
 /** The interrupt system of a one-CPU machine: PIC, I/O APIC, local APIC and MSI wired as in a PC. */
 import type { AddressSpace, Device, IrqLine, MsiSink, VirtualClock } from '../bus/types'
+import type { Logger } from '../ports'
 import type { TimeStampCounter } from '../timers/tsc'
 import { IoApic, type ApicBus, type ApicMessage } from './ioapic'
 import { LocalApic } from './lapic'
+import { Delivery } from './lapic-registers'
+import { Oddities } from './oddities'
 import { Pic } from './pic'
 
 export interface InterruptControllerOptions {
@@ -10,23 +13,32 @@ export interface InterruptControllerOptions {
   readonly tsc: TimeStampCounter
   /** Something to deliver may have appeared: leave generated code, wake from HLT. */
   readonly onChange: () => void
+  /** INIT for the processor: without firmware behind the reset vector, the machine starts again. */
+  readonly onInit: () => void
+  readonly log?: Logger
 }
 
 /** ISA IRQ 0 arrives at I/O APIC pin 2, as the MADT override says; the others one to one. */
 const pinOf = (irq: number): number => (irq === 0 ? 2 : irq)
+/** The PIC's INTR is wired to this pin, as in MultiProcessor Specification 1.4, 3.6.2.2, and to LINT0. */
+const PIC_PIN = 0
 
 export class InterruptController implements MsiSink {
   readonly pic: Pic
   readonly ioapic: IoApic
   readonly lapic: LocalApic
+  readonly oddities: Oddities
+  private readonly picPin: IrqLine
 
-  constructor(options: InterruptControllerOptions) {
+  constructor(private readonly options: InterruptControllerOptions) {
     const bus: ApicBus = { deliver: (message) => this.deliver(message) }
-    this.pic = new Pic(options.onChange)
+    this.oddities = new Oddities(options.log)
+    this.pic = new Pic(() => this.picChanged())
     this.ioapic = new IoApic(bus)
+    this.picPin = this.ioapic.line(PIC_PIN)
     this.lapic = new LocalApic({
       apicId: 0, clock: options.clock, tsc: options.tsc, bus, onEoi: (vector) => this.ioapic.endOfInterrupt(vector), onChange: options.onChange,
-      onEnabled: () => this.ioapic.retry(),
+      onEnabled: () => this.ioapic.retry(), note: (oddity) => this.oddities.note(oddity),
     })
   }
 
@@ -65,12 +77,36 @@ export class InterruptController implements MsiSink {
     })
   }
 
-  /** SMI (2), INIT (5) and start-up (6) mean nothing to a machine with one CPU and no SMM; ExtINT (7) is the PIC's own wire. */
+  /** The PIC's INTR rose, fell, or stays as it is. */
+  private picChanged(): void {
+    const { intr } = this.pic
+    this.picPin.set(intr)
+    this.lapic.setLint0(intr)
+    this.options.onChange()
+  }
+
+  /** Delivery modes: SDM vol. 3, 11.6.1. */
   private deliver(message: ApicMessage): boolean {
-    if (!this.lapic.matches(message)) return false
-    if (message.deliveryMode === 0 || message.deliveryMode === 1) return this.lapic.accept(message.vector, message.level)
-    if (message.deliveryMode === 4) this.lapic.acceptNmi()
+    const { lapic, oddities } = this
+    if (!lapic.matches(message)) {
+      if (message.ipi) oddities.note('no-destination')
+      return false
+    }
+    switch (message.deliveryMode) {
+      case Delivery.FIXED: case Delivery.LOWEST: return lapic.accept(message.vector, message.level)
+      case Delivery.NMI: lapic.acceptNmi(); break
+      case Delivery.INIT: this.init(); break
+      case Delivery.SMI: oddities.note('smi-dropped'); break
+      case Delivery.STARTUP: oddities.note(message.ipi ? 'startup-ipi-dropped' : 'reserved-mode-dropped'); break
+      case Delivery.EXTINT: if (message.ipi) oddities.note('extint-ipi-dropped'); else lapic.acceptExtInt(); break
+      default: oddities.note('reserved-mode-dropped')
+    }
     return true
+  }
+
+  private init(): void {
+    this.oddities.note('init')
+    this.options.onInit()
   }
 
   // ── what the CPU sees ─────────────────────────────────────────────────────────────────────────────────────────
@@ -84,7 +120,13 @@ export class InterruptController implements MsiSink {
 
   acknowledge(): number {
     if (this.lapic.pendingVector() >= 0) return this.lapic.acknowledge()
-    return this.pic.acknowledge()
+    this.lapic.takeExtInt()
+    const vector = this.pic.acknowledge()
+    // INTR falls at the acknowledge, and rises again where more waits: an edge for whoever looks for one.
+    this.picPin.set(false)
+    this.lapic.setLint0(false)
+    this.picChanged()
+    return vector
   }
 
   takeNmi(): boolean {

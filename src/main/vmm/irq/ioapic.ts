@@ -19,6 +19,8 @@ export interface ApicMessage {
   readonly deliveryMode: number
   readonly vector: number
   readonly level: boolean
+  /** An interprocessor interrupt, not an I/O APIC's or a device's. */
+  readonly ipi?: boolean
 }
 
 export interface ApicBus {

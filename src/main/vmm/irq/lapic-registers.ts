@@ -7,6 +7,12 @@ export const Reg = {
   LVT_LINT0: 0x35, LVT_LINT1: 0x36, LVT_ERROR: 0x37, TIMER_INITIAL: 0x38, TIMER_CURRENT: 0x39, TIMER_DIVIDE: 0x3e, SELF_IPI: 0x3f,
 } as const
 
+/** Delivery modes of messages and local vector table entries. SDM vol. 3, 11.5.1, 11.6.1; MultiProcessor Specification for ExtINT. */
+export const Delivery = { FIXED: 0, LOWEST: 1, SMI: 2, NMI: 4, INIT: 5, STARTUP: 6, EXTINT: 7 } as const
+export const deliveryOf = (entry: number): number => (entry >> 8) & 7
+
+export const LVT_MASKED = 1 << 16
+
 /** The EOI of a level-triggered interrupt is not told to the I/O APICs: software ends it there (SDM vol. 3, 11.8.5). */
 export const SVR_EOI_SUPPRESSED = 1 << 12
 

@@ -1,12 +1,15 @@
 /** Local APIC, xAPIC and x2APIC faces over one register file. Intel SDM vol. 3, chapter 11. */
 import { VmmError } from '../errors'
-import type { AddressSpace, Device, DeviceState, Timer, VirtualClock } from '../bus/types'
+import type { AddressSpace, Device, DeviceState, VirtualClock } from '../bus/types'
 import type { TimeStampCounter } from '../timers/tsc'
+import { ApicTimer } from './apic-timer'
 import type { ApicBus, ApicMessage } from './ioapic'
-import { LVT_WRITABLE, Reg, SVR_EOI_SUPPRESSED, X2_READABLE, X2_RESERVED, X2_WRITABLE } from './lapic-registers'
+import type { Oddity } from './oddities'
+import { Delivery, deliveryOf, LVT_MASKED, LVT_WRITABLE, Reg, SVR_EOI_SUPPRESSED, X2_READABLE, X2_RESERVED, X2_WRITABLE } from './lapic-registers'
 
 const VERSION = 0x14 | (6 << 16) | (1 << 24)
-const LVT_MASKED = 1 << 16
+const LVT_LEVEL = 1 << 15
+const LVT_REMOTE_IRR = 1 << 14
 const SVR_ENABLED = 1 << 8
 const ERROR_SEND_ILLEGAL_VECTOR = 1 << 5
 const ERROR_ILLEGAL_VECTOR = 1 << 6
@@ -14,8 +17,12 @@ const ERROR_ILLEGAL_REGISTER = 1 << 7
 const BASE_BSP = 1n << 8n
 const BASE_X2APIC = 1n << 10n
 const BASE_ENABLED = 1n << 11n
-/** Rate of the timer's input: 1 GHz, so that a tick is a nanosecond. */
-export const APIC_TIMER_HZ = 1_000_000_000
+const BASE_ADDRESS = ~0xfffn
+/** Interrupt command register. SDM vol. 3, figure 11-12. */
+const Shorthand = { NONE: 0, SELF: 1, ALL: 2, OTHERS: 3 } as const
+const ICR_ASSERT = 1 << 14
+const ICR_LEVEL_TRIGGERED = 1 << 15
+const TO_ITSELF = { logical: false, vector: 0, level: false } as const
 
 export interface LapicOptions {
   readonly apicId: number
@@ -29,22 +36,26 @@ export interface LapicOptions {
   readonly onEnabled: () => void
   /** What the CPU sees may have changed. */
   readonly onChange: () => void
+  readonly note: (oddity: Oddity) => void
 }
 
 export class LocalApic implements Device {
   readonly id: string
-  readonly stateVersion = 1
+  /** Version 1 knew neither LINT0's level nor an ExtINT message. */
+  readonly stateVersion = 2
   private readonly regs = new Uint32Array(64)
   private base = 0n
-  private deadline = 0n
-  private timerStartNs = 0
   private pendingErrors = 0
   private nmi = false
-  private readonly timer: Timer
+  /** Level of LINT0: the PIC's INTR. */
+  private lint0 = false
+  /** An I/O APIC said that the PIC has something. */
+  private extInt = false
+  private readonly timer: ApicTimer
 
   constructor(private readonly options: LapicOptions) {
     this.id = `lapic${options.apicId}`
-    this.timer = options.clock.createTimer(() => this.timerFired())
+    this.timer = new ApicTimer(this.regs, options.clock, options.tsc, () => this.timerFired())
     this.reset()
   }
 
@@ -85,6 +96,7 @@ export class LocalApic implements Device {
     if (x2 && !wasEnabled || this.x2apic && enabled && !x2) return false
     // Switched off and on again it is as after power-up (11.4.3).
     if (wasEnabled && !enabled) this.reset()
+    if (((value ^ this.base) & BASE_ADDRESS) !== 0n) this.options.note('base-kept')
     this.base = (value & ~BASE_BSP) | (this.base & BASE_BSP)
     if (x2) this.regs[Reg.LDR] = ((this.options.apicId >> 4) << 16) | (1 << (this.options.apicId & 15))
     this.options.onChange()
@@ -115,14 +127,11 @@ export class LocalApic implements Device {
   }
 
   get tscDeadline(): bigint {
-    return this.timerMode === 2 ? this.deadline : 0n
+    return this.timer.tscDeadline
   }
 
   writeTscDeadline(value: bigint): void {
-    if (this.timerMode !== 2) return
-    this.deadline = value
-    if (value === 0n) this.timer.cancel()
-    else this.timer.arm(this.options.tsc.timeOfNs(value))
+    this.timer.writeTscDeadline(value)
   }
 
   // ── registers ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,7 +141,7 @@ export class LocalApic implements Device {
       case Reg.ID: return (this.options.apicId << 24) >>> 0
       case Reg.VERSION: return VERSION
       case Reg.PPR: return this.processorPriority()
-      case Reg.TIMER_CURRENT: return this.currentCount()
+      case Reg.TIMER_CURRENT: return this.timer.currentCount()
       case Reg.EOI: case Reg.SELF_IPI: return 0
       // Beyond the last register the page reads as zero; a typed array gives undefined there.
       default: return register < this.regs.length ? this.regs[register] : 0
@@ -150,12 +159,13 @@ export class LocalApic implements Device {
       case Reg.ESR: regs[Reg.ESR] = this.pendingErrors; this.pendingErrors = 0; break
       case Reg.ICR: regs[Reg.ICR] = value & ~(1 << 12); this.sendIpi(value, regs[Reg.ICR_HIGH] >>> 24); break
       case Reg.ICR_HIGH: regs[Reg.ICR_HIGH] = value; break
-      case Reg.LVT_TIMER: this.writeLvtTimer(value); break
-      case Reg.LVT_THERMAL: case Reg.LVT_PERF: case Reg.LVT_LINT0: case Reg.LVT_LINT1: case Reg.LVT_ERROR:
+      case Reg.LVT_TIMER: this.timer.writeEntry(value, this.enabled); break
+      case Reg.LVT_THERMAL: case Reg.LVT_PERF: case Reg.LVT_LINT1: case Reg.LVT_ERROR:
         regs[register] = (value & LVT_WRITABLE[register]) | (this.enabled ? 0 : LVT_MASKED)
         break
-      case Reg.TIMER_INITIAL: this.startTimer(value); break
-      case Reg.TIMER_DIVIDE: this.writeDivide(value & 0xb); break
+      case Reg.LVT_LINT0: this.writeLint0(value); break
+      case Reg.TIMER_INITIAL: this.timer.start(value); break
+      case Reg.TIMER_DIVIDE: this.timer.writeDivide(value & 0xb); break
       case Reg.ID: case Reg.VERSION: case Reg.PPR: case Reg.APR: break
       default: this.noteError(ERROR_ILLEGAL_REGISTER)
     }
@@ -195,7 +205,10 @@ export class LocalApic implements Device {
 
   /** A fixed interrupt for this APIC. False where it is off: only NMI, SMI, INIT and start-up reach it then (11.4.7.2). */
   accept(vector: number, level: boolean): boolean {
-    if (!this.enabled) return false
+    if (!this.enabled) {
+      if (!level) this.options.note('off')
+      return false
+    }
     if (vector < 16) this.noteError(ERROR_ILLEGAL_VECTOR)
     else {
       this.setBit(Reg.IRR, vector, true)
@@ -203,6 +216,44 @@ export class LocalApic implements Device {
       this.options.onChange()
     }
     return true
+  }
+
+  /** The PIC's INTR. What a rise does is the entry's delivery mode: through ExtINT the PIC's vector is asked for, see `passesExtInt`. */
+  setLint0(level: boolean): void {
+    const rises = level && !this.lint0
+    this.lint0 = level
+    const entry = this.regs[Reg.LVT_LINT0]
+    if ((entry & LVT_MASKED) !== 0) return
+    switch (deliveryOf(entry)) {
+      case Delivery.FIXED: this.deliverLint0(rises); break
+      case Delivery.NMI: if (rises) this.acceptNmi(); break
+      case Delivery.INIT: if (rises) this.bus.deliver({ ...TO_ITSELF, destination: this.options.apicId, deliveryMode: Delivery.INIT }); break
+      case Delivery.SMI: if (rises) this.options.note('smi-dropped'); break
+    }
+  }
+
+  private deliverLint0(rises: boolean): void {
+    const entry = this.regs[Reg.LVT_LINT0]
+    if ((entry & LVT_LEVEL) === 0) {
+      if (rises) this.accept(entry & 0xff, false)
+    } else if (this.lint0 && (entry & LVT_REMOTE_IRR) === 0 && this.accept(entry & 0xff, true)) this.regs[Reg.LVT_LINT0] |= LVT_REMOTE_IRR
+  }
+
+  private writeLint0(value: number): void {
+    const writable = LVT_WRITABLE[Reg.LVT_LINT0]
+    const kept = (value & LVT_LEVEL) !== 0 ? this.regs[Reg.LVT_LINT0] & LVT_REMOTE_IRR : 0
+    this.regs[Reg.LVT_LINT0] = (value & writable) | kept | (this.enabled ? 0 : LVT_MASKED)
+    this.setLint0(this.lint0)
+  }
+
+  acceptExtInt(): void {
+    this.extInt = true
+    this.options.onChange()
+  }
+
+  /** The PIC is asked for its vector. */
+  takeExtInt(): void {
+    this.extInt = false
   }
 
   acceptNmi(): void {
@@ -254,16 +305,25 @@ export class LocalApic implements Device {
     if (vector >= 0) {
       this.setBit(Reg.ISR, vector, false)
       const level = (this.regs[Reg.TMR + (vector >> 5)] & (1 << (vector & 31))) !== 0
-      if (level && (this.regs[Reg.SVR] & SVR_EOI_SUPPRESSED) === 0) this.options.onEoi(vector)
+      if (level) this.endLevel(vector)
     }
     this.options.onChange()
   }
 
-  /** True where the PIC's INTR reaches the CPU: APIC off, or LINT0 unmasked in ExtINT mode. */
+  private endLevel(vector: number): void {
+    const entry = this.regs[Reg.LVT_LINT0]
+    if ((entry & LVT_REMOTE_IRR) !== 0 && (entry & 0xff) === vector) {
+      this.regs[Reg.LVT_LINT0] &= ~LVT_REMOTE_IRR
+      this.setLint0(this.lint0)
+    }
+    if ((this.regs[Reg.SVR] & SVR_EOI_SUPPRESSED) === 0) this.options.onEoi(vector)
+  }
+
+  /** True where the PIC's INTR reaches the CPU: APIC off, LINT0 unmasked in ExtINT mode, or an I/O APIC's word. */
   get passesExtInt(): boolean {
-    if ((this.base & BASE_ENABLED) === 0n) return true
+    if ((this.base & BASE_ENABLED) === 0n || this.extInt) return true
     const lint0 = this.regs[Reg.LVT_LINT0]
-    return (lint0 & LVT_MASKED) === 0 && ((lint0 >> 8) & 7) === 7
+    return (lint0 & LVT_MASKED) === 0 && deliveryOf(lint0) === Delivery.EXTINT
   }
 
   get taskPriority(): number {
@@ -275,77 +335,24 @@ export class LocalApic implements Device {
   }
 
   private sendIpi(low: number, destination: number): void {
-    const message = {
-      logical: (low & 0x800) !== 0, deliveryMode: (low >> 8) & 7, vector: low & 0xff, level: false,
-    }
-    if (message.deliveryMode < 2 && message.vector < 16) return this.noteError(ERROR_SEND_ILLEGAL_VECTOR)
+    const deliveryMode = deliveryOf(low)
+    const message = { logical: (low & 0x800) !== 0, deliveryMode, vector: low & 0xff, level: false, ipi: true }
+    if (deliveryMode <= Delivery.LOWEST && message.vector < 16) return this.noteError(ERROR_SEND_ILLEGAL_VECTOR)
+    if (deliveryMode === Delivery.INIT && (low & ICR_LEVEL_TRIGGERED) !== 0 && (low & ICR_ASSERT) === 0) return this.options.note('init-deassert')
     const shorthand = (low >> 18) & 3
-    if (shorthand === 1 || shorthand === 2) this.bus.deliver({ ...message, logical: false, destination: shorthand === 1 ? this.options.apicId : 0xffff_ffff })
-    else if (shorthand === 0) this.bus.deliver({ ...message, destination })
+    if (shorthand === Shorthand.NONE) return void this.bus.deliver({ ...message, destination })
+    // There is no one else.
+    if (shorthand === Shorthand.OTHERS) return
+    // Processors let NMIs through, though table 11-3 has fixed interrupts alone.
+    if (deliveryMode !== Delivery.FIXED && deliveryMode !== Delivery.NMI) return this.options.note('invalid-shorthand-dropped')
+    this.bus.deliver({ ...message, logical: false, destination: this.options.apicId })
   }
 
   private get bus(): ApicBus {
     return this.options.bus
   }
 
-  // ── timer ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  private get timerMode(): number {
-    return (this.regs[Reg.LVT_TIMER] >> 17) & 3
-  }
-
-  private get divisor(): number {
-    const d = this.regs[Reg.TIMER_DIVIDE]
-    const code = (d & 3) | ((d & 8) >> 1)
-    return code === 7 ? 1 : 2 << code
-  }
-
-  private writeLvtTimer(value: number): void {
-    const before = this.timerMode
-    this.regs[Reg.LVT_TIMER] = (value & LVT_WRITABLE[Reg.LVT_TIMER]) | (this.enabled ? 0 : LVT_MASKED)
-    // Between one-shot and periodic the count goes on; to and from the deadline it is lost (11.5.4.1).
-    if (before === this.timerMode || (before !== 2 && this.timerMode !== 2)) return
-    this.timer.cancel()
-    this.regs[Reg.TIMER_INITIAL] = 0
-    this.deadline = 0n
-  }
-
-  /** What is left of the count goes on at the new rate. */
-  private writeDivide(value: number): void {
-    const left = this.currentCount()
-    this.regs[Reg.TIMER_DIVIDE] = value
-    if (left === 0) return
-    this.timerStartNs = this.options.clock.nowNs() - (this.regs[Reg.TIMER_INITIAL] - left) * this.divisor
-    this.timer.arm(this.timerStartNs + this.periodNs)
-  }
-
-  private get periodNs(): number {
-    return this.regs[Reg.TIMER_INITIAL] * this.divisor
-  }
-
-  private startTimer(count: number): void {
-    if (this.timerMode === 2) return
-    this.regs[Reg.TIMER_INITIAL] = count
-    this.timerStartNs = this.options.clock.nowNs()
-    if (count === 0) this.timer.cancel()
-    else this.timer.arm(this.timerStartNs + this.periodNs)
-  }
-
-  private currentCount(): number {
-    if (this.timerMode === 2 || this.regs[Reg.TIMER_INITIAL] === 0) return 0
-    const elapsed = this.options.clock.nowNs() - this.timerStartNs
-    if (this.timerMode === 0 && elapsed >= this.periodNs) return 0
-    return Math.max(0, this.regs[Reg.TIMER_INITIAL] - Math.floor((elapsed % this.periodNs) / this.divisor))
-  }
-
   private timerFired(): void {
-    if (this.timerMode === 1) {
-      // Periods that were missed while the host was busy are skipped, not made up for in a burst.
-      const now = this.options.clock.nowNs()
-      const missed = Math.floor((now - this.timerStartNs) / this.periodNs)
-      this.timerStartNs += missed * this.periodNs
-      this.timer.arm(this.timerStartNs + this.periodNs)
-    } else if (this.timerMode === 2) this.deadline = 0n
     const entry = this.regs[Reg.LVT_TIMER]
     if ((entry & LVT_MASKED) === 0) this.accept(entry & 0xff, false)
   }
@@ -358,31 +365,30 @@ export class LocalApic implements Device {
     this.regs[Reg.DFR] = 0xffff_ffff
     this.regs[Reg.SVR] = 0xff
     this.base = 0xfee0_0000n | BASE_ENABLED | (this.options.apicId === 0 ? BASE_BSP : 0n)
-    this.deadline = 0n
     this.pendingErrors = 0
-    this.nmi = false
-    this.timer.cancel()
+    this.nmi = this.extInt = false
+    this.timer.reset()
     this.options.onChange()
   }
 
   save(): DeviceState {
     return {
-      regs: [...this.regs], base: this.base, deadline: this.deadline, timerStartNs: this.timerStartNs,
-      timerDeadlineNs: this.timer.deadlineNs, pendingErrors: this.pendingErrors, nmi: this.nmi,
+      regs: [...this.regs], base: this.base, ...this.timer.save(), pendingErrors: this.pendingErrors, nmi: this.nmi,
+      lint0: this.lint0, extInt: this.extInt,
     }
   }
 
   restore(state: DeviceState): void {
-    const { regs, base, deadline } = state
+    const { regs, base } = state
     if (!Array.isArray(regs) || regs.length !== this.regs.length) throw new VmmError('bad-state', `${this.id}: regs must be 64 words`)
-    if (typeof base !== 'bigint' || typeof deadline !== 'bigint') throw new VmmError('bad-state', `${this.id}: base and deadline must be integers`)
+    if (typeof base !== 'bigint') throw new VmmError('bad-state', `${this.id}: base must be an integer`)
     this.regs.set(regs as number[])
     this.base = base
-    this.deadline = deadline
-    this.timerStartNs = Number(state.timerStartNs)
     this.pendingErrors = Number(state.pendingErrors)
     this.nmi = state.nmi === true
-    this.timer.arm(Number(state.timerDeadlineNs))
+    this.lint0 = state.lint0 === true
+    this.extInt = state.extInt === true
+    this.timer.restore(state)
     this.options.onChange()
   }
 }

@@ -346,7 +346,7 @@ export class EmbeddedMachine implements Machine {
     return {
       instructions: this.instructions(), guestRunNs: this.guestRunNs, idleNs: this.idleNs,
       ...this.profile.figures(), translations: this.translationFigures(),
-      exits: { ...counters.exits, ...this.board.io.counts(), ...this.board.mmio.counts() },
+      exits: { ...counters.exits, ...this.board.io.counts(), ...this.board.mmio.counts(), ...this.board.interrupts.oddities.counts() },
       interrupts: counters.interrupts, exceptions: counters.exceptions, tlbMisses: this.cpu.tlb.misses,
       blocksDecoded: this.cpu.cache.blocksDecoded, codeInvalidations: this.cpu.cache.invalidations,
       disk, serialBytes: this.board.uart.bytesOut, residentGuestBytes: this.ram.frames.touchedBytes(),
