@@ -11,6 +11,12 @@ const COMPLAINT_CHARS = 4000
 /** One thread of the engine's own compiles beside the guest's: more would take the guest's place on a computer with two cores. */
 const ENGINE_FLAGS = ['--v8-pool-size=1'] as const
 
+/**
+ * Of glibc: what has this many bytes is mapped alone, and goes back to the computer when it is freed. By itself glibc raises the limit
+ * to 32 MiB, and what a busy guest's translator leaves is holes. Less than V8's segments of 32 KiB would be one mapping each of those.
+ */
+const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '40960' } as const
+
 /** A machine's process that has not been told its machine yet. */
 export interface StartedProcess {
   readonly child: ChildProcess
@@ -22,7 +28,7 @@ export interface StartedProcess {
 
 export function startProcess(entry: string): StartedProcess {
   const child = fork(entry, [], {
-    serialization: 'advanced', stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: { ...process.env, ELECTRON_RUN_AS_NODE: '1' }, execArgv: [...ENGINE_FLAGS],
+    serialization: 'advanced', stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: { ...ALLOCATOR, ...process.env, ELECTRON_RUN_AS_NODE: '1' }, execArgv: [...ENGINE_FLAGS],
   })
   const started: StartedProcess = { child, isReady: false, complaints: '' }
   child.stderr?.on('data', (chunk: Buffer) => (started.complaints = (started.complaints + chunk.toString()).slice(-COMPLAINT_CHARS)))

@@ -23,6 +23,8 @@ const MODULES_TO_SLOW_DOWN = 100
 const MAX_PACK_BYTES = 10e6
 /** New translations that are worth writing a pack anew, as a share of it. */
 const WORTH_KEEPING = 0.03
+/** Bytes of functions kept to be shown, and to be put together with others. */
+const MAX_BODY_BYTES = 24e6
 /** More functions than this are not kept: everything is dropped and begins anew. */
 const MAX_FUNCTIONS = 40_000
 
@@ -93,7 +95,7 @@ export class CodeCache {
   private readonly made = new TranslationIndex()
   private madeBytes = 0
   private readonly inherited: TranslatedFunction[] = []
-  /** Functions by table slot, for people who want to see them; of new ones up to MAX_PACK_BYTES. */
+  /** Functions by table slot, for people who want to see them; of new ones up to MAX_BODY_BYTES. */
   private readonly inUse = new Map<number, TranslatedFunction>()
   private inUseBytes = 0
   /** Regions by table slot: the page offsets they were made from, as [first, end) pairs. */
@@ -241,7 +243,7 @@ export class CodeCache {
     this.blocks++
     if (blocks.length > 1) this.holders.set(slot, blocks.length)
     this.keep(fn)
-    if (this.inUseBytes < MAX_PACK_BYTES) {
+    if (this.inUseBytes < MAX_BODY_BYTES) {
       this.inUse.set(slot, fn)
       this.inUseBytes += fn.body.length
     }

@@ -12,6 +12,8 @@ import { RecordWriter, type HandlerSlots } from './record-writer'
 
 /** Longest block, in instructions: bounds the work between two looks at the slice. */
 const MAX_BLOCK = 48
+/** Writes drop decoded code where they touch a line of 64 bytes that holds some. */
+const WRITE_LINE_SHIFT = 6
 
 export class CodePage {
   /** Bitmap of 64-byte lines that hold decoded bytes. */
@@ -31,14 +33,14 @@ export class CodePage {
   constructor(readonly page: number, readonly modeKey: number, readonly map: number, readonly number: number) {}
 
   markLines(first: number, last: number): void {
-    for (let line = first >> LINE_SHIFT; line <= last >> LINE_SHIFT; line++) {
+    for (let line = first >> WRITE_LINE_SHIFT; line <= last >> WRITE_LINE_SHIFT; line++) {
       if (line < 32) this.linesLow |= 1 << line
       else this.linesHigh |= 1 << (line - 32)
     }
   }
 
   touches(offset: number, length: number): boolean {
-    for (let line = offset >> LINE_SHIFT; line <= (offset + length - 1) >> LINE_SHIFT; line++) {
+    for (let line = offset >> WRITE_LINE_SHIFT; line <= (offset + length - 1) >> WRITE_LINE_SHIFT; line++) {
       if (((line < 32 ? this.linesLow >>> line : this.linesHigh >>> (line - 32)) & 1) !== 0) return true
     }
     return false

@@ -62,7 +62,7 @@ export const GUARD_MAP = Rec.loops
  * A page's map has an entry for each of its lines: the address of the line's map, which has an entry for each byte offset: the
  * address of the record of a block that begins there, or 0. Most lines of a page begin no block, and share one map.
  */
-export const LINE_SHIFT = 6
+export const LINE_SHIFT = 4
 export const LINE_OFFSETS = 1 << LINE_SHIFT
 export const LINES = 4096 >> LINE_SHIFT
 
