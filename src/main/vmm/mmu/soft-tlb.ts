@@ -1,13 +1,15 @@
 /**
- * Fills and flushes the TLB that generated code probes (see `tlb-layout.ts`), from the page walker and the frame table.
- * An entry folds both translations into one: guest-linear to guest-physical, and guest-physical to host offset.
+ * Fills and flushes the TLB that generated code probes (see `tlb-layout.ts`), from the page walker and the frame table; most
+ * entries are filled by generated code itself (`cpu/interp/tlb-fill.ts`). An entry folds both translations into one: guest-linear to guest-physical, and guest-physical to host offset.
  */
 import type { CpuState } from '../cpu/state/access'
+import { FIELDS, offsetOf } from '../cpu/state/layout'
 import { Frame, PAGE_SIZE, WRITE_SLOW_MASK } from '../memory/frame-table'
 import type { PhysicalRam } from '../memory/guest-memory'
-import { TLB_BYTES, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_SPACES, TLB_VIEWS, TlbEntry, TlbView } from './tlb-layout'
 import { LargePages } from './large-pages'
+import { TLB_BYTES, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_SETS, TLB_SPACES, TLB_VIEWS, TlbEntry, TlbFlag, TlbList, TlbView } from './tlb-layout'
 import { Access, type PageWalker } from './walk'
+import { updateWalkKind } from './walk-kind'
 
 /** Negative results of `translate`. */
 export const Translation = {
@@ -17,27 +19,50 @@ export const Translation = {
   FAULT: -2,
 } as const
 
-/** One set of entries for each view of each space. */
-const SETS = TLB_SPACES * TLB_VIEWS
 const EMPTY_LO = 1
-const FLAG_USED = 1
-const FLAG_GLOBAL = 2
-/** Byte offset of the entry's bookkeeping word, unused by generated code. */
-const FLAGS_AT = 20
+/** `words` index from an entry to its parts. */
+const READ = TlbEntry.readTag / 4
+const WRITE = TlbEntry.writeTag / 4
+const ADDEND = TlbEntry.addend / 4
+const FLAGS = TlbEntry.flags / 4
+
+const AT_TLB_FILLS = offsetOf('tlbFills')
+const AT_LARGE_PAGES = offsetOf('largePages')
+const LARGE_MASK = FIELDS.largePages.count - 1
+/** As `largePages` has it: parts of 2 MiB. */
+const LARGE_SHIFT = 21
+
+interface EntryList {
+  /** Words index, from a set's first entry. */
+  readonly head: number
+  /** From an entry. */
+  readonly next: number
+  readonly flag: number
+}
+const LOCAL: EntryList = { head: TlbList.local / 4, next: TlbEntry.nextLocal / 4, flag: TlbFlag.IN_LOCAL }
+const GLOBAL: EntryList = { head: TlbList.global / 4, next: TlbEntry.nextGlobal / 4, flag: TlbFlag.IN_GLOBAL }
+const BOTH = [LOCAL, GLOBAL] as const
+
+const SUPERVISOR_SET = 0
+const SUPERVISOR_AC_SET = 1
+const FIRST_USER_SET = 2
+/** Set of a view in a space. */
+const setOf = (space: number, view: number): number =>
+  view === TlbView.USER ? FIRST_USER_SET + space : view === TlbView.SUPERVISOR ? SUPERVISOR_SET : SUPERVISOR_AC_SET
 
 export class SoftTlb {
   private readonly words: Int32Array
-  /** Slots in use, per set. */
-  private readonly used: Int32Array[] = []
-  private readonly usedCount = new Int32Array(SETS)
-  /** PCID each space belongs to, -1 none; and which was used last, the latest first. */
+  /** PCID each space belongs to, -1 none; and when it was last entered. */
   private readonly pcids = new Int32Array(TLB_SPACES).fill(-1)
-  private readonly recent = Array.from({ length: TLB_SPACES }, (_, i) => i)
-  /** First set of the space in force. */
-  private first = 0
+  private readonly entered = new Float64Array(TLB_SPACES)
+  private entries = 0
+  /** The space in force. */
+  private space = 0
   /** INVLPG inside one of these empties everything. */
   private readonly large = new LargePages()
-  misses = 0
+  /** The user sets of other spaces may hold global pages too. */
+  private globalElsewhere = false
+  private missed = 0
   /** Pages generated code must not reach without a slow path: linear address in halves, view. Undefined: there are none. */
   withhold: ((lo: number, hi: number, view: number) => boolean) | undefined
   /** Valid after `translate`. */
@@ -52,15 +77,22 @@ export class SoftTlb {
     private readonly state: CpuState,
   ) {
     this.words = new Int32Array(buffer)
-    for (let set = 0; set < SETS; set++) {
-      this.used.push(new Int32Array(TLB_ENTRIES))
-      for (let slot = 0; slot < TLB_ENTRIES; slot++) this.emptySlot(this.wordOf(set, slot))
+    for (let set = 0; set < TLB_SETS; set++) {
+      for (let slot = 0; slot < TLB_ENTRIES; slot++) this.emptyEntry(this.wordOf(set, slot))
     }
+    const { tableBase } = ram.frames.layout
+    state.set('frameTable', tableBase)
+    state.set('framePages', ram.frames.pageCount)
+  }
+
+  /** Translations that were not found, here and by generated code. */
+  get misses(): number {
+    return this.missed + this.state.view.getUint32(AT_TLB_FILLS, true)
   }
 
   /** Address of a view's entries in the space in force. */
   viewBase(view: number): number {
-    return this.base + (this.first + view) * TLB_BYTES
+    return this.base + setOf(this.space, view) * TLB_BYTES
   }
 
   private wordOf(set: number, slot: number): number {
@@ -72,92 +104,117 @@ export class SoftTlb {
    * Afterwards `viewBase` has changed.
    */
   enterSpace(pcid: number, keep: boolean): void {
-    let space = this.pcids.indexOf(pcid)
+    const { pcids, entered } = this
+    let space = -1
+    let oldest = 0
+    for (let i = 0; i < TLB_SPACES; i++) {
+      if (pcids[i] === pcid) space = i
+      if (entered[i] < entered[oldest]) oldest = i
+    }
     const known = space >= 0
     if (!known) {
-      space = this.recent[TLB_SPACES - 1]
-      this.pcids[space] = pcid
+      space = oldest
+      pcids[space] = pcid
     }
-    if (this.recent[0] !== space) {
-      this.recent.splice(this.recent.indexOf(space), 1)
-      this.recent.unshift(space)
+    entered[space] = ++this.entries
+    // What the supervisor's sets hold of programs and other local pages belongs to the space that is left.
+    if (!keep || this.space !== space) {
+      this.flushList(SUPERVISOR_SET, LOCAL)
+      this.flushList(SUPERVISOR_AC_SET, LOCAL)
     }
-    this.first = space * TLB_VIEWS
-    if (known && keep) return
-    for (let set = this.first; set < this.first + TLB_VIEWS; set++) this.flushSet(set, true)
+    this.space = space
+    if (!known || !keep) this.flushList(FIRST_USER_SET + space, LOCAL)
   }
 
-  private emptySlot(word: number): void {
+  private emptyEntry(word: number): void {
     const { words } = this
-    words[word + TlbEntry.readTag / 4] = EMPTY_LO
-    words[word + TlbEntry.readTag / 4 + 1] = 0
-    words[word + TlbEntry.writeTag / 4] = EMPTY_LO
-    words[word + TlbEntry.writeTag / 4 + 1] = 0
-    words[word + FLAGS_AT / 4] = 0
+    words[word + READ] = EMPTY_LO
+    words[word + READ + 1] = 0
+    words[word + WRITE] = EMPTY_LO
+    words[word + WRITE + 1] = 0
+  }
+
+  /** Tells the page walk of generated code which paging is in force. */
+  modeChanged(): void {
+    updateWalkKind(this.state, this.withhold !== undefined)
   }
 
   /** Empties every view of every space, or all but entries of global pages. */
   flush(keepGlobal: boolean): void {
-    for (let set = 0; set < SETS; set++) this.flushSet(set, keepGlobal)
-    if (!keepGlobal) this.large.clear()
+    for (let set = 0; set < TLB_SETS; set++) this.flushSet(set, keepGlobal)
+    if (keepGlobal) return
+    this.globalElsewhere = false
+    this.large.clear()
+    this.state.bytes.fill(0, AT_LARGE_PAGES, AT_LARGE_PAGES + 8 * FIELDS.largePages.count)
   }
 
   /** Empties one view of every space. */
   flushView(view: number): void {
-    for (let set = view; set < SETS; set += TLB_VIEWS) this.flushSet(set, false)
+    const count = view === TlbView.USER ? TLB_SPACES : 1
+    for (let space = 0; space < count; space++) this.flushSet(setOf(space, view), false)
   }
 
   private flushSet(set: number, keepGlobal: boolean): void {
-    const list = this.used[set]
-    const count = this.usedCount[set]
-    let kept = 0
-    for (let i = 0; i < count; i++) {
-      const slot = list[i]
-      const word = this.wordOf(set, slot)
-      if (keepGlobal && (this.words[word + FLAGS_AT / 4] & FLAG_GLOBAL) !== 0) list[kept++] = slot
-      else this.emptySlot(word)
-    }
-    this.usedCount[set] = kept
+    this.flushList(set, LOCAL)
+    if (!keepGlobal) this.flushList(set, GLOBAL)
   }
 
-  /** Drops one linear page in every view of every space. */
-  invalidatePage(lo: number, hi: number): void {
+  /** Empties a list, and its entries; of those in the local one that hold a global page by now only the former. */
+  private flushList(set: number, list: EntryList): void {
+    const { words } = this
+    const head = this.wordOf(set, 0) + list.head
+    const kept = list === LOCAL ? TlbFlag.GLOBAL : 0
+    for (let at = words[head]; at !== 0;) {
+      const word = at >> 2
+      const flags = words[word + FLAGS]
+      words[word + FLAGS] = flags & ~list.flag
+      if ((flags & kept) === 0) this.emptyEntry(word)
+      at = words[word + list.next]
+    }
+    words[head] = 0
+  }
+
+  /** Drops one linear page: in the space in force as INVLPG does, or in every space. */
+  invalidatePage(lo: number, hi: number, everySpace = false): void {
     if (this.large.covers(lo, hi)) return this.flush(false)
     const slot = (lo >>> 12) & (TLB_ENTRIES - 1)
-    for (let set = 0; set < SETS; set++) {
-      const word = this.wordOf(set, slot)
-      // The slot stays in the used list; an empty entry there is harmless.
-      const flags = this.words[word + FLAGS_AT / 4]
-      this.emptySlot(word)
-      this.words[word + FLAGS_AT / 4] = flags & FLAG_USED
+    if (everySpace || this.globalElsewhere) {
+      for (let set = 0; set < TLB_SETS; set++) this.emptyEntry(this.wordOf(set, slot))
+      return
+    }
+    // The entries stay in their lists; empty ones are harmless there.
+    for (let view = 0; view < TLB_VIEWS; view++) this.emptyEntry(this.wordOf(setOf(this.space, view), slot))
+  }
+
+  /** Calls `use` with the word index of every entry in use; it may be called twice with one. */
+  private eachEntry(use: (word: number) => void): void {
+    const { words } = this
+    for (let set = 0; set < TLB_SETS; set++) {
+      for (const list of BOTH) {
+        for (let at = words[this.wordOf(set, 0) + list.head]; at !== 0; at = words[(at >> 2) + list.next]) use(at >> 2)
+      }
     }
   }
 
   /** Takes write permission from every entry of a frame: it now holds code, or is shared. No frame given: from all. */
   dropWriteTags(hostPage?: number): void {
-    for (let set = 0; set < SETS; set++) {
-      const list = this.used[set]
-      for (let i = 0; i < this.usedCount[set]; i++) {
-        const word = this.wordOf(set, list[i])
-        const tag = this.words[word + TlbEntry.writeTag / 4]
-        if (tag !== EMPTY_LO && (hostPage === undefined || ((tag + this.words[word + TlbEntry.addend / 4]) | 0) === (hostPage | 0))) {
-          this.words[word + TlbEntry.writeTag / 4] = EMPTY_LO
-          this.words[word + TlbEntry.writeTag / 4 + 1] = 0
-        }
-      }
-    }
+    const { words } = this
+    this.eachEntry((word) => {
+      const tag = words[word + WRITE]
+      if (tag === EMPTY_LO || (hostPage !== undefined && ((tag + words[word + ADDEND]) | 0) !== (hostPage | 0))) return
+      words[word + WRITE] = EMPTY_LO
+      words[word + WRITE + 1] = 0
+    })
   }
 
   /** Host offsets of the frames with an entry: what the guest used last. */
   cachedFrames(): number[] {
+    const { words } = this
     const frames = new Set<number>()
-    for (let set = 0; set < SETS; set++) {
-      for (let i = 0; i < this.usedCount[set]; i++) {
-        const word = this.wordOf(set, this.used[set][i])
-        const tag = this.words[word + TlbEntry.readTag / 4]
-        if (tag !== EMPTY_LO) frames.add((tag + this.words[word + TlbEntry.addend / 4]) >>> 0)
-      }
-    }
+    this.eachEntry((word) => {
+      const tag = words[word + READ]
+      if (tag !== EMPTY_LO) frames.add((tag + words[word + ADDEND]) >>> 0)
+    })
     return [...frames]
   }
 
@@ -184,7 +241,7 @@ export class SoftTlb {
       this.gpa = -1
       return cached
     }
-    this.misses++
+    this.missed++
     const { walker } = this
     const access = (write ? Access.WRITE : 0) | (view === TlbView.USER ? Access.USER : 0) |
       (view === TlbView.SUPERVISOR_AC ? Access.SMAP_OVERRIDE : 0)
@@ -206,17 +263,36 @@ export class SoftTlb {
   private fill(lo: number, hi: number, view: number, page: number): void {
     const { walker, words } = this
     const word = this.slotWord(view, lo)
-    const slot = (lo >>> 12) & (TLB_ENTRIES - 1)
-    if ((words[word + FLAGS_AT / 4] & FLAG_USED) === 0) this.used[this.first + view][this.usedCount[this.first + view]++] = slot
     const pageLo = (lo & ~0xfff) | 0
     const entry = this.ram.frames.entry(page)
     const writable = walker.writable && (entry & WRITE_SLOW_MASK) === 0 && (entry & Frame.DIRTY) !== 0
-    words[word + TlbEntry.readTag / 4] = pageLo
-    words[word + TlbEntry.readTag / 4 + 1] = hi | 0
-    words[word + TlbEntry.writeTag / 4] = writable ? pageLo : EMPTY_LO
-    words[word + TlbEntry.writeTag / 4 + 1] = writable ? hi | 0 : 0
-    words[word + TlbEntry.addend / 4] = (this.ram.frames.hostOffset(page) - pageLo) | 0
-    words[word + FLAGS_AT / 4] = FLAG_USED | (walker.global ? FLAG_GLOBAL : 0)
-    if (walker.pageShift > 12) this.large.note(lo, hi, walker.pageShift)
+    words[word + READ] = pageLo
+    words[word + READ + 1] = hi | 0
+    words[word + WRITE] = writable ? pageLo : EMPTY_LO
+    words[word + WRITE + 1] = writable ? hi | 0 : 0
+    words[word + ADDEND] = (this.ram.frames.hostOffset(page) - pageLo) | 0
+    this.enlist(word, setOf(this.space, view), walker.global)
+    if (walker.global && view === TlbView.USER) this.globalElsewhere = true
+    if (walker.pageShift > 12) this.noteLarge(lo, hi)
+  }
+
+  private enlist(word: number, set: number, global: boolean): void {
+    const { words } = this
+    const list = global ? GLOBAL : LOCAL
+    const flags = words[word + FLAGS]
+    words[word + FLAGS] = (flags & ~TlbFlag.GLOBAL) | list.flag | (global ? TlbFlag.GLOBAL : 0)
+    if ((flags & list.flag) !== 0) return
+    const head = this.wordOf(set, 0) + list.head
+    words[word + list.next] = words[head]
+    words[head] = word << 2
+  }
+
+  /** Generated code fills entries of a large page only where its 2 MiB were noted here. */
+  private noteLarge(lo: number, hi: number): void {
+    this.large.note(lo, hi, this.walker.pageShift)
+    const low = (hi << (32 - LARGE_SHIFT)) | (lo >>> LARGE_SHIFT)
+    const at = AT_LARGE_PAGES + 8 * (low & LARGE_MASK)
+    this.state.view.setInt32(at, low, true)
+    this.state.view.setInt32(at + 4, (hi >>> LARGE_SHIFT) | 0x8000_0000, true)
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The software TLB in linear memory, as generated code probes it. One set per privilege view (see `TLB_VIEWS`).
+ * The software TLB in linear memory, as generated code probes it: a set of entries for each privilege view (see `TLB_VIEWS`).
  * A data entry matches when its tag equals (linear + size - 1) & ~0xfff: one compare covers hit, right and page crossing.
  */
 export const TLB_ENTRIES = 4096
@@ -12,17 +12,34 @@ export const TlbEntry = {
   writeTag: 8,
   /** i32: host offset = low 32 bits of the linear address + addend. */
   addend: 16,
+  /** i32: bits of `TlbFlag`. */
+  flags: 20,
+  /** i32: address of the next entry of the set's list of local or of global entries; 0 ends it. */
+  nextLocal: 24,
+  nextGlobal: 28,
+} as const
+/** A list tells which entries a flush must look at. An entry may stand in a list it does not belong to any more. */
+export const TlbFlag = {
+  IN_LOCAL: 1,
+  IN_GLOBAL: 2,
+  /** What the entry holds is a global page. */
+  GLOBAL: 4,
 } as const
 /** Never equal to a page address. */
 export const TLB_EMPTY = 1n
-export const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_SIZE
+/** Behind the entries of a set, i32: its lists. */
+export const TlbList = { local: TLB_ENTRIES * TLB_ENTRY_SIZE, global: TLB_ENTRIES * TLB_ENTRY_SIZE + 4 } as const
+/** From set to set: entries, lists. */
+export const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_SIZE + 64
 
 /** Views: supervisor, user, supervisor with RFLAGS.AC set (SMAP override). */
 export const TLB_VIEWS = 3
-/** Address spaces whose entries are kept at the same time, by PCID: Linux uses six. The views of one lie together. */
+/** Address spaces whose entries are kept at the same time, by PCID: Linux uses six. */
 export const TLB_SPACES = 8
+/** The supervisor's pages are global: its two views serve every space. The user view has a set for each. */
+export const TLB_SETS = TLB_VIEWS - 1 + TLB_SPACES
 /** Of all sets together. */
-export const TLB_AREA_BYTES = TLB_SPACES * TLB_VIEWS * TLB_BYTES
+export const TLB_AREA_BYTES = TLB_SETS * TLB_BYTES
 export const TlbView = { SUPERVISOR: 0, USER: 1, SUPERVISOR_AC: 2 } as const
 
 /** Code lookup: direct-mapped by page number ^ (page number >> CODE_TLB_HASH_SHIFT), one set per mode key. */

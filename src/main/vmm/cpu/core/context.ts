@@ -102,8 +102,8 @@ export interface CpuContext {
    * global ones stay. Contexts without it drop them all.
    */
   enterAddressSpace?(pcid: number, keep: boolean): void
-  /** Drops cached translations of one linear page in every address space. */
-  invalidatePage(linear: bigint): void
+  /** Drops cached translations of one linear page: in the address space in force, or in every one. */
+  invalidatePage(linear: bigint, everySpace?: boolean): void
   /**
    * Must follow every change of segments, CR0/CR3/CR4/EFER, CPL, RFLAGS.TF/VM/IF/AC or debug registers made by a helper:
    * recomputes derived cells, picks the TLB, and lets pending interrupts be looked at before the next block.

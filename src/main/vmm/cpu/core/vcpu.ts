@@ -313,10 +313,10 @@ export class Vcpu implements CpuContext {
     this.code.lookup.enterSpace(pcid, keep)
   }
 
-  invalidatePage(linear: bigint): void {
+  invalidatePage(linear: bigint, everySpace = false): void {
     const lo = Number(linear & 0xffff_ffffn)
     const hi = Number((linear >> 32n) & 0xffff_ffffn)
-    this.tlb.invalidatePage(lo, hi)
+    this.tlb.invalidatePage(lo, hi, everySpace)
     this.code.lookup.invalidatePage(lo, hi)
   }
 
@@ -333,6 +333,7 @@ export class Vcpu implements CpuContext {
   private modeUpdated(): void {
     const { view } = this.state
     this.checks.update()
+    this.tlb.modeChanged()
     for (let i = 0; i < TLB_VIEWS; i++) view.setInt32(AT_VIEW_BASES + i * 4, this.tlb.viewBase(i), true)
     view.setInt32(AT_TLB_BASE, this.tlb.viewBase(this.memory.currentView()), true)
     this.code.selectTable(!this.checks.armed)

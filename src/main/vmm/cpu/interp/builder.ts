@@ -11,6 +11,7 @@ import { HandlerEmitter, type HandlerLinks } from './handler-emitter'
 import type { SlowPath } from './memory-emitter'
 import { placesOf, type OperandPlace } from './places'
 import { RECORD_SIZE } from './record'
+import { FILL_PARAMS, buildAccess, buildTlbFill } from './tlb-fill'
 
 export { PSEUDO_SLOTS } from './record'
 const FIRST_HANDLER_SLOT = 8
@@ -57,8 +58,12 @@ export class HelperImports {
   }
 }
 
-/** Functions the module has before those of helpers: faults, jumps, pseudo-instructions, entry. */
-const GLUE_FUNCTIONS = 11
+/** Functions the module has before those of helpers: faults, jumps, pseudo-instructions, entry; then those of a TLB miss. */
+const GLUE_FUNCTIONS = 17
+const FILL = 11
+/** The imports of slow paths that begin in wasm. */
+const ACCESSES = ['load', 'store', 'probe', 'tstore', 'tprobe'] as const
+const accessFunction = (firstGlue: number, name: (typeof ACCESSES)[number]): number => firstGlue + FILL + 1 + ACCESSES.indexOf(name)
 
 /** Where a helper is called: its wasm function where it has a common case, else the import. */
 class HelperFunctions {
@@ -117,7 +122,8 @@ export function buildInterpreter(rows: readonly InsnRow[]): InterpreterModule {
 }
 
 export function fixedLinks(handlerType: number, firstGlue: number, imports: HelperImports): HandlerLinks & { check: number; crossing: number; hot: number } {
-  const slow = { load: 0, store: 1, probe: 2, commit: 1, segment: 3 }
+  const access = (name: (typeof ACCESSES)[number]): number => accessFunction(firstGlue, name)
+  const slow = { load: access('load'), store: access('store'), probe: access('probe'), commit: access('store'), segment: 3 }
   return { slow, check: 4, crossing: 5, hot: 6, handlerType, fault: firstGlue, goto: firstGlue + 2, link: firstGlue + 3, helper: (h) => imports.index(h) }
 }
 
@@ -151,24 +157,29 @@ function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: rea
   const crossing = define(handlerFunc, buildCrossingGuard(handlerType, links.crossing, links.fault, resync, RECORD_SIZE))
   const head = define(handlerFunc, buildHead(handlerType, links.hot, RECORD_SIZE))
   define(handlerFunc, buildEnter(handlerType), 'enter')
+  defineAccesses(define)
   for (const [h, body] of functions.bodies) define(helperType(h), body)
 
   const elements = [resync, next, unitCheck, raise, crossing, head, resync]
   for (const row of rows) {
     for (const form of formsOf(row)) elements.push(define(handlerFunc, buildHandler(form, handlers.of(form).places, links)))
   }
-  const calls = placeCalls(elements, helpers, functions)
+  const calls = placeCalls(elements, helpers, functions, firstGlue)
   m.setElements(elements)
   return { bytes: m.finish(65536, 1), helpers, calls, tableSize: elements.length + 1 }
 }
 
+/** The functions of a TLB miss, in the order `accessFunction` counts on. */
+function defineAccesses(define: (type: FuncType, body: Uint8Array) => number): void {
+  const fill = define(i32s(FILL_PARAMS.length), buildTlbFill())
+  for (const name of ACCESSES) define(i32s(5), buildAccess(!name.endsWith('store'), name !== 'load', fill, SLOW_IMPORTS.indexOf(name)))
+}
+
 /** Appends slow paths and helpers to the table's elements. Slot = position + 1. */
-function placeCalls(elements: number[], helpers: readonly Helper[], functions: HelperFunctions): CallSlots {
+function placeCalls(elements: number[], helpers: readonly Helper[], functions: HelperFunctions, firstGlue: number): CallSlots {
   const place = (index: number): number => elements.push(index)
-  const slow = {
-    load: place(0), store: place(SLOW_IMPORTS.indexOf('tstore')), probe: place(SLOW_IMPORTS.indexOf('tprobe')),
-    commit: place(1), segment: place(3),
-  }
+  const access = (name: (typeof ACCESSES)[number]): number => place(accessFunction(firstGlue, name))
+  const slow = { load: access('load'), store: access('tstore'), probe: access('tprobe'), commit: access('store'), segment: place(3) }
   const loop = place(SLOW_IMPORTS.indexOf('loop'))
   const helper = new Map(helpers.map((h) => [h, place(functions.index(h))]))
   return { slow, loop, helper }

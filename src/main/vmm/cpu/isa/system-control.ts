@@ -7,7 +7,7 @@ import {
 } from '../helpers/system/control'
 import { readDebugHelper, writeDebugHelper } from '../helpers/system/debug'
 import { cpuidHelper, randomHelper, readMsrHelper, readTscHelper, writeMsrHelper } from '../helpers/system/msr'
-import { TLB_BYTES, TlbView } from '../../mmu/tlb-layout'
+import { TlbView } from '../../mmu/tlb-layout'
 import type { Helper } from '../emit/emitter'
 import { Gpr, Seg } from '../state/layout'
 import { row, type InsnRow, type Meaning } from './types'
@@ -106,11 +106,10 @@ const writeBase = (seg: number): Meaning => (e, { size }) => {
 
 const FLAG_AC = 18
 const CR4_SMAP = 21
-const VIEW_DISTANCE = (TlbView.SUPERVISOR_AC - TlbView.SUPERVISOR) * TLB_BYTES
 
 /**
  * STAC, CLAC: run around every copy between kernel and user, so they switch the TLB view in place instead of through
- * `modeChanged`. The supervisor's two views lie a fixed distance apart.
+ * `modeChanged`.
  */
 const setAc = (on: boolean): Meaning => (e) => {
   e.if(e.ne(e.field('cpl'), e.const(32, 0)), () => e.raise(Vector.UD))
@@ -119,9 +118,8 @@ const setAc = (on: boolean): Meaning => (e) => {
   const isOn = e.bit(rflags, FLAG_AC)
   e.if(on ? e.isZero(isOn) : isOn, () => {
     e.setField('rflags', on ? e.or(rflags, bit) : e.and(rflags, e.not(bit)))
-    const move = e.const(32, on ? VIEW_DISTANCE : -VIEW_DISTANCE)
-    const base = e.field('tlbBase')
-    e.setField('tlbBase', e.select(e.bit(e.field('cr4'), CR4_SMAP), e.add(base, move), base))
+    const base = e.field('viewBases', on ? TlbView.SUPERVISOR_AC : TlbView.SUPERVISOR)
+    e.setField('tlbBase', e.select(e.bit(e.field('cr4'), CR4_SMAP), base, e.field('tlbBase')))
   })
 }
 

@@ -110,6 +110,13 @@ export const FIELDS = {
   scratch: f('i64', 'values handed between generated code and TypeScript', 8),
 
   msrStore: f('i64', 'MSRs that only keep what is written, XOR their reset value; slots in `cpu/msr/table.ts`', 56),
+
+  walkKind: f('i32', 'which paging the page walk of generated code does; see `mmu/walk-kind.ts`'),
+  walkReserved: f('i32', 'upper halves of table entries with any of these bits are left to TypeScript'),
+  frameTable: f('i32', 'address of the frame table'),
+  framePages: f('i32', 'pages the frame table has'),
+  tlbFills: f('i32', 'TLB entries filled by generated code so far'),
+  largePages: f('i64', 'parts of 2 MiB of large pages that were noted: address >> 21, bit 63 set; by its low bits', 512),
 } as const satisfies Record<string, FieldSpec>
 
 export type FieldName = keyof typeof FIELDS

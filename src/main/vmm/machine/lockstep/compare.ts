@@ -10,6 +10,7 @@ import type { EmbeddedMachine } from '../machine'
 const ENGINE_CELLS: ReadonlySet<FieldName> = new Set<FieldName>([
   'zero', 'mask16', 'mask32', 'mask64', 'nextRip', 'blockRip', 'ccResult', 'ccCarry', 'rflags', 'faultVector', 'faultError', 'faultHasError',
   'exitReason', 'sliceLeft', 'tlbBase', 'codeTlbBase', 'viewBases', 'ringTables', 'interruptWaits', 'codeEpoch', 'jumps', 'scratch',
+  'walkKind', 'walkReserved', 'frameTable', 'framePages', 'tlbFills', 'largePages',
 ])
 
 export interface RegisterValues {

@@ -195,7 +195,7 @@ export const invalidatePcidHelper: Helper = {
     if (kind < INVPCID_ALL_AND_GLOBAL && !usesPcid && low !== 0n) gp()
     if (kind === INVPCID_ADDRESS) {
       if (!isCanonical(linear)) gp()
-      return cpu.invalidatePage(linear)
+      return cpu.invalidatePage(linear, true)
     }
     cpu.flushTlb(kind !== INVPCID_ALL_AND_GLOBAL)
   },

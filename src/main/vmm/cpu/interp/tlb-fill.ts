@@ -1,0 +1,277 @@
+/**
+ * The TLB miss in generated code: page walk and filling of the entry as `mmu/walk.ts` and `mmu/soft-tlb.ts` do them, for what
+ * nearly every miss is: 32-bit or 4-level paging, everything present and allowed, plain RAM. Whatever is not so is found before
+ * anything is changed, and left to TypeScript. Intel SDM vol. 3, 4.3, 4.5, 4.6 and 4.8.
+ */
+import { Frame, WRITE_SLOW_MASK } from '../../memory/frame-table'
+import { TLB_ENTRIES, TLB_ENTRY_SIZE, TlbEntry, TlbFlag, TlbList, TlbView } from '../../mmu/tlb-layout'
+import { WalkKind } from '../../mmu/walk-kind'
+import { Slow } from '../core/exits'
+import { FunctionBuilder, type BlockLabel, type Node } from '../emit/wasm/function'
+import { FIELDS, offsetOf } from '../state/layout'
+
+const P = 1
+const RW = 2
+const US = 4
+const A = 0x20
+const D = 0x40
+const PS = 0x80
+const G = 0x100
+const CR0_WP = 1 << 16
+const CR4_PSE = 1 << 4
+const CR4_PGE = 1 << 7
+const CR4_SMAP = 1 << 21
+const PLAIN_WRITE = WRITE_SLOW_MASK | Frame.DIRTY
+/** Bits of an address within a page of 4 MiB, 1 GiB and 2 MiB, without the last 12; and those its table entry must not have. */
+const PAGE_4M = { within: 0x3f_f000, reserved: 0x3f_e000 }
+const PAGE_1G = { within: 0x3fff_f000, reserved: 0x3fff_e000 }
+const PAGE_2M = { within: 0x1f_f000, reserved: 0x1f_e000 }
+
+/** Function type of the fill: `(cpu, lo, hi, write) → host address of the byte, 0 where TypeScript must do it`. */
+export const FILL_PARAMS = ['i32', 'i32', 'i32', 'i32'] as const
+
+class FillEmitter {
+  private readonly f = new FunctionBuilder(FILL_PARAMS)
+  private readonly cpu = this.f.param(0)
+  private readonly lo = this.f.param(1)
+  private readonly write = this.f.param(3)
+  /** Of the leaf: lower half of the entry, its address and its page's frame entry; address bits within the page; rights of the path. */
+  private readonly leaf = this.f.newLocal('i32')
+  private readonly leafAt = this.f.newLocal('i32')
+  private readonly leafFrame = this.f.newLocal('i32')
+  private readonly within = this.f.newLocal('i32')
+  private readonly rights = this.f.newLocal('i32')
+  private readonly table = this.f.newLocal('i32')
+
+  private op(op: string, ...args: readonly (Node | number)[]): Node {
+    return this.f.pure(`i32.${op}`, 'i32', args.map((arg) => (typeof arg === 'number' ? this.f.i32(arg) : arg)))
+  }
+
+  private and(a: Node, b: Node | number): Node { return this.op('and', a, b) }
+
+  private field(name: Parameters<typeof offsetOf>[0], index = 0): Node {
+    return this.f.load('i32.load', 'i32', this.cpu, offsetOf(name, index))
+  }
+
+  private giveUpIf(condition: Node): void {
+    this.f.if(condition, () => this.f.return(this.f.i32(0)))
+  }
+
+  private giveUpUnless(condition: Node): void {
+    this.giveUpIf(this.op('eqz', condition))
+  }
+
+  /** Frame entry of the page of a guest-physical address below 4 GiB: of RAM that is here. */
+  private frameOf(gpa: Node): Node {
+    const page = this.op('shr_u', gpa, 12)
+    this.giveUpUnless(this.op('lt_u', page, this.field('framePages')))
+    const frame = this.f.load('i32.load', 'i32', this.op('add', this.field('frameTable'), this.op('shl', page, 2)))
+    this.giveUpUnless(this.op('eq', this.and(frame, Frame.PRESENT | Frame.ABSENT), Frame.PRESENT))
+    return frame
+  }
+
+  private hostOf(frame: Node, gpa: Node): Node {
+    return this.op('or', this.and(frame, ~0xfff), this.and(gpa, 0xfff))
+  }
+
+  /** Reads a table's entry that must be present; in 4-level paging its upper half too. Returns the lower half. */
+  private readEntry(index: Node, wide: boolean): Node {
+    const { f } = this
+    const at = this.op('or', f.getLocal(this.table), this.op('shl', index, wide ? 3 : 2))
+    const frame = this.frameOf(at)
+    const host = this.hostOf(frame, at)
+    const low = f.load('i32.load', 'i32', host)
+    this.giveUpUnless(this.and(low, P))
+    if (wide) this.giveUpIf(this.and(f.load('i32.load', 'i32', host, 4), this.field('walkReserved')))
+    f.setLocal(this.rights, this.and(f.getLocal(this.rights), low))
+    f.setLocal(this.leaf, low)
+    f.setLocal(this.leafAt, host)
+    f.setLocal(this.leafFrame, frame)
+    return low
+  }
+
+  /** The entry leads to a table: on with that. Its accessed flag is set already. */
+  private descend(low: Node): void {
+    this.giveUpUnless(this.and(low, A))
+    this.f.setLocal(this.table, this.and(low, ~0xfff))
+  }
+
+  private largePage(low: Node, { within, reserved }: typeof PAGE_2M, leaf: BlockLabel): void {
+    this.giveUpIf(this.and(low, reserved))
+    this.f.setLocal(this.within, this.f.i32(within))
+    this.f.jump(leaf, 'break')
+  }
+
+  private walk32(leaf: BlockLabel): void {
+    const { f } = this
+    const low = this.readEntry(this.op('shr_u', this.lo, 22), false)
+    const large = this.op('ne', this.and(low, PS), 0)
+    f.if(this.and(large, this.op('ne', this.and(this.field('cr4'), CR4_PSE), 0)), () => this.largePage(low, PAGE_4M, leaf))
+    this.descend(low)
+    this.readEntry(this.and(this.op('shr_u', this.lo, 12), 0x3ff), false)
+  }
+
+  private walk64(leaf: BlockLabel): void {
+    const { f, lo } = this
+    const hi = f.param(2)
+    // Canonical addresses only.
+    this.giveUpIf(this.op('gt_u', this.op('add', this.op('shr_s', hi, 15), 1), 1))
+    this.giveUpIf(f.load('i32.load', 'i32', this.cpu, offsetOf('cr3') + 4))
+    const top = this.readEntry(this.and(this.op('shr_u', hi, 7), 0x1ff), true)
+    this.giveUpIf(this.and(top, PS))
+    this.descend(top)
+    const third = this.readEntry(this.and(this.op('or', this.op('shl', hi, 2), this.op('shr_u', lo, 30)), 0x1ff), true)
+    f.if(this.and(third, PS), () => this.largePage(third, PAGE_1G, leaf))
+    this.descend(third)
+    const second = this.readEntry(this.and(this.op('shr_u', lo, 21), 0x1ff), true)
+    f.if(this.and(second, PS), () => this.largePage(second, PAGE_2M, leaf))
+    this.descend(second)
+    this.readEntry(this.and(this.op('shr_u', lo, 12), 0x1ff), true)
+  }
+
+  /** Gives up where the path's rights do not allow the access. Returns whether writes with these rights are allowed. */
+  private check(user: Node): Node {
+    const { f } = this
+    const rights = f.getLocal(this.rights)
+    const ofUser = this.and(rights, US)
+    const lifted = this.op('eq', this.field('tlbBase'), this.field('viewBases', TlbView.SUPERVISOR_AC))
+    f.if(user, () => this.giveUpUnless(ofUser), () => {
+      const kept = this.op('ne', this.and(this.field('cr4'), CR4_SMAP), 0)
+      f.if(ofUser, () => this.giveUpIf(this.op('gt_u', kept, lifted)))
+    })
+    const free = this.op('eqz', this.op('or', user, this.and(this.field('cr0'), CR0_WP)))
+    const writeAllowed = this.op('or', this.op('ne', this.and(rights, RW), 0), free)
+    this.giveUpIf(this.op('gt_u', this.write, writeAllowed))
+    return writeAllowed
+  }
+
+  /** Generated code may enter parts of large pages only where INVLPG knows of them. */
+  private checkLarge(linear: Node): void {
+    const { f } = this
+    f.if(f.getLocal(this.within), () => {
+      const part = f.pure('i64.shr_u', 'i64', [linear, f.i64(21n)])
+      const slot = this.op('shl', this.and(f.pure('i32.wrap_i64', 'i32', [part]), FIELDS.largePages.count - 1), 3)
+      const noted = f.load('i64.load', 'i64', this.op('add', this.cpu, slot), offsetOf('largePages'))
+      this.giveUpUnless(f.pure('i64.eq', 'i32', [noted, f.pure('i64.or', 'i64', [part, f.i64(1n << 63n)])]))
+    })
+  }
+
+  /** Accessed and dirty flags of the leaf, where a plain store may set them. */
+  private markUsed(): void {
+    const { f } = this
+    const leaf = f.getLocal(this.leaf)
+    const used = this.op('or', leaf, f.pure('select', 'i32', [f.i32(A | D), f.i32(A), this.write]))
+    f.if(this.op('ne', used, leaf), () => {
+      this.giveUpUnless(this.op('eq', this.and(f.getLocal(this.leafFrame), PLAIN_WRITE), Frame.DIRTY))
+      f.store('i32.store', f.getLocal(this.leafAt), used)
+      f.setLocal(this.leaf, used)
+    })
+  }
+
+  private enlist(entry: Node, global: Node): void {
+    const { f } = this
+    const flags = f.load('i32.load', 'i32', entry, TlbEntry.flags)
+    const put = (flag: number, list: number, next: number): void => f.if(this.op('eqz', this.and(flags, flag)), () => {
+      f.store('i32.store', entry, f.load('i32.load', 'i32', this.field('tlbBase'), list), next)
+      f.store('i32.store', this.field('tlbBase'), entry, list)
+    })
+    f.if(global, () => {
+      put(TlbFlag.IN_GLOBAL, TlbList.global, TlbEntry.nextGlobal)
+      f.store('i32.store', entry, this.op('or', flags, TlbFlag.IN_GLOBAL | TlbFlag.GLOBAL), TlbEntry.flags)
+    }, () => {
+      put(TlbFlag.IN_LOCAL, TlbList.local, TlbEntry.nextLocal)
+      f.store('i32.store', entry, this.op('or', this.and(flags, ~TlbFlag.GLOBAL), TlbFlag.IN_LOCAL), TlbEntry.flags)
+    })
+  }
+
+  /** Address of the entry and the page that serve a linear address. */
+  private place(linear: Node): { entry: Node; page: Node } {
+    const { f } = this
+    const slot = this.op('mul', this.and(this.op('shr_u', this.lo, 12), TLB_ENTRIES - 1), TLB_ENTRY_SIZE)
+    return { entry: this.op('add', this.field('tlbBase'), slot), page: f.pure('i64.and', 'i64', [linear, f.i64(-4096n)]) }
+  }
+
+  private linear(kind: Node): Node {
+    const { f } = this
+    const long = this.op('eq', kind, WalkKind.FOUR_LEVELS)
+    const high = f.pure('i64.shl', 'i64', [f.pure('i64.extend_i32_u', 'i64', [f.param(2)]), f.i64(32n)])
+    const low = f.pure('i64.extend_i32_u', 'i64', [this.lo])
+    return f.pure('i64.or', 'i64', [low, f.pure('select', 'i64', [high, f.i64(0n), long])])
+  }
+
+  private fill({ entry, page }: { entry: Node; page: Node }, user: Node, writeAllowed: Node): void {
+    const { f } = this
+    const leaf = f.getLocal(this.leaf)
+    const within = f.getLocal(this.within)
+    const gpa = this.op('or', this.and(this.and(leaf, ~0xfff), this.op('xor', within, -1)), this.and(this.lo, within))
+    const frame = this.frameOf(gpa)
+    const plain = this.op('eq', this.and(frame, PLAIN_WRITE), Frame.DIRTY)
+    this.giveUpIf(this.op('gt_u', this.write, plain))
+    const global = this.and(this.op('ne', this.and(leaf, G), 0), this.op('ne', this.and(this.field('cr4'), CR4_PGE), 0))
+    this.giveUpIf(this.and(global, user))
+    this.markUsed()
+    const dirty = this.op('ne', this.and(f.getLocal(this.leaf), D), 0)
+    const writable = this.and(this.and(writeAllowed, plain), dirty)
+    f.store('i64.store', entry, page, TlbEntry.readTag)
+    f.store('i64.store', entry, f.pure('select', 'i64', [page, f.i64(1n), writable]), TlbEntry.writeTag)
+    const host = this.and(frame, ~0xfff)
+    f.store('i32.store', entry, this.op('sub', host, this.and(this.lo, ~0xfff)), TlbEntry.addend)
+    this.enlist(entry, global)
+    f.store('i32.store', this.cpu, this.op('add', this.field('tlbFills'), 1), offsetOf('tlbFills'))
+    f.return(this.op('or', host, this.and(this.lo, 0xfff)))
+  }
+
+  build(): Uint8Array {
+    const { f } = this
+    const kind = this.field('walkKind')
+    this.giveUpIf(this.op('eqz', kind))
+    const linear = this.linear(kind)
+    const place = this.place(linear)
+    // After a probe for reading and writing the commit finds the entry.
+    f.if(f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', place.entry, TlbEntry.writeTag), place.page]), () => {
+      f.return(this.op('add', this.lo, f.load('i32.load', 'i32', place.entry, TlbEntry.addend)))
+    })
+    f.setLocal(this.rights, f.i32(RW | US))
+    f.setLocal(this.within, f.i32(0))
+    f.setLocal(this.table, this.and(this.field('cr3'), ~0xfff))
+    f.block((leaf) => f.if(this.op('eq', kind, WalkKind.FOUR_LEVELS), () => this.walk64(leaf), () => this.walk32(leaf)))
+    const user = this.op('eq', this.field('cpl'), 3)
+    const writeAllowed = this.check(user)
+    this.checkLarge(linear)
+    this.fill(place, user, writeAllowed)
+    return f.encode()
+  }
+}
+
+export const buildTlbFill = (): Uint8Array => new FillEmitter().build()
+
+/** Byte counts of an access, largest last. */
+const COPIES = [[1, 'i32.load8_u', 'i32.store8'], [2, 'i32.load16_u', 'i32.store16'], [4, 'i32.load', 'i32.store'], [8, 'i64.load', 'i64.store']] as const
+
+/**
+ * A slow path of generated code (see `SlowImports`): where the fill does, the access is made at once.
+ * @param toScratch as `load` and `probe` do; otherwise as `store`
+ * @param write the access needs the right to write
+ * @param fill function index of the fill @param fallback of the import of the same type
+ */
+export function buildAccess(toScratch: boolean, write: boolean, fill: number, fallback: number): Uint8Array {
+  const f = new FunctionBuilder(['i32', 'i32', 'i32', 'i32', 'i32'])
+  const [cpu, lo, hi, access, slot] = f.params.map((_, i) => f.param(i))
+  const op = (name: string, a: Node, b: number | Node): Node => f.pure(`i32.${name}`, 'i32', [a, typeof b === 'number' ? f.i32(b) : b])
+  const bytes = op('and', access, 0xff)
+  f.if(op('le_u', op('add', op('and', lo, 0xfff), bytes), 0x1000), () => {
+    const host = f.call(fill, 'i32', [cpu, lo, hi, f.i32(write ? 1 : 0)])
+    f.if(host, () => {
+      const scratch = op('add', op('add', cpu, op('shl', slot, 3)), offsetOf('scratch'))
+      const [to, from] = toScratch ? [scratch, host] : [host, scratch]
+      const copy = (load: string, store: string): void => {
+        f.store(store, to, f.load(load, load.startsWith('v128') ? 'v128' : load.startsWith('i64') ? 'i64' : 'i32', from))
+        f.return(f.i32(Slow.OK))
+      }
+      for (const [size, load, store] of COPIES) f.if(op('eq', bytes, size), () => copy(load, store))
+      copy('v128.load', 'v128.store')
+    })
+  })
+  f.tailCall(fallback, [cpu, lo, hi, access, slot])
+  return f.encode()
+}
