@@ -28,6 +28,9 @@ export const RESYNC_SLOT = PSEUDO_SLOTS.resync
 /** A way out that leads to a record: where it stands in the code, and the flags pending there. */
 interface WayOut { readonly mark: Mark; readonly flags: FlagState }
 
+/** Jumps back after which a hot loop that still runs on tier 1 is reported again; a power of two. */
+const LOOP_REPORTED_EVERY = 1 << 18
+
 export class BlockEmitter extends OperandEmitter {
   protected readonly regs: WriteThroughRegisters
   private readonly ways: WayOut[] = []
@@ -235,13 +238,13 @@ export class BlockEmitter extends OperandEmitter {
     this.ways.push({ mark: f.mark(), flags })
   }
 
-  /** Counts a jump back in the record of the branch, and reports the loop's head once. */
+  /** Counts a jump back in the record of the branch, and reports the loop's head: again where it goes on for long. */
   private countLoop(head: Node): void {
     const { f } = this
     const at = this.current.record + Rec.loops
     const count = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', f.param(1), at), f.i32(1)])
     f.store('i32.store', f.param(1), count, at)
-    f.if(f.pure('i32.eq', 'i32', [count, f.i32(this.links.hotLoopAfter)]), () => {
+    f.if(f.pure('i32.eq', 'i32', [f.pure('i32.and', 'i32', [count, f.i32(LOOP_REPORTED_EVERY - 1)]), f.i32(this.links.hotLoopAfter)]), () => {
       f.callIndirect(this.links.handlerType, 'i32', [this.cpu, head], f.i32(this.links.calls.loop))
     })
   }

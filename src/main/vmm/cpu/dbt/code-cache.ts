@@ -8,6 +8,9 @@ import { shapeOf, type TranslatedFunction, type Translator } from './translator'
 
 /** Host time that a smaller batch waits for company, in nanoseconds. */
 const PATIENCE_NS = 30e6
+/** The same where it holds a program's inner loop: one reported twice, or a block that ran this often since it was hot. */
+const URGENT_NS = 1e6
+const URGENT_ENTRIES = 200_000
 /** Hot loops gain so much that few are waited for. */
 const LOOP_BATCH = 8
 /** A block is taken into regions once it was entered this often on tier 0, as a share of what makes it hot. */
@@ -85,6 +88,7 @@ export class CodeCache {
   private hotLoops: number[] = []
   private readonly remade = new Map<number, number>()
   private waitingSince = 0
+  private loopIsUrgent = false
   private readonly place: FunctionTable
   /** Heads that hold a slot, where they are several. */
   private readonly holders = new Map<number, number>()
@@ -125,7 +129,8 @@ export class CodeCache {
   /** A loop of tier 1 is hot: its head. */
   noteHotLoop(head: number): boolean {
     if (this.waiting === 0) this.waitingSince = this.options.now()
-    this.hotLoops.push(head)
+    if (this.hotLoops.includes(head)) this.loopIsUrgent = true
+    else this.hotLoops.push(head)
     return this.due
   }
 
@@ -150,7 +155,13 @@ export class CodeCache {
   sliceEnded(halted: boolean): boolean {
     const { background } = this.options
     if (this.waiting === 0 || background?.busy || (halted && background?.resting && background.alive)) return false
-    return this.due || this.options.now() - this.waitingSince >= PATIENCE_NS * this.slowness
+    if (this.due) return true
+    const waited = (this.options.now() - this.waitingSince) / this.slowness
+    return waited >= PATIENCE_NS || (waited >= URGENT_NS && this.isUrgent)
+  }
+
+  private get isUrgent(): boolean {
+    return this.loopIsUrgent || this.hot.some((head) => this.options.cache.entriesLeft(head) <= -URGENT_ENTRIES)
   }
 
   /** More code is translated than should be kept; the caller drops everything. */
@@ -162,6 +173,7 @@ export class CodeCache {
   forgetHot(): void {
     this.hot = []
     this.hotLoops = []
+    this.loopIsUrgent = false
   }
 
   /** All decoded code was dropped: its records mean nothing now. */
@@ -211,12 +223,14 @@ export class CodeCache {
     return { regions: loops.map((block) => this.hotOf(block)), blocks: blocks.map((block) => this.codeOf(block)) }
   }
 
-  /** Many branches lead back to one head: the region it has already is enough, unless it is left so often that they run. */
+  /**
+   * Many branches lead back to one head: the region it has already is enough, unless it is left so often that they run.
+   * A loop that makes no region is tried as often.
+   */
   private mayRemake(block: BlockSource): boolean {
-    if (!this.regionSlots.has(this.options.cache.slotAt(block))) return true
     const times = (this.remade.get(block.head) ?? 0) + 1
     this.remade.set(block.head, times)
-    return times <= MAX_REMADE
+    return times <= MAX_REMADE + 1
   }
 
   private hotOf(block: BlockSource): HotBlock {

@@ -151,10 +151,14 @@ export class DecodeCache {
       const { pageOffset, records } = this.headAt(head)
       if (records === 0) continue
       const counting = this.words[(head + Rec.handler) >> 2] === this.options.slots.head
-      const left = this.words[(head + Head.entries) >> 2] | 0
-      if (!counting || this.options.hotAfter - left >= entries) heads.push(pageOffset)
+      if (!counting || this.options.hotAfter - this.entriesLeft(head) >= entries) heads.push(pageOffset)
     }
     return heads
+  }
+
+  /** Entries until a head's block is hot; below zero since then. Only while it runs on tier 0. */
+  entriesLeft(head: number): number {
+    return this.words[(head + Head.entries) >> 2] | 0
   }
 
   /** True where the block still runs on tier 0. */

@@ -55,6 +55,7 @@ const UNARY: Readonly<Record<string, (f: ConstantMaker, a: Node) => Node>> = {
 /** Operations whose result is 0 or 1. */
 const BOOLEAN = /^(i32|i64)\.(eqz|eq|ne|lt_|le_|gt_|ge_)/
 const ZERO_IS_NEUTRAL = new Set(['add', 'sub', 'or', 'xor', 'shl', 'shr_u', 'shr_s', 'rotl', 'rotr'])
+const SHIFTS = new Set(['shl', 'shr_u', 'shr_s'])
 const COMMUTATIVE = new Set(['add', 'mul', 'and', 'or', 'xor'])
 /** Operations whose low 32 result bits depend on the low 32 operand bits alone. */
 const LOW_HALF = /^i64\.(add|sub|and|or|xor|mul)$/
@@ -81,7 +82,7 @@ function foldUnary(f: ConstantMaker, op: string, a: Node): Node | undefined {
   const inner = a.args[0] as Node | undefined
   if (inner === undefined || !a.pure) return undefined
   if (op === 'i32.wrap_i64' && (a.op === 'i64.extend_i32_u' || a.op === 'i64.extend_i32_s')) return inner
-  if (op === 'i32.wrap_i64') return narrow(f, a)
+  if (op === 'i32.wrap_i64') return narrow(f, a) ?? narrowShift(f, a)
   if (op !== 'i32.eqz') return undefined
   if (a.op === 'i32.eqz' && BOOLEAN.test(inner.op)) return inner
   const inverse = BOOLEAN.test(a.op) ? (INVERSE[a.op.slice(4)] as string | undefined) : undefined
@@ -97,6 +98,16 @@ function narrow(f: ConstantMaker, a: Node): Node | undefined {
   return f.pure(`i32.${a.op.slice(4)}`, 'i32', [f.pure('i32.wrap_i64', 'i32', [x]), f.pure('i32.wrap_i64', 'i32', [y])])
 }
 
+/** The low half of a shift by less than 32 of what was a 32-bit value, where no bit of its upper half comes into it. */
+function narrowShift(f: ConstantMaker, a: Node): Node | undefined {
+  const [x, count] = a.args as readonly [Node, Node | undefined]
+  if (count === undefined || !isConst(count) || u64(big(count)) > 31n) return undefined
+  const zeros = x.op === 'i64.extend_i32_u'
+  const signs = x.op === 'i64.extend_i32_s'
+  const fits = (a.op === 'i64.shl' && (zeros || signs)) || (a.op === 'i64.shr_u' && zeros) || (a.op === 'i64.shr_s' && signs)
+  return fits ? f.pure(`i32.${a.op.slice(4)}`, 'i32', [x.args[0], f.i32(num(count))]) : undefined
+}
+
 function foldBinary(f: ConstantMaker, name: string, wide: boolean, a: Node, b: Node): Node | undefined {
   if (!wide) {
     const compute = BINARY32[name] as Fold32 | undefined
@@ -106,6 +117,13 @@ function foldBinary(f: ConstantMaker, name: string, wide: boolean, a: Node, b: N
   if (compare) return f.i32(bool(compare(big(a), big(b))))
   const compute = BINARY64[name] as Fold64 | undefined
   return compute && f.i64(compute(big(a), big(b)))
+}
+
+/** Two shifts the same way, each by less than the width, as one where that is so of their sum. */
+function foldShifts(f: ConstantMaker, wide: boolean, a: Node, by: number): Node | undefined {
+  const width = wide ? 64 : 32
+  const sum = (num(a.args[1]) & (width - 1)) + (by & (width - 1))
+  return sum < width ? f.pure(a.op, wide ? 'i64' : 'i32', [a.args[0], wide ? f.i64(BigInt(sum)) : f.i32(sum)]) : undefined
 }
 
 /** The right operand is constant. */
@@ -119,6 +137,7 @@ function foldRight(f: ConstantMaker, name: string, wide: boolean, a: Node, b: No
     if (wide && a.op === 'i64.extend_i32_u' && (value & 0xffff_ffffn) === 0n) return f.i64(0n)
   }
   const inner = a.args[1] as Node | undefined
+  if (SHIFTS.has(name) && a.pure && inner !== undefined && isConst(inner) && a.op === `${wide ? 'i64' : 'i32'}.${name}`) return foldShifts(f, wide, a, num(b))
   if (a.pure && inner !== undefined && isConst(inner) && a.op === `${wide ? 'i64' : 'i32'}.${name}` && (name === 'add' || name === 'and')) {
     const merged = foldBinary(f, name, wide, inner, b)
     return merged && f.pure(a.op, wide ? 'i64' : 'i32', [a.args[0], merged])

@@ -17,6 +17,13 @@ describe('wasm listing', () => {
     ])
   })
 
+  it('lists a switch with the labels of its cases, the default last', () => {
+    const f = new FunctionBuilder(['i32'])
+    f.block((outer) => f.block((inner) => { f.switch(f.param(0), [inner, outer]) }))
+    f.return(f.i32(1))
+    expect(listFunction(f.encode())).toEqual(['block', '  block', '    local.get 0', '    br_table 0 1', '  end', 'end', 'i32.const 1', 'return', 'unreachable'])
+  })
+
   it('knows every vector instruction the encoder knows', () => {
     for (const name of simdNames) {
       const { code } = encodeName(name)

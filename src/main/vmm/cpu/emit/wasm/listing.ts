@@ -73,6 +73,8 @@ function immediateText(r: Reader, kind: Immediate, names: ListingNames): string 
     case 'none': return ''
     case 'type': return r.u8() === Op.void ? '' : ' (typed)'
     case 'local': case 'label': return ` ${r.u32()}`
+    // One label more than the vector's length: the default's.
+    case 'labels': return Array.from({ length: r.u32() + 1 }, () => ` ${r.u32()}`).join('')
     case 'lane': return ` ${r.u8()}`
     // There is one memory.
     case 'memory-index': r.raw(1); return ''

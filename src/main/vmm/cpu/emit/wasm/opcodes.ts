@@ -112,11 +112,11 @@ export function encodeName(name: string): Encoded {
 }
 
 /** What follows an opcode. */
-export type Immediate = 'none' | 'lane' | 'memory' | 'v128' | 'lanes' | 'local' | 'label' | 'function' | 'indirect' | 'i32' | 'i64' | 'type' | 'memory-index' | 'two-memory-indices'
+export type Immediate = 'none' | 'lane' | 'memory' | 'v128' | 'lanes' | 'local' | 'label' | 'labels' | 'function' | 'indirect' | 'i32' | 'i64' | 'type' | 'memory-index' | 'two-memory-indices'
 
 const CONTROL: readonly (readonly [string, number, Immediate])[] = [
   ['unreachable', Op.unreachable, 'none'], ['block', Op.block, 'type'], ['loop', Op.loop, 'type'], ['if', Op.if, 'type'], ['else', Op.else, 'none'],
-  ['end', Op.end, 'none'], ['br', Op.br, 'label'], ['br_if', Op.brIf, 'label'], ['return', Op.return, 'none'], ['call', Op.call, 'function'],
+  ['end', Op.end, 'none'], ['br', Op.br, 'label'], ['br_if', Op.brIf, 'label'], ['br_table', Op.brTable, 'labels'], ['return', Op.return, 'none'], ['call', Op.call, 'function'],
   ['call_indirect', Op.callIndirect, 'indirect'], ['return_call', Op.returnCall, 'function'], ['return_call_indirect', Op.returnCallIndirect, 'indirect'],
   ['drop', Op.drop, 'none'], ['select', Op.select, 'none'], ['local.get', Op.localGet, 'local'], ['local.set', Op.localSet, 'local'],
   ['local.tee', Op.localTee, 'local'], ['i32.const', Op.i32Const, 'i32'], ['i64.const', Op.i64Const, 'i64'],
