@@ -11,6 +11,8 @@ interface Merge { readonly pack: Uint8Array; readonly done: (module: unknown) =>
 export interface LateTranslatorOptions {
   /** Steps after which the thread dies with what it was asked. */
   readonly lifetime?: number
+  /** It dies of the first module it is to make of others. */
+  readonly diesMerging?: boolean
   /** Steps after which functions of many modules are put into one, each time. */
   readonly mergeEvery?: number
 }
@@ -20,6 +22,9 @@ export class LateTranslator implements TranslationThread {
   private answer: ResultMessage | undefined
   private merging: Merge | undefined
   private steps = 0
+  private mergeDue = false
+  /** Modules made. */
+  answered = 0
   /** Modules that took the place of others. */
   merged = 0
   alive = true
@@ -43,9 +48,13 @@ export class LateTranslator implements TranslationThread {
   /** A step of the other thread, between two slices. */
   advance({ translations }: Vcpu): void {
     if (!translations) return
-    if (this.steps++ === this.options.lifetime) this.die(translations)
+    if (this.steps++ === this.options.lifetime || (this.merging && this.options.diesMerging)) this.die(translations)
     if (this.alive) this.work(translations)
-    if (this.steps % (this.options.mergeEvery ?? Infinity) === 0) translations.merge(() => undefined)
+    if (this.steps % (this.options.mergeEvery ?? Infinity) === 0) this.mergeDue = true
+    if (!this.mergeDue || (this.alive && this.busy)) return
+    translations.merge(() => undefined)
+    // Until there are modules enough.
+    this.mergeDue = this.alive && !this.merging
   }
 
   private work(translations: CodeCache): void {
@@ -56,6 +65,7 @@ export class LateTranslator implements TranslationThread {
     } else if (this.answer) {
       const answer = this.answer
       this.answer = undefined
+      this.answered++
       translations.use(decodeResult(answer))
     } else if (this.merging && !this.merging.module) {
       this.merging.module = wasm.compile(buildMerged(translator, decodePack(this.merging.pack)))

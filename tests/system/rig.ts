@@ -67,6 +67,8 @@ export interface RigRun {
   readonly adopted: number
   /** Functions put into use. */
   readonly translated: number
+  /** Blocks whose translation was set aside and came back. */
+  readonly returned: number
 }
 
 /** Interpreter modules are built once for all runs of a worker. */
@@ -86,7 +88,7 @@ const tiersUpTo = (max: Tier): TierOptions => ({ max, hotAfter: 1, hotLoopAfter:
 
 const interpreter = createInterpreter()
 
-function createCpu(bench: Bench, tier: Tier, background?: LateTranslator): { cpu: Vcpu; platform: RigPlatform; ram: PhysicalRam; framesBase: number } {
+function createCpu(bench: Bench, tier: Tier, background?: LateTranslator, decodeCacheBytes?: number): { cpu: Vcpu; platform: RigPlatform; ram: PhysicalRam; framesBase: number } {
   const layout = planLinearMemory(MEMORY_MIB)
   const memory = wasm.createMemory(layout.wasmPages)
   const ram = new PhysicalRam(memory.buffer, new FrameTable(memory.buffer, layout.frames))
@@ -94,7 +96,7 @@ function createCpu(bench: Bench, tier: Tier, background?: LateTranslator): { cpu
   const model = createCpuModel('nestbox64', { tscKHz: 1_000_000, apicId: 0, cpuCount: 1 })
   const platform = new RigPlatform(bench, () => cpu.requestExit())
   const cpu: Vcpu = new Vcpu({
-    memory, layout: layout.vcpu, ram, mmio: bench.mmio, platform, model, wasm, interrupts: bench.interrupts,
+    memory, layout: { ...layout.vcpu, ...(decodeCacheBytes ? { decodeCacheBytes } : {}) }, ram, mmio: bench.mmio, platform, model, wasm, interrupts: bench.interrupts,
     scanner: new InsnScanner(isaRows, (name) => model.has(name)),
     slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, interpreter: interpreter(), tiers: { ...tiersUpTo(tier), ...(background ? { background } : {}) },
   })
@@ -110,10 +112,13 @@ function enterKernel({ state }: Vcpu): void {
   state.set64('rip', BigInt(KERNEL_AT))
 }
 
-/** Runs a flat image until it writes to the exit port or cannot go on. */
-export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Array, late?: LateTranslator): RigRun {
+/**
+ * Runs a flat image until it writes to the exit port or cannot go on.
+ * @param decodeCacheBytes default: as a machine's
+ */
+export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Array, late?: LateTranslator, decodeCacheBytes?: number): RigRun {
   const bench = new Bench()
-  const { cpu, platform, ram } = createCpu(bench, tier, late)
+  const { cpu, platform, ram } = createCpu(bench, tier, late, decodeCacheBytes)
   const slice = late ? SHORT_SLICE : SLICE
   bench.changed = () => cpu.requestExit()
   if (translations) cpu.translations?.loadPack(translations)
@@ -134,7 +139,7 @@ export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Arr
   }
   return {
     log: `${platform.log()}${end}\n`, instructions: cpu.counters.instructions,
-    translations: cpu.translations?.pack(), adopted: cpu.translations?.adopted ?? 0, translated: cpu.translations?.blocks ?? 0,
+    translations: cpu.translations?.pack(), adopted: cpu.translations?.adopted ?? 0, translated: cpu.translations?.blocks ?? 0, returned: cpu.translations?.returned ?? 0,
   }
 }
 

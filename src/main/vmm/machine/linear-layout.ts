@@ -9,8 +9,11 @@ import type { FrameTableLayout } from '../memory/frame-table'
 export const WASM_PAGE = 65536
 const MIB = 1 << 20
 
-/** Decoded code of one vCPU. A record is 32 bytes, so this holds some two million instructions before it is emptied. */
-const DECODE_CACHE_BYTES = 80 * MIB
+/**
+ * Decoded code of one vCPU: a kernel's boot fits, and one of Debian with systemd empties it once or twice. What it once took stays with the
+ * machine's process, and what runs again is soon decoded again.
+ */
+const DECODE_CACHE_BYTES = 32 * MIB
 /** wasm32 memory ends at 4 GiB; what is left under it is the engine's. */
 export const MAX_MEMORY_MIB = 3072
 export const MIN_MEMORY_MIB = 16

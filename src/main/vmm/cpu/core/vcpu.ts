@@ -245,13 +245,13 @@ export class Vcpu implements CpuContext {
   private translateHot(): void {
     const { translations } = this
     if (!translations) return
-    if (translations.full) this.dropCode()
+    if (translations.full) this.dropCode(false)
     else translations.translateHot()
   }
 
-  /** Forgets all decoded and translated code. Only between two entries into generated code. */
-  private dropCode(): void {
-    this.translations?.forgetAll()
+  /** Forgets all decoded code, and translations unless they are to be kept. Only between two entries into generated code. */
+  private dropCode(keep: boolean): void {
+    this.translations?.forgetAll(keep)
     this.cache.clear()
     this.code.lookup.flush(false)
   }
@@ -376,7 +376,7 @@ export class Vcpu implements CpuContext {
   /** Power-on or reset is the caller's work on `state`; this drops everything derived from it. */
   afterReset(): void {
     this.flushTlb(false)
-    this.dropCode()
+    this.dropCode(false)
     this.code.lookup.reset()
     this.walker.forgetPdptes()
     this.state.set('faultVector', -1)
@@ -393,7 +393,7 @@ export class Vcpu implements CpuContext {
 
   /** Record for the current RIP, decoding if needed. `single`: a block of one instruction. Throws CpuFault. */
   private resolve(single: boolean): number {
-    if (!this.cache.hasRoom()) this.dropCode()
+    if (!this.cache.hasRoom()) this.dropCode(true)
     return this.code.resolve(single)
   }
 

@@ -90,10 +90,13 @@ export class CodeCache {
   private waitingSince = 0
   private loopIsUrgent = false
   private readonly place: FunctionTable
-  /** Heads that hold a slot, where they are several. */
+  /** Those that hold a slot, where they are several: heads, and one more where a function was set aside. */
   private readonly holders = new Map<number, number>()
   /** What earlier runs translated, with its table slots. */
   private readonly earlier = new TranslationIndex()
+  /** Functions whose decoded code was dropped for want of room, by slot: they take their place again once it is decoded anew. */
+  private readonly setAside = new Map<number, TranslatedFunction>()
+  private aside = new TranslationIndex()
   /** What this run used or made, for the next one. */
   private readonly used = new Set<TranslatedFunction>()
   private readonly made = new TranslationIndex()
@@ -109,6 +112,8 @@ export class CodeCache {
   regions = 0
   /** Heads that began with a translation of an earlier run. */
   adopted = 0
+  /** Heads whose translation of this run was set aside and came back. */
+  returned = 0
   modules = 0
   bytes = 0
   translateNs = 0
@@ -176,10 +181,32 @@ export class CodeCache {
     this.loopIsUrgent = false
   }
 
-  /** All decoded code was dropped: its records mean nothing now. */
-  forgetAll(): void {
+  /**
+   * All decoded code is about to be dropped: its records mean nothing then.
+   * @param keep translations for the time when the same code is decoded again
+   */
+  forgetAll(keep: boolean): void {
     this.forgetHot()
     this.remade.clear()
+    if (keep) {
+      for (const [slot, fn] of this.inUse) if (this.place.has(slot) && !this.setAside.has(slot)) this.putAside(slot, fn)
+    } else {
+      const slots = [...this.setAside.keys()]
+      this.setAside.clear()
+      this.aside = new TranslationIndex()
+      this.drop(slots)
+    }
+  }
+
+  private putAside(slot: number, fn: TranslatedFunction): void {
+    this.hold(slot)
+    this.setAside.set(slot, fn)
+    this.aside.add(fn, slot)
+  }
+
+  /** One more holds a function's place. */
+  private hold(slot: number): void {
+    if (this.place.has(slot)) this.holders.set(slot, (this.holders.get(slot) ?? 1) + 1)
   }
 
   /** Translations whose guest code is gone. */
@@ -320,17 +347,22 @@ export class CodeCache {
   adopt(head: number, modeKey: number, page: number, pageOffset: number): void {
     const { cache, translator, hostOfPage } = this.options
     let block: BlockSource | undefined
-    const found = this.earlier.find(modeKey, pageOffset, translator.memory, hostOfPage(page), () => {
+    const shape = (): string => {
       block = cache.blockAt(head)
       return block?.records[0].kind === 'insn' ? shapeOf(block) : '-'
-    })
+    }
+    const host = hostOfPage(page)
+    const back = this.aside.find(modeKey, pageOffset, translator.memory, host, shape)
+    const found = back ?? this.earlier.find(modeKey, pageOffset, translator.memory, host, shape)
     if (!found) return
     block ??= cache.blockAt(head)
     if (!block) return
     for (const { offset, bytes } of found.fn.ranges) cache.noteTranslated(block.code, offset, offset + bytes.length - 1)
+    this.hold(found.slot)
     cache.install(block, found.slot)
     this.used.add(found.fn)
-    this.adopted++
+    if (back) this.returned++
+    else this.adopted++
   }
 
   /**
@@ -395,8 +427,9 @@ export class CodeCache {
     const slots = old.map((slot, i) => (this.inUse.get(slot) === functions[i] ? slot : undefined))
     if (slots.every((slot) => slot === undefined)) return
     const moved = this.place.rebuild({ module, slots })
-    for (const map of [this.holders, this.inUse, this.regionSlots]) move<unknown>(map, moved)
+    for (const map of [this.holders, this.inUse, this.regionSlots, this.setAside]) move<unknown>(map, moved)
     this.earlier.move(moved)
+    this.aside.move(moved)
     this.options.cache.moveTranslations(moved)
   }
 }
