@@ -30,7 +30,7 @@ export class Workshop {
     if (!existsSync(boot)) writeFileSync(boot, this.assemble('boot').image)
     const log = join(this.dir, `${name}.log`)
     const { status, stderr, error } = spawnSync('qemu-system-x86_64', [
-      '-machine', 'pc', '-accel', 'tcg', '-m', String(MEMORY_MIB), '-nodefaults', '-display', 'none', '-no-reboot',
+      '-machine', 'pc', '-accel', 'tcg', '-m', String(MEMORY_MIB), '-nodefaults', '-display', 'none', '-serial', 'null', '-no-reboot',
       // What our processor has, and no more. The vendor is Intel's so that SYSENTER exists in long mode, as it does here.
       '-cpu', 'max,vendor=GenuineIntel,-la57,-pku,-vme,phys-bits=40,host-phys-bits=off',
       '-bios', boot, '-device', `loader,file=${kernel.file},addr=${KERNEL_AT},force-raw=on`,
