@@ -15,7 +15,12 @@ export interface IoHandler {
 /** A level-sensitive interrupt input of a controller (edge-triggered inputs act on the rise). */
 export interface IrqLine {
   set(level: boolean): void
+  /** What became of the last rise, where the line can tell. */
+  readonly fate?: LineFate
 }
+
+/** `waiting`: the processor has not taken it yet, another rise would be lost; `masked`: no one listens. */
+export type LineFate = 'taken' | 'waiting' | 'masked'
 
 /** Message signalled interrupts: a write of `data` to `address` (Intel SDM vol. 3, 11.11). */
 export interface MsiSink {

@@ -1,5 +1,5 @@
 /** The interrupt system of a one-CPU machine: PIC, I/O APIC, local APIC and MSI wired as in a PC. */
-import type { AddressSpace, Device, IrqLine, MsiSink, VirtualClock } from '../bus/types'
+import type { AddressSpace, Device, IrqLine, LineFate, MsiSink, VirtualClock } from '../bus/types'
 import type { Logger } from '../ports'
 import type { TimeStampCounter } from '../timers/tsc'
 import { IoApic, type ApicBus, type ApicMessage } from './ioapic'
@@ -56,17 +56,41 @@ export class InterruptController implements MsiSink {
   isaLine(irq: number): IrqLine {
     const pic = this.pic.line(irq)
     const ioapic = this.ioapic.line(pinOf(irq))
+    const fate = (): LineFate => this.isaFate(irq)
     return {
       set: (level) => {
         pic.set(level)
         ioapic.set(level)
       },
+      get fate() {
+        return fate()
+      },
     }
+  }
+
+  private isaFate(irq: number): LineFate {
+    const pic = this.lapic.passesExtInt ? this.pic.fate(irq) : 'masked'
+    const pin = this.pinFate(pinOf(irq))
+    if (pic === 'waiting' || pin === 'waiting') return 'waiting'
+    return pic === 'masked' ? pin : pic
+  }
+
+  private pinFate(pin: number): LineFate {
+    if (this.ioapic.isMasked(pin)) return 'masked'
+    return this.lapic.isRequested(this.ioapic.entry(pin) & 0xff) ? 'waiting' : 'taken'
   }
 
   /** Line of a global system interrupt above the ISA ones: I/O APIC only. */
   gsiLine(gsi: number): IrqLine {
-    return gsi < 16 ? this.isaLine(gsi) : this.ioapic.line(gsi)
+    if (gsi < 16) return this.isaLine(gsi)
+    const line = this.ioapic.line(gsi)
+    const fate = (): LineFate => this.pinFate(gsi)
+    return {
+      set: (level) => line.set(level),
+      get fate() {
+        return fate()
+      },
+    }
   }
 
   /** SDM vol. 3, 11.11: destination in address bits 19:12, vector and mode in the data. */

@@ -50,6 +50,15 @@ export class IoApic implements Device {
     }, 'ioapic')
   }
 
+  /** Low word of a pin's redirection entry. */
+  entry(pin: number): number {
+    return this.low[pin]
+  }
+
+  isMasked(pin: number): boolean {
+    return (this.low[pin] & MASKED) !== 0
+  }
+
   line(pin: number): IrqLine {
     return { set: (level) => this.setLine(pin, level) }
   }

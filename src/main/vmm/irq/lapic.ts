@@ -246,6 +246,11 @@ export class LocalApic implements Device {
     this.setLint0(this.lint0)
   }
 
+  /** Is this vector requested, but not yet taken? */
+  isRequested(vector: number): boolean {
+    return (this.regs[Reg.IRR + (vector >> 5)] & (1 << (vector & 31))) !== 0
+  }
+
   acceptExtInt(): void {
     this.extInt = true
     this.options.onChange()

@@ -1,6 +1,6 @@
 /** Two cascaded Intel 8259A interrupt controllers, as in a PC/AT. Intel 8259A data sheet; ELCR as in PIIX. */
 import { VmmError } from '../errors'
-import type { AccessSize, AddressSpace, Device, DeviceState, IoHandler, IrqLine } from '../bus/types'
+import type { AccessSize, AddressSpace, Device, DeviceState, IoHandler, IrqLine, LineFate } from '../bus/types'
 
 const CASCADE = 2
 
@@ -142,6 +142,13 @@ export class Pic implements Device {
     io.map(0x20, 2, this.chipHandler(this.master), 'pic')
     io.map(0xa0, 2, this.chipHandler(this.slave), 'pic')
     io.map(0x4d0, 2, this.elcrHandler(), 'pic-elcr')
+  }
+
+  /** Whether the request of an IRQ waits, was taken, or is masked. */
+  fate(irq: number): LineFate {
+    const [chip, pin] = irq < 8 ? [this.master, irq] : [this.slave, irq - 8]
+    if ((chip.imr & (1 << pin)) !== 0 || (irq >= 8 && (this.master.imr & (1 << CASCADE)) !== 0)) return 'masked'
+    return (chip.irr & (1 << pin)) !== 0 ? 'waiting' : 'taken'
   }
 
   line(irq: number): IrqLine {

@@ -1,6 +1,7 @@
 /** High-precision event timer: a 100 MHz 64-bit counter with three comparators. IA-PC HPET specification 1.0a. */
 import { VmmError } from '../errors'
-import type { AccessSize, AddressSpace, Device, DeviceState, IrqLine, Timer, VirtualClock } from '../bus/types'
+import type { AccessSize, AddressSpace, Device, DeviceState, IrqLine, LineFate, Timer, VirtualClock } from '../bus/types'
+import { LostTicks } from './lost-ticks'
 
 const TIMERS = 3
 const NS_PER_TICK = 10
@@ -19,7 +20,21 @@ const withHalf = (old: bigint, high: boolean, value: number): bigint =>
   high ? (old & 0xffff_ffffn) | (BigInt(value) << 32n) : (old & ~0xffff_ffffn) | BigInt(value)
 const half = (value: bigint, high: boolean): number => Number(high ? value >> 32n : value & 0xffff_ffffn)
 
-interface Comparator { config: number; value: bigint; period: bigint; setHigh: boolean; readonly timer: Timer }
+/** A 64-bit read arrives as two: the upper half belongs to the lower one that came just before. */
+const SAME_READ_NS = 100_000
+
+interface Comparator {
+  config: number
+  value: bigint
+  period: bigint
+  setHigh: boolean
+  /** Machine time of the next match. */
+  matchNs: number
+  /** Line that it holds up: a level interrupt until its status is cleared, an edge until the next one. */
+  driven: IrqLine | undefined
+  readonly timer: Timer
+  readonly lost: LostTicks
+}
 
 export interface HpetOptions {
   readonly clock: VirtualClock
@@ -37,10 +52,13 @@ export class Hpet implements Device {
   /** Counter while halted; counter at machine time 0 while running. */
   private base = 0n
   private readonly comparators: readonly Comparator[]
+  /** Upper half of the counter as the last read of the lower one saw it. */
+  private upper: { readonly value: number; readonly atNs: number } | undefined
 
   constructor(private readonly options: HpetOptions) {
     this.comparators = Array.from({ length: TIMERS }, (_, i) => ({
-      config: 0, value: 0n, period: 0n, setHigh: false, timer: options.clock.createTimer(() => this.fired(i)),
+      config: 0, value: 0n, period: 0n, setHigh: false, matchNs: Infinity, driven: undefined,
+      timer: options.clock.createTimer(() => this.fired(i)), lost: new LostTicks(() => this.fate(i)),
     }))
     this.reset()
   }
@@ -51,7 +69,13 @@ export class Hpet implements Device {
 
   /** The PIT and the RTC reach their lines through this: legacy replacement disconnects them. */
   behindLegacyReplacement(line: IrqLine): IrqLine {
-    return { set: (level) => { if (!this.legacy) line.set(level) } }
+    const fate = (): LineFate | undefined => (this.legacy ? 'masked' : line.fate)
+    return {
+      set: (level) => { if (!this.legacy) line.set(level) },
+      get fate() {
+        return fate()
+      },
+    }
   }
 
   private get legacy(): boolean {
@@ -89,9 +113,21 @@ export class Hpet implements Device {
       case Reg.CAPABILITIES: return high ? FEMTOSECONDS_PER_TICK : HPET_CAPABILITIES
       case Reg.CONFIG: return high ? 0 : this.config
       case Reg.STATUS: return high ? 0 : this.status
-      case Reg.COUNTER: return half(this.counter(), high)
+      case Reg.COUNTER: return high ? this.readUpper() : this.readLower()
       default: return this.readTimer(offset, high)
     }
+  }
+
+  private readLower(): number {
+    const counter = this.counter()
+    this.upper = { value: half(counter, true), atNs: this.options.clock.nowNs() }
+    return half(counter, false)
+  }
+
+  private readUpper(): number {
+    const { upper } = this
+    this.upper = undefined
+    return upper && this.options.clock.nowNs() - upper.atNs < SAME_READ_NS ? upper.value : half(this.counter(), true)
   }
 
   private readTimer(offset: number, high: boolean): number {
@@ -120,10 +156,12 @@ export class Hpet implements Device {
     if ((value & Config.LEGACY) === 0 && this.legacy) for (const line of this.options.legacyLines) line.set(false)
     this.config = value & (Config.ENABLE | Config.LEGACY)
     this.setCounter(now)
+    this.comparators.forEach((_, i) => this.updateLine(i))
   }
 
   private setCounter(value: bigint): void {
     this.base = BigInt.asUintN(64, this.running ? value - this.elapsed() : value)
+    this.upper = undefined
     this.comparators.forEach((_, i) => this.schedule(i))
   }
 
@@ -135,7 +173,7 @@ export class Hpet implements Device {
     for (let i = 0; i < TIMERS; i++) {
       if ((value & this.status & (1 << i)) === 0) continue
       this.status &= ~(1 << i)
-      this.lineOf(i)?.set(false)
+      this.updateLine(i)
     }
   }
 
@@ -151,9 +189,11 @@ export class Hpet implements Device {
 
   private writeTimerConfig(index: number, value: number): void {
     const comparator = this.comparators[index]
-    // A line driven high by a level interrupt must not stay up when its timer is rerouted or made edge-triggered.
-    if ((this.status & (1 << index)) !== 0) this.clearStatus(1 << index)
+    // The line follows enable, trigger and route; an edge-triggered timer has no status.
     comparator.config = value & TN_WRITABLE
+    if ((value & Tn.LEVEL) === 0) this.status &= ~(1 << index)
+    this.updateLine(index)
+    comparator.lost.forget()
     if ((value & Tn.MODE_32) !== 0) {
       comparator.value &= 0xffff_ffffn
       comparator.period &= 0xffff_ffffn
@@ -174,35 +214,72 @@ export class Hpet implements Device {
 
   // ── firing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  private fate(index: number): LineFate {
+    const line = this.lineOf(index)
+    const { config } = this.comparators[index]
+    if (!line || (config & Tn.ENABLE) === 0) return 'masked'
+    if (line.fate === 'masked') return 'masked'
+    if ((config & Tn.LEVEL) !== 0) return (this.status & (1 << index)) !== 0 ? 'waiting' : 'taken'
+    return line.fate ?? 'taken'
+  }
+
+  /** Of a level interrupt: up while its status is set and it may interrupt. */
+  private updateLine(index: number): void {
+    const comparator = this.comparators[index]
+    const may = this.running && (comparator.config & (Tn.LEVEL | Tn.ENABLE)) === (Tn.LEVEL | Tn.ENABLE)
+    const line = may && (this.status & (1 << index)) !== 0 ? this.lineOf(index) : undefined
+    comparator.driven?.set(false)
+    comparator.driven = line
+    line?.set(true)
+  }
+
+  private periodNs({ config, period }: Comparator): number {
+    return (config & Tn.PERIODIC) !== 0 ? Number(period) * NS_PER_TICK : 0
+  }
+
   private schedule(index: number, afterFiring = false): void {
-    const { config, value, timer } = this.comparators[index]
+    const comparator = this.comparators[index]
+    const { config, value, timer, lost } = comparator
     if (!this.running) return timer.cancel()
     const bits = (config & Tn.MODE_32) !== 0 ? 32 : 64
     let ticks = BigInt.asUintN(bits, value - this.counter())
     if (ticks === 0n && afterFiring) ticks = 1n << BigInt(bits)
-    const toBoundary = this.options.clock.nowNs() % NS_PER_TICK
-    timer.arm(this.options.clock.nowNs() - toBoundary + Number(ticks) * NS_PER_TICK)
+    const now = this.options.clock.nowNs()
+    comparator.matchNs = now - (now % NS_PER_TICK) + Number(ticks) * NS_PER_TICK
+    const period = this.periodNs(comparator)
+    timer.arm(period > 0 ? lost.nextNs(now, period, comparator.matchNs) : comparator.matchNs)
   }
 
   private fired(index: number): void {
     const comparator = this.comparators[index]
-    if ((comparator.config & Tn.PERIODIC) !== 0 && comparator.period > 0n) this.advance(comparator)
-    const line = this.lineOf(index)
-    if ((comparator.config & Tn.LEVEL) !== 0) {
-      this.status |= 1 << index
-      if ((comparator.config & Tn.ENABLE) !== 0) line?.set(true)
-    } else if ((comparator.config & Tn.ENABLE) !== 0) {
-      line?.set(true)
-      line?.set(false)
-    }
+    const period = this.periodNs(comparator)
+    if (period === 0 || this.isHeard(comparator, period)) this.interrupt(index)
     this.schedule(index, true)
   }
 
-  /** Next multiple of the period in the future; periods missed while the host was busy are skipped. */
-  private advance(comparator: Comparator): void {
+  private interrupt(index: number): void {
+    const comparator = this.comparators[index]
+    if ((comparator.config & Tn.LEVEL) !== 0) {
+      this.status |= 1 << index
+      return this.updateLine(index)
+    }
+    comparator.driven?.set(false)
+    comparator.driven = (comparator.config & Tn.ENABLE) !== 0 ? this.lineOf(index) : undefined
+    // An 8259 forgets a request whose line falls before it is acknowledged.
+    comparator.driven?.set(true)
+  }
+
+  private isHeard(comparator: Comparator, periodNs: number): boolean {
+    if (this.options.clock.nowNs() < comparator.matchNs) return comparator.lost.extra()
+    return comparator.lost.due(this.advance(comparator), periodNs)
+  }
+
+  /** To the next multiple of the period in the future. @returns periods that were missed while the host was busy */
+  private advance(comparator: Comparator): number {
     const bits = (comparator.config & Tn.MODE_32) !== 0 ? 32 : 64
-    const late = BigInt.asUintN(bits, this.counter() - comparator.value)
-    comparator.value = BigInt.asUintN(bits, comparator.value + (late / comparator.period + 1n) * comparator.period)
+    const missed = BigInt.asUintN(bits, this.counter() - comparator.value) / comparator.period
+    comparator.value = BigInt.asUintN(bits, comparator.value + (missed + 1n) * comparator.period)
+    return Number(missed)
   }
 
   // ── lifecycle ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,15 +289,16 @@ export class Hpet implements Device {
     this.config = this.status = 0
     this.base = 0n
     for (const comparator of this.comparators) {
-      Object.assign(comparator, { config: 0, value: 0xffff_ffff_ffff_ffffn, period: 0n, setHigh: false })
+      Object.assign(comparator, { config: 0, value: 0xffff_ffff_ffff_ffffn, period: 0n, setHigh: false, matchNs: Infinity })
       comparator.timer.cancel()
+      comparator.lost.forget()
     }
   }
 
   save(): DeviceState {
     return {
       config: this.config, status: this.status, base: this.base,
-      comparators: this.comparators.map(({ config, value, period, setHigh, timer }) => ({ config, value, period, setHigh, deadlineNs: timer.deadlineNs })),
+      comparators: this.comparators.map(({ config, value, period, setHigh, matchNs }) => ({ config, value, period, setHigh, deadlineNs: this.running ? matchNs : Infinity })),
     }
   }
 
@@ -235,7 +313,11 @@ export class Hpet implements Device {
       if (typeof saved.value !== 'bigint' || typeof saved.period !== 'bigint') throw new VmmError('bad-state', 'hpet: value and period must be integers')
       const comparator = this.comparators[i]
       Object.assign(comparator, { config: Number(saved.config), value: saved.value, period: saved.period, setHigh: saved.setHigh === true })
-      comparator.timer.arm(Number(saved.deadlineNs))
+      comparator.lost.forget()
+      comparator.matchNs = Number(saved.deadlineNs)
+      comparator.timer.arm(comparator.matchNs)
+      // The line's level is in the controller's own state.
+      comparator.driven = this.running && (comparator.config & Tn.ENABLE) !== 0 ? this.lineOf(i) : undefined
     })
   }
 }

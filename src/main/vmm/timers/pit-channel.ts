@@ -36,6 +36,10 @@ export class PitChannel {
     return this.mode === 2 || this.mode === 3
   }
 
+  get periodNs(): number {
+    return this.reload * NS_PER_TICK
+  }
+
   private get modulus(): number {
     return this.bcd ? 10_000 : 0x10000
   }

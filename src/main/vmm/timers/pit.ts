@@ -1,6 +1,7 @@
 /** Intel 8254 programmable interval timer with port 0x61. Data sheet; modes 0–5, channel 0 on IRQ 0. */
 import { VmmError } from '../errors'
 import type { AddressSpace, Device, DeviceState, IrqLine, StateValue, Timer, VirtualClock } from '../bus/types'
+import { LostTicks } from './lost-ticks'
 import { PitChannel } from './pit-channel'
 
 export { PIT_HZ } from './pit-channel'
@@ -10,11 +11,15 @@ export class Pit implements Device {
   readonly stateVersion = 2
   private readonly channels = [new PitChannel(), new PitChannel(), new PitChannel()]
   private readonly timer: Timer
+  /** Machine time of channel 0's next rise. */
+  private riseNs = Infinity
+  private readonly lost: LostTicks
   private speakerData = false
   private refresh = false
 
   constructor(private readonly clock: VirtualClock, private readonly irq: IrqLine) {
     this.timer = clock.createTimer(() => this.fired())
+    this.lost = new LostTicks(() => irq.fate ?? 'taken')
     this.reset()
   }
 
@@ -58,20 +63,31 @@ export class Pit implements Device {
   private schedule(): void {
     const [channel] = this.channels
     this.irq.set(channel.output(this.clock.nowNs()))
+    this.lost.forget()
     this.arm()
   }
 
   private arm(): void {
-    const rise = this.channels[0].nextRise(this.clock.nowNs())
+    const [channel] = this.channels
+    const now = this.clock.nowNs()
     // A nanosecond later the tick has certainly come, whatever the rounding.
-    if (rise === undefined) this.timer.cancel()
-    else this.timer.arm(rise + 1)
+    this.riseNs = (channel.nextRise(now) ?? Infinity) + 1
+    if (this.riseNs === Infinity) this.timer.cancel()
+    else this.timer.arm(channel.periodic ? this.lost.nextNs(now, channel.periodNs, this.riseNs) : this.riseNs)
   }
 
   private fired(): void {
-    this.irq.set(false)
-    this.irq.set(true)
+    const [channel] = this.channels
+    if (!channel.periodic || this.isHeard(channel)) {
+      this.irq.set(false)
+      this.irq.set(true)
+    }
     this.arm()
+  }
+
+  private isHeard({ periodNs }: PitChannel): boolean {
+    const late = this.clock.nowNs() - this.riseNs
+    return late < 0 ? this.lost.extra() : this.lost.due(Math.floor(late / periodNs), periodNs)
   }
 
   private readPort61(): number {
@@ -87,6 +103,8 @@ export class Pit implements Device {
 
   reset(): void {
     this.timer.cancel()
+    this.riseNs = Infinity
+    this.lost.forget()
     this.channels.forEach((_, i) => (this.channels[i] = new PitChannel()))
     this.channels[2].gate = false
     this.speakerData = false
@@ -94,7 +112,7 @@ export class Pit implements Device {
   }
 
   save(): DeviceState {
-    return { channels: this.channels.map((c) => ({ ...c })) as unknown as StateValue, speakerData: this.speakerData, deadlineNs: this.timer.deadlineNs }
+    return { channels: this.channels.map((c) => ({ ...c })) as unknown as StateValue, speakerData: this.speakerData, deadlineNs: this.riseNs }
   }
 
   /** Accepts version 1, whose channels knew neither a held nor a next count. */
@@ -106,6 +124,8 @@ export class Pit implements Device {
       channel.loaded ||= channel.counting
     })
     this.speakerData = state.speakerData === true
-    this.timer.arm(Number(state.deadlineNs))
+    this.riseNs = Number(state.deadlineNs)
+    this.lost.forget()
+    this.timer.arm(this.riseNs)
   }
 }

@@ -1,6 +1,7 @@
 /** MC146818 real-time clock with 128 bytes of CMOS memory. Motorola data sheet; ports 0x70/0x71, IRQ 8. */
 import { VmmError } from '../errors'
-import type { AddressSpace, Device, DeviceState, IrqLine, Timer, VirtualClock } from '../bus/types'
+import type { AddressSpace, Device, DeviceState, IrqLine, LineFate, Timer, VirtualClock } from '../bus/types'
+import { LostTicks } from './lost-ticks'
 
 const A = 0x0a
 const B = 0x0b
@@ -39,6 +40,7 @@ export class Rtc implements Device {
   private seenNs = 0
   private readonly periodic: Timer
   private readonly second: Timer
+  private readonly lost = new LostTicks(() => this.fate)
 
   constructor(private readonly clock: VirtualClock, private readonly irq: IrqLine) {
     this.periodic = clock.createTimer(() => this.periodicTick())
@@ -101,6 +103,7 @@ export class Rtc implements Device {
     const flags = this.cmos[C]
     this.cmos[C] = 0
     this.irq.set(false)
+    if (this.lost.owed > 0) this.armPeriodic()
     return flags
   }
 
@@ -148,10 +151,23 @@ export class Rtc implements Device {
 
   private schedule(): void {
     const enables = this.cmos[B]
-    if ((enables & B_PERIODIC) === 0 || this.periodNs === 0) this.periodic.cancel()
-    else this.periodic.arm(this.seenNs + this.periodNs)
+    if ((enables & B_PERIODIC) === 0 || this.periodNs === 0) {
+      this.periodic.cancel()
+      this.lost.forget()
+    } else this.armPeriodic()
     if ((enables & (B_ALARM | B_UPDATE)) !== 0 && !this.isHeld) this.armSecond()
     else this.second.cancel()
+  }
+
+  /** A tick was told once register C is read. */
+  private get fate(): LineFate {
+    const { fate } = this.irq
+    return fate === 'masked' ? fate : (this.cmos[C] & B_PERIODIC) !== 0 ? 'waiting' : 'taken'
+  }
+
+  private armPeriodic(): void {
+    const { periodNs } = this
+    this.periodic.arm(this.lost.nextNs(this.clock.nowNs(), periodNs, this.seenNs + periodNs))
   }
 
   private armSecond(): void {
@@ -176,7 +192,10 @@ export class Rtc implements Device {
     const now = this.clock.nowNs()
     const period = this.periodNs
     const periods = period > 0 ? Math.floor((now - this.seenNs) / period) : 0
-    if (periods > 0) this.raise(B_PERIODIC)
+    if (periods > 0) {
+      if ((this.cmos[B] & B_PERIODIC) !== 0) this.lost.due(periods - 1, period)
+      this.raise(B_PERIODIC)
+    }
     this.seenNs = period > 0 ? this.seenNs + periods * period : now
     if (this.isHeld) return
     const before = Math.floor(this.seenMs / 1000)
@@ -195,7 +214,9 @@ export class Rtc implements Device {
   }
 
   private periodicTick(): void {
-    this.catchUp()
+    if (this.clock.nowNs() < this.seenNs + this.periodNs) {
+      if (this.lost.extra()) this.raise(B_PERIODIC)
+    } else this.catchUp()
     this.schedule()
   }
 
@@ -211,6 +232,7 @@ export class Rtc implements Device {
     this.index = 0
     this.periodic.cancel()
     this.second.cancel()
+    this.lost.forget()
     this.seenMs = this.guestMs
     this.seenNs = this.clock.nowNs()
     this.irq.set(false)
@@ -219,7 +241,7 @@ export class Rtc implements Device {
   save(): DeviceState {
     return {
       cmos: this.cmos.slice(), index: this.index, offsetMs: this.offsetMs,
-      periodicNs: this.periodic.deadlineNs, secondNs: this.second.deadlineNs,
+      periodicNs: this.periodic.deadlineNs === Infinity ? Infinity : this.seenNs + this.periodNs, secondNs: this.second.deadlineNs,
     }
   }
 
@@ -228,6 +250,7 @@ export class Rtc implements Device {
     this.cmos.set(state.cmos)
     this.index = Number(state.index)
     this.offsetMs = Number(state.offsetMs)
+    this.lost.forget()
     this.seenMs = this.guestMs
     this.seenNs = Number.isFinite(state.periodicNs) ? Number(state.periodicNs) - this.periodNs : this.clock.nowNs()
     this.periodic.arm(Number(state.periodicNs))
