@@ -106,7 +106,7 @@ export const FIELDS = {
   ringTables: f('i32', 'code lookup tables of the mode in force as supervisor and as user; 0: changing there takes the long way', 2),
   interruptWaits: f('i32', '0 where no interrupt waits for RFLAGS.IF; otherwise one may'),
   codeEpoch: f('i32', 'changes with every mapping of code that may have changed: of global pages, of any page', 2),
-  jumps: f('v128', 'jump cache: i64 target, i32 record, i32 epoch + mode key; see `cpu/interp/jump-cache.ts`', 2048),
+  jumps: f('v128', 'jump cache: i64 target, i32 record, i32 epoch + mode key; see `cpu/interp/jump-cache.ts`', 8192),
   scratch: f('i64', 'values handed between generated code and TypeScript', 8),
 
   msrStore: f('i64', 'MSRs that only keep what is written, XOR their reset value; slots in `cpu/msr/table.ts`', 56),
