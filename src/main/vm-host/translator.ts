@@ -16,7 +16,16 @@ function compile(bytes: Uint8Array): unknown {
   }
 }
 
-const answer = serveTranslations({ compile, compileLazily: (bytes) => wasm.compile(bytes) }, new NodeClock())
+function optimise(bytes: Uint8Array): unknown {
+  setFlagsFromString('--no-liftoff')
+  try {
+    return compile(bytes)
+  } finally {
+    setFlagsFromString('--liftoff')
+  }
+}
+
+const answer = serveTranslations({ compile, optimise, compileLazily: (bytes) => wasm.compile(bytes) }, new NodeClock())
 
 parentPort?.on('message', (message: unknown) => {
   const reply = answer(message)

@@ -2,7 +2,7 @@
 import { createCpuModel } from '../cpu/cpuid'
 import type { TranslationThread } from '../cpu/dbt/code-cache'
 import { buildMerged, translateAndCompile, type CompiledResult, type TranslationJob } from '../cpu/dbt/translation-job'
-import { decodeJob, decodeResult, encodeJob, encodeResult, type JobMessage, type MergeMessage, type ResultMessage } from '../cpu/dbt/translation-message'
+import { decodeJob, decodeResult, encodeJob, encodeResult, isMerge, type JobMessage, type MergeMessage, type ResultMessage } from '../cpu/dbt/translation-message'
 import { decodePack, encodePack } from '../cpu/dbt/translation-pack'
 import { Translator, type TranslatedFunction } from '../cpu/dbt/translator'
 import { createDecoder } from '../cpu/decode/decode'
@@ -75,10 +75,10 @@ export class BackgroundTranslator implements TranslationThread {
     this.thread.post(encodeJob(job))
   }
 
-  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void): void {
+  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void, eager: boolean): void {
     this.start()
     this.merged = done
-    this.thread.post(encodePack(functions) satisfies MergeMessage)
+    this.thread.post({ functions: encodePack(functions), eager } satisfies MergeMessage)
   }
 
   /** Ends the thread until there is work again, unless it works. */
@@ -93,6 +93,8 @@ export class BackgroundTranslator implements TranslationThread {
 export interface ThreadCompiler {
   /** Every function at once. */
   compile(bytes: Uint8Array): unknown
+  /** Every function at once, with the optimising compiler. */
+  optimise(bytes: Uint8Array): unknown
   /** Each function when it is first called. */
   compileLazily(bytes: Uint8Array): unknown
 }
@@ -109,7 +111,10 @@ export function serveTranslations(wasm: ThreadCompiler, clock: Pick<HostClock, '
       translator = createTranslator(message as TranslationSetup)
       return undefined
     }
-    if (message instanceof Uint8Array) return wasm.compileLazily(buildMerged(translator, decodePack(message satisfies MergeMessage)))
+    if (isMerge(message)) {
+      const bytes = buildMerged(translator, decodePack(message.functions))
+      return message.eager ? wasm.optimise(bytes) : wasm.compileLazily(bytes)
+    }
     return encodeResult(translateAndCompile(translator, decodeJob(message as JobMessage), (bytes) => wasm.compile(bytes), () => clock.monotonicNs()))
   }
 }

@@ -8,7 +8,7 @@
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 
 /** A module with fewer functions is put together with others. */
-const SMALL_MODULE = 2048
+const SMALL_MODULE = 1024
 /** So many modules are worth it. */
 const WORTH_MERGING = 16
 /** Slots added to the table at once. */
@@ -32,6 +32,9 @@ interface Batch {
 
 /** A module made from functions of others. `slots`: for each of its functions where it stands now, undefined where it was dropped. */
 export interface MergedModule { readonly module: unknown; readonly slots: readonly (number | undefined)[] }
+
+/** It is put together with others. */
+const isSmall = ({ count, live }: Batch): boolean => live > 0 && (count < SMALL_MODULE || live < count / 2)
 
 export class FunctionTable {
   private table: WasmTable
@@ -90,12 +93,17 @@ export class FunctionTable {
     this.free.push({ first: batch.first, capacity: batch.capacity })
   }
 
+  /** Modules that would be put together, and those of which nothing is left. */
+  get smallModules(): number {
+    return this.modules - [...this.loaded].filter((batch) => !isSmall(batch)).length
+  }
+
   /**
    * Slots of the functions of small modules, and of those that are mostly dropped; none where they are few.
    * @param isKnown whether a function's code is at hand
    */
   scattered(isKnown: (slot: number) => boolean): number[] {
-    const small = new Set([...this.loaded].filter(({ count, live }) => live > 0 && (count < SMALL_MODULE || live < count / 2)))
+    const small = new Set([...this.loaded].filter(isSmall))
     for (const [slot, batch] of this.batches) if (!isKnown(slot)) small.delete(batch)
     if (this.modules - this.loaded.size + small.size < WORTH_MERGING) return []
     return [...this.batches].filter(([, batch]) => small.has(batch)).map(([slot]) => slot)

@@ -11,8 +11,10 @@ const KINDS: readonly BlockRecord['kind'][] = ['insn', 'next', 'other']
 /** Numbers of blocks and of regions, then each: head, mode key, host, page offset, records; a region's warm offsets behind it. */
 export type JobMessage = Int32Array
 
-/** Functions to be put into one module, as a pack. The answer is the module. */
-export type MergeMessage = Uint8Array
+/** Functions to be put into one module, as a pack, compiled at once or when they are called. The answer is the module. */
+export interface MergeMessage { readonly functions: Uint8Array; readonly eager: boolean }
+
+export const isMerge = (message: unknown): message is MergeMessage => typeof message === 'object' && message !== null && 'functions' in message
 
 /** The functions as a pack (see `translation-pack.ts`). */
 export type ResultMessage = Omit<CompiledResult, 'functions'> & { readonly pack: Uint8Array }
