@@ -1,5 +1,14 @@
 /** Which linear addresses are served by large pages: INVLPG of an address drops the whole page, however many entries it has. */
 
+/** Generated code knows large pages by their parts of 2 MiB, each in one place of `largePages`: address bits 30:21 say in which. */
+export const PART_SHIFT = 21
+export const PARTS = 1024
+/** Kernels of 64 bits lie in the last 2 GiB, and have places of their own beside the memory they map elsewhere. */
+export const KERNEL_IMAGE_SHIFT = 31
+export const KERNEL_IMAGE = 0x1_ffff_ffff
+/** Index in `largePages` of the part that holds a linear address. */
+export const placeOfPart = (lo: number, hi: number): number => ((lo >>> PART_SHIFT) & (PARTS - 1)) + (hi >>> 0 === 0xffff_ffff && lo >>> 31 === 1 ? PARTS : 0)
+
 const LARGE_SHIFTS = [21, 22, 30] as const
 
 export class LargePages {

@@ -6,7 +6,7 @@ import type { CpuState } from '../cpu/state/access'
 import { FIELDS, offsetOf } from '../cpu/state/layout'
 import { Frame, PAGE_SIZE, WRITE_SLOW_MASK } from '../memory/frame-table'
 import type { PhysicalRam } from '../memory/guest-memory'
-import { LargePages } from './large-pages'
+import { LargePages, PART_SHIFT, placeOfPart } from './large-pages'
 import { TLB_BYTES, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_SETS, TLB_SPACES, TLB_VIEWS, TlbEntry, TlbFlag, TlbList, TlbView } from './tlb-layout'
 import { Access, type PageWalker } from './walk'
 import { updateWalkKind } from './walk-kind'
@@ -28,9 +28,6 @@ const FLAGS = TlbEntry.flags / 4
 
 const AT_TLB_FILLS = offsetOf('tlbFills')
 const AT_LARGE_PAGES = offsetOf('largePages')
-const LARGE_MASK = FIELDS.largePages.count - 1
-/** As `largePages` has it: parts of 2 MiB. */
-const LARGE_SHIFT = 21
 
 interface EntryList {
   /** Words index, from a set's first entry. */
@@ -290,9 +287,8 @@ export class SoftTlb {
   /** Generated code fills entries of a large page only where its 2 MiB were noted here. */
   private noteLarge(lo: number, hi: number): void {
     this.large.note(lo, hi, this.walker.pageShift)
-    const low = (hi << (32 - LARGE_SHIFT)) | (lo >>> LARGE_SHIFT)
-    const at = AT_LARGE_PAGES + 8 * (low & LARGE_MASK)
-    this.state.view.setInt32(at, low, true)
-    this.state.view.setInt32(at + 4, (hi >>> LARGE_SHIFT) | 0x8000_0000, true)
+    const at = AT_LARGE_PAGES + 8 * placeOfPart(lo, hi)
+    this.state.view.setInt32(at, (hi << (32 - PART_SHIFT)) | (lo >>> PART_SHIFT), true)
+    this.state.view.setInt32(at + 4, (hi >>> PART_SHIFT) | 0x8000_0000, true)
   }
 }

@@ -133,11 +133,10 @@ export class CodeLookup {
     return set.base
   }
 
-  /** Address of the table of a mode that has one already and no code segment limit; else 0. */
+  /** Address of the table of a mode, beside the one in force; 0 where the mode was last used with a code segment limit. */
   tableOf(modeKey: number): number {
-    const space = this.spaceOf(modeKey)
-    for (const set of this.sets) if (set.modeKey === modeKey && set.space === space) return set.limit === -1 ? set.base : 0
-    return 0
+    const set = this.setFor(modeKey)
+    return set.limit === -1 ? set.base : 0
   }
 
   /** The table in force: generated code changes it with the privilege. */
@@ -155,10 +154,12 @@ export class CodeLookup {
     const { current } = this
     if (current.modeKey === modeKey && current.space === space) return current
     for (const set of this.sets) if (set.modeKey === modeKey && set.space === space) return set
+    if (this.sets[this.next] === current) this.next = (this.next + 1) % CODE_TLB_SETS
     const set = this.sets[this.next]
     this.next = (this.next + 1) % CODE_TLB_SETS
     set.modeKey = modeKey
     set.space = space
+    set.limit = -1
     this.empty(set)
     return set
   }

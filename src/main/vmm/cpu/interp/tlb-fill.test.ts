@@ -2,19 +2,20 @@
 import { describe, expect, it } from 'vitest'
 import { Frame, FrameTable, PAGE_SIZE } from '../../memory/frame-table'
 import { PhysicalRam } from '../../memory/guest-memory'
-import { SoftTlb } from '../../mmu/soft-tlb'
+import { SoftTlb, Translation } from '../../mmu/soft-tlb'
 import { TLB_AREA_BYTES, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_VIEWS, TlbView } from '../../mmu/tlb-layout'
 import { PageWalker } from '../../mmu/walk'
+import { Slow } from '../core/exits'
 import { ModuleBuilder } from '../emit/wasm/module'
 import { CpuState } from '../state/access'
 import { STATE_SIZE, offsetOf } from '../state/layout'
-import { FILL_PARAMS, buildAccess, buildTlbFill } from './tlb-fill'
+import { FAULT_PENDING, FILL_PARAMS, buildAccess, buildTlbFill } from './tlb-fill'
 
 const PAGES = 40
 const TABLES = 12
 const ROUNDS = 60
 const STEPS = 100
-const AT = { state: 0x1_0000, tlb: 0x2_0000, table: 0x20_0000, frames: 0x21_0000 } as const
+const AT = { state: 0x1_0000, tlb: 0x3_0000, table: 0x20_0000, frames: 0x21_0000 } as const
 const WASM_PAGES = Math.ceil((AT.frames + PAGES * PAGE_SIZE) / 65536)
 const EFER = { LMA: 0x400n, NXE: 0x800n } as const
 const TWO_LEVELS = 1
@@ -157,6 +158,7 @@ describe.each([['32-bit paging', TWO_LEVELS], ['4-level paging', FOUR_LEVELS]])(
     const wide = kind === FOUR_LEVELS
     let filled = 0
     let found = 0
+    let faults = 0
     for (let round = 1; round <= ROUNDS; round++) {
       const r = new Random(round)
       prepare(both, r, kind)
@@ -185,6 +187,11 @@ describe.each([['32-bit paging', TWO_LEVELS], ['4-level paging', FOUR_LEVELS]])(
         if (host === 0) {
           expect(tested.contents(lo)).toBe(before)
           expect(tested.tlb.translate(lo, hi, write, view)).toBe(expected)
+        } else if (host === FAULT_PENDING) {
+          expect([expected, tested.contents(lo)]).toEqual([Translation.FAULT, before])
+          expect([tested.state.get('faultVector'), tested.state.get('faultError'), tested.state.get('faultHasError')]).toEqual([14, reference.tlb.errorCode, 1])
+          expect(tested.state.get64('cr2')).toBe(reference.state.get64('cr2'))
+          faults++
         } else {
           expect([round, step, host >>> 0]).toEqual([round, step, expected])
           filled++
@@ -195,6 +202,7 @@ describe.each([['32-bit paging', TWO_LEVELS], ['4-level paging', FOUR_LEVELS]])(
       expect(tested.tlb.misses).toBe(reference.tlb.misses)
     }
     expect(found).toBeGreaterThan(ROUNDS * STEPS / 20)
+    expect(faults).toBeGreaterThan(ROUNDS * STEPS / 5)
     expect(filled / found).toBeGreaterThan(0.4)
   }, 60_000)
 })
@@ -223,7 +231,8 @@ describe('slow paths over it', () => {
     mmu.bytes.fill(0, scratch, scratch + 64)
     expect(wasm.load(AT.state, 0x3100, 0, bytes, 2)).toBe(0)
     expect([...mmu.bytes.slice(scratch + 15, scratch + 16 + bytes + 1)]).toEqual([0, ...text, 0])
-    expect(wasm.load(AT.state, 0x4000 - bytes + 1, 0, bytes, 2)).toBe(FALLEN)
+    if (bytes > 1) expect(wasm.load(AT.state, 0x4000 - bytes + 1, 0, bytes, 2)).toBe(FALLEN)
+    expect(wasm.load(AT.state, 0x4000, 0, bytes, 2)).toBe(Slow.FAULT)
   })
 
   it('does nothing while accesses are looked at one by one', () => {

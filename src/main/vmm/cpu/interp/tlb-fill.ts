@@ -1,14 +1,17 @@
 /**
  * The TLB miss in generated code: page walk and filling of the entry as `mmu/walk.ts` and `mmu/soft-tlb.ts` do them, for what
- * nearly every miss is: 32-bit or 4-level paging, everything present and allowed, plain RAM. Whatever is not so is found before
- * anything is changed, and left to TypeScript. Intel SDM vol. 3, 4.3, 4.5, 4.6 and 4.8.
+ * nearly every miss is: 32-bit or 4-level paging, plain RAM, or a page fault. Whatever is not so is found before anything is
+ * changed, and left to TypeScript. Intel SDM vol. 3, 4.3, 4.5, 4.6 and 4.8.
  */
 import { Frame, WRITE_SLOW_MASK } from '../../memory/frame-table'
+import { KERNEL_IMAGE, KERNEL_IMAGE_SHIFT, PARTS, PART_SHIFT } from '../../mmu/large-pages'
 import { TLB_ENTRIES, TLB_ENTRY_SIZE, TlbEntry, TlbFlag, TlbList, TlbView } from '../../mmu/tlb-layout'
+import { PageFaultCode } from '../../mmu/walk'
 import { WalkKind } from '../../mmu/walk-kind'
+import { Vector } from '../core/context'
 import { Slow } from '../core/exits'
 import { FunctionBuilder, type BlockLabel, type Node } from '../emit/wasm/function'
-import { FIELDS, offsetOf } from '../state/layout'
+import { offsetOf } from '../state/layout'
 
 const P = 1
 const RW = 2
@@ -27,7 +30,11 @@ const PAGE_4M = { within: 0x3f_f000, reserved: 0x3f_e000 }
 const PAGE_1G = { within: 0x3fff_f000, reserved: 0x3fff_e000 }
 const PAGE_2M = { within: 0x1f_f000, reserved: 0x1f_e000 }
 
-/** Function type of the fill: `(cpu, lo, hi, write) → host address of the byte, 0 where TypeScript must do it`. */
+/** Results of the fill beside host addresses. */
+const LEFT = 0
+export const FAULT_PENDING = 1
+
+/** Function type of the fill: `(cpu, lo, hi, write) → host address of the byte; FAULT_PENDING; 0 where TypeScript must do it`. */
 export const FILL_PARAMS = ['i32', 'i32', 'i32', 'i32'] as const
 
 class FillEmitter {
@@ -54,11 +61,32 @@ class FillEmitter {
   }
 
   private giveUpIf(condition: Node): void {
-    this.f.if(condition, () => this.f.return(this.f.i32(0)))
+    this.f.if(condition, () => this.f.return(this.f.i32(LEFT)))
   }
 
   private giveUpUnless(condition: Node): void {
     this.giveUpIf(this.op('eqz', condition))
+  }
+
+  private count(): void {
+    this.f.store('i32.store', this.cpu, this.op('add', this.field('tlbFills'), 1), offsetOf('tlbFills'))
+  }
+
+  /** #PF where the condition holds. Nothing was changed so far. @param present P of the error code; SDM vol. 3, 4.7 */
+  private faultIf(condition: Node, present: 0 | typeof PageFaultCode.PRESENT): void {
+    const { f } = this
+    f.if(condition, () => {
+      const user = f.pure('select', 'i32', [f.i32(PageFaultCode.USER), f.i32(0), this.op('eq', this.field('cpl'), 3)])
+      const put = (name: 'faultVector' | 'faultError' | 'faultHasError', value: Node): void => f.store('i32.store', this.cpu, value, offsetOf(name))
+      put('faultVector', f.i32(Vector.PF))
+      put('faultError', this.op('or', this.op('or', user, this.op('shl', this.write, 1)), present))
+      put('faultHasError', f.i32(1))
+      const long = this.op('eq', this.field('walkKind'), WalkKind.FOUR_LEVELS)
+      f.store('i32.store', this.cpu, this.lo, offsetOf('cr2'))
+      f.store('i32.store', this.cpu, f.pure('select', 'i32', [f.param(2), f.i32(0), long]), offsetOf('cr2') + 4)
+      this.count()
+      f.return(f.i32(FAULT_PENDING))
+    })
   }
 
   /** Frame entry of the page of a guest-physical address below 4 GiB: of RAM that is here. */
@@ -81,7 +109,7 @@ class FillEmitter {
     const frame = this.frameOf(at)
     const host = this.hostOf(frame, at)
     const low = f.load('i32.load', 'i32', host)
-    this.giveUpUnless(this.and(low, P))
+    this.faultIf(this.op('eqz', this.and(low, P)), 0)
     if (wide) this.giveUpIf(this.and(f.load('i32.load', 'i32', host, 4), this.field('walkReserved')))
     f.setLocal(this.rights, this.and(f.getLocal(this.rights), low))
     f.setLocal(this.leaf, low)
@@ -129,19 +157,19 @@ class FillEmitter {
     this.readEntry(this.and(this.op('shr_u', lo, 12), 0x1ff), true)
   }
 
-  /** Gives up where the path's rights do not allow the access. Returns whether writes with these rights are allowed. */
+  /** #PF where the path's rights do not allow the access. Returns whether writes with these rights are allowed. */
   private check(user: Node): Node {
     const { f } = this
     const rights = f.getLocal(this.rights)
     const ofUser = this.and(rights, US)
     const lifted = this.op('eq', this.field('tlbBase'), this.field('viewBases', TlbView.SUPERVISOR_AC))
-    f.if(user, () => this.giveUpUnless(ofUser), () => {
+    f.if(user, () => this.faultIf(this.op('eqz', ofUser), PageFaultCode.PRESENT), () => {
       const kept = this.op('ne', this.and(this.field('cr4'), CR4_SMAP), 0)
-      f.if(ofUser, () => this.giveUpIf(this.op('gt_u', kept, lifted)))
+      f.if(ofUser, () => this.faultIf(this.op('gt_u', kept, lifted), PageFaultCode.PRESENT))
     })
     const free = this.op('eqz', this.op('or', user, this.and(this.field('cr0'), CR0_WP)))
     const writeAllowed = this.op('or', this.op('ne', this.and(rights, RW), 0), free)
-    this.giveUpIf(this.op('gt_u', this.write, writeAllowed))
+    this.faultIf(this.op('gt_u', this.write, writeAllowed), PageFaultCode.PRESENT)
     return writeAllowed
   }
 
@@ -149,8 +177,10 @@ class FillEmitter {
   private checkLarge(linear: Node): void {
     const { f } = this
     f.if(f.getLocal(this.within), () => {
-      const part = f.pure('i64.shr_u', 'i64', [linear, f.i64(21n)])
-      const slot = this.op('shl', this.and(f.pure('i32.wrap_i64', 'i32', [part]), FIELDS.largePages.count - 1), 3)
+      const part = f.pure('i64.shr_u', 'i64', [linear, f.i64(BigInt(PART_SHIFT))])
+      const top = f.pure('i64.shr_u', 'i64', [linear, f.i64(BigInt(KERNEL_IMAGE_SHIFT))])
+      const ofKernel = this.op('mul', f.pure('i64.eq', 'i32', [top, f.i64(BigInt(KERNEL_IMAGE))]), PARTS)
+      const slot = this.op('shl', this.op('add', this.and(f.pure('i32.wrap_i64', 'i32', [part]), PARTS - 1), ofKernel), 3)
       const noted = f.load('i64.load', 'i64', this.op('add', this.cpu, slot), offsetOf('largePages'))
       this.giveUpUnless(f.pure('i64.eq', 'i32', [noted, f.pure('i64.or', 'i64', [part, f.i64(1n << 63n)])]))
     })
@@ -217,7 +247,7 @@ class FillEmitter {
     const host = this.and(frame, ~0xfff)
     f.store('i32.store', entry, this.op('sub', host, this.and(this.lo, ~0xfff)), TlbEntry.addend)
     this.enlist(entry, global)
-    f.store('i32.store', this.cpu, this.op('add', this.field('tlbFills'), 1), offsetOf('tlbFills'))
+    this.count()
     f.return(this.op('or', host, this.and(this.lo, 0xfff)))
   }
 
@@ -261,6 +291,7 @@ export function buildAccess(toScratch: boolean, write: boolean, fill: number, fa
   const bytes = op('and', access, 0xff)
   f.if(op('le_u', op('add', op('and', lo, 0xfff), bytes), 0x1000), () => {
     const host = f.call(fill, 'i32', [cpu, lo, hi, f.i32(write ? 1 : 0)])
+    f.if(op('eq', host, FAULT_PENDING), () => f.return(f.i32(Slow.FAULT)))
     f.if(host, () => {
       const scratch = op('add', op('add', cpu, op('shl', slot, 3)), offsetOf('scratch'))
       const [to, from] = toScratch ? [scratch, host] : [host, scratch]

@@ -115,8 +115,8 @@ export const FIELDS = {
   walkReserved: f('i32', 'upper halves of table entries with any of these bits are left to TypeScript'),
   frameTable: f('i32', 'address of the frame table'),
   framePages: f('i32', 'pages the frame table has'),
-  tlbFills: f('i32', 'TLB entries filled by generated code so far'),
-  largePages: f('i64', 'parts of 2 MiB of large pages that were noted: address >> 21, bit 63 set; by its low bits', 512),
+  tlbFills: f('i32', 'TLB misses dealt with in generated code so far'),
+  largePages: f('i64', 'parts of 2 MiB of large pages that were noted: address >> 21, bit 63 set; see `mmu/large-pages.ts`', 2048),
 } as const satisfies Record<string, FieldSpec>
 
 export type FieldName = keyof typeof FIELDS
