@@ -31,4 +31,4 @@ export class LargePages {
   }
 }
 
-const pageOf = (lo: number, hi: number, shift: number): number => Math.floor(((hi >>> 0) * 2 ** 20 + (lo >>> 12)) / 2 ** (shift - 12))
+const pageOf = (lo: number, hi: number, shift: number): number => Math.floor(((hi >>> 0) * 2 ** 20 + (lo >>> 12)) / (1 << (shift - 12)))
