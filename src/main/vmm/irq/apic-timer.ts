@@ -35,6 +35,11 @@ export class ApicTimer {
     return this.regs[Reg.TIMER_INITIAL] * this.divisor
   }
 
+  /** Machine time at which it fires once; Infinity where it is not armed, or periodic. */
+  get onceAtNs(): number {
+    return this.mode === PERIODIC ? Infinity : this.timer.deadlineNs
+  }
+
   get tscDeadline(): bigint {
     return this.mode === TSC_DEADLINE ? this.deadline : 0n
   }

@@ -51,7 +51,7 @@ export class LocalApic implements Device {
   private lint0 = false
   /** An I/O APIC said that the PIC has something. */
   private extInt = false
-  private readonly timer: ApicTimer
+  readonly timer: ApicTimer
 
   constructor(private readonly options: LapicOptions) {
     this.id = `lapic${options.apicId}`

@@ -16,6 +16,7 @@ import { MachineClock } from '../timers/virtual-clock'
 import { Board } from './board'
 import { createCpuKit } from './cpu-kit'
 import { hotBlocks, wasmOf } from './hot-code'
+import { IdleTicks } from './idle-ticks'
 import { KvmClock } from './kvm-clock'
 import { planLinearMemory, type LinearLayout } from './linear-layout'
 import { createPlatform } from './platform'
@@ -60,6 +61,7 @@ export class EmbeddedMachine implements Machine {
   private guestRunNs = 0
   private readonly background: BackgroundTranslator | undefined
   private readonly profile: GuestProfile
+  private readonly idleTicks = new IdleTicks()
   private idleNs = 0
   private idleSince: number | undefined
 
@@ -265,7 +267,17 @@ export class EmbeddedMachine implements Machine {
     if (untilTimer <= 0 || this.board.interrupts.pendingVector() >= 0 && this.interruptsEnabled()) return undefined
     this.board.uart.flush()
     this.idleSince = nowHostNs
-    return { kind: 'idle', wakeNs: untilTimer }
+    return { kind: 'idle', wakeNs: untilTimer + this.lateness() }
+  }
+
+  /** How much longer than to the next timer the guest may sleep; see `IdleTicks`. */
+  private lateness(): number {
+    const { clock, board, cpu } = this
+    const tick = board.interrupts.lapic.timer.onceAtNs
+    const next = clock.nextDeadlineNs()
+    if (this.config.deterministic || tick === Infinity) return 0
+    const allowed = this.idleTicks.lateness(clock.nowNs(), tick, this.instructions(), cpu.counters.interrupts)
+    return allowed > 0 ? clock.latestWakeNs(tick, allowed) - next : 0
   }
 
   private interruptsEnabled(): boolean {

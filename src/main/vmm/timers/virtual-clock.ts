@@ -84,6 +84,21 @@ export class MachineClock implements VirtualClock {
     return this.nextCached
   }
 
+  /**
+   * As `nextDeadlineNs`, where a timer that stands at `deadlineNs` may be late.
+   * @returns machine time at which something must run at the latest
+   */
+  latestWakeNs(deadlineNs: number, latenessNs: number): number {
+    let next = Infinity
+    let spared = latenessNs > 0
+    for (const timer of this.timers) {
+      const late = spared && timer.deadlineNs === deadlineNs
+      if (late) spared = false
+      next = Math.min(next, timer.deadlineNs + (late ? latenessNs : 0))
+    }
+    return next
+  }
+
   /** Fires what is due. A timer that rearms itself into the past fires again at the next call. */
   runDue(): void {
     const now = this.nowNs()

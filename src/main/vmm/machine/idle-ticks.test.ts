@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest'
+import { IdleTicks } from './idle-ticks'
+
+const MS = 1e6
+
+/** A guest that arms its timer at each wake, and what it was allowed each time. */
+class Guest {
+  readonly ticks = new IdleTicks()
+  now = 0
+  instructions = 0
+  interrupts = 0
+  wakes = 0
+
+  /** Wakes with its timer due, works, arms the timer for the next multiple of its period, and halts. */
+  wake(periodNs: number, work = 3000, interrupts = 1): number {
+    this.wakes++
+    this.instructions += work
+    this.interrupts += interrupts
+    const deadline = (Math.floor(this.now / periodNs) + 1) * periodNs
+    const late = this.ticks.lateness(this.now, deadline, this.instructions, this.interrupts)
+    this.now = deadline + late
+    return late
+  }
+
+  run(ns: number, periodNs: number, work?: number): void {
+    for (const end = this.now + ns; this.now < end;) this.wake(periodNs, work)
+  }
+}
+
+describe('an idle guest that does nothing but tick', () => {
+  it.each([[4, 16], [10, 20], [1, 13]])('of %d ms wakes every %d ms after a while', (period, wakes) => {
+    const guest = new Guest()
+    guest.run(200 * MS, period * MS)
+    guest.wakes = 0
+    const start = guest.now
+    guest.run(4160 * MS, period * MS)
+    expect((guest.now - start) / guest.wakes / MS).toBeCloseTo(wakes, 1)
+  })
+
+  it('is exact at first, and again after a wake that did more', () => {
+    const guest = new Guest()
+    for (let i = 0; i < 10; i++) expect(guest.wake(4 * MS)).toBe(0)
+    guest.run(100 * MS, 4 * MS)
+    expect(guest.wake(4 * MS)).toBe(12 * MS)
+    expect(guest.wake(4 * MS, 50_000)).toBe(0)
+    for (let i = 0; i < 9; i++) expect(guest.wake(4 * MS)).toBe(0)
+    guest.run(20 * MS, 4 * MS)
+    expect(guest.wake(4 * MS)).toBe(12 * MS)
+  })
+
+  it('is exact after an interrupt besides the tick', () => {
+    const guest = new Guest()
+    guest.run(200 * MS, 4 * MS)
+    expect(guest.wake(4 * MS, 3000, 2)).toBe(0)
+  })
+
+  it('halting again before its time changes nothing', () => {
+    const guest = new Guest()
+    guest.run(200 * MS, 4 * MS)
+    const deadline = guest.now + 4 * MS
+    const ask = (interrupts: number): number => guest.ticks.lateness(guest.now, deadline, guest.instructions += 100, guest.interrupts += interrupts)
+    expect([ask(1), ask(0), ask(0)]).toEqual([12 * MS, 12 * MS, 12 * MS])
+  })
+})
+
+describe('what is no tick', () => {
+  it('a program that sleeps between the ticks', () => {
+    const guest = new Guest()
+    guest.run(200 * MS, 4 * MS)
+    const at = (deadline: number): number => guest.ticks.lateness(guest.now, deadline, guest.instructions += 3000, ++guest.interrupts)
+    expect(at(guest.now + 1.7 * MS)).toBe(0)
+    expect(at(guest.now + 4 * MS)).toBe(0)
+  })
+
+  it('a tickless guest, whose timer is seldom and anywhere', () => {
+    const guest = new Guest()
+    for (const wait of [3.1, 250, 17.3, 1000, 88, 4, 1203.7]) {
+      guest.now += wait * MS
+      expect(guest.ticks.lateness(guest.now, guest.now + wait * 1.37 * MS, guest.instructions += 2000, ++guest.interrupts)).toBe(0)
+    }
+  })
+
+  it('a guest that works all the time', () => {
+    const guest = new Guest()
+    for (let i = 0; i < 100; i++) expect(guest.wake(4 * MS, 40_000)).toBe(0)
+  })
+
+  it('a timer faster than any tick', () => {
+    const guest = new Guest()
+    for (let i = 0; i < 3000; i++) expect(guest.wake(0.1 * MS)).toBe(0)
+  })
+})

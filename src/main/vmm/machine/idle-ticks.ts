@@ -1,0 +1,60 @@
+/**
+ * Ticks of an idle guest that are slept through.
+ *
+ * A kernel built without a tickless idle loop (Debian's for i386: 250 Hz) arms its timer anew at each tick for ever. A wake costs
+ * the host some hundred microseconds, whatever the guest does then, for caches are cold. When a guest has done nothing but tick for
+ * a while, its one-shot timer may be late by a few of its own periods. Its clock is not the tick but the time-stamp counter, from
+ * which it counts on all the ticks that passed; whatever else happens (input, disks, other timers) wakes it at once, and the first
+ * wake that does more than a tick does makes its timer exact again.
+ *
+ * What ticks at a rate of its own (periodic modes, PIT, RTC, HPET) is never late by this: guests count those.
+ */
+
+/** How late the timer may be. A program that sleeps in an otherwise idle guest may wake this much later. */
+const MAX_LATE_NS = 12e6
+/** For so long nothing but ticks must have come. */
+const QUIET_NS = 40e6
+const SHORTEST_TICK_NS = 0.9e6
+/** A tick's handler takes some three thousand instructions; one that wakes a process takes more than this. */
+const TICK_INSTRUCTIONS = 6_000
+/** Part of a period by which a deadline may miss the grid of ticks. */
+const TOLERANCE = 1 / 32
+
+export class IdleTicks {
+  private deadlineNs = 0
+  private periodNs = 0
+  private quietSinceNs = Infinity
+  private instructions = 0
+  private interrupts = 0
+
+  /**
+   * The guest halts.
+   * @param deadlineNs machine time of its one-shot timer, Infinity where that is not armed
+   * @param instructions and @param interrupts that the CPU had since the machine was made
+   * @returns by how many nanoseconds the timer may be late
+   */
+  lateness(nowNs: number, deadlineNs: number, instructions: number, interrupts: number): number {
+    const worked = instructions - this.instructions
+    const taken = interrupts - this.interrupts
+    this.instructions = instructions
+    this.interrupts = interrupts
+    // Halted again with nothing taken: the host was early. The tick is the one it was.
+    if (taken === 0 && deadlineNs === this.deadlineNs) return this.allowed(nowNs)
+    const onGrid = this.isOnGrid(deadlineNs)
+    if (!onGrid) this.periodNs = deadlineNs - this.deadlineNs
+    if (!onGrid || taken > 1 || worked > TICK_INSTRUCTIONS) this.quietSinceNs = nowNs
+    this.deadlineNs = deadlineNs
+    return this.allowed(nowNs)
+  }
+
+  /** Whole periods after the tick before. */
+  private isOnGrid(deadlineNs: number): boolean {
+    const periods = (deadlineNs - this.deadlineNs) / this.periodNs
+    return this.periodNs >= SHORTEST_TICK_NS && periods > 0.5 && Math.abs(periods - Math.round(periods)) < TOLERANCE
+  }
+
+  private allowed(nowNs: number): number {
+    if (!(nowNs - this.quietSinceNs >= QUIET_NS) || !(this.periodNs >= SHORTEST_TICK_NS)) return 0
+    return Math.floor(MAX_LATE_NS / this.periodNs) * this.periodNs
+  }
+}
