@@ -59,7 +59,7 @@ export class MachineLoop {
       if (result.kind === 'busy') {
         this.memory.worked()
         await immediate()
-      } else await this.idle(result.wakeNs / 1e6)
+      } else await this.idle(result.wakeNs / 1e6, result.loose === true)
     }
   }
 
@@ -69,7 +69,8 @@ export class MachineLoop {
     this.machine.restTranslator?.()
   }
 
-  private async idle(wakeMs: number): Promise<void> {
+  /** @param loose a timer of the host is good enough */
+  private async idle(wakeMs: number, loose: boolean): Promise<void> {
     if (this.woken) {
       this.woken = false
       return immediate()
@@ -77,6 +78,7 @@ export class MachineLoop {
     // A nap would hold up every step of a disk request; that the guest's timer is late by a timer's grain harms less.
     if (this.machine.awaitsHost) return void await this.sleep(Math.min(Math.max(wakeMs, TIMER_GRAIN_MS), LONGEST_SLEEP_MS))
     if (this.attended > 0) return this.idleAttentively(wakeMs)
+    if (loose) return void await this.sleep(Math.min(wakeMs, LONGEST_SLEEP_MS))
     const due = performance.now() + wakeMs
     if (wakeMs > LONGEST_NAP_MS && await this.sleep(Math.min(wakeMs - TIMER_GRAIN_MS, LONGEST_SLEEP_MS))) return
     const rest = due - performance.now()

@@ -267,7 +267,8 @@ export class EmbeddedMachine implements Machine {
     if (untilTimer <= 0 || this.board.interrupts.pendingVector() >= 0 && this.interruptsEnabled()) return undefined
     this.board.uart.flush()
     this.idleSince = nowHostNs
-    return { kind: 'idle', wakeNs: untilTimer + this.lateness() }
+    const lateness = this.lateness()
+    return { kind: 'idle', wakeNs: untilTimer + lateness, loose: lateness > 0 }
   }
 
   /** How much longer than to the next timer the guest may sleep; see `IdleTicks`. */

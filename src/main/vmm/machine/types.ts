@@ -85,8 +85,8 @@ export type StopReason =
 export type SliceResult =
   /** More to do at once. */
   | { readonly kind: 'busy' }
-  /** Halted: nothing to do before `wakeNs` nanoseconds from now (Infinity: until an input arrives). */
-  | { readonly kind: 'idle'; readonly wakeNs: number }
+  /** Halted: nothing to do before `wakeNs` nanoseconds from now (Infinity: until an input arrives). `loose`: a millisecond matters little. */
+  | { readonly kind: 'idle'; readonly wakeNs: number; readonly loose?: boolean }
   | { readonly kind: 'stopped'; readonly reason: StopReason }
   /** Stands before an access to a page that cannot be loaded (`LazyRam.onFailure` says why); the next slice tries again. */
   | { readonly kind: 'blocked' }
