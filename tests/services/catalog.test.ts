@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { image } from '../../src/preload/contract'
+import { image, phrase } from '../../src/preload/contract'
 import { Catalog } from '../../src/main/services/catalog'
 import { downloadFile, fetchText, findChecksum } from '../../src/main/services/catalog/download'
 import { CATALOG, type CatalogEntry } from '../../src/main/services/catalog/entries'
@@ -179,7 +179,7 @@ describe('downloads', () => {
       server.files.set('/images/boot/initrd', initrd)
       server.files.set('/images/SUMS', Buffer.from(`${sha256(kernel)}  ./boot/linux\n${sha256(initrd)}  ./boot/initrd\n`))
       entry = {
-        id: 'test', name: 'Test', description: '', home: base,
+        id: 'test', name: 'Test', description: phrase('about.freedos'), home: base,
         source: {
           base: `${base}images/`, checksums: 'SUMS', algorithm: 'sha256', commandLine: 'quiet',
           files: [{ role: 'kernel', path: 'boot/linux' }, { role: 'initrd', path: 'boot/initrd' }],
@@ -192,7 +192,7 @@ describe('downloads', () => {
       const states: string[] = []
       tasks.onDidChange((task) => states.push(task.state))
       const images = new Images(dir, tasks, [new Catalog(join(dir, 'images'), [entry])])
-      expect(await images.list()).toEqual([{ id: 'test', name: 'Test', description: '', ready: false }])
+      expect(await images.list()).toEqual([{ id: 'test', name: 'Test', description: phrase('about.freedos'), ready: false }])
       const [one, two] = await Promise.all([images.prepare('test'), images.prepare('test')])
       expect(two.task.id).toBe(one.task.id)
       const files = await one.result

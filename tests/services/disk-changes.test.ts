@@ -1,38 +1,19 @@
 /** What changes disks through the manager: compacting, repairing, and saying where a moved backing file is. */
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, mkdtempSync, openSync, closeSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync, writeSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { copyFileSync, mkdirSync, openSync, closeSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { CallName, CallParams, CallResult, Task } from '../../src/preload/contract'
+import { describe, expect, it } from 'vitest'
+import type { Task } from '../../src/preload/contract'
 import { openDisk } from '../../src/main/host/disks/open'
 import { createQcow2, writeQcow2 } from '../../src/main/host/disks/qcow2/create'
 import { identityOf } from '../../src/main/host/disks/qcow2/identity'
-import { createManager, type Manager, type ManagerClient } from '../../src/main/services/manager'
 import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
+import { useManager } from '../fixtures/use-manager'
 
 const MIB = 1 << 20
 const REFCOUNT_TABLE_FIELD = 48
-let dir: string
-let manager: Manager
-let client: ManagerClient
-
-beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'nestbox-disk-changes-'))
-  manager = await createManager({ home: join(dir, 'home'), vmHostEntry: '' })
-  client = manager.connect(() => undefined)
-})
-
-afterEach(async () => {
-  await manager.shutdown()
-  rmSync(dir, { recursive: true, force: true })
-})
-
-async function call<N extends CallName>(name: N, params: CallParams<N>): Promise<CallResult<N>> {
-  const outcome = await client.call(name, params)
-  if (!outcome.ok) throw Object.assign(new Error(outcome.error.message), outcome.error)
-  return outcome.result as CallResult<N>
-}
+const rig = useManager()
+const { call } = rig
 
 const put = (path: string, offset: number, bytes: Uint8Array): void => {
   const file = openSync(path, 'r+')
@@ -42,7 +23,7 @@ const put = (path: string, offset: number, bytes: Uint8Array): void => {
 
 /** What a guest would read. */
 async function contents(path: string): Promise<Buffer> {
-  const raw = join(dir, 'contents.raw')
+  const raw = join(rig.dir, 'contents.raw')
   rmSync(raw, { force: true })
   await call('disk.convert', { path, target: raw, format: 'raw' })
   return readFileSync(raw)
@@ -50,7 +31,7 @@ async function contents(path: string): Promise<Buffer> {
 
 /** A qcow2 disk with some data. */
 async function filled(path: string): Promise<Buffer> {
-  const raw = join(dir, 'filled.raw')
+  const raw = join(rig.dir, 'filled.raw')
   const bytes = Buffer.alloc(4 * MIB)
   for (let at = 0; at < bytes.length; at += 100_003) bytes.writeUInt32LE(at + 1, at)
   writeFileSync(raw, bytes)
@@ -61,14 +42,14 @@ async function filled(path: string): Promise<Buffer> {
 }
 
 async function machineWith(path: string, name = 'one'): Promise<string> {
-  const kernel = join(dir, 'kernel')
+  const kernel = join(rig.dir, 'kernel')
   writeFileSync(kernel, buildTinyKernel(GUESTS.hello))
   return (await call('machine.create', { settings: { name, kernel, memoryMiB: 32, disks: [{ path, format: 'qcow2', readOnly: false }] } })).id
 }
 
 describe('compacting', () => {
   it('gives back what the guest zeroed, and the guest reads the same', async () => {
-    const disk = join(dir, 'a.qcow2')
+    const disk = join(rig.dir, 'a.qcow2')
     await filled(disk)
     const image = await openDisk(disk, false)
     await image.write(0, new Uint8Array(3 * MIB))
@@ -83,7 +64,7 @@ describe('compacting', () => {
   })
 
   it('refuses what others lie over, a template’s disk, and formats that cannot be', async () => {
-    const [base, top, vdi] = [join(dir, 'base.qcow2'), join(dir, 'top.qcow2'), join(dir, 'a.vdi')]
+    const [base, top, vdi] = [join(rig.dir, 'base.qcow2'), join(rig.dir, 'top.qcow2'), join(rig.dir, 'a.vdi')]
     await filled(base)
     await createQcow2(top, { sizeBytes: 4 * MIB, backing: { path: 'base.qcow2', format: 'qcow2' } })
     const id = await machineWith(top)
@@ -96,13 +77,13 @@ describe('compacting', () => {
     expect(readFileSync(base).equals(bytes)).toBe(true)
     await call('disk.convert', { path: base, target: vdi, format: 'vdi' })
     await expect(call('disk.compact', { path: vdi })).rejects.toMatchObject({ code: 'unsupported' })
-    await expect(call('disk.compact', { path: join(dir, 'none') })).rejects.toMatchObject({ code: 'file-missing' })
+    await expect(call('disk.compact', { path: join(rig.dir, 'none') })).rejects.toMatchObject({ code: 'file-missing' })
   })
 })
 
 describe('repairing', () => {
   it('makes wrong reference counts right and keeps the data', async () => {
-    const disk = join(dir, 'a.qcow2')
+    const disk = join(rig.dir, 'a.qcow2')
     const bytes = await filled(disk)
     const image = readFileSync(disk)
     const block = Number(image.readBigUInt64BE(Number(image.readBigUInt64BE(REFCOUNT_TABLE_FIELD))))
@@ -114,7 +95,7 @@ describe('repairing', () => {
   })
 
   it('leaves a disk with damaged tables as it is, and says where', async () => {
-    const disk = join(dir, 'a.qcow2')
+    const disk = join(rig.dir, 'a.qcow2')
     await filled(disk)
     put(disk, 40, Uint8Array.of(0, 0, 0, 0, 0x7f, 0xff, 0, 0)) // the L1 table lies beyond the file
     const before = readFileSync(disk)
@@ -127,14 +108,14 @@ describe('a backing file that was moved', () => {
   const over = async (base: string, top: string): Promise<void> => createQcow2(top, { sizeBytes: 4 * MIB, backing: { path: base, format: 'qcow2', identity: await identityOf(base) } })
 
   it('is found again, and images over the one that was told keep what they know of it', async () => {
-    mkdirSync(join(dir, 'elsewhere'))
-    const [base, moved, middle, top] = [join(dir, 'base.qcow2'), join(dir, 'elsewhere', 'base.qcow2'), join(dir, 'middle.qcow2'), join(dir, 'top.qcow2')]
+    mkdirSync(join(rig.dir, 'elsewhere'))
+    const [base, moved, middle, top] = [join(rig.dir, 'base.qcow2'), join(rig.dir, 'elsewhere', 'base.qcow2'), join(rig.dir, 'middle.qcow2'), join(rig.dir, 'top.qcow2')]
     const bytes = await filled(base)
     await over(base, middle)
     await over(middle, top)
     const id = await machineWith(top)
     renameSync(base, moved)
-    await expect(call('disk.convert', { path: top, target: join(dir, 'x.raw'), format: 'raw' })).rejects.toMatchObject({ code: 'bad-disk' })
+    await expect(call('disk.convert', { path: top, target: join(rig.dir, 'x.raw'), format: 'raw' })).rejects.toMatchObject({ code: 'bad-disk' })
     await expect(call('disk.rebase', { path: middle })).rejects.toMatchObject({ code: 'file-missing' })
     const { layers } = await call('disk.rebase', { path: middle, backing: moved })
     expect(layers.map(({ path, problem }) => [path, problem])).toEqual([[middle, undefined], [moved, undefined]])
@@ -144,7 +125,7 @@ describe('a backing file that was moved', () => {
   })
 
   it('is refused where it is another one, until the person says that it is right', async () => {
-    const [base, other, top] = [join(dir, 'base.qcow2'), join(dir, 'other.qcow2'), join(dir, 'top.qcow2')]
+    const [base, other, top] = [join(rig.dir, 'base.qcow2'), join(rig.dir, 'other.qcow2'), join(rig.dir, 'top.qcow2')]
     await filled(base)
     await over(base, top)
     copyFileSync(base, other)
@@ -157,7 +138,7 @@ describe('a backing file that was moved', () => {
   })
 
   it('cannot be the image itself, nor one that lies over it', async () => {
-    const [base, top] = [join(dir, 'base.qcow2'), join(dir, 'top.qcow2')]
+    const [base, top] = [join(rig.dir, 'base.qcow2'), join(rig.dir, 'top.qcow2')]
     await filled(base)
     await over(base, top)
     await expect(call('disk.rebase', { path: top, backing: top, acceptChange: true })).rejects.toMatchObject({ code: 'invalid-argument' })

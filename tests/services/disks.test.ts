@@ -1,38 +1,18 @@
 /** Disks through the manager: chains with their real sizes, new disks, copies in other formats. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { CallName, CallParams, CallResult } from '../../src/preload/contract'
+import { describe, expect, it } from 'vitest'
 import { createQcow2 } from '../../src/main/host/disks/qcow2/create'
 import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
-import { createManager, type Manager, type ManagerClient } from '../../src/main/services/manager'
+import { useManager } from '../fixtures/use-manager'
 
 const MIB = 1 << 20
-let dir: string
-let manager: Manager
-let client: ManagerClient
-
-beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'nestbox-disks-'))
-  manager = await createManager({ home: join(dir, 'home'), vmHostEntry: '' })
-  client = manager.connect(() => undefined)
-})
-
-afterEach(async () => {
-  await manager.shutdown()
-  rmSync(dir, { recursive: true, force: true })
-})
-
-async function call<N extends CallName>(name: N, params: CallParams<N>): Promise<CallResult<N>> {
-  const outcome = await client.call(name, params)
-  if (!outcome.ok) throw Object.assign(new Error(outcome.error.message), outcome.error)
-  return outcome.result as CallResult<N>
-}
+const rig = useManager()
+const { call } = rig
 
 describe('disks', () => {
   it('are listed once with their chain, real sizes and machines', async () => {
-    const [base, top, kernel] = [join(dir, 'base.img'), join(dir, 'top.qcow2'), join(dir, 'kernel')]
+    const [base, top, kernel] = [join(rig.dir, 'base.img'), join(rig.dir, 'top.qcow2'), join(rig.dir, 'kernel')]
     writeFileSync(kernel, buildTinyKernel(GUESTS.hello))
     await call('disk.create', { path: base, format: 'raw', sizeBytes: 64 * MIB })
     await createQcow2(top, { sizeBytes: 64 * MIB, backing: { path: 'base.img', format: 'raw' } })
@@ -49,29 +29,29 @@ describe('disks', () => {
   })
 
   it('say what is wrong with a layer instead of failing', async () => {
-    const [base, top] = [join(dir, 'base.img'), join(dir, 'top.qcow2')]
+    const [base, top] = [join(rig.dir, 'base.img'), join(rig.dir, 'top.qcow2')]
     await call('disk.create', { path: base, format: 'raw', sizeBytes: MIB })
     await createQcow2(top, { sizeBytes: MIB, backing: { path: 'base.img', format: 'raw' } })
     rmSync(base)
     const { layers } = await call('disk.info', { path: top })
-    expect(layers[1]).toEqual({ path: base, problem: `${base} is missing.` })
+    expect(layers[1]).toEqual({ path: base, problem: { key: 'disk.missing', values: { path: base } } })
     writeFileSync(base, Buffer.alloc(MIB, 1))
-    expect((await call('disk.info', { path: top })).layers[0].problem).toContain(`${base} was changed since`)
+    expect((await call('disk.info', { path: top })).layers[0].problem).toMatchObject({ key: 'disk.baseChanged', values: { path: base } })
   })
 
   it('are created, and never over a file', async () => {
-    const path = join(dir, 'new.qcow2')
+    const path = join(rig.dir, 'new.qcow2')
     await call('disk.create', { path, format: 'qcow2', sizeBytes: 1 << 30 })
     expect(statSync(path).size).toBeLessThan(MIB)
     const before = readFileSync(path)
     await expect(call('disk.create', { path, format: 'raw', sizeBytes: MIB })).rejects.toMatchObject({ code: 'name-taken' })
     expect(readFileSync(path).equals(before)).toBe(true)
-    await expect(call('disk.create', { path: join(dir, 'none', 'x'), format: 'raw', sizeBytes: MIB })).rejects.toMatchObject({ code: 'file-missing' })
+    await expect(call('disk.create', { path: join(rig.dir, 'none', 'x'), format: 'raw', sizeBytes: MIB })).rejects.toMatchObject({ code: 'file-missing' })
     await expect(call('disk.create', { path: 'x', format: 'raw', sizeBytes: MIB })).rejects.toMatchObject({ code: 'invalid-argument' })
   })
 
   it.each(['qcow2', 'vdi', 'vmdk', 'vhd', 'vhdx'] as const)('become %s and raw again, byte for byte', async (format) => {
-    const [raw, other, back] = [join(dir, 'a.raw'), join(dir, `a.${format}`), join(dir, 'b.raw')]
+    const [raw, other, back] = [join(rig.dir, 'a.raw'), join(rig.dir, `a.${format}`), join(rig.dir, 'b.raw')]
     const bytes = Buffer.alloc(4 * MIB)
     for (let at = 0; at < bytes.length; at += 300_007) bytes.writeUInt32LE(at, at)
     writeFileSync(raw, bytes)
@@ -81,17 +61,17 @@ describe('disks', () => {
   })
 
   it('are checked and enlarged, but never made smaller or changed below others', async () => {
-    const [base, top] = [join(dir, 'base.qcow2'), join(dir, 'top.qcow2')]
+    const [base, top] = [join(rig.dir, 'base.qcow2'), join(rig.dir, 'top.qcow2')]
     await call('disk.create', { path: base, format: 'qcow2', sizeBytes: MIB })
     expect(await call('disk.check', { path: base })).toEqual({ corruptions: 0, wastedBytes: 0, problems: [] })
     expect((await call('disk.grow', { path: base, sizeBytes: 8 * MIB })).layers[0].sizeBytes).toBe(8 * MIB)
     await expect(call('disk.grow', { path: base, sizeBytes: MIB })).rejects.toMatchObject({ code: 'invalid-argument' })
     await createQcow2(top, { sizeBytes: 8 * MIB, backing: { path: 'base.qcow2', format: 'qcow2' } })
-    const kernel = join(dir, 'kernel')
+    const kernel = join(rig.dir, 'kernel')
     writeFileSync(kernel, buildTinyKernel(GUESTS.hello))
     await call('machine.create', { settings: { name: 'one', kernel, memoryMiB: 32, disks: [{ path: top, format: 'qcow2', readOnly: false }] } })
     await expect(call('disk.grow', { path: base, sizeBytes: 16 * MIB })).rejects.toMatchObject({ code: 'has-clones' })
-    const raw = join(dir, 'a.raw')
+    const raw = join(rig.dir, 'a.raw')
     await call('disk.create', { path: raw, format: 'raw', sizeBytes: MIB })
     await expect(call('disk.check', { path: raw })).rejects.toMatchObject({ code: 'unsupported' })
     await call('disk.grow', { path: raw, sizeBytes: 2 * MIB })
@@ -99,10 +79,10 @@ describe('disks', () => {
   })
 
   it('leave nothing behind when a copy fails', async () => {
-    const bad = join(dir, 'bad.qcow2')
+    const bad = join(rig.dir, 'bad.qcow2')
     writeFileSync(bad, Buffer.concat([Buffer.from('QFI\xfb', 'latin1'), Buffer.alloc(600, 0xff)]))
-    await expect(call('disk.convert', { path: bad, target: join(dir, 'x.raw'), format: 'raw' })).rejects.toMatchObject({ code: 'bad-disk' })
-    expect(existsSync(join(dir, 'x.raw')) || existsSync(join(dir, 'x.raw.part'))).toBe(false)
+    await expect(call('disk.convert', { path: bad, target: join(rig.dir, 'x.raw'), format: 'raw' })).rejects.toMatchObject({ code: 'bad-disk' })
+    expect(existsSync(join(rig.dir, 'x.raw')) || existsSync(join(rig.dir, 'x.raw.part'))).toBe(false)
     await expect(call('disk.convert', { path: bad, target: bad, format: 'raw' })).rejects.toMatchObject({ code: 'name-taken' })
   })
 })

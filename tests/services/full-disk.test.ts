@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { MachineSettings } from '../../src/preload/contract'
+import { inEnglish, type MachineSettings } from '../../src/preload/contract'
 import { openDisk } from '../../src/main/host/disks/open'
 import { createQcow2 } from '../../src/main/host/disks/qcow2/create'
 import { ConsoleHub } from '../../src/main/services/console'
@@ -97,8 +97,8 @@ describe('a machine whose host has no room', () => {
     await until(() => runtime.status(ID).state === 'paused', 'a pause')
     const status = runtime.status(ID)
     expect(status.waitsFor).toEqual({ kind: 'host-disk', path: disk() })
-    expect(status.problem).toContain(`${disk()}: cannot write at byte`)
-    expect(status.problem).toMatch(/free space on the host, then resume/)
+    expect(inEnglish(status.problem ?? '')).toContain(`${disk()}: cannot write at byte`)
+    expect(inEnglish(status.problem ?? '')).toMatch(/free space on the host, then resume/)
     check()
 
     // Without more room it stands again, still with nothing lost.

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { inEnglish } from '../../src/preload/contract'
 import { Library } from '../../src/main/services/library'
 import { CPU_PROFILE_NAMES } from '../../src/main/services/library/defaults'
 import { freeName } from '../../src/main/services/library/names'
@@ -54,7 +55,7 @@ describe('library', () => {
     for (const round of [1, 2]) {
       const library = await Library.open(home)
       const record = library.get(made.id)
-      expect(record?.damage, `start ${round}`).toContain('machine.json.damaged-')
+      expect(inEnglish(record?.damage ?? ''), `start ${round}`).toContain('machine.json.damaged-')
       await expect(library.update(made.id, { notes: 'x' })).rejects.toMatchObject({ code: 'machine-damaged' })
       const aside = readdirSync(join(home, 'machines', made.id)).filter((name) => name.startsWith('machine.json'))
       expect(aside).toHaveLength(1)
@@ -68,7 +69,7 @@ describe('library', () => {
     file.settings.memoryMiB = 'much'
     writeFileSync(machineFile(made.id), JSON.stringify(file))
     const record = (await Library.open(home)).get(made.id)
-    expect(record?.damage).toContain('settings.memoryMiB')
+    expect(inEnglish(record?.damage ?? '')).toContain('settings.memoryMiB')
     expect(record?.settings.name).toBe('alpha')
   })
 
@@ -77,7 +78,7 @@ describe('library', () => {
     const newer = JSON.stringify({ version: 99, settings: { name: 'alpha' }, future: true })
     writeFileSync(machineFile(made.id), newer)
     const record = (await Library.open(home)).get(made.id)
-    expect(record?.damage).toContain('newer')
+    expect(inEnglish(record?.damage ?? '')).toContain('newer')
     expect(readFileSync(machineFile(made.id), 'utf8')).toBe(newer)
   })
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildSync } from 'esbuild'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { CallName, CallParams, CallResult, Machine, WireError } from '../../src/preload/contract'
+import { inEnglish, type CallName, type CallParams, type CallResult, type Machine, type WireError } from '../../src/preload/contract'
 import { createManager, type Manager, type ManagerClient } from '../../src/main/services/manager'
 import { buildVmHost } from '../fixtures/build-vm-host'
 import { GUESTS, buildTinyKernel } from '../fixtures/tiny-kernel'
@@ -193,10 +193,10 @@ describe('manager', () => {
     await client.call('machine.start', { id: crash.id }).catch(() => undefined)
     const last = (id: string): Machine | undefined => client.of<Machine>('machine.changed').filter((machine) => machine.id === id).at(-1)
     await client.until('the crash', () => last(crash.id)?.state === 'crashed')
-    expect(last(crash.id)?.problem).toContain('crash')
+    expect(inEnglish(last(crash.id)?.problem ?? '')).toContain('crash')
     process.kill((await client.call('machine.get', { id: victim.id })).pid as number, 'SIGKILL')
     await client.until('the kill', () => last(victim.id)?.state === 'crashed')
-    expect(last(victim.id)?.problem).toContain('SIGKILL')
+    expect(inEnglish(last(victim.id)?.problem ?? '')).toContain('SIGKILL')
     await client.call('machine.start', { id: victim.id })
     expect(await stateOf(victim.id)).toBe('running')
   })
@@ -261,7 +261,9 @@ describe('manager', () => {
     writeFileSync(join(home, 'machines', id, 'machine.json'), '')
     manager = await createManager({ home, vmHostEntry })
     client = new TestClient(manager)
-    expect(await client.call('machine.list', {})).toMatchObject([{ id, state: 'damaged', problem: expect.stringContaining('machine.json.damaged-') as string }])
+    const [damaged] = await client.call('machine.list', {})
+    expect(damaged).toMatchObject({ id, state: 'damaged' })
+    expect(inEnglish(damaged.problem ?? '')).toContain('machine.json.damaged-')
     expect(await client.refusal('machine.start', { id })).toMatchObject({ code: 'machine-damaged' })
   })
 

@@ -1,11 +1,15 @@
 /** The whole way of a first-time user, below the interface: a machine from the starter image on our own core. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { CallName, CallParams, CallResult, Machine, Task } from '../../src/preload/contract'
 import { createManager, type Manager, type ManagerClient } from '../../src/main/services/manager'
+import { createQcow2 } from '../../src/main/host/disks/qcow2/create'
+import { DATA_DISK_BYTES } from '../../src/main/services/disks/data-disk'
 import { buildVmHost } from '../fixtures/build-vm-host'
+import { checkSound } from '../fixtures/qemu-img'
 
 const BOOT_MS = 180_000
 
@@ -52,6 +56,15 @@ describe('a machine from the starter image', () => {
 
   const state = async (): Promise<string> => (await call('machine.get', { id: machine.id })).state
 
+  /** The image is sound, and so is the file system in it. @returns what the guest's note says */
+  function checkDisk(): string {
+    const raw = join(home, 'data.raw')
+    checkSound(machine.disks[0].path)
+    execFileSync('qemu-img', ['convert', '-O', 'raw', machine.disks[0].path, raw])
+    execFileSync('/sbin/e2fsck', ['-fn', raw], { stdio: 'pipe' })
+    return execFileSync('/sbin/debugfs', ['-R', 'cat note', raw], { encoding: 'utf8', stdio: 'pipe' })
+  }
+
   async function boot(): Promise<void> {
     said.ttyS0 = said.hvc0 = ''
     await call('machine.start', { id: machine.id })
@@ -63,7 +76,9 @@ describe('a machine from the starter image', () => {
     expect(machine.kernel.startsWith(join(home, 'machines', machine.id))).toBe(true)
     expect(readFileSync(machine.kernel).subarray(0x202, 0x206).toString()).toBe('HdrS')
     expect(existsSync(machine.initrd)).toBe(true)
-    expect(machine.commandLine).toBe('console=ttyS0')
+    expect(machine.commandLine).toBe('console=ttyS0 nestbox.data=/dev/vda')
+    expect(machine.disks).toEqual([{ path: join(home, 'machines', machine.id, 'disks', 'data.qcow2'), format: 'qcow2', readOnly: false }])
+    expect(statSync(machine.disks[0].path).blocks * 512).toBeLessThan(8 << 20)
   })
 
   it('boots to a shell on both consoles and hears what is typed', async () => {
@@ -76,6 +91,13 @@ describe('a machine from the starter image', () => {
     await until('the answer on hvc0', () => said.hvc0.includes('there-25'))
   }, BOOT_MS)
 
+  it('keeps what is written to /data', async () => {
+    expect(said.ttyS0).toMatch(/Files in \/data are kept: your disk has 7\.\dG free\./)
+    await call('console.write', { id: machine.id, port: 'ttyS0', text: 'pwd; echo kept-$((2*21)) > note; sync; cat note\r' })
+    await until('the note', () => said.ttyS0.includes('kept-42'))
+    expect(said.ttyS0).toMatch(/^\/data\r?$/m)
+  }, BOOT_MS)
+
   it('goes off by its power button', async () => {
     await call('machine.powerOff', { id: machine.id })
     await until('its end', async () => await state() === 'stopped')
@@ -84,7 +106,21 @@ describe('a machine from the starter image', () => {
 
   it('goes off from inside', async () => {
     await boot()
-    await call('console.write', { id: machine.id, port: 'ttyS0', text: 'poweroff\r' })
+    await call('console.write', { id: machine.id, port: 'ttyS0', text: 'cat note; poweroff\r' })
     await until('its end', async () => await state() === 'stopped')
+    expect(said.ttyS0).toContain('kept-42')
+    checkDisk()
+  }, BOOT_MS)
+
+  it('makes the file system itself where the host could not', async () => {
+    const { path } = machine.disks[0]
+    rmSync(path)
+    await createQcow2(path, { sizeBytes: DATA_DISK_BYTES })
+    await boot()
+    await call('console.write', { id: machine.id, port: 'ttyS0', text: 'ls note; echo again-$((2*21)) > note; poweroff\r' })
+    await until('its end', async () => await state() === 'stopped')
+    expect(said.ttyS0).toContain('No such file')
+    expect(said.ttyS0).toContain('Files in /data are kept')
+    expect(checkDisk()).toContain('again-42')
   }, BOOT_MS)
 })

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { inEnglish, type Said } from '../../src/preload/contract'
 import { Starter } from '../../src/main/services/starter'
 import { writeCpio } from '../../src/main/services/starter/cpio'
 import { dependencies, inLoadOrder, type KernelModule } from '../../src/main/services/starter/modules'
@@ -58,9 +59,9 @@ describe('starter', () => {
     const fractions: number[] = []
     const progress = {
       signal: new AbortController().signal,
-      report: (fraction: number | undefined, detail?: string) => {
+      report: (fraction: number | undefined, detail?: Said) => {
         if (fraction !== undefined) fractions.push(fraction)
-        if (detail !== undefined) details.push(detail)
+        if (detail !== undefined) details.push(inEnglish(detail))
       },
     }
     const files = await starter.prepare('starter', progress)
@@ -86,7 +87,7 @@ describe('starter', () => {
   it('leaves nothing behind when it is cancelled', async () => {
     const abort = new AbortController()
     const starter = new Starter(join(dir, 'starter'))
-    const work = starter.prepare('starter', { signal: abort.signal, report: (_fraction, detail) => detail?.startsWith('Downloading') && abort.abort() })
+    const work = starter.prepare('starter', { signal: abort.signal, report: (_fraction, detail) => typeof detail === 'object' && detail.key === 'step.downloading' && abort.abort() })
     await expect(work).rejects.toMatchObject({ name: 'AbortError' })
     expect(existsSync(join(dir, 'starter.work'))).toBe(false)
     expect((await starter.list())[0].ready).toBe(false)

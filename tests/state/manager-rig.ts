@@ -23,12 +23,7 @@ fill:
   mov al, '!'
   out dx, al
 again:
-  mov dx, 0x3fd
-  in al, dx
-  test al, 1
-  jz again
-  mov dx, 0x3f8
-  in al, dx
+  hear
   inc r15d
   inc dword [r14]
   mov al, r15b

@@ -79,13 +79,7 @@ wait_for_timer:
   cmp r15, rbx
   jb wait_for_timer
   say 'r'
-again:
-  mov dx, 0x3fd
-  in al, dx
-  test al, 1
-  jz again
-  mov dx, 0x3f8
-  in al, dx
+  hear
   out dx, al
   say 'd'
   poweroff

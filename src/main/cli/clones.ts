@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import type { ArchiveFormat, CloudInit, Machine, Template } from '../../preload/contract'
+import { inEnglish, type ArchiveFormat, type CloudInit, type Machine, type Template, type Said } from '../../preload/contract'
 import type { LocalClient } from '../ipc/local-client'
 import { messageOf, ServiceError } from '../services/errors'
 import { withManager } from './connect'
@@ -72,8 +72,8 @@ async function fork(vm: string, name: string, { json }: Json): Promise<void> {
 }
 
 /** On standard error: the result may be read by a script. */
-function warn(warnings: readonly string[]): void {
-  for (const text of warnings) process.stderr.write(`nestbox: ${printable(text)}\n`)
+function warn(warnings: readonly Said[]): void {
+  for (const text of warnings) process.stderr.write(`nestbox: ${printable(inEnglish(text))}\n`)
 }
 
 interface ExportOptions extends Json {

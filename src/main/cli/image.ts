@@ -1,6 +1,6 @@
 /** `nestbox image …`: what machines can be made from. */
 import type { Command } from 'commander'
-import type { Task } from '../../preload/contract'
+import { inEnglish, type Task } from '../../preload/contract'
 import type { LocalClient } from '../ipc/local-client'
 import { ServiceError } from '../services/errors'
 import { withManager } from './connect'
@@ -20,7 +20,7 @@ async function follow(client: LocalClient, started: Task, json: boolean): Promis
         if (!json) showProgress(task)
         if (task.state === 'done') resolve(task)
         else if (task.state === 'cancelled') reject(new ServiceError('cancelled', `${task.subject}: cancelled.`))
-        else if (task.state === 'failed') reject(new ServiceError(task.error?.code ?? 'internal', task.error?.message ?? 'The work failed.', task.error?.details))
+        else if (task.state === 'failed') reject(ServiceError.fromWire(task.error ?? { code: 'internal', message: 'The work failed.' }))
       }
       client.subscribe('task.changed', look)
       void client.closed.then(() => reject(new ServiceError('disconnected', 'The manager is gone: the connection was lost.')))
@@ -44,7 +44,7 @@ export async function prepareImage(client: LocalClient, id: string, json: boolea
 async function list({ json }: Json): Promise<void> {
   const images = await withManager((client) => client.call('image.list', {}))
   if (json) return printJson(images)
-  const state = (image: typeof images[number]): string => (image.ready ? 'ready' : image.unavailable ?? 'available')
+  const state = (image: typeof images[number]): string => (image.ready ? 'ready' : inEnglish(image.unavailable ?? 'available'))
   printTable(['ID', 'NAME', 'STATE', 'BYTES'], images.map((image) => [image.id, image.name, state(image), String(image.sizeBytes ?? '-')]))
 }
 

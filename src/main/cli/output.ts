@@ -1,5 +1,5 @@
 /** What commands print: tables for people, JSON for scripts, errors on standard error. */
-import type { ErrorCode } from '../../preload/contract'
+import { inEnglish, phraseSchema, type ErrorCode } from '../../preload/contract'
 import { toWireError } from '../services/errors'
 import { ExitCode, exitCodeFor } from './exit-codes'
 
@@ -10,7 +10,13 @@ export class CliError extends Error {
   }
 }
 
-export const printJson = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+/** Scripts get what the manager says as plain text. */
+function plain(_key: string, value: unknown): unknown {
+  const known = phraseSchema.safeParse(value)
+  return known.success ? inEnglish(known.data) : value
+}
+
+export const printJson = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, plain, 2)}\n`)
 
 /** A message for people; nothing where the output is for scripts. */
 export function say(json: boolean | undefined, text: string): void {
@@ -40,6 +46,7 @@ export function printError(thrown: unknown, json: boolean): number {
   return exitCodeFor(error.code)
 }
 
-function report(error: { code: ErrorCode; message: string; details?: unknown }, json: boolean): void {
+function report({ code, message, details }: { code: ErrorCode; message: string; details?: unknown }, json: boolean): void {
+  const error = { code, message, ...(details === undefined ? {} : { details }) }
   process.stderr.write(json ? `${JSON.stringify({ error })}\n` : `nestbox: ${error.message}\n`)
 }

@@ -1,12 +1,12 @@
 /** Shows how far a piece of work is, on a terminal only; Ctrl-C cancels it. */
-import type { Task } from '../../preload/contract'
+import { inEnglish, type Task } from '../../preload/contract'
 import type { LocalClient } from '../ipc/local-client'
 
 /** One line that is written over. */
 export function showProgress(task: Task): void {
   if (!process.stderr.isTTY) return
   const percent = task.progress === undefined ? '' : ` ${Math.round(task.progress * 100)} %`
-  process.stderr.write(`\r\x1b[K${task.subject}:${percent} ${task.detail ?? ''}`)
+  process.stderr.write(`\r\x1b[K${task.subject}:${percent} ${inEnglish(task.detail ?? '')}`)
 }
 
 export function clearProgress(): void {

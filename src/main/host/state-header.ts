@@ -36,7 +36,7 @@ export interface StateHeader {
 
 /** A part that cannot be used. @param section in words a person can pass on */
 export function damaged(path: string, section: string, why: string): VmmError {
-  return new VmmError('state-damaged', `the saved state ${path} is damaged: ${section} ${why}`, { path, section })
+  return new VmmError('state-damaged', `the saved state ${path} is damaged: ${section} ${why}`, { reason: 'stateDamaged', path, section, why })
 }
 
 const uuidOf = (bytes: Buffer): string => bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')

@@ -7,7 +7,8 @@ export class NodeWasmEngine implements WasmEngine {
     try {
       return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) as unknown as WasmMemory
     } catch (cause) {
-      throw new VmmError('no-memory', `the host gave no ${Math.round(pages / 16)} MiB of memory for the machine`, { pages }, { cause })
+      const size = Math.round(pages / 16)
+      throw new VmmError('no-memory', `the host gave no ${size} MiB of memory for the machine`, { reason: 'hostMemory', pages, size }, { cause })
     }
   }
 

@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net'
 import {
   eventFrame, replyFrame, type CallName, type CallParams, type CallResult, type EventName, type EventPayload,
 } from '../../preload/contract'
+import { phrase } from '../../preload/contract'
 import { ServiceError } from '../services/errors'
 import type { Outcome } from './endpoint'
 import { LineReader } from './line-reader'
@@ -36,7 +37,7 @@ export class LocalClient {
   static connect(path: string): Promise<LocalClient> {
     return new Promise((resolve, reject) => {
       const socket = connect(path)
-      const fail = (error: Error): void => reject(new ServiceError('disconnected', `No manager answers at ${path}: ${error.message}`, { path }))
+      const fail = (error: Error): void => reject(new ServiceError('disconnected', phrase('call.noManager', { path, detail: error.message }), { path }))
       socket.once('error', fail)
       socket.once('connect', () => {
         socket.off('error', fail)
@@ -86,7 +87,7 @@ export class LocalClient {
   /** @throws ServiceError as the manager said it */
   async call<N extends CallName>(name: N, params: CallParams<N>): Promise<CallResult<N>> {
     const outcome = await this.request(name, params)
-    if (!outcome.ok) throw new ServiceError(outcome.error.code, outcome.error.message, outcome.error.details)
+    if (!outcome.ok) throw ServiceError.fromWire(outcome.error)
     return outcome.result as CallResult<N>
   }
 

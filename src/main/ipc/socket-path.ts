@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { chmod, lstat, mkdir } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { phrase } from '../../preload/contract'
 import { ServiceError } from '../services/errors'
 
 /** `sun_path` holds 104 bytes on macOS, 108 on Linux, each with a NUL; longer paths are cut without a word. */
@@ -30,7 +31,7 @@ export async function prepareSocketFolder(path: string): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
   const stat = await lstat(dir)
   if (!stat.isDirectory() || stat.uid !== userInfo().uid) {
-    throw new ServiceError('unauthorized', `The folder ${dir} belongs to someone else: the manager does not listen there.`, { path: dir })
+    throw new ServiceError('unauthorized', phrase('call.foreignFolder', { path: dir }), { path: dir })
   }
   // Only our own folder in the shared one; the library's permissions are the user's choice.
   if (/[\\/]nestbox-\d+$/.test(dir)) await chmod(dir, 0o700)

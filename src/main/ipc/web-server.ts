@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer, type WebSocket } from 'ws'
-import { TOKEN_PROTOCOL_PREFIX, WEBSOCKET_PATH, WEBSOCKET_PROTOCOL } from '../../preload/contract'
+import { TOKEN_PROTOCOL_PREFIX, WEBSOCKET_PATH, WEBSOCKET_PROTOCOL, phrase } from '../../preload/contract'
 import { ServiceError, systemCode } from '../services/errors'
 import type { Endpoint } from './endpoint'
 import { answerRequest, eventText, MAX_BACKLOG_BYTES, MAX_REQUEST_LENGTH, SKIP_FIGURES_BYTES } from './frames'
@@ -57,7 +57,7 @@ export class WebServer {
       server.once('error', (error) => {
         clearInterval(web.ping)
         const reason = systemCode(error) === 'EADDRINUSE' ? 'another program uses it' : error.message
-        reject(new ServiceError('invalid-argument', `Port ${options.port} cannot be used: ${reason}.`, { port: options.port }))
+        reject(new ServiceError('invalid-argument', phrase('call.portUnusable', { port: options.port, detail: reason }), { port: options.port }))
       })
       server.listen(options.port, LOOPBACK, resolve)
     })

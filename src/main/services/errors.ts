@@ -1,14 +1,22 @@
-/** Errors of the services: a code from the contract, a message for people. */
-import type { ErrorCode, WireError } from '../../preload/contract'
+/** Errors of the services: a code from the contract, what is said of it, details for the curious. */
+import { inEnglish, isPhraseKey, phrase, type ErrorCode, type Phrase, type PhraseValue, type WireError } from '../../preload/contract'
 
 export class ServiceError extends Error {
-  constructor(readonly code: ErrorCode, message: string, readonly details?: unknown) {
-    super(message)
+  readonly phrase: Phrase | undefined
+
+  /** @param said a phrase of ours; a string where it is somebody else's words, or said on the command line only */
+  constructor(readonly code: ErrorCode, said: Phrase | string, readonly details?: unknown) {
+    super(typeof said === 'string' ? said : inEnglish(said))
     this.name = 'ServiceError'
+    this.phrase = typeof said === 'string' ? undefined : said
+  }
+
+  static fromWire({ code, message, phrase: said, details }: WireError): ServiceError {
+    return new ServiceError(code, said ?? message, details)
   }
 
   toWire(): WireError {
-    return { code: this.code, message: this.message, ...(this.details === undefined ? {} : { details: this.details }) }
+    return { code: this.code, message: this.message, ...(this.phrase && { phrase: this.phrase }), ...(this.details === undefined ? {} : { details: this.details }) }
   }
 }
 
@@ -25,10 +33,17 @@ export function systemCode(thrown: unknown): string | undefined {
 
 export const messageOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown))
 
+/** Why something failed, to be put into a phrase: in our words where the system's error is a known one. */
+export function whyOf(thrown: unknown): PhraseValue {
+  if (thrown instanceof ServiceError && thrown.phrase) return thrown.phrase
+  const key = `system.${systemCode(thrown) ?? ''}`
+  return isPhraseKey(key) ? { key } : messageOf(thrown)
+}
+
 /** Whatever was thrown, as it crosses a transport. */
 export function toWireError(thrown: unknown): WireError {
   if (thrown instanceof ServiceError) return thrown.toWire()
-  if (thrown instanceof Error && thrown.name === 'AbortError') return { code: 'cancelled', message: 'The work was cancelled.' }
+  if (thrown instanceof Error && thrown.name === 'AbortError') return new ServiceError('cancelled', phrase('task.aborted')).toWire()
   return { code: SYSTEM_CODES[systemCode(thrown) ?? ''] ?? 'internal', message: messageOf(thrown) }
 }
 
@@ -36,13 +51,9 @@ export function toWireError(thrown: unknown): WireError {
 export function writeError(thrown: unknown, path: string): ServiceError {
   if (thrown instanceof ServiceError) return thrown
   switch (systemCode(thrown)) {
-    case 'ENOSPC': case 'EDQUOT':
-      return new ServiceError('disk-full', `There is no space left to write ${path}. Free some space and try again.`, { path })
-    case 'EROFS': case 'EACCES': case 'EPERM':
-      return new ServiceError('library-read-only', `${path} cannot be written: the folder is read-only for you. Set NESTBOX_HOME to another folder or change its permissions.`, { path })
-    case 'ENOTDIR': case 'EEXIST':
-      return new ServiceError('library-read-only', `${path} cannot be written: a file is where a folder should be.`, { path })
-    default:
-      return new ServiceError('internal', `${path} cannot be written: ${messageOf(thrown)}`, { path })
+    case 'ENOSPC': case 'EDQUOT': return new ServiceError('disk-full', phrase('write.full', { path }), { path })
+    case 'EROFS': case 'EACCES': case 'EPERM': return new ServiceError('library-read-only', phrase('write.readOnly', { path }), { path })
+    case 'ENOTDIR': case 'EEXIST': return new ServiceError('library-read-only', phrase('write.notFolder', { path }), { path })
+    default: return new ServiceError('internal', phrase('write.failed', { path, cause: whyOf(thrown) }), { path })
   }
 }

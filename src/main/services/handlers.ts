@@ -1,6 +1,6 @@
 /** What each call of the contract does. The type makes the table complete. */
 import { basename } from 'node:path'
-import type { CallName, Machine } from '../../preload/contract'
+import { phrase, type CallName, type Machine } from '../../preload/contract'
 import { templateHandlers, transferHandlers, type TransferCall } from './clones/handlers'
 import { requireNoLinkedClones, requireNoTemplate } from './clones/lineage'
 import { ServiceError } from './errors'
@@ -65,9 +65,9 @@ function savedStateHandlers(services: Services): Pick<Handlers, SavedStateCall> 
     'machine.discardSaved': async ({ id }) => {
       const record = library.require(id)
       const { dir, settings } = record
-      requireNoTemplate(record, 'is read-only')
+      requireNoTemplate(record, phrase('template.readOnly'))
       const { state } = runtime.status(id)
-      if (state !== 'saved') throw new ServiceError('wrong-state', `The machine '${settings.name}' has no saved state: it is ${state}.`, { state })
+      if (state !== 'saved') throw new ServiceError('wrong-state', phrase('machine.noSaved', { name: settings.name, state: phrase(`state.${state}`) }), { state })
       await new SavedState(dir).discard()
       services.stateChanged(id)
     },
@@ -79,7 +79,7 @@ function snapshotHandlers(services: Services): Pick<Handlers, Extract<CallName, 
   const asTask = <T>(kind: string, id: string, work: (progress: Progress) => Promise<T>): Promise<T> =>
     tasks.start(kind, library.require(id).settings.name, work).result
   const unlessTemplate = (id: string): Snapshots => {
-    requireNoTemplate(library.require(id), 'is read-only')
+    requireNoTemplate(library.require(id), phrase('template.readOnly'))
     return snapshots
   }
   return {
@@ -92,7 +92,7 @@ function snapshotHandlers(services: Services): Pick<Handlers, Extract<CallName, 
       return result
     },
     'snapshot.delete': ({ id, snapshotId }) => {
-      requireNoLinkedClones(library, 'The snapshot', id, snapshotId)
+      requireNoLinkedClones(library, phrase('needed.snapshot'), id, snapshotId)
       return snapshots.delete(id, snapshotId)
     },
     'snapshot.change': ({ id, snapshotId, name, notes }) =>
@@ -121,7 +121,7 @@ function consoleHandlers({ library, consoles }: Services): Pick<Handlers, Extrac
     'console.history': ({ id, port }) => ({ text: new TextDecoder().decode(consoles.history(library.require(id).id, port)) }),
     'console.write': ({ id, port, text }) => {
       const { settings } = library.require(id)
-      if (!consoles.write(id, port, text)) throw new ServiceError('wrong-state', `The machine '${settings.name}' does not run: nobody reads what is typed.`)
+      if (!consoles.write(id, port, text)) throw new ServiceError('wrong-state', phrase('machine.nobodyReads', { name: settings.name }))
     },
     'console.ack': ({ consoleId, bytes }, session) => session.acknowledge(consoleId, bytes),
     'console.close': ({ consoleId }, session) => session.closeConsole(consoleId),
@@ -150,7 +150,7 @@ export function createHandlers(services: Services): Handlers {
     'host.folder': ({ path }) => listFolder(path),
     // The desktop app answers this one itself (ipc/electron); who asks here has no desktop.
     'host.pickFile': () => {
-      throw new ServiceError('unsupported', 'There is no file dialog here.')
+      throw new ServiceError('unsupported', phrase('host.noDialog'))
     },
     'preferences.get': () => settings.get(),
     'preferences.set': (changes) => settings.set(changes),

@@ -2,14 +2,14 @@
 import { readdir, realpath, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, isAbsolute, join } from 'node:path'
-import { FOLDER_ENTRIES_MAX, type Folder, type FolderEntry } from '../../preload/contract'
-import { messageOf, ServiceError, systemCode } from './errors'
+import { FOLDER_ENTRIES_MAX, phrase, type Folder, type FolderEntry } from '../../preload/contract'
+import { ServiceError, systemCode, whyOf } from './errors'
 
 function refused(error: unknown, path: string): ServiceError {
   const code = systemCode(error)
-  if (code === 'ENOENT') return new ServiceError('file-missing', `There is no folder ${path}.`, { path })
-  if (code === 'EACCES' || code === 'EPERM') return new ServiceError('file-unreadable', `You may not look into ${path}.`, { path })
-  return new ServiceError('file-unreadable', `${path} cannot be listed: ${messageOf(error)}`, { path })
+  if (code === 'ENOENT') return new ServiceError('file-missing', phrase('file.noFolder', { path }), { path })
+  if (code === 'EACCES' || code === 'EPERM') return new ServiceError('file-unreadable', phrase('file.mayNotLook', { path }), { path })
+  return new ServiceError('file-unreadable', phrase('file.notListed', { path, cause: whyOf(error) }), { path })
 }
 
 /** @returns undefined for what is neither a file nor a folder, and for links that lead nowhere */
@@ -28,7 +28,7 @@ async function nearestFolder(path: string): Promise<string> {
 
 /** @param path absolute, of a folder or of a file in it; the home folder unless given @throws ServiceError invalid-argument, file-missing, file-unreadable */
 export async function listFolder(path: string = homedir()): Promise<Folder> {
-  if (!isAbsolute(path)) throw new ServiceError('invalid-argument', `${path} is not a full path.`, { path })
+  if (!isAbsolute(path)) throw new ServiceError('invalid-argument', phrase('file.notFull', { path }), { path })
   try {
     const folder = await nearestFolder(path)
     const names = (await readdir(folder)).filter((name) => !name.startsWith('.')).sort((a, b) => a.localeCompare(b, undefined, { numeric: true }))

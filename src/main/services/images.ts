@@ -1,7 +1,7 @@
 /** The images machines can be made from: the starter, built here, and the catalogue, fetched. */
 import { copyFile, constants } from 'node:fs/promises'
 import { join } from 'node:path'
-import { STARTER_IMAGE, type Image, type Task } from '../../preload/contract'
+import { STARTER_IMAGE, phrase, type Image, type Task } from '../../preload/contract'
 import { Catalog } from './catalog'
 import { ServiceError, writeError } from './errors'
 import { makeFolder } from './files'
@@ -14,6 +14,8 @@ export interface BootFiles {
   readonly kernel: string
   readonly initrd: string
   readonly commandLine: string
+  /** The machine gets a disk to keep its files on. */
+  readonly hasDataDisk?: boolean
 }
 
 /** One image as the manager uses it. */
@@ -42,8 +44,8 @@ export class Images {
   async prepare(id: string): Promise<StartedTask<BootFiles>> {
     const source = this.sources.find((candidate) => candidate.has(id))
     const image = (await this.list()).find((candidate) => candidate.id === id)
-    if (!source || !image) throw new ServiceError('not-found', `There is no image '${id}'.`, { id })
-    if (image.unavailable) throw new ServiceError('image-unavailable', `${image.name}: ${image.unavailable}`, { id })
+    if (!source || !image) throw new ServiceError('not-found', phrase('image.none', { id }), { id })
+    if (image.unavailable) throw new ServiceError('image-unavailable', phrase('image.unavailable', { name: image.name, why: image.unavailable }), { id })
     const existing = this.preparing.get(id)
     if (existing) return existing
     const kind = id === STARTER_IMAGE ? 'image.starter' : 'image.download'
@@ -70,5 +72,5 @@ export async function copyBootFiles(files: BootFiles, dir: string, finalDir: str
     })
     return join(finalDir, 'boot', name)
   }
-  return { kernel: await copy(files.kernel, 'kernel'), initrd: await copy(files.initrd, 'initrd'), commandLine: files.commandLine }
+  return { ...files, kernel: await copy(files.kernel, 'kernel'), initrd: await copy(files.initrd, 'initrd') }
 }

@@ -1,10 +1,11 @@
 /** What is done with one machine: made, started, deleted; and how it is shown. */
 import { realpath } from 'node:fs/promises'
 import type { z } from 'zod'
-import type { Calls, Machine, MachineSettings, TrashItem } from '../../preload/contract'
+import { phrase, type Calls, type Machine, type MachineSettings, type TrashItem } from '../../preload/contract'
 import { requireBaseUnchanged } from './clones/disks'
 import { requireNoLinkedClones, requireNoTemplate } from './clones/lineage'
 import { addSeed } from './clones/seed'
+import { addDataDisk } from './disks/data-disk'
 import { ServiceError } from './errors'
 import type { Services } from './handler-types'
 import { copyBootFiles } from './images'
@@ -32,8 +33,7 @@ export async function checkDisksFree({ library, runtime }: Pick<Services, 'libra
     for (const theirs of other.settings.disks) {
       const path = await resolve(theirs.path)
       const clash = own.find((disk) => disk.path === path && !(disk.readOnly && theirs.readOnly))
-      const whose = other.isTemplate ? 'belongs to the template' : 'is in use by the running machine'
-      if (clash) throw new ServiceError('machine-busy', `The disk ${path} ${whose} '${other.settings.name}'.`, { path })
+      if (clash) throw new ServiceError('machine-busy', phrase(other.isTemplate ? 'disk.ofTemplateNamed' : 'disk.inUse', { path, name: other.settings.name }), { path })
     }
   }
 }
@@ -53,32 +53,34 @@ export async function createMachine(services: Services, params: CreateParams): P
   // Before an image is fetched for minutes.
   library.checkName(settings.name)
   if (template !== undefined) {
-    if (image !== undefined) throw new ServiceError('invalid-argument', 'A machine is made from an image or from a template, not from both.')
+    if (image !== undefined) throw new ServiceError('invalid-argument', phrase('create.bothSources'))
     return createFromTemplate(services, { ...params, template })
   }
-  if (params.linked || params.withState) throw new ServiceError('invalid-argument', 'Only a machine from a template can be linked or have a state.')
-  if (image === undefined && !settings.kernel) throw new ServiceError('invalid-argument', 'A machine needs a kernel, an image or a template to be made from.')
+  if (params.linked || params.withState) throw new ServiceError('invalid-argument', phrase('create.onlyTemplate'))
+  if (image === undefined && !settings.kernel) throw new ServiceError('invalid-argument', phrase('create.noSource'))
   const { kernel: _kernel, initrd: _initrd, ...rest } = settings
   await checkSettings(image === undefined ? settings : rest)
   const files = image === undefined ? undefined : await (await images.prepare(image)).result
   return library.make({ exactly: settings.name }, async (folder) => {
     const copies = files && await copyBootFiles(files, folder.dir, folder.finalDir)
-    const all = copies ? { ...copies, ...rest } : settings
+    const { hasDataDisk, ...boot } = copies ?? { kernel: settings.kernel, initrd: settings.initrd }
+    const plain = { ...settings, ...boot, ...rest }
+    const all = hasDataDisk ? await addDataDisk(plain, folder) : plain
     return { settings: cloudInit ? await addSeed(all, cloudInit, folder) : all }
   })
 }
 
 /** How it is called and filed is all that changes of a template. @throws ServiceError wrong-state */
 export function checkTemplateChanges(record: MachineRecord, { name: _name, group: _group, tags: _tags, notes: _notes, ...hardware }: Partial<MachineSettings>): void {
-  const changes = Object.entries(hardware).filter(([key, value]) => JSON.stringify(record.settings[key as keyof MachineSettings]) !== JSON.stringify(value))
-  if (changes.length > 0) requireNoTemplate(record, `is read-only (${changes.map(([key]) => key).join(', ')} cannot be changed)`)
+  const changes = (Object.keys(hardware) as (keyof typeof hardware)[]).filter((key) => JSON.stringify(record.settings[key]) !== JSON.stringify(hardware[key]))
+  if (changes.length > 0) requireNoTemplate(record, phrase('template.readOnlySettings', { settings: changes.map((key) => phrase(`setting.${key}`)) }))
 }
 
 /** A saved machine goes on where it was, unless `fresh`. */
 export async function startMachine(services: Services, id: string, fresh: boolean): Promise<void> {
   const record = services.library.require(id)
   requireSound(record)
-  requireNoTemplate(record, 'cannot start. Make a machine from it')
+  requireNoTemplate(record, phrase('template.cannotStart'))
   services.use.requireStartable(id, record.settings.name)
   await services.snapshots.recover(id)
   return launch(services, services.library.require(id), fresh)
@@ -100,9 +102,9 @@ export async function deleteMachine(services: Services, id: string): Promise<Tra
   const { library, runtime, consoles, sessions } = services
   const { settings } = library.require(id)
   const { state } = runtime.status(id)
-  if (state !== 'stopped' && state !== 'crashed' && state !== 'saved') throw new ServiceError('machine-busy', `The machine '${settings.name}' is ${state}. Stop it first.`, { state })
+  if (state !== 'stopped' && state !== 'crashed' && state !== 'saved') throw new ServiceError('machine-busy', phrase('machine.stopFirst', { name: settings.name, state: phrase(`state.${state}`) }), { state })
   services.use.requireUnused(id, settings.name)
-  requireNoLinkedClones(library, `'${settings.name}'`, id)
+  requireNoLinkedClones(library, phrase('needed.machine', { name: settings.name }), id)
   for (const session of sessions) session.closeConsolesOf(id)
   consoles.release(id)
   const { item } = await library.delete(id)

@@ -1,4 +1,5 @@
 /** Who works on a machine's files just now: what would change them must wait for what reads them. */
+import { phrase, type Phrase } from '../../preload/contract'
 import { ServiceError } from './errors'
 
 /**
@@ -10,23 +11,23 @@ export type Use = 'change' | 'read' | 'read-snapshots'
 
 interface Entry {
   readonly use: Use
-  /** For people, such as `is being cloned`. */
-  readonly what: string
+  /** Such as `use.cloning`. */
+  readonly what: Phrase
 }
 
 export class MachineUse {
   private readonly entries = new Map<string, Set<Entry>>()
 
   /** What keeps the machine from being used so, for people. */
-  private obstacle(id: string, use: Use): string | undefined {
+  private obstacle(id: string, use: Use): Phrase | undefined {
     for (const entry of this.entries.get(id) ?? []) if (use === 'change' || entry.use === 'change') return entry.what
     return undefined
   }
 
   /** @throws ServiceError machine-busy */
-  async during<T>(id: string, name: string, use: Use, what: string, work: () => Promise<T>): Promise<T> {
+  async during<T>(id: string, name: string, use: Use, what: Phrase, work: () => Promise<T>): Promise<T> {
     const obstacle = this.obstacle(id, use)
-    if (obstacle !== undefined) throw new ServiceError('machine-busy', `'${name}' ${obstacle}. Wait until that is done.`, { id })
+    if (obstacle !== undefined) throw new ServiceError('machine-busy', phrase('use.busy', { name, what: obstacle }), { id })
     const entry: Entry = { use, what }
     const entries = this.entries.get(id) ?? new Set()
     this.entries.set(id, entries.add(entry))
@@ -41,13 +42,13 @@ export class MachineUse {
   /** @throws ServiceError machine-busy where it must not start now */
   requireStartable(id: string, name: string): void {
     for (const { use, what } of this.entries.get(id) ?? []) {
-      if (use !== 'read-snapshots') throw new ServiceError('machine-busy', `'${name}' ${what}. Wait until that is done.`, { id })
+      if (use !== 'read-snapshots') throw new ServiceError('machine-busy', phrase('use.busy', { name, what }), { id })
     }
   }
 
   /** @throws ServiceError machine-busy where anybody uses it */
   requireUnused(id: string, name: string): void {
     const [first] = this.entries.get(id) ?? []
-    if (first) throw new ServiceError('machine-busy', `'${name}' ${first.what}. Wait until that is done.`, { id })
+    if (first) throw new ServiceError('machine-busy', phrase('use.busy', { name, what: first.what }), { id })
   }
 }

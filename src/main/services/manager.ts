@@ -1,7 +1,7 @@
 /** The manager: holds the library, runs the machines, answers the contract's calls for any number of clients. */
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { calls, type CallName, type WireError } from '../../preload/contract'
+import { calls, phrase, type CallName, type WireError } from '../../preload/contract'
 import { Clones } from './clones'
 import { ConsoleHub } from './console'
 import { screenText } from './console/screen'
@@ -182,7 +182,7 @@ class LocalManager implements Manager {
       }
       const timer = setTimeout(() => {
         settle()
-        reject(new ServiceError('machine-busy', `The machine did not become ${state} in time; it is ${this.runtime.status(id).state}.`))
+        reject(new ServiceError('machine-busy', phrase('machine.notReached', { wanted: phrase(`state.${state}`), state: phrase(`state.${this.runtime.status(id).state}`) })))
       }, timeoutMs)
       this.stateListeners.add(listener)
     })
@@ -202,8 +202,8 @@ class LocalManager implements Manager {
 
   private async call(session: Session, name: string, params: unknown): Promise<Outcome> {
     try {
-      if (!Object.hasOwn(calls, name)) throw new ServiceError('unsupported', `There is no call '${name}'.`)
-      if (this.ending) throw new ServiceError('disconnected', 'The manager is ending.')
+      if (!Object.hasOwn(calls, name)) throw new ServiceError('unsupported', phrase('call.none', { name }))
+      if (this.ending) throw new ServiceError('disconnected', phrase('call.ending'))
       return { ok: true, result: await this.dispatch(session, name as CallName, params) }
     } catch (error) {
       return { ok: false, error: toWireError(error) }
@@ -214,7 +214,7 @@ class LocalManager implements Manager {
     const parsed = calls[name].params.safeParse(raw)
     if (!parsed.success) {
       const issues = parsed.error.issues.map(({ path, message }) => ({ path: path.join('.'), message }))
-      throw new ServiceError('invalid-argument', issues.map((issue) => (issue.path ? `${issue.path}: ${issue.message}` : issue.message)).join('; '), { issues })
+      throw new ServiceError('invalid-argument', phrase('call.invalid', { issues: issues.map((issue) => (issue.path ? `${issue.path}: ${issue.message}` : issue.message)).join('; ') }), { issues })
     }
     const handler = this.handlers[name] as (params: unknown, session: Session) => unknown
     return handler(parsed.data, session)

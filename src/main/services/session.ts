@@ -1,6 +1,6 @@
 /** One client of the manager: what it has open, which ends with it. */
 import { randomUUID } from 'node:crypto'
-import type { ConsolePort, EventName, EventPayload } from '../../preload/contract'
+import { phrase, type ConsolePort, type EventName, type EventPayload } from '../../preload/contract'
 import type { ConsoleAttachment, ConsoleHub } from './console'
 import { ServiceError } from './errors'
 
@@ -16,8 +16,8 @@ export class Session {
   constructor(private readonly hub: ConsoleHub, readonly emit: Emit) {}
 
   openConsole(machineId: string, port: ConsolePort): string {
-    if (this.isClosed) throw new ServiceError('disconnected', 'The client has gone.')
-    if (this.consoles.size >= MOST_CONSOLES) throw new ServiceError('invalid-argument', `More than ${MOST_CONSOLES} consoles are open.`)
+    if (this.isClosed) throw new ServiceError('disconnected', phrase('call.clientGone'))
+    if (this.consoles.size >= MOST_CONSOLES) throw new ServiceError('invalid-argument', phrase('console.tooMany', { count: MOST_CONSOLES }))
     const consoleId = randomUUID()
     const decoder = new TextDecoder()
     const attachment = this.hub.attach(machineId, port, (bytes) => {

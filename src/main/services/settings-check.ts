@@ -1,21 +1,21 @@
 /** Checks of settings that need the computer: files and models that must exist. */
 import { access, constants, stat } from 'node:fs/promises'
 import { isAbsolute } from 'node:path'
-import type { MachineSettings } from '../../preload/contract'
-import { messageOf, ServiceError, systemCode } from './errors'
+import { phrase, type MachineSettings, type Phrase } from '../../preload/contract'
+import { ServiceError, systemCode, whyOf } from './errors'
 import { CPU_PROFILE_NAMES } from './library/defaults'
 
-async function checkFile(what: string, path: string, mode: number): Promise<void> {
-  if (!isAbsolute(path)) throw new ServiceError('invalid-argument', `The ${what} '${path}' must be given with its full path.`, { path })
+async function checkFile(what: Phrase, path: string, mode: number): Promise<void> {
+  if (!isAbsolute(path)) throw new ServiceError('invalid-argument', phrase('settings.notFull', { what, path }), { path })
   try {
     const stats = await stat(path)
-    if (stats.isDirectory()) throw new ServiceError('file-unreadable', `The ${what} ${path} is a folder, not a file.`, { path })
+    if (stats.isDirectory()) throw new ServiceError('file-unreadable', phrase('settings.isFolder', { what, path }), { path })
     await access(path, mode)
   } catch (error) {
     if (error instanceof ServiceError) throw error
     const code = systemCode(error)
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw new ServiceError('file-missing', `The ${what} ${path} does not exist.`, { path })
-    throw new ServiceError('file-unreadable', `The ${what} ${path} cannot be used: ${messageOf(error)}`, { path })
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw new ServiceError('file-missing', phrase('settings.missing', { what, path }), { path })
+    throw new ServiceError('file-unreadable', phrase('settings.unusable', { what, path, cause: whyOf(error) }), { path })
   }
 }
 
@@ -23,9 +23,9 @@ async function checkFile(what: string, path: string, mode: number): Promise<void
 export async function checkSettings(changes: Partial<MachineSettings>): Promise<void> {
   const { cpuProfile, kernel, initrd, disks } = changes
   if (cpuProfile !== undefined && !CPU_PROFILE_NAMES.includes(cpuProfile)) {
-    throw new ServiceError('invalid-argument', `The CPU model '${cpuProfile}' is not known. Known are: ${CPU_PROFILE_NAMES.join(', ')}.`)
+    throw new ServiceError('invalid-argument', phrase('settings.cpuUnknown', { name: cpuProfile, known: CPU_PROFILE_NAMES.join(', ') }))
   }
-  if (kernel !== undefined) await checkFile('kernel', kernel, constants.R_OK)
-  if (initrd) await checkFile('initial RAM disk', initrd, constants.R_OK)
-  for (const disk of disks ?? []) await checkFile('disk', disk.path, disk.readOnly ? constants.R_OK : constants.R_OK | constants.W_OK)
+  if (kernel !== undefined) await checkFile(phrase('file.kernel'), kernel, constants.R_OK)
+  if (initrd) await checkFile(phrase('file.initrd'), initrd, constants.R_OK)
+  for (const disk of disks ?? []) await checkFile(phrase('file.disk'), disk.path, disk.readOnly ? constants.R_OK : constants.R_OK | constants.W_OK)
 }

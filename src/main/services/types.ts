@@ -1,5 +1,5 @@
 /** What the services ask of one another. */
-import type { MachineOrigin, MachineSettings } from '../../preload/contract'
+import type { MachineOrigin, MachineSettings, Phrase, Said } from '../../preload/contract'
 
 /** Files that a linked clone's disks are laid over; they must stay as they are. */
 export interface MachineBase {
@@ -26,7 +26,7 @@ export interface MachineRecord {
   /** UUID; changes when the guest goes back in time, so that it knows. The id unless given. */
   readonly generationId?: string
   /** Set where `machine.json` could not be used, for people: the machine is shown as damaged and cannot start. */
-  readonly damage?: string
+  readonly damage?: Phrase
 }
 
 /** Ends a subscription. */
@@ -35,7 +35,7 @@ export type Stop = () => void
 /** What a long piece of work tells while it goes on. */
 export interface Progress {
   /** @param fraction 0…1; undefined while unknown @param detail what happens now, for people */
-  report(fraction: number | undefined, detail?: string): void
+  report(fraction: number | undefined, detail?: Said): void
   /** Aborted when the work is no longer wanted. */
   readonly signal: AbortSignal
 }

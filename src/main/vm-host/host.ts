@@ -102,7 +102,7 @@ export class VmHost {
   /** The guest stands until somebody has mended what is wrong and says so: nothing of it is lost. */
   private stall(cause: Stalled['cause'], error: VmmError): void {
     if (this.stalled) return
-    this.stalled = { cause, path: String(error.details.path), message: error.message }
+    this.stalled = { cause, path: String(error.details.path), message: error.message, details: error.details }
     this.send({ type: 'log', level: 'warn', text: `paused: ${error.message}` })
     this.loop?.pause()
     this.beat()

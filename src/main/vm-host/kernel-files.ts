@@ -16,7 +16,8 @@ function readImage(what: string, path: string): Uint8Array {
   try {
     return readFileSync(path)
   } catch (cause) {
-    throw new VmmError('bad-config', `cannot read the ${what} ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { path }, { cause })
+    const detail = cause instanceof Error ? cause.message : String(cause)
+    throw new VmmError('bad-config', `cannot read the ${what} ${path}: ${detail}`, { reason: 'fileNotRead', what, path, detail }, { cause })
   }
 }
 

@@ -119,7 +119,7 @@ const saveFigures = z.object({
 export type SaveFigures = z.infer<typeof saveFigures>
 
 /** The guest stands because a disk of its found no room on the host, or its memory cannot be loaded; `resume` tries again. */
-export const stalled = z.object({ cause: z.enum(['disk-full', 'memory']), path: z.string(), message: z.string() })
+export const stalled = z.object({ cause: z.enum(['disk-full', 'memory']), path: z.string(), message: z.string(), details: z.unknown().optional() })
 export type Stalled = z.infer<typeof stalled>
 
 const hotBlock = z.object({
@@ -142,7 +142,7 @@ export const fromHost = z.discriminatedUnion('type', [
   z.object({ type: z.literal('wasm'), request: z.number().int(), text: z.string().nullable() }),
   z.object({ type: z.literal('save-progress'), fraction: z.number() }),
   z.object({ type: z.literal('saved'), path: z.string(), figures: saveFigures }),
-  z.object({ type: z.literal('save-failed'), code: z.string(), message: z.string() }),
+  z.object({ type: z.literal('save-failed'), code: z.string(), message: z.string(), details: z.unknown().optional() }),
   z.object({ type: z.literal('stopped'), reason: stopReason, report: z.string().optional() }),
 ])
 export type FromHost = z.infer<typeof fromHost>

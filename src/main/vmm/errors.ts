@@ -17,6 +17,7 @@ export class VmmError extends Error {
   constructor(
     readonly code: VmmErrorCode,
     message: string,
+    /** Values of the message by name, and `reason`: which message of its code it is, for whoever says it in another language. */
     readonly details: Readonly<Record<string, unknown>> = {},
     options?: { cause?: unknown },
   ) {

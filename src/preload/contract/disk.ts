@@ -1,6 +1,7 @@
 /** Disk images: what they are, what they lie over, and making new ones. */
 import { z } from 'zod'
 import { machineId } from './machine'
+import { said } from './phrase'
 
 export const imageFormat = z.enum(['raw', 'qcow2', 'vdi', 'vmdk', 'vhd', 'vhdx'])
 export type ImageFormat = z.infer<typeof imageFormat>
@@ -15,7 +16,7 @@ export const diskLayer = z.object({
   /** What the file takes on this computer; holes take nothing. */
   storedBytes: z.number().optional(),
   /** Why it cannot be used, for people. */
-  problem: z.string().optional(),
+  problem: said.optional(),
 })
 export type DiskLayer = z.infer<typeof diskLayer>
 

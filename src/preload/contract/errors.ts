@@ -1,5 +1,6 @@
 /** Errors as they cross every transport: a code scripts can rely on, a message for people, details for the curious. */
 import { z } from 'zod'
+import { phraseSchema } from './phrase'
 
 export const ERROR_CODES = [
   'invalid-argument', 'not-found', 'name-taken', 'wrong-state', 'machine-busy', 'has-clones', 'machine-damaged', 'machine-crashed',
@@ -13,7 +14,10 @@ export type ErrorCode = z.infer<typeof errorCode>
 
 export const wireError = z.object({
   code: errorCode,
+  /** In English. */
   message: z.string(),
+  /** The message for other languages; absent where it is somebody else's, such as the system's. */
+  phrase: phraseSchema.optional().catch(undefined),
   details: z.unknown().optional(),
 })
 export type WireError = z.infer<typeof wireError>

@@ -1,5 +1,6 @@
 /** Machines: their configuration, state and figures. */
 import { z } from 'zod'
+import { said } from './phrase'
 
 export const LIMITS = { nameLength: 64, memoryMinMiB: 16, memoryMaxMiB: 3072, tagLength: 32, tags: 16, disks: 16, diskQueues: 8, notesLength: 4096 } as const
 
@@ -70,7 +71,7 @@ export const machine = machineSettings.extend({
   id: machineId,
   state: machineState,
   /** Why it is crashed or damaged, or paused without anybody having asked for it; for people. */
-  problem: z.string().optional(),
+  problem: said.optional(),
   /** What a machine that paused by itself needs before `machine.resume`: room for this file of a disk on the host. */
   waitsFor: z.object({ kind: z.literal('host-disk'), path: z.string() }).optional(),
   /** Of the machine's process while it runs. */

@@ -1,6 +1,7 @@
 /** Work that takes time, and the images that need such work. */
 import { z } from 'zod'
 import { wireError } from './errors'
+import { said } from './phrase'
 
 export const taskState = z.enum(['queued', 'running', 'done', 'failed', 'cancelled'])
 
@@ -13,8 +14,8 @@ export const task = z.object({
   state: taskState,
   /** 0…1; absent while unknown. */
   progress: z.number().min(0).max(1).optional(),
-  /** What is happening now, for people. */
-  detail: z.string().optional(),
+  /** What is happening now: a phrase, or a file's name. */
+  detail: said.optional(),
   error: wireError.optional(),
   cancellable: z.boolean(),
 })
@@ -25,11 +26,11 @@ export const STARTER_IMAGE = 'starter'
 export const image = z.object({
   id: z.string(),
   name: z.string(),
-  description: z.string(),
+  description: said,
   /** Already on this computer. */
   ready: z.boolean(),
   /** Why it cannot be had here. */
-  unavailable: z.string().optional(),
+  unavailable: said.optional(),
   sizeBytes: z.number().optional(),
   /** Hex; absent for images built here. */
   sha256: z.string().optional(),

@@ -1,6 +1,7 @@
 /** Machines made from others, and machines that travel between computers. */
 import { z } from 'zod'
 import { machine, machineReference } from './machine'
+import { said } from './phrase'
 
 /** `nestbox`: our own archive, with everything; `ova`: one file for VirtualBox, VMware and others, with disks and hardware. */
 export const archiveFormat = z.enum(['nestbox', 'ova'])
@@ -11,14 +12,14 @@ export const exported = z.object({
   format: archiveFormat,
   bytes: z.number(),
   /** What the format cannot hold, for people. */
-  warnings: z.array(z.string()),
+  warnings: z.array(said),
 })
 export type Exported = z.infer<typeof exported>
 
 export const imported = z.object({
   machine,
   /** What could not be taken over or checked, for people. */
-  warnings: z.array(z.string()),
+  warnings: z.array(said),
 })
 export type Imported = z.infer<typeof imported>
 

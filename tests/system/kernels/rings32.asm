@@ -1,6 +1,7 @@
 ; The ways between ring 3 and ring 0 of flat 32-bit code, and segment loads of ring 0, more than once each: what the processor
 ; has found out of the other ring serves the second time. SDM vol. 2 (SYSENTER, SYSEXIT, IRET, MOV, POPF) and vol. 3, 5.8.7, 6.12.
 %include "protected.inc"
+%include "rings.inc"
 %define OWN_REPORT
 START
 main:
@@ -341,16 +342,6 @@ loads:
   mov es, ax
   ret
 
-%macro EVENT 2
-  TEST %1
-  %2
-  DONE
-  TEST %strcat("ring 3: ", %1)
-  USER
-  %2
-  DONE
-%endmacro
-
 faults:
   EVENT "divide", {div bl}
   EVENT "undefined", {ud2}
@@ -400,8 +391,7 @@ PROTECTED_CODE
 
 section .data
 align 8
-; none; all arithmetic flags; IF; AC; NT; RF; DF and ID; all that may be but TF and VM
-flagsof: dd 2, 0x8d7, 0x202, 0x40002, 0x4002, 0x10002, 0x200402, 0x2548d7
+  FLAG_PATTERNS
 accessof: db 0x93, 0x92, 0x91, 0x90, 0xf3, 0x9b, 0x99, 0x13, 0x8b
 seen_in: dd 0
 seen_out: dd 0

@@ -1,6 +1,7 @@
 ; The ways between ring 3 and ring 0 of 64-bit code, more than once each: what the processor has found out of the other ring
 ; serves the second time. SYSCALL, SYSRET, IRETQ, INT and faults with every flag that matters. SDM vol. 2 and vol. 3, 5.8.7, 5.8.8, 6.14.
 %include "long.inc"
+%include "rings.inc"
 START
 main:
   ENTER64
@@ -257,17 +258,6 @@ frames:
   mov byte [gdt + DATA3 - 3 + 5], 0xf3
   ret
 
-; Events from ring 3 and ring 0 through gates of several kinds
-%macro EVENT 2
-  TEST %1
-  %2
-  DONE
-  TEST %strcat("ring 3: ", %1)
-  USER
-  %2
-  DONE
-%endmacro
-
 faults:
   EVENT "divide", {div r11b}
   EVENT "undefined", {ud2}
@@ -344,8 +334,7 @@ LONG_CODE
 
 section .data
 align 8
-; ID AC IF NT DF OF and all arithmetic flags; none; RF; AC; IF; all that may be but TF
-flagsof: dd 2, 0x8d7, 0x202, 0x40002, 0x4002, 0x10002, 0x200402, 0x2548d7
+  FLAG_PATTERNS
 masksof: dd 0, 0x47700, 0x3f7fd5, 0x40200
 seen_rcx: dq 0
 seen_r11: dq 0

@@ -1,5 +1,6 @@
 /** The manager's end of a machine's process: starts it, talks to it, notices when it dies or hangs. */
 import type { ChildProcess } from 'node:child_process'
+import { inEnglish, phrase, type Phrase } from '../../../preload/contract'
 import {
   fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type HostHotBlock, type LaunchConfig, type HostConsolePort, type SaveFigures, type Stalled, type StatePlace, type ToHost,
 } from '../../vm-host/protocol'
@@ -12,7 +13,7 @@ const STOP_TIMEOUT_MS = 10_000
 export type ProcessEnd =
   | { readonly kind: 'power-off' | 'reset' | 'suspended' }
   | { readonly kind: 'refused'; readonly code: string; readonly message: string; readonly details?: unknown }
-  | { readonly kind: 'crashed'; readonly message: string; readonly report?: string }
+  | { readonly kind: 'crashed'; readonly message: string; readonly phrase?: Phrase; readonly report?: string }
 
 export interface MachineProcessEvents {
   /** @param stalled the guest is paused because a disk found no room on the host */
@@ -60,7 +61,7 @@ export class MachineProcess {
     const started = options.process
     this.child = started.child
     this.child.on('message', (message) => this.receive(message))
-    this.child.on('error', (error) => (this.end ??= { kind: 'crashed', message: `the machine's process could not be started: ${error.message}` }))
+    this.child.on('error', (error) => (this.end ??= crashed(phrase('run.notStarted', { detail: error.message }))))
     this.ended = new Promise((resolve) => {
       this.child.on('close', (code, signal) => {
         this.closed(code, signal, started.complaints)
@@ -100,7 +101,7 @@ export class MachineProcess {
       case 'wasm': this.answered(message.request, message.text); break
       case 'save-progress': this.save?.onProgress(message.fraction); break
       case 'saved': this.saveEnded((save) => save.resolve(message.figures)); break
-      case 'save-failed': this.saveEnded((save) => save.reject(new SaveError(message.code, message.message))); break
+      case 'save-failed': this.saveEnded((save) => save.reject(new SaveError(message.code, message.message, message.details))); break
       case 'stopped': this.end = endOf(message); break
     }
   }
@@ -109,17 +110,17 @@ export class MachineProcess {
     const silent = Date.now() - this.lastSign
     const limit = this.isRunning ? HUNG_AFTER_MS : START_TIMEOUT_MS
     if (silent < limit || this.end) return
-    this.end = { kind: 'crashed', message: `the machine's process gave no sign of life for ${Math.round(silent / 1000)} s and was ended` }
+    this.end = crashed(phrase('run.silent', { seconds: Math.round(silent / 1000) }))
     this.child.kill('SIGKILL')
   }
 
   private closed(code: number | null, signal: NodeJS.Signals | null, complaints: string): void {
     clearInterval(this.watchdog)
-    const how = signal ? `was killed by ${signal}` : `ended with exit code ${code ?? 'unknown'}`
-    const tail = complaints.trim() === '' ? '' : `: ${complaints.trim().split('\n').slice(-3).join(' ')}`
-    const end = this.end ?? { kind: 'crashed' as const, message: `the machine's process ${how}${tail}` }
+    const what = signal ? phrase('run.killed', { signal }) : phrase('run.exited', { code: code ?? '?' })
+    const detail = complaints.trim().split('\n').slice(-3).join(' ')
+    const end = this.end ?? crashed(detail === '' ? what : phrase('run.withComplaints', { what, detail }))
     this.started.reject(new ProcessEndError(end))
-    this.saveEnded((save) => save.reject(new SaveError('ended', 'the machine ended before it was saved')))
+    this.saveEnded((save) => save.reject(SaveError.said('ended', phrase('save.ended'))))
     for (const { reject } of this.questions.values()) reject(new Error('the machine ended'))
     this.questions.clear()
     // Nobody may be waiting for the start any more.
@@ -167,13 +168,13 @@ export class MachineProcess {
    * @throws SaveError; the machine then goes on
    */
   saveState(path: string, then: 'go-on' | 'end', { signal, onProgress, copies = [], quick = false, base }: SaveOptions): Promise<SaveFigures> {
-    if (this.save) return Promise.reject(new SaveError('busy', 'the machine is being saved already'))
+    if (this.save) return Promise.reject(SaveError.said('busy', phrase('save.already')))
     if (signal.aborted) return Promise.reject(new SaveError('cancelled', 'saving was cancelled'))
     return new Promise((resolve, reject) => {
       this.save = { resolve, reject, onProgress }
       signal.addEventListener('abort', () => this.send({ type: 'cancel-save' }), { once: true })
       this.send({ type: 'save', path, then, copies: [...copies], quick, ...(base && { base }) })
-      if (!this.child.connected) this.saveEnded((save) => save.reject(new SaveError('ended', 'the machine does not run')))
+      if (!this.child.connected) this.saveEnded((save) => save.reject(SaveError.said('ended', phrase('save.off'))))
     })
   }
 
@@ -189,8 +190,12 @@ export class MachineProcess {
 
 /** Why a machine could not be saved: `busy`, `ended`, `cancelled`, or the code of a VmmError. */
 export class SaveError extends Error {
-  constructor(readonly code: string, message: string) {
+  constructor(readonly code: string, message: string, readonly details?: unknown, readonly phrase?: Phrase) {
     super(message)
+  }
+
+  static said(code: string, what: Phrase): SaveError {
+    return new SaveError(code, inEnglish(what), undefined, what)
   }
 }
 
@@ -201,11 +206,13 @@ export class ProcessEndError extends Error {
   }
 }
 
+const crashed = (what: Phrase): ProcessEnd & { kind: 'crashed' } => ({ kind: 'crashed', message: inEnglish(what), phrase: what })
+
 function endOf(message: Extract<FromHost, { type: 'stopped' }>): ProcessEnd {
   const { reason, report } = message
   switch (reason.kind) {
     case 'power-off': case 'reset': case 'suspended': return { kind: reason.kind }
-    case 'triple-fault': return { kind: 'crashed', message: `the guest crashed (${reason.detail})`, ...(report ? { report } : {}) }
+    case 'triple-fault': return { ...crashed(phrase('run.guestCrashed', { detail: reason.detail })), ...(report ? { report } : {}) }
     case 'error': return { kind: 'crashed', message: reason.message, ...(report ? { report } : {}) }
   }
 }

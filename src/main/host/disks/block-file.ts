@@ -16,9 +16,10 @@ export interface OpenFiles {
 }
 
 /** Errors after which a write succeeds once there is room: the guest can wait for that. */
-const FULL: Readonly<Record<string, string>> = {
-  ENOSPC: "the host's disk is full", EDQUOT: "the quota on the host's disk is used up",
-  EFBIG: 'the file has the largest size that the host allows it',
+const FULL: Readonly<Record<string, { readonly reason: string; readonly why: string }>> = {
+  ENOSPC: { reason: 'diskFull', why: "the host's disk is full" },
+  EDQUOT: { reason: 'diskQuota', why: "the quota on the host's disk is used up" },
+  EFBIG: { reason: 'diskFileLimit', why: 'the file has the largest size that the host allows it' },
 }
 
 export class BlockFile {
@@ -100,15 +101,15 @@ function ioError(path: string, what: string, offset: number, cause: unknown): Vm
 }
 
 function fullError(path: string, offset: number, cause: unknown): VmmError | undefined {
-  const why = FULL[(cause as NodeJS.ErrnoException).code ?? '']
-  return why === undefined ? undefined : new VmmError('disk-full', `${path}: cannot write at byte ${offset}: ${why}`, { path, offset }, { cause })
+  const full = FULL[(cause as NodeJS.ErrnoException).code ?? '']
+  return full && new VmmError('disk-full', `${path}: cannot write at byte ${offset}: ${full.why}`, { reason: full.reason, path, offset }, { cause })
 }
 
 async function openDirect(path: string, flags: number): Promise<FileHandle> {
   // Not every system has it.
   const direct = (constants as Partial<typeof constants>).O_DIRECT
   const refuse = (why: string, cause?: unknown): VmmError => new VmmError('unsupported',
-    `${path}: the disk cannot be used past the host's cache (cache modes none and directsync): ${why}`, { path }, { cause })
+    `${path}: the disk cannot be used past the host's cache (cache modes none and directsync): ${why}`, { reason: 'diskNoDirect', path, detail: why }, { cause })
   if (direct === undefined) throw refuse('this system does not offer it')
   return open(path, flags | direct).catch((cause: unknown) => {
     throw refuse((cause as NodeJS.ErrnoException).code === 'EINVAL' ? 'its file system does not offer it' : reasonOf(cause), cause)

@@ -89,9 +89,10 @@ async function ageOf(path: string): Promise<number> {
 }
 
 function busy(disk: string, { pid, host }: Holder): VmmError {
-  const where = host === hostname() ? '' : ` on ${host}`
-  const who = pid === process.pid && where === '' ? 'this machine has it already' : `process ${pid}${where} has it open for writing`
-  return new VmmError('disk-io', `${disk} is in use: ${who}`, { path: disk, pid, host })
+  const isHere = host === hostname()
+  if (isHere && pid === process.pid) return new VmmError('disk-io', `${disk} is in use: this machine has it already`, { reason: 'diskHeldHere', path: disk, pid, host })
+  const reason = isHere ? 'diskHeldBy' : 'diskHeldOn'
+  return new VmmError('disk-io', `${disk} is in use: process ${pid}${isHere ? '' : ` on ${host}`} has it open for writing`, { reason, path: disk, pid, host })
 }
 
 /**

@@ -64,14 +64,14 @@ async function refuseChanged(image: string, parent: string, recorded: FileIdenti
   const change = changeSince(recorded, await identityOf(parent))
   if (change === undefined) return
   throw new VmmError('disk-io', `${image} is laid over ${parent}, which was changed since: ${change}. Bring the old one back, `
-    + 'or say that it is the right one with "nestbox disk rebase"', { path: parent, image })
+    + 'or say that it is the right one with "nestbox disk rebase"', { reason: 'baseChanged', path: parent, image, change })
 }
 
 async function openChain(path: string, format: DiskFormat, readOnly: boolean, chain: readonly string[], cache?: CacheMode): Promise<OpenDisk> {
   if (format === 'raw') return openRawDisk(path, readOnly, cache)
   if (format !== 'qcow2') {
     if (readOnly) return openForeign(path, format)
-    throw new VmmError('unsupported', `${path}: ${format} images can be read only; convert it to qcow2 or raw to write to it`, { path })
+    throw new VmmError('unsupported', `${path}: ${format} images can be read only; convert it to qcow2 or raw to write to it`, { reason: 'diskReadOnlyFormat', path, format })
   }
   return Qcow2Image.open(path, readOnly, (backing) => openBacking(path, backing, chain, cache), cache === undefined ? {} : { cache })
 }
@@ -108,7 +108,8 @@ async function openGuessed(path: string, parent: string, chain: readonly string[
  */
 export async function openDisk(path: string, readOnly: boolean, format?: DiskFormat, cache?: CacheMode): Promise<OpenDisk> {
   const known = format ?? await diskFormatOf(path).catch((cause: unknown) => {
-    throw new VmmError('disk-io', `${path}: cannot open the disk: ${cause instanceof Error ? cause.message : String(cause)}`, { path }, { cause })
+    const detail = cause instanceof Error ? cause.message : String(cause)
+    throw new VmmError('disk-io', `${path}: cannot open the disk: ${detail}`, { reason: 'diskNotOpened', path, detail }, { cause })
   })
   const chain = [await realpath(path).catch(() => path)]
   return readOnly ? openChain(path, known, true, chain, cache) : openLocked(path, () => openChain(path, known, false, chain, cache))

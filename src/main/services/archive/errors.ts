@@ -1,9 +1,10 @@
 /** What can be wrong with an archive or with the files around it. */
+import { phrase, type PhraseValue } from '../../../preload/contract'
 import { DiskFormatError } from '../../host/disks/formats/common/format-error'
-import { messageOf, ServiceError, systemCode, writeError } from '../errors'
+import { messageOf, ServiceError, systemCode, writeError, whyOf } from '../errors'
 
 /** Of what a stranger's archive holds: never the fault of this computer. */
-export const badArchive = (path: string, why: string): ServiceError => new ServiceError('bad-archive', `${path}: ${why}`, { path })
+export const badArchive = (path: string, why: PhraseValue): ServiceError => new ServiceError('bad-archive', phrase('archive.trouble', { path, why }), { path })
 
 const READ_CODES = new Set(['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'EISDIR'])
 const WRITE_CODES = new Set(['ENOSPC', 'EDQUOT', 'EROFS'])
@@ -15,7 +16,7 @@ export function archiveError(thrown: unknown, path: string): unknown {
   if (thrown instanceof DiskFormatError) return new ServiceError('bad-disk', thrown.message, { path: thrown.path, offset: thrown.offset })
   const code = systemCode(thrown) ?? ''
   if (WRITE_CODES.has(code)) return writeError(thrown, path)
-  if (code === 'ENOENT' || code === 'ENOTDIR') return new ServiceError('file-missing', `${path} does not exist.`, { path })
-  if (READ_CODES.has(code)) return new ServiceError('file-unreadable', `${path} cannot be read: ${messageOf(thrown)}`, { path })
+  if (code === 'ENOENT' || code === 'ENOTDIR') return new ServiceError('file-missing', phrase('file.missing', { path }), { path })
+  if (READ_CODES.has(code)) return new ServiceError('file-unreadable', phrase('file.unreadableWhy', { path, cause: whyOf(thrown) }), { path })
   return badArchive(path, messageOf(thrown))
 }

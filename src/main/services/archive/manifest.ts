@@ -1,5 +1,6 @@
 /** OVF manifests: a line `SHA256(file)= hex` for each file of the package. */
 import { createHash, type Hash } from 'node:crypto'
+import { phrase } from '../../../preload/contract'
 import { badArchive } from './errors'
 
 const ALGORITHMS: Readonly<Record<string, { readonly name: string; readonly digits: number }>> = {
@@ -22,8 +23,8 @@ export function parseManifest(path: string, text: string): Map<string, ManifestE
     if (line === '') continue
     const match = LINE.exec(line)
     const algorithm = match && Object.hasOwn(ALGORITHMS, match[1]) ? ALGORITHMS[match[1]] : undefined
-    if (!match || !algorithm || match[3].length !== algorithm.digits) throw badArchive(path, `the manifest's line '${line.slice(0, 60)}' is not understood`)
-    if (entries.has(match[2])) throw badArchive(path, `the manifest names '${match[2].slice(0, 60)}' twice`)
+    if (!match || !algorithm || match[3].length !== algorithm.digits) throw badArchive(path, phrase('archive.manifestLine', { line: line.slice(0, 60) }))
+    if (entries.has(match[2])) throw badArchive(path, phrase('archive.manifestTwice', { name: match[2].slice(0, 60) }))
     entries.set(match[2], { algorithm: algorithm.name, digest: match[3].toLowerCase() })
   }
   return entries

@@ -2,6 +2,7 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { extract } from 'tar-stream'
+import { phrase, type Phrase } from '../../../preload/contract'
 import { archiveError, badArchive } from './errors'
 
 const MAX_MEMBERS = 100_000
@@ -18,18 +19,18 @@ export interface Member {
  * Why the name cannot be used as a path below a folder of ours on every system; undefined for a good one.
  * @param nested whether folders are allowed in it
  */
-export function nameTrouble(name: string, nested: boolean): string | undefined {
-  if (name === '' || name.length > MAX_NAME) return 'its length is not possible'
+export function nameTrouble(name: string, nested: boolean): Phrase | undefined {
+  if (name === '' || name.length > MAX_NAME) return phrase('name.length')
   // What is not UTF-8 was decoded to this character.
-  if (name.includes('\uFFFD')) return 'it is not UTF-8'
+  if (name.includes('\uFFFD')) return phrase('name.notUtf8')
   // eslint-disable-next-line no-control-regex -- control characters are what is looked for
-  if (/[\u0000-\u001f\u007f\\:*?"<>|]/.test(name)) return 'it has characters that are not allowed'
-  if (name.startsWith('/')) return 'it is an absolute path'
+  if (/[\u0000-\u001f\u007f\\:*?"<>|]/.test(name)) return phrase('name.characters')
+  if (name.startsWith('/')) return phrase('name.absolute')
   const parts = name.split('/')
-  if (parts.length > (nested ? MAX_DEPTH : 1)) return nested ? 'it is too deep' : 'it has a folder'
+  if (parts.length > (nested ? MAX_DEPTH : 1)) return phrase(nested ? 'name.tooDeep' : 'name.hasFolder')
   for (const part of parts) {
-    if (part === '' || part === '.' || part === '..') return 'it leads elsewhere'
-    if (/[. ]$/.test(part)) return 'it ends with a dot or space'
+    if (part === '' || part === '.' || part === '..') return phrase('name.elsewhere')
+    if (/[. ]$/.test(part)) return phrase('name.badEnd')
   }
   return undefined
 }
@@ -45,7 +46,7 @@ export async function forEachMember(path: string, nested: boolean, signal: Abort
   const seen = new Set<string>()
   try {
     const stats = await stat(path)
-    if (!stats.isFile()) throw badArchive(path, 'it is not a file')
+    if (!stats.isFile()) throw badArchive(path, phrase('archive.notFile'))
     const total = stats.size
     const tar = extract()
     const file = createReadStream(path, { signal, highWaterMark: 1 << 20 })
@@ -55,12 +56,12 @@ export async function forEachMember(path: string, nested: boolean, signal: Abort
     try {
       for await (const entry of tar) {
         const { name, size = 0, type } = entry.header
-        if (type !== 'file' && type !== 'contiguous-file') throw badArchive(path, `the member '${printable(name)}' is not a file but a ${type ?? 'thing unknown'}`)
+        if (type !== 'file' && type !== 'contiguous-file') throw badArchive(path, phrase('archive.memberKind', { name: printable(name), kind: type ?? 'thing unknown' }))
         const trouble = nameTrouble(name, nested)
-        if (trouble) throw badArchive(path, `the member name '${printable(name)}' is refused: ${trouble}`)
-        if (seen.has(key(name))) throw badArchive(path, `the member '${name}' is there twice`)
-        if (seen.size === MAX_MEMBERS) throw badArchive(path, `there are more than ${MAX_MEMBERS} members`)
-        if (size > total) throw badArchive(path, `the member '${name}' claims ${size} bytes, more than the archive has`)
+        if (trouble) throw badArchive(path, phrase('archive.memberName', { name: printable(name), trouble }))
+        if (seen.has(key(name))) throw badArchive(path, phrase('archive.memberTwice', { name }))
+        if (seen.size === MAX_MEMBERS) throw badArchive(path, phrase('archive.tooManyMembers', { count: MAX_MEMBERS }))
+        if (size > total) throw badArchive(path, phrase('archive.memberTooLarge', { name, size }))
         seen.add(key(name))
         // The library's types leave out that its streams can be iterated.
         await visit({ name, size, content: entry as unknown as AsyncIterable<Uint8Array> })
@@ -80,7 +81,7 @@ export const printable = (name: string): string => name.slice(0, 100).replace(/[
 
 /** A small member as a whole. @throws ServiceError bad-archive where it is longer than allowed */
 export async function contentOf(path: string, member: Member, limit: number): Promise<Buffer> {
-  if (member.size > limit) throw badArchive(path, `the member '${member.name}' is too long: ${member.size} bytes, at most ${limit} are allowed`)
+  if (member.size > limit) throw badArchive(path, phrase('archive.memberTooLong', { name: member.name, size: member.size, limit }))
   const parts: Uint8Array[] = []
   for await (const part of member.content) parts.push(part)
   return Buffer.concat(parts)
@@ -91,6 +92,6 @@ export function utf8(path: string, name: string, bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {
-    throw badArchive(path, `'${name}' is not UTF-8`)
+    throw badArchive(path, phrase('archive.notUtf8', { name }))
   }
 }

@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { gunzip, gzip } from 'node:zlib'
 import { z } from 'zod'
+import { phrase } from '../../../preload/contract'
 import { isZero } from '../../host/disks/formats/common/write'
 import { ServiceError, writeError } from '../errors'
 import type { Progress } from '../types'
@@ -116,7 +117,7 @@ export async function exportArchive(name: string, files: readonly ArchiveFile[],
   try {
     for (const file of files) {
       const trouble = nameTrouble(file.name, true)
-      if (trouble) throw new ServiceError('unsupported', `The file name '${printable(file.name)}' cannot be put into an archive: ${trouble}.`)
+      if (trouble) throw new ServiceError('unsupported', phrase('archive.cannotPack', { name: printable(file.name), trouble }))
       opened.push(await openFile(file))
     }
     const about: ArchiveHead = {
@@ -154,12 +155,12 @@ class Unpacker {
   constructor(private readonly path: string, private readonly folder: string, private readonly progress: Progress) {}
 
   async take(member: Member): Promise<void> {
-    if (this.complete) throw badArchive(this.path, `'${member.name}' comes after the checksums, which are the last`)
+    if (this.complete) throw badArchive(this.path, phrase('archive.afterSums', { name: member.name }))
     if (!this.about) return this.begin(member)
     if (member.name === SUMS) return this.check(await contentOf(this.path, member, MAX_SUMS))
     const [, file, digits] = MEMBER.exec(member.name) ?? []
     const size = file === undefined ? undefined : this.sizes.get(file)
-    if (file === undefined || size === undefined) throw badArchive(this.path, `'${member.name}' does not belong into such an archive`)
+    if (file === undefined || size === undefined) throw badArchive(this.path, phrase('archive.stranger', { name: member.name }))
     await this.part(member, file, Number(digits), size)
   }
 
@@ -168,14 +169,14 @@ class Unpacker {
   }
 
   private async begin(member: Member): Promise<void> {
-    if (member.name !== HEAD) throw badArchive(this.path, `it begins with '${member.name}', not with '${HEAD}'`)
+    if (member.name !== HEAD) throw badArchive(this.path, phrase('archive.wrongStart', { name: member.name, head: HEAD }))
     const bytes = await contentOf(this.path, member, MAX_HEAD)
     this.add(HEAD, bytes)
     this.about = parseHead(this.path, utf8(this.path, HEAD, bytes))
     for (const { name, sizeBytes } of this.about.files) {
       const trouble = nameTrouble(name, true)
-      if (trouble) throw badArchive(this.path, `the file name '${printable(name)}' is refused: ${trouble}`)
-      if (this.sizes.has(name)) throw badArchive(this.path, `the file '${name}' is there twice`)
+      if (trouble) throw badArchive(this.path, phrase('archive.fileName', { name: printable(name), trouble }))
+      if (this.sizes.has(name)) throw badArchive(this.path, phrase('archive.fileTwice', { name }))
       this.sizes.set(name, sizeBytes)
       this.total += sizeBytes
       await this.createFile(name, sizeBytes)
@@ -193,7 +194,7 @@ class Unpacker {
   private async part(member: Member, file: string, index: number, size: number): Promise<void> {
     const isNext = file === this.last.file ? index > this.last.part : !this.begun.has(file)
     const offset = index * PART_BYTES
-    if (!isNext || offset >= size) throw badArchive(this.path, `the part '${member.name}' is out of its place`)
+    if (!isNext || offset >= size) throw badArchive(this.path, phrase('archive.partMisplaced', { name: member.name }))
     this.last = { file, part: index }
     this.begun.add(file)
     const length = Math.min(PART_BYTES, size - offset)
@@ -201,9 +202,9 @@ class Unpacker {
     const packed = await contentOf(this.path, member, PART_BYTES + (PART_BYTES >> 8))
     this.add(member.name, packed)
     const bytes = await gunzipAsync(packed, { maxOutputLength: length }).catch((error: Error) => {
-      throw badArchive(this.path, `the part '${member.name}' cannot be decompressed: ${error.message}`)
+      throw badArchive(this.path, phrase('archive.partPacked', { name: member.name, detail: error.message }))
     })
-    if (bytes.length !== length) throw badArchive(this.path, `the part '${member.name}' has ${bytes.length} bytes, not ${length}`)
+    if (bytes.length !== length) throw badArchive(this.path, phrase('archive.partLength', { name: member.name, size: bytes.length, expected: length }))
     if (this.parts++ % CHECK_ROOM_EVERY === 0) await this.checkRoom()
     await this.store(file, offset, bytes)
     this.done += length
@@ -227,7 +228,7 @@ class Unpacker {
   private async checkRoom(): Promise<void> {
     const { bavail, bsize } = await statfs(this.folder)
     if (bavail * bsize < RESERVE_BYTES + CHECK_ROOM_EVERY * PART_BYTES) {
-      throw new ServiceError('disk-full', `There is not enough space in ${this.folder} to unpack ${this.path}.`, { path: this.folder })
+      throw new ServiceError('disk-full', phrase('archive.noRoom', { folder: this.folder, path: this.path }), { path: this.folder })
     }
   }
 
@@ -236,20 +237,20 @@ class Unpacker {
     for (const line of utf8(this.path, SUMS, bytes).split('\n')) {
       if (line === '') continue
       const [, digest, name] = /^([0-9a-f]{64}) {2}(.+)$/.exec(line) ?? []
-      if (name === undefined || expected.has(name)) throw badArchive(this.path, `the line '${printable(line)}' of ${SUMS} is not understood`)
+      if (name === undefined || expected.has(name)) throw badArchive(this.path, phrase('archive.sumsLine', { line: printable(line), file: SUMS }))
       expected.set(name, digest)
     }
     for (const [name, digest] of expected) {
       const found = this.sums.get(name)
-      if (found === undefined) throw badArchive(this.path, `the part '${printable(name)}' is missing`)
-      if (found !== digest) throw new ServiceError('checksum-mismatch', `${this.path}: '${name}' does not match its checksum: the archive is damaged.`)
+      if (found === undefined) throw badArchive(this.path, phrase('archive.partMissing', { name: printable(name) }))
+      if (found !== digest) throw new ServiceError('checksum-mismatch', phrase('archive.sumWrong', { path: this.path, name }))
     }
-    for (const name of this.sums.keys()) if (!expected.has(name)) throw badArchive(this.path, `the part '${name}' has no checksum`)
+    for (const name of this.sums.keys()) if (!expected.has(name)) throw badArchive(this.path, phrase('archive.noSum', { name }))
     this.complete = true
   }
 
   finish(): ArchiveHead {
-    if (!this.about || !this.complete) throw badArchive(this.path, this.about ? 'it is cut off: the checksums at its end are missing' : 'it is empty')
+    if (!this.about || !this.complete) throw badArchive(this.path, phrase(this.about ? 'archive.cutOff' : 'archive.empty'))
     return this.about
   }
 }
@@ -259,12 +260,12 @@ function parseHead(path: string, text: string): ArchiveHead {
   try {
     json = JSON.parse(text)
   } catch {
-    throw badArchive(path, `'${HEAD}' is not JSON`)
+    throw badArchive(path, phrase('archive.notJson', { name: HEAD }))
   }
   const { version } = z.object({ version: z.number() }).safeParse(json).data ?? {}
-  if (version !== undefined && version > 1) throw new ServiceError('unsupported', `${path} was written by a newer Nestbox (form ${version}).`)
+  if (version !== undefined && version > 1) throw new ServiceError('unsupported', phrase('archive.newerForm', { path, version }))
   const parsed = head.safeParse(json)
-  if (!parsed.success) throw badArchive(path, `'${HEAD}': ${parsed.error.issues[0].path.join('.')}: ${parsed.error.issues[0].message}`)
+  if (!parsed.success) throw badArchive(path, phrase('archive.headWrong', { name: HEAD, field: parsed.error.issues[0].path.join('.'), detail: parsed.error.issues[0].message }))
   return parsed.data
 }
 

@@ -5,6 +5,7 @@
 import { createReadStream } from 'node:fs'
 import { mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { phrase, type Phrase } from '../../../preload/contract'
 import type { ForeignImage } from '../../host/disks/formats/common/foreign-image'
 import { writeRaw } from '../../host/disks/formats/common/write-raw'
 import { foreignFormatOf, openForeignImage } from '../../host/disks/formats/foreign'
@@ -37,7 +38,7 @@ export interface Imported {
   readonly kernelPath?: string
   readonly initrdPath?: string
   /** What could not be taken over or checked, for people. */
-  readonly warnings: readonly string[]
+  readonly warnings: readonly Phrase[]
 }
 
 /** @throws ServiceError bad-archive, unsupported */
@@ -46,10 +47,10 @@ function describe(path: string, text: string): Appliance {
   try {
     systems = parseOvf(text)
   } catch (error) {
-    if (error instanceof OvfError) throw badArchive(path, `the description cannot be used: ${error.message}`)
+    if (error instanceof OvfError) throw badArchive(path, phrase('archive.ovfWrong', { detail: error.message }))
     throw error
   }
-  if (systems.length > 1) throw new ServiceError('unsupported', `${path} describes ${systems.length} machines; only one at a time can be imported.`)
+  if (systems.length > 1) throw new ServiceError('unsupported', phrase('archive.manySystems', { path, count: systems.length }))
   return systems[0]
 }
 
@@ -63,7 +64,7 @@ function checkWanted(path: string, appliance: Appliance): Set<string> {
   const wanted = wantedFiles(appliance)
   for (const name of wanted) {
     const trouble = nameTrouble(name, false)
-    if (trouble) throw badArchive(path, `the description names the file '${printable(name)}', which is refused: ${trouble}`)
+    if (trouble) throw badArchive(path, phrase('archive.ovfName', { name: printable(name), trouble }))
   }
   return wanted
 }
@@ -105,26 +106,26 @@ class Unpacked {
 
   async take(member: Member, onBytes: (count: number) => void): Promise<void> {
     if (!this.appliance) {
-      if (!/\.ovf$/i.test(member.name)) throw badArchive(this.path, `it begins with '${member.name}', not with an OVF description`)
+      if (!/\.ovf$/i.test(member.name)) throw badArchive(this.path, phrase('archive.noOvfFirst', { name: member.name }))
       this.appliance = describe(this.path, await this.small(member, MAX_OVF))
       this.wanted = checkWanted(this.path, this.appliance)
     } else if (/\.mf$/i.test(member.name)) {
-      if (this.manifest) throw badArchive(this.path, 'it has two manifests')
+      if (this.manifest) throw badArchive(this.path, phrase('archive.twoManifests'))
       this.manifest = parseManifest(this.path, await this.small(member, MAX_MANIFEST))
     } else await this.store(member, onBytes)
   }
 
   /** @returns warnings @throws ServiceError bad-archive, checksum-mismatch */
-  check(): string[] {
-    for (const name of this.wanted) if (!this.files.has(name)) throw badArchive(this.path, `the file '${name}' is missing`)
-    if (!this.manifest) return ['The package has no manifest: its files could not be checked.']
+  check(): Phrase[] {
+    for (const name of this.wanted) if (!this.files.has(name)) throw badArchive(this.path, phrase('archive.fileMissing', { name }))
+    if (!this.manifest) return [phrase('import.noManifest')]
     for (const [name, { algorithm, digest }] of this.manifest) {
       const found = this.digests.get(name)
-      if (!found) throw badArchive(this.path, `the file '${printable(name)}' of the manifest is missing`)
-      if (found.get(algorithm) !== digest) throw new ServiceError('checksum-mismatch', `${this.path}: '${name}' does not match the manifest's checksum: the package is damaged.`)
+      if (!found) throw badArchive(this.path, phrase('archive.listedMissing', { name: printable(name) }))
+      if (found.get(algorithm) !== digest) throw new ServiceError('checksum-mismatch', phrase('archive.manifestSum', { path: this.path, name }))
     }
     const unlisted = [...this.wanted].filter((name) => !this.manifest?.has(name))
-    return unlisted.map((name) => `The manifest does not list '${name}': it could not be checked.`)
+    return unlisted.map((name) => phrase('import.notListed', { name }))
   }
 }
 
@@ -136,7 +137,7 @@ async function* filesBeside(path: string, signal: AbortSignal, state: Unpacked):
     const stat = await handle.stat()
     if (!stat.isFile()) {
       await handle.close()
-      throw badArchive(path, `'${name}' beside it is not a file`)
+      throw badArchive(path, phrase('archive.besideNotFile', { name }))
     }
     const content = createReadStream('', { fd: handle, autoClose: false, signal, highWaterMark: 1 << 20 })
     return { name, size: stat.size, content, close: () => handle.close() }
@@ -179,13 +180,13 @@ async function checkRoom(image: ForeignImage, folder: string): Promise<void> {
     const { length, zero } = await image.extent(at, image.sizeBytes - at)
     if (!zero) needed += length
     at += length
-    if (needed > free) throw new ServiceError('disk-full', `There is not enough space in ${folder}: the disk ${basename(image.source.files[0].path)} needs more than the ${Math.max(0, free)} bytes that are free.`)
+    if (needed > free) throw new ServiceError('disk-full', phrase('archive.noRoomForDisk', { folder, name: basename(image.source.files[0].path), free: Math.max(0, free) }))
   }
 }
 
 async function convert(path: string, source: string, target: string, progress: Progress, share: (part: number) => number): Promise<number> {
   const format = await foreignFormatOf(source)
-  if (!format) throw new ServiceError('unsupported', `${path}: the disk '${basename(source)}' has a format that is not supported; VMDK, VDI, VHD and VHDX are.`)
+  if (!format) throw new ServiceError('unsupported', phrase('archive.diskFormat', { path, name: basename(source) }))
   const image = await openForeignImage(source, format)
   try {
     await checkRoom(image, dirname(target))
@@ -198,7 +199,7 @@ async function convert(path: string, source: string, target: string, progress: P
 }
 
 async function emptyDisk(path: string, target: string, { capacityBytes }: ApplianceDisk): Promise<number> {
-  if (capacityBytes <= 0 || capacityBytes % 512 !== 0 || capacityBytes > 64 * 2 ** 40) throw badArchive(path, `an empty disk of ${capacityBytes} bytes is not possible`)
+  if (capacityBytes <= 0 || capacityBytes % 512 !== 0 || capacityBytes > 64 * 2 ** 40) throw badArchive(path, phrase('archive.emptyDisk', { size: capacityBytes }))
   const file = await open(target, 'wx', 0o600)
   await file.truncate(capacityBytes).finally(() => file.close())
   return capacityBytes
@@ -212,7 +213,7 @@ async function takeOver(path: string, working: string, folder: string, state: Un
     const share = (part: number): number => UNPACK_SHARE + (1 - UNPACK_SHARE) * ((i + part) / appliance.disks.length)
     const sizeBytes = from.fileName === '' ? await emptyDisk(path, target, from) : await convert(path, join(working, from.fileName), target, progress, share)
     if (from.capacityBytes !== 0 && sizeBytes !== from.capacityBytes) {
-      warnings.push(`The disk '${from.fileName}' has ${sizeBytes} bytes, where the description says ${from.capacityBytes}.`)
+      warnings.push(phrase('import.diskSize', { name: from.fileName, size: sizeBytes, claimed: from.capacityBytes }))
     }
     disks.push({ path: target, sizeBytes, from })
   }
@@ -237,7 +238,7 @@ export async function importOva(path: string, folder: string, progress: Progress
     await mkdir(working, { mode: 0o700 })
     const state = await unpack(path, working, progress)
     const { appliance } = state
-    if (!appliance) throw badArchive(path, 'it holds no OVF description')
+    if (!appliance) throw badArchive(path, phrase('archive.noOvf'))
     return await takeOver(path, working, folder, state, appliance, progress)
   } catch (error) {
     throw archiveError(error, path)

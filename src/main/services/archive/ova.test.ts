@@ -107,7 +107,7 @@ describe('OVA packages', () => {
     const path = await tarOf([{ name: 'x.ovf', data: description }, { name: 'd.vmdk', data }, { name: 'x.mf', data: manifest }])
     expect(await importOva(path, await folder(), progress())).toMatchObject({ warnings: [], disks: [{ sizeBytes: MIB }] })
     const bare = await tarOf([{ name: 'x.ovf', data: description }, { name: 'd.vmdk', data }])
-    expect((await importOva(bare, await folder(), progress())).warnings).toEqual([expect.stringContaining('no manifest')])
+    expect((await importOva(bare, await folder(), progress())).warnings).toEqual([{ key: 'import.noManifest' }])
   })
 
   it.each<[string, Parameters<typeof tarOf>[0], string, RegExp]>([

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { open, readFile, rename, rm, stat, writeFile, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { messageOf, ServiceError, systemCode, writeError } from '../errors'
+import { inEnglish, phrase, type Phrase, type PhraseValue } from '../../../preload/contract'
+import { ServiceError, systemCode, whyOf, writeError } from '../errors'
 import { makeFolder, syncFolder } from '../files'
 
 export type Algorithm = 'sha256' | 'sha512'
@@ -25,12 +26,20 @@ const TRIES = 4
 const STALL_MS = 30_000
 const LARGEST_LIST = 4 << 20
 
-class Refused extends Error {}
+/** What went wrong, in our words; worth another try. */
+class Trouble extends Error {
+  constructor(readonly phrase: Phrase) {
+    super(inEnglish(phrase))
+  }
+}
+
+/** Another try would end alike. */
+class Refused extends Trouble {}
 
 /** A fetch that ends where the server falls silent. `alive` must be called whenever something came. */
 async function request(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<{ response: Response; alive: () => void; done: () => void }> {
   const stalled = new AbortController()
-  const stall = (): void => stalled.abort(new Error(`nothing came for ${STALL_MS / 1000} s`))
+  const stall = (): void => stalled.abort(new Trouble(phrase('download.silent', { seconds: STALL_MS / 1000 })))
   let timer = setTimeout(stall, STALL_MS)
   const alive = (): void => {
     clearTimeout(timer)
@@ -51,9 +60,10 @@ async function request(url: string, headers: Record<string, string>, signal: Abo
   }
 }
 
-const causeOf = (error: unknown): string => {
+function causeOf(error: unknown): PhraseValue {
+  if (error instanceof Trouble) return error.phrase
   const cause = error instanceof Error ? error.cause : undefined
-  return cause instanceof Error && cause.message !== '' ? cause.message : messageOf(error)
+  return whyOf(cause instanceof Error && cause.message !== '' ? cause : error)
 }
 
 /** Runs `attempt` until it succeeds, is refused for good, or the tries are used up. */
@@ -64,7 +74,7 @@ async function retrying<T>(url: string, signal: AbortSignal, attempt: () => Prom
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof ServiceError) throw error
-      if (error instanceof Refused || n === TRIES) throw new ServiceError('download-failed', `${url} could not be downloaded: ${causeOf(error)}.`, { url })
+      if (error instanceof Refused || n === TRIES) throw new ServiceError('download-failed', phrase('download.failed', { url, cause: causeOf(error) }), { url })
       await new Promise((resolve) => setTimeout(resolve, 200 * 2 ** n))
     }
   }
@@ -77,7 +87,7 @@ export function fetchText(url: string, signal: AbortSignal): Promise<string> {
     try {
       if (!response.ok) throw refusal(response)
       const text = await response.text()
-      if (text.length > LARGEST_LIST) throw new Refused('it is far too long')
+      if (text.length > LARGEST_LIST) throw new Refused(phrase('download.tooLong'))
       return text
     } finally {
       done()
@@ -86,8 +96,8 @@ export function fetchText(url: string, signal: AbortSignal): Promise<string> {
 }
 
 function refusal(response: Response): Error {
-  const text = `the server answered ${response.status} ${response.statusText}`.trim()
-  return response.status >= 500 || response.status === 429 ? new Error(text) : new Refused(text)
+  const answer = phrase('download.answered', { status: `${response.status} ${response.statusText}`.trim() })
+  return response.status >= 500 || response.status === 429 ? new Trouble(answer) : new Refused(answer)
 }
 
 /** What the partial file is a part of: another version of the file must not be glued to it. */
@@ -110,7 +120,7 @@ function validatorOf(response: Response): string {
 }
 
 async function writeBody(response: Response, file: FileHandle, at: number, alive: () => void, onBytes: (received: number) => void): Promise<void> {
-  if (!response.body) throw new Error('the answer has no body')
+  if (!response.body) throw new Trouble(phrase('download.noBody'))
   let position = at
   for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
     alive()
@@ -135,11 +145,11 @@ async function attempt(download: Download): Promise<void> {
     if (response.status === 416 && size > 0) return
     if (!response.ok) throw refusal(response)
     const start = response.status === 206 ? size : 0
-    if (response.status === 206 && !response.headers.get('content-range')?.startsWith(`bytes ${size}-`)) throw new Refused('the server sent another part than was asked for')
+    if (response.status === 206 && !response.headers.get('content-range')?.startsWith(`bytes ${size}-`)) throw new Refused(phrase('download.otherPart'))
     const length = response.headers.get('content-length')
     const total = length === null ? undefined : start + Number(length)
     await save(download, start, validatorOf(response), (file) => writeBody(response, file, start, alive, (received) => onProgress(received, total)))
-    if (total !== undefined && (await stat(`${target}.part`)).size < total) throw new Error('the connection ended early')
+    if (total !== undefined && (await stat(`${target}.part`)).size < total) throw new Trouble(phrase('download.endedEarly'))
   } catch (error) {
     const code = systemCode(error)
     if (code === 'ENOSPC' || code === 'EROFS' || code === 'EACCES' || code === 'EDQUOT') throw writeError(error, target)
@@ -175,7 +185,7 @@ export async function downloadFile(download: Download): Promise<void> {
   const actual = await hashFile(`${target}.part`, algorithm, signal)
   if (actual !== checksum.toLowerCase()) {
     await rm(`${target}.part`, { force: true })
-    throw new ServiceError('checksum-mismatch', `${url} is not what its maker published (${algorithm} ${actual} instead of ${checksum}). It was removed.`, { url, actual, expected: checksum })
+    throw new ServiceError('checksum-mismatch', phrase('download.wrongSum', { url, algorithm, actual, expected: checksum }), { url, actual, expected: checksum })
   }
   await rename(`${target}.part`, target)
   await rm(`${target}.part.json`, { force: true })

@@ -1,5 +1,7 @@
 /** Official images that are fetched from where their makers publish them. */
 
+import { phrase, type Phrase } from '../../../preload/contract'
+
 export interface CatalogFile {
   readonly role: 'kernel' | 'initrd'
   /** Below the entry's `base`, as the checksum list names it. */
@@ -10,11 +12,11 @@ export interface CatalogEntry {
   /** Lower case, digits and dashes: the folder of the files, too. */
   readonly id: string
   readonly name: string
-  readonly description: string
+  readonly description: Phrase
   /** Where it can be read about. */
   readonly home: string
   /** Why it cannot be had yet; such an entry names no files. */
-  readonly unavailable?: string
+  readonly unavailable?: Phrase
   readonly source?: {
     /** Ends with a slash. */
     readonly base: string
@@ -26,13 +28,13 @@ export interface CatalogEntry {
   }
 }
 
-const NEEDS_FIRMWARE = 'It starts from a disk or CD image, which needs a BIOS: this version starts Linux kernels directly.'
+const NEEDS_FIRMWARE = phrase('image.needsFirmware')
 
 export const CATALOG: readonly CatalogEntry[] = [
   {
     id: 'debian-12-installer',
     name: 'Debian 12 installer',
-    description: 'The network installer over the serial console. Its rescue shell works; installing needs a network card, which this version does not have.',
+    description: phrase('about.debian12Installer'),
     home: 'https://www.debian.org/distrib/netinst',
     source: {
       base: 'https://deb.debian.org/debian/dists/bookworm/main/installer-amd64/current/images/',
@@ -45,7 +47,7 @@ export const CATALOG: readonly CatalogEntry[] = [
       commandLine: 'console=ttyS0',
     },
   },
-  { id: 'debian-12-cloud', name: 'Debian 12 (cloud image)', description: 'Debian installed on a disk, made for virtual machines.', home: 'https://cloud.debian.org', unavailable: NEEDS_FIRMWARE },
-  { id: 'alpine-virt', name: 'Alpine Linux (virt)', description: 'A small Linux on a CD image, made for virtual machines.', home: 'https://alpinelinux.org/downloads', unavailable: NEEDS_FIRMWARE },
-  { id: 'freedos', name: 'FreeDOS', description: 'A free DOS on a CD image.', home: 'https://www.freedos.org', unavailable: NEEDS_FIRMWARE },
+  { id: 'debian-12-cloud', name: 'Debian 12 (cloud image)', description: phrase('about.debian12Cloud'), home: 'https://cloud.debian.org', unavailable: NEEDS_FIRMWARE },
+  { id: 'alpine-virt', name: 'Alpine Linux (virt)', description: phrase('about.alpineVirt'), home: 'https://alpinelinux.org/downloads', unavailable: NEEDS_FIRMWARE },
+  { id: 'freedos', name: 'FreeDOS', description: phrase('about.freedos'), home: 'https://www.freedos.org', unavailable: NEEDS_FIRMWARE },
 ]

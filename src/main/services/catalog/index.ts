@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { Image } from '../../../preload/contract'
+import { phrase, type Image } from '../../../preload/contract'
 import { ServiceError } from '../errors'
 import { folderSize, writeAtomic } from '../files'
 import type { BootFiles, ImageSource } from '../images'
@@ -61,10 +61,10 @@ export class Catalog implements ImageSource {
 
   async prepare(id: string, progress: Progress): Promise<BootFiles> {
     const entry = this.entries.find((candidate) => candidate.id === id)
-    if (!entry?.source) throw new ServiceError('image-unavailable', `${entry?.name ?? id}: ${entry?.unavailable ?? 'unknown'}`)
+    if (!entry?.source) throw new ServiceError('image-unavailable', phrase('image.unavailable', { name: entry?.name ?? id, why: entry?.unavailable ?? phrase('image.unknown') }))
     const { source } = entry
     if (await this.checksums(entry)) return this.bootFiles(id, source)
-    progress.report(undefined, 'Fetching the list of checksums')
+    progress.report(undefined, phrase('step.fetchSums'))
     const list = await fetchText(source.base + source.checksums, progress.signal)
     const files: Record<string, string> = {}
     for (const [i, file] of source.files.entries()) {
@@ -77,8 +77,8 @@ export class Catalog implements ImageSource {
   private async fetch(id: string, source: Source, file: CatalogFile, list: string, progress: Progress, index: number): Promise<string> {
     const checksum = findChecksum(list, file.path, source.algorithm)
     const url = source.base + file.path
-    if (!checksum) throw new ServiceError('checksum-mismatch', `${source.base + source.checksums} does not name ${file.path}; it was not downloaded.`)
-    const detail = `Downloading ${file.role} (${index + 1} of ${source.files.length})`
+    if (!checksum) throw new ServiceError('checksum-mismatch', phrase('download.notListed', { list: source.base + source.checksums, file: file.path }))
+    const detail = phrase('step.downloadingPart', { what: phrase(`file.${file.role}`), number: index + 1, count: source.files.length })
     await downloadFile({
       url, checksum, target: this.target(id, file), algorithm: source.algorithm, signal: progress.signal,
       onProgress: (received, total) => progress.report(total ? (index + received / total) / source.files.length : undefined, detail),

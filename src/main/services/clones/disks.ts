@@ -4,8 +4,9 @@ import { basename } from 'node:path'
 import { copyImage } from '../../host/copy-file'
 import { openDisk } from '../../host/disks/open'
 import { createQcow2, writeQcow2 } from '../../host/disks/qcow2/create'
-import type { DiskSettings } from '../../../preload/contract'
+import { phrase, type DiskSettings } from '../../../preload/contract'
 import { archiveError } from '../archive/errors'
+import { hostSaid } from '../core-said'
 import { ServiceError, systemCode, writeError } from '../errors'
 import type { MachineBase, Progress } from '../types'
 
@@ -30,7 +31,7 @@ export async function hasBacking({ path, format }: Pick<DiskSettings, 'path' | '
 function diskError(error: unknown, { from, to }: DiskCopy, { signal }: Progress): unknown {
   signal.throwIfAborted()
   if (['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM'].includes(systemCode(error) ?? '')) return writeError(error, to)
-  if (error instanceof Error && 'code' in error && systemCode(error)?.startsWith('E') !== true) return new ServiceError('bad-disk', error.message, { path: from })
+  if (error instanceof Error && 'code' in error && systemCode(error)?.startsWith('E') !== true) return new ServiceError('bad-disk', hostSaid(error), { path: from })
   const known = archiveError(error, from)
   return known instanceof ServiceError && known.code !== 'bad-archive' ? known : writeError(error, to)
 }
@@ -76,9 +77,9 @@ export async function baseFiles(paths: readonly string[]): Promise<MachineBase['
 export async function requireBaseUnchanged(name: string, { files }: MachineBase): Promise<void> {
   for (const { path, size, mtimeMs } of files) {
     const now = await stat(path).catch(() => {
-      throw new ServiceError('file-missing', `${path} is missing: the disks of the linked clone '${name}' hold only what differs from it.`, { path })
+      throw new ServiceError('file-missing', phrase('clone.baseMissing', { path, name }), { path })
     })
     if (now.size === size && now.mtimeMs === mtimeMs) continue
-    throw new ServiceError('bad-disk', `${path} (${basename(path)}) has been changed since '${name}' was made: its disks hold only what differs from it, and would be wrong. Put the file back as it was.`, { path })
+    throw new ServiceError('bad-disk', phrase('clone.baseChanged', { path, file: basename(path), name }), { path })
   }
 }

@@ -1,6 +1,6 @@
 /** Calls for machines made from others, and machines that travel. */
 import { basename } from 'node:path'
-import type { CallName, CallParams, CallResult, Imported, Machine, Template } from '../../../preload/contract'
+import { phrase, type CallName, type CallParams, type CallResult, type Imported, type Machine, type Template, type Phrase } from '../../../preload/contract'
 import { ServiceError } from '../errors'
 import type { Handlers, Services } from '../handler-types'
 import { requireSound } from '../library/machine-file'
@@ -17,7 +17,7 @@ const OFF = ['stopped', 'crashed', 'saved']
 async function importFrom({ library, runtime, tasks }: Services, { path, name }: CallParams<'machine.import'>): Promise<Imported> {
   if (name !== undefined) library.checkName(name)
   return tasks.start('machine.import', basename(path), async (progress) => {
-    let warnings: readonly string[] = []
+    let warnings: readonly Phrase[] = []
     const record = await library.make(name === undefined ? { within: true } : { exactly: name }, async (folder) => {
       const imported = await importMachine(path, folder, progress)
       warnings = imported.warnings
@@ -56,10 +56,10 @@ export function transferHandlers(services: Services): Pick<Handlers, TransferCal
       requireSound(record)
       const options = { path, format: formatOf(path, format), snapshots: snapshots ?? true }
       await checkTarget(path, library.home, record, overwrite ?? false)
-      return use.during(id, record.settings.name, 'read', 'is being exported', async () => {
+      return use.during(id, record.settings.name, 'read', phrase('use.exporting'), async () => {
         await services.snapshots.recover(id)
         const { state } = runtime.status(id)
-        if (!OFF.includes(state)) throw new ServiceError('wrong-state', `The machine '${record.settings.name}' is ${state}. Stop or suspend it first.`, { state })
+        if (!OFF.includes(state)) throw new ServiceError('wrong-state', phrase('machine.stopOrSuspend', { name: record.settings.name, state: phrase(`state.${state}`) }), { state })
         await services.checkDisksFree(record)
         return asTask('machine.export', record.settings.name, (progress) =>
           exports.during(path, () => exportMachine(library.require(id), options, progress)))

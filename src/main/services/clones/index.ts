@@ -1,5 +1,5 @@
 /** Machines made from others: full and linked clones of machines and snapshots, forks, templates, and machines made from those. */
-import type { CloudInit, MachineOrigin, MachineSettings, Template } from '../../../preload/contract'
+import { phrase, type CloudInit, type MachineOrigin, type MachineSettings, type Template, type Phrase } from '../../../preload/contract'
 import { syncFile } from '../../host/copy-file'
 import { ServiceError } from '../errors'
 import { folderSize } from '../files'
@@ -68,9 +68,9 @@ export class Clones {
   }
 
   /** @throws ServiceError wrong-state, machine-busy */
-  private async requireOff(record: MachineRecord, advice: string): Promise<void> {
+  private async requireOff(record: MachineRecord, advice: Phrase): Promise<void> {
     const { state } = this.options.runtime.status(record.id)
-    if (!OFF.includes(state)) throw new ServiceError('wrong-state', `The machine '${record.settings.name}' is ${state}. ${advice}`, { state })
+    if (!OFF.includes(state)) throw new ServiceError('wrong-state', phrase('machine.isState', { name: record.settings.name, state: phrase(`state.${state}`), advice }), { state })
     await this.options.checkDisksFree(record)
   }
 
@@ -84,13 +84,13 @@ export class Clones {
     const { settings: { name: called }, isTemplate } = library.require(id)
     const { linked = false, snapshotId } = options
     if (linked && snapshotId === undefined && !isTemplate) return this.linkToNewSnapshot(id, options, progress)
-    const [kind, what]: [Use, string] = snapshotId === undefined ? ['read', 'is being cloned'] : ['read-snapshots', 'has a snapshot that is being cloned']
+    const [kind, what]: [Use, Phrase] = snapshotId === undefined ? ['read', phrase('use.cloning')] : ['read-snapshots', phrase('use.cloningSnapshot')]
     return use.during(id, called, kind, what, () => this.cloneNow(id, options, progress))
   }
 
   private async cloneNow(id: string, { name, snapshotId, linked = false, isTemplate = false }: CloneOptions, progress: Progress): Promise<MachineRecord> {
     const record = await this.sound(id)
-    if (snapshotId === undefined) await this.requireOff(record, 'Fork it, clone one of its snapshots, or stop or suspend it first.')
+    if (snapshotId === undefined) await this.requireOff(record, phrase('advice.beforeClone'))
     const source = snapshotId === undefined ? sourceOf(record) : await sourceOfSnapshot(record, snapshotId)
     const newName: NewName = name === undefined ? { like: record.settings.name } : { exactly: name }
     return this.options.library.make(newName, async (folder) => {
@@ -134,7 +134,7 @@ export class Clones {
   async fork(id: string, name: string | undefined, progress: Progress): Promise<Forked> {
     const { library, use } = this.options
     const { settings: { name: called } } = library.require(id)
-    return use.during(id, called, 'change', 'is being forked', async () => {
+    return use.during(id, called, 'change', phrase('use.forking'), async () => {
       const record = library.require(id)
       let pauseMs = 0
       // Its disks are copies of disks that may be laid over others: then they are so too.
@@ -155,13 +155,13 @@ export class Clones {
     const { runtime } = this.options
     const settings = runtime.settingsOf(record.id)
     const { state } = runtime.status(record.id)
-    if (!settings || (state !== 'running' && state !== 'paused')) throw new ServiceError('wrong-state', `The machine '${record.settings.name}' is ${state}: only a running one can be forked. Clone it instead.`, { state })
+    if (!settings || (state !== 'running' && state !== 'paused')) throw new ServiceError('wrong-state', phrase('clone.forkNeedsRunning', { name: record.settings.name, state: phrase(`state.${state}`) }), { state })
     // What it is called and how it is filed may have changed since it was started.
     const { name, group, tags, notes } = record.settings
     const plan = planCopy({ settings: { ...settings, name, group, tags, notes }, dir: record.dir, contentOf: (path) => path }, folder)
     for (const { from: path, format } of plan.writable) {
       if (record.base || !(await hasBacking({ path, format }))) continue
-      throw new ServiceError('unsupported', `The disk ${path} holds only what differs from another image: a machine with such a disk cannot be forked. Clone it, or a snapshot of it.`, { path })
+      throw new ServiceError('unsupported', phrase('clone.forkOverlay', { path }), { path })
     }
     await copyFiles([...plan.boot, ...plan.readOnly], progress)
     await makeFoldersFor(plan.writable)
@@ -176,10 +176,10 @@ export class Clones {
   async createTemplate(id: string, name: string | undefined, progress: Progress): Promise<MachineRecord> {
     if (name !== undefined) return this.copyAsTemplate(id, name, progress)
     const { library, use } = this.options
-    return use.during(id, library.require(id).settings.name, 'change', 'is becoming a template', async () => {
+    return use.during(id, library.require(id).settings.name, 'change', phrase('use.becomingTemplate'), async () => {
       const record = await this.sound(id)
-      requireNoTemplate(record, 'is one already')
-      await this.requireOff(record, 'Stop or suspend it first: a suspended template makes machines that run at once.')
+      requireNoTemplate(record, phrase('template.already'))
+      await this.requireOff(record, phrase('advice.beforeTemplate'))
       this.requireOwnDisks(record)
       return library.setTemplate(id, true)
     })
@@ -199,23 +199,23 @@ export class Clones {
     const writable = new Set(settings.disks.filter(({ readOnly }) => !readOnly).map(({ path }) => path))
     for (const other of this.options.library.list()) {
       const shared = other.id === id ? undefined : other.settings.disks.find(({ path }) => writable.has(path))
-      if (shared) throw new ServiceError('machine-busy', `The disk ${shared.path} belongs to '${other.settings.name}' too. Make a copy a template instead.`, { path: shared.path })
+      if (shared) throw new ServiceError('machine-busy', phrase('clone.sharedDisk', { path: shared.path, name: other.settings.name }), { path: shared.path })
     }
   }
 
   /** @throws ServiceError not-found, wrong-state, has-clones, machine-busy */
   async releaseTemplate(id: string): Promise<MachineRecord> {
     const { library, use } = this.options
-    return use.during(id, library.require(id).settings.name, 'change', 'is becoming a machine again', async () => {
+    return use.during(id, library.require(id).settings.name, 'change', phrase('use.becomingMachine'), async () => {
       const record = this.requireTemplate(await this.sound(id))
-      requireNoLinkedClones(library, `The template '${record.settings.name}'`, id)
+      requireNoLinkedClones(library, phrase('needed.template', { name: record.settings.name }), id)
       return library.setTemplate(id, false)
     })
   }
 
   /** @throws ServiceError wrong-state */
   requireTemplate(record: MachineRecord): MachineRecord {
-    if (!record.isTemplate) throw new ServiceError('wrong-state', `'${record.settings.name}' is no template.`)
+    if (!record.isTemplate) throw new ServiceError('wrong-state', phrase('template.none', { name: record.settings.name }))
     return record
   }
 
@@ -231,7 +231,7 @@ export class Clones {
   async createFrom(templateId: string, wanted: FromTemplate, progress: Progress): Promise<MachineRecord> {
     const { library, use } = this.options
     const { settings: { name: called } } = library.require(templateId)
-    return use.during(templateId, called, 'read', 'has a machine made from it', async () => {
+    return use.during(templateId, called, 'read', phrase('use.makingFrom'), async () => {
       const template = this.requireTemplate(await this.sound(templateId))
       const { statePath, ...rest } = sourceOf(template)
       const source: Source = wanted.withState === false || statePath === undefined ? rest : { ...rest, statePath }
@@ -253,12 +253,12 @@ export class Clones {
 /** @throws ServiceError invalid-argument */
 function checkWanted({ settings: has }: MachineRecord, { settings, cloudInit }: FromTemplate, source: Source): void {
   for (const key of FIXED) {
-    if (differs(settings[key], has[key]) && settings[key] !== '') throw new ServiceError('invalid-argument', `The ${key} of a machine from a template are the template's.`)
+    if (differs(settings[key], has[key]) && settings[key] !== '') throw new ServiceError('invalid-argument', phrase('template.fixed', { setting: phrase(`setting.${key}`) }))
   }
   if (source.statePath === undefined) return
   const changed = SEEN.filter((key) => differs(settings[key], has[key]))
   if (changed.length > 0 || cloudInit) {
-    const what = [...changed, ...(cloudInit ? ['cloudInit'] : [])].join(', ')
-    throw new ServiceError('invalid-argument', `The template '${has.name}' has a state that goes on as it is: ${what} cannot be given. Make the machine without the state.`)
+    const settings = [...changed, ...(cloudInit ? ['cloudInit' as const] : [])].map((key) => phrase(`setting.${key}`))
+    throw new ServiceError('invalid-argument', phrase('template.goesOn', { name: has.name, settings }))
   }
 }

@@ -1,5 +1,5 @@
 /** Who was made from whom, and whose disks need whom. */
-import type { MachineReference } from '../../../preload/contract'
+import { phrase, type MachineReference, type Phrase } from '../../../preload/contract'
 import { ServiceError } from '../errors'
 import type { Library } from '../library'
 import type { MachineRecord } from '../types'
@@ -22,18 +22,18 @@ function linkedTo(library: Library, id: string, snapshotId?: string): MachineRec
 }
 
 /**
- * @param what is to go, for people, such as `The template 'Debian'`
+ * @param what is to go, for people, such as `needed.template`
  * @throws ServiceError has-clones with the machines as details
  */
-export function requireNoLinkedClones(library: Library, what: string, id: string, snapshotId?: string): void {
+export function requireNoLinkedClones(library: Library, what: Phrase, id: string, snapshotId?: string): void {
   const clones = linkedTo(library, id, snapshotId)
   if (clones.length === 0) return
-  const named = clones.map((clone) => `'${clone.settings.name}'${library.get(clone.id) ? '' : ' (in the trash)'}`)
+  const named = clones.map(({ id: clone, settings: { name } }) => phrase(library.get(clone) ? 'needed.machine' : 'needed.inTrash', { name }))
   const machines = clones.map((clone) => ({ id: clone.id, name: clone.settings.name }))
-  throw new ServiceError('has-clones', `${what} is needed by the linked clone${named.length === 1 ? '' : 's'} ${named.join(', ')}.`, { machines })
+  throw new ServiceError('has-clones', phrase(named.length === 1 ? 'needed.byClone' : 'needed.byClones', { what, clones: named }), { machines })
 }
 
 /** @throws ServiceError wrong-state */
-export function requireNoTemplate({ isTemplate, settings }: MachineRecord, whatNot: string): void {
-  if (isTemplate) throw new ServiceError('wrong-state', `'${settings.name}' is a template: it ${whatNot}.`)
+export function requireNoTemplate({ isTemplate, settings }: MachineRecord, whatNot: Phrase): void {
+  if (isTemplate) throw new ServiceError('wrong-state', phrase('template.cannot', { name: settings.name, whatNot }))
 }

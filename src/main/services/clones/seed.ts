@@ -1,6 +1,6 @@
 /** The seed of cloud-init's NoCloud: a small read-only CD labelled `cidata` with `meta-data` and `user-data`. */
 import { basename, join } from 'node:path'
-import { LIMITS, type CloudInit, type MachineSettings } from '../../../preload/contract'
+import { LIMITS, phrase, type CloudInit, type MachineSettings } from '../../../preload/contract'
 import { buildIso } from '../../host/iso9660'
 import { ServiceError } from '../errors'
 import { makeFolder, writeAtomic } from '../files'
@@ -39,7 +39,7 @@ export async function addSeed<S extends Pick<MachineSettings, 'name'> & Partial<
   const files = seedFiles(cloudInit, folder.id, settings.name).map(({ name, text }) => ({ name, data: new TextEncoder().encode(text) }))
   const isSeed = (path: string): boolean => path.startsWith(folder.finalDir) && basename(path).replace(/^\d+-/, '') === SEED_FILE
   const disks = (settings.disks ?? []).filter(({ path }) => !isSeed(path))
-  if (disks.length >= LIMITS.disks) throw new ServiceError('invalid-argument', 'There is no room for the disk with the cloud-init settings: the machine has as many disks as it can have.')
+  if (disks.length >= LIMITS.disks) throw new ServiceError('invalid-argument', phrase('clone.noRoomForSeed'))
   await makeFolder(join(folder.dir, 'disks'))
   await writeAtomic(join(folder.dir, 'disks', SEED_FILE), buildIso(LABEL, files))
   return { ...settings, disks: [...disks, { path: join(folder.finalDir, 'disks', SEED_FILE), format: 'raw', readOnly: true }] }

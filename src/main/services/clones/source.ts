@@ -2,7 +2,7 @@
 import { constants } from 'node:fs'
 import { access, stat } from 'node:fs/promises'
 import { basename, join, sep } from 'node:path'
-import type { DiskSettings, MachineSettings } from '../../../preload/contract'
+import { phrase, type DiskSettings, type MachineSettings } from '../../../preload/contract'
 import { ServiceError, systemCode } from '../errors'
 import { makeFolder } from '../files'
 import type { NewFolder } from '../library'
@@ -94,8 +94,8 @@ async function requireReadable(path: string): Promise<number> {
     return (await stat(path)).size
   } catch (error) {
     const code = systemCode(error)
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw new ServiceError('file-missing', `${path} does not exist.`, { path })
-    throw new ServiceError('file-unreadable', `${path} cannot be read.`, { path })
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw new ServiceError('file-missing', phrase('file.missing', { path }), { path })
+    throw new ServiceError('file-unreadable', phrase('file.unreadable', { path }), { path })
   }
 }
 

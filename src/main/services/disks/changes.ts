@@ -1,7 +1,7 @@
 /** What changes an image that is there: its size, its reference counts, what it lies over, the room it takes. */
 import { dirname, relative, resolve } from 'node:path'
 import { realpath } from 'node:fs/promises'
-import type { Disk, DiskCheck, DiskCompacted, DiskLayer } from '../../../preload/contract'
+import { phrase, type Disk, type DiskCheck, type DiskCompacted, type DiskLayer } from '../../../preload/contract'
 import { compactDisk } from '../../host/disks/compact'
 import { diskFormatOf, resizeDisk } from '../../host/disks/open'
 import { DiskFile } from '../../host/disks/qcow2/disk-file'
@@ -26,12 +26,12 @@ export class DiskChanges {
   /** @throws ServiceError has-clones where a disk of a machine lies over the file */
   private async requireNothingOver(real: string): Promise<void> {
     const over = (await this.disks.list()).find(({ layers }) => layers.slice(1).some((layer) => layer.path === real))
-    if (over) throw new ServiceError('has-clones', `${over.path} lies over ${real}.`, { path: over.path })
+    if (over) throw new ServiceError('has-clones', phrase('disk.liesOver', { above: over.path, path: real }), { path: over.path })
   }
 
   private async requireNoTemplate({ path, usedBy }: Disk): Promise<void> {
     const isOfTemplate = usedBy.some(({ machineId }) => this.library.get(machineId)?.isTemplate)
-    if (isOfTemplate) throw new ServiceError('wrong-state', `${path} belongs to a template, which does not change.`, { path })
+    if (isOfTemplate) throw new ServiceError('wrong-state', phrase('disk.ofTemplate', { path }), { path })
   }
 
   /** The image itself, where its file may become another one. @throws ServiceError machine-busy, wrong-state, has-clones, bad-disk, file-missing */
@@ -41,7 +41,7 @@ export class DiskChanges {
     await this.requireNoTemplate(found)
     await this.requireNothingOver(real)
     const { format, sizeBytes } = top
-    if (!format || sizeBytes === undefined) throw new ServiceError('bad-disk', top.problem ?? `${real} cannot be read.`, { path: real })
+    if (!format || sizeBytes === undefined) throw new ServiceError('bad-disk', top.problem ?? phrase('file.unreadable', { path: real }), { path: real })
     return { real, top: { ...top, format, sizeBytes }, usedBy }
   }
 
@@ -50,8 +50,8 @@ export class DiskChanges {
     const { real, top, usedBy } = await this.requireChangeable(path)
     // A saved machine has the size in its memory.
     const saved = usedBy.find(({ machineId }) => this.runtime.status(machineId).state === 'saved')
-    if (saved) throw new ServiceError('wrong-state', `'${saved.name}' is suspended and knows the disk as it is. Start it and switch it off first.`, { path: real })
-    if (sizeBytes <= top.sizeBytes) throw new ServiceError('invalid-argument', `${real} has ${top.sizeBytes} bytes already.`, { path: real })
+    if (saved) throw new ServiceError('wrong-state', phrase('disk.knownBySuspended', { name: saved.name }), { path: real })
+    if (sizeBytes <= top.sizeBytes) throw new ServiceError('invalid-argument', phrase('disk.hasThatSize', { path: real, size: top.sizeBytes }), { path: real })
     await resizeDisk(real, sizeBytes, top.format).catch((error: unknown) => {
       throw diskError(error, real)
     })
@@ -72,7 +72,7 @@ export class DiskChanges {
     const { path: real, layers: [{ format }] } = found
     await this.requireNoTemplate(found)
     await this.requireNothingOver(real)
-    if (format !== 'qcow2') throw new ServiceError('unsupported', `${real}: only qcow2 images have something to repair.`, { path: real })
+    if (format !== 'qcow2') throw new ServiceError('unsupported', phrase('disk.repairQcow2', { path: real }), { path: real })
     try {
       await repairQcow2(real, optionsOf(progress))
       return await soundness(real, progress)
@@ -93,12 +93,12 @@ export class DiskChanges {
   async rebase(path: string, backing: string | undefined, acceptChange: boolean): Promise<Disk> {
     const { path: real, layers: [{ format }] } = await this.disks.requireIdle(path)
     await this.requireAllIdle(real)
-    if (format !== 'qcow2') throw new ServiceError('unsupported', `${real}: only qcow2 images lie over others.`, { path: real })
+    if (format !== 'qcow2') throw new ServiceError('unsupported', phrase('disk.overQcow2', { path: real }), { path: real })
     const known = await backingOf(real)
-    if (!known) throw new ServiceError('invalid-argument', `${real} lies over nothing.`, { path: real })
+    if (!known) throw new ServiceError('invalid-argument', phrase('disk.overNothing', { path: real }), { path: real })
     const file = backing ?? resolve(dirname(real), known.path)
     if ((await layersOf(await realpath(file).catch(() => file))).some((layer) => layer.path === real)) {
-      throw new ServiceError('invalid-argument', `${file} lies over ${real} itself.`, { path: file })
+      throw new ServiceError('invalid-argument', phrase('disk.overItself', { file, path: real }), { path: file })
     }
     await requireSame(file, known, acceptChange)
     const name = relative(dirname(real), file)
@@ -127,8 +127,8 @@ async function backingOf(path: string): Promise<Backing | undefined> {
 /** @throws ServiceError file-missing; bad-disk with `{ change }` where it is not the file that was laid under, as far as can be told */
 async function requireSame(file: string, { identity }: Backing, acceptChange: boolean): Promise<void> {
   const now = await identityOf(file).catch(() => {
-    throw new ServiceError('file-missing', `There is no file ${file}.`, { path: file })
+    throw new ServiceError('file-missing', phrase('file.none', { path: file }), { path: file })
   })
   const change = identity && changeSince(identity, now)
-  if (change && !acceptChange) throw new ServiceError('bad-disk', `${file} is not as it was: ${change}. The guest would see a mixture of both.`, { path: file, change })
+  if (change && !acceptChange) throw new ServiceError('bad-disk', phrase('disk.otherBase', { path: file, change }), { path: file, change })
 }

@@ -2,6 +2,7 @@
 import type { DiskCheck } from '../../../preload/contract'
 import type { WriteOptions } from '../../host/disks/formats/common/write'
 import { checkQcow2 } from '../../host/disks/qcow2/check'
+import { hostSaid } from '../core-said'
 import { messageOf, ServiceError, systemCode, writeError } from '../errors'
 import type { Progress } from '../types'
 
@@ -13,9 +14,9 @@ export function diskError(error: unknown, path: string): Error {
   if (error instanceof RangeError) return new ServiceError('invalid-argument', error.message)
   const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
   switch (systemCode(error)) {
-    case 'unsupported': return new ServiceError('unsupported', messageOf(error), { path })
+    case 'unsupported': return new ServiceError('unsupported', hostSaid(error), { path })
     // Another process has it, or has written to it meanwhile.
-    case 'disk-io': return cause === error ? new ServiceError('machine-busy', messageOf(error), { path }) : writeError(cause, path)
+    case 'disk-io': return cause === error ? new ServiceError('machine-busy', hostSaid(error), { path }) : writeError(cause, path)
     case undefined: case 'bad-disk': return new ServiceError('bad-disk', messageOf(error), { path })
     default: return writeError(error, path)
   }

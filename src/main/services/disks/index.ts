@@ -1,12 +1,13 @@
 /** The disks of all machines with what they lie over, new disks, and copies in other formats. */
 import { open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { dirname, isAbsolute } from 'node:path'
-import type { Disk, DiskCheck, ImageFormat } from '../../../preload/contract'
+import { phrase, type Disk, type DiskCheck, type ImageFormat } from '../../../preload/contract'
 import { writeForeignImage } from '../../host/disks/formats/foreign'
 import { writeRaw } from '../../host/disks/formats/common/write-raw'
 import { openDisk } from '../../host/disks/open'
 import { createQcow2, writeQcow2 } from '../../host/disks/qcow2/create'
-import { messageOf, ServiceError, systemCode, writeError } from '../errors'
+import { hostSaid } from '../core-said'
+import { ServiceError, systemCode, writeError } from '../errors'
 import type { Library } from '../library'
 import type { MachineRuntime } from '../runtime'
 import type { Progress } from '../types'
@@ -42,9 +43,9 @@ export class Disks {
 
   /** @throws ServiceError file-missing, invalid-argument */
   async info(path: string): Promise<Disk> {
-    if (!isAbsolute(path)) throw new ServiceError('invalid-argument', `${path} is not a full path.`, { path })
+    if (!isAbsolute(path)) throw new ServiceError('invalid-argument', phrase('file.notFull', { path }), { path })
     const real = await realpath(path).catch(() => {
-      throw new ServiceError('file-missing', `There is no file ${path}.`, { path })
+      throw new ServiceError('file-missing', phrase('file.none', { path }), { path })
     })
     return { path: real, layers: await layersOf(real), usedBy: this.usersOf(real, await this.realPaths()) }
   }
@@ -73,7 +74,7 @@ export class Disks {
     const { path: real } = await this.requireIdle(path)
     await this.requireFree(target)
     const source = await openDisk(real, true).catch((error: unknown) => {
-      throw new ServiceError('bad-disk', messageOf(error), { path: real })
+      throw new ServiceError('bad-disk', hostSaid(error), { path: real })
     })
     const part = target + PART_SUFFIX
     const options = optionsOf(progress)
@@ -97,14 +98,14 @@ export class Disks {
   async requireIdle(path: string): Promise<Disk> {
     const found = await this.info(path)
     const busy = found.usedBy.find(({ machineId, readOnly }) => !readOnly && !['stopped', 'crashed', 'saved'].includes(this.runtime.status(machineId).state))
-    if (busy) throw new ServiceError('machine-busy', `The disk ${found.path} is in use by the running machine '${busy.name}'.`, { path: found.path })
+    if (busy) throw new ServiceError('machine-busy', phrase('disk.inUse', { path: found.path, name: busy.name }), { path: found.path })
     return found
   }
 
   /** @throws ServiceError machine-busy, unsupported, bad-disk, file-missing */
   async check(path: string, progress: Progress): Promise<DiskCheck> {
     const { path: real, layers } = await this.requireIdle(path)
-    if (layers[0].format !== 'qcow2') throw new ServiceError('unsupported', `${real}: only qcow2 images have something to check.`, { path: real })
+    if (layers[0].format !== 'qcow2') throw new ServiceError('unsupported', phrase('disk.checkQcow2', { path: real }), { path: real })
     try {
       return await soundness(real, progress)
     } catch (error) {
@@ -113,10 +114,10 @@ export class Disks {
   }
 
   private async requireFree(path: string): Promise<void> {
-    if (!isAbsolute(path)) throw new ServiceError('invalid-argument', `${path} is not a full path.`, { path })
+    if (!isAbsolute(path)) throw new ServiceError('invalid-argument', phrase('file.notFull', { path }), { path })
     if (await stat(path).catch(() => undefined)) throw taken(path)
-    if (!await stat(dirname(path)).catch(() => undefined)) throw new ServiceError('file-missing', `There is no folder ${dirname(path)}.`, { path: dirname(path) })
+    if (!await stat(dirname(path)).catch(() => undefined)) throw new ServiceError('file-missing', phrase('file.noFolder', { path: dirname(path) }), { path: dirname(path) })
   }
 }
 
-const taken = (path: string): ServiceError => new ServiceError('name-taken', `There is already a file ${path}.`, { path })
+const taken = (path: string): ServiceError => new ServiceError('name-taken', phrase('file.there', { path }), { path })

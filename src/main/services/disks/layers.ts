@@ -1,12 +1,13 @@
 /** What an image lies over, layer by layer, with what is wrong with each. */
 import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import type { DiskLayer } from '../../../preload/contract'
+import { phrase, type DiskLayer } from '../../../preload/contract'
 import { diskFormatOf, openDisk } from '../../host/disks/open'
 import { DiskFile } from '../../host/disks/qcow2/disk-file'
 import { readHeader } from '../../host/disks/qcow2/header'
 import { changeSince, identityOf } from '../../host/disks/qcow2/identity'
-import { messageOf, systemCode } from '../errors'
+import { hostSaid } from '../core-said'
+import { systemCode } from '../errors'
 
 /** As many as can be opened (host/disks/open). */
 const MAX_LAYERS = 64
@@ -29,7 +30,7 @@ async function readQcow2(path: string): Promise<Pick<DiskLayer, 'sizeBytes' | 'p
     if (!backing) return { sizeBytes, below: undefined }
     const below = resolve(dirname(path), backing.path)
     const change = backing.identity && changeSince(backing.identity, await identityOf(below).catch(() => backing.identity as NonNullable<typeof backing.identity>))
-    return { sizeBytes, below, ...(change && { problem: `${below} was changed since: ${change}.` }) }
+    return { sizeBytes, below, ...(change && { problem: phrase('disk.baseChanged', { path: below, change }) }) }
   } finally {
     await file.close()
   }
@@ -48,7 +49,7 @@ async function readLayer(path: string): Promise<Layer> {
     await image.close()
     return { layer: { path, format, storedBytes: stored, sizeBytes }, below: undefined }
   } catch (error) {
-    const problem = systemCode(error) === 'ENOENT' ? `${path} is missing.` : messageOf(error)
+    const problem = systemCode(error) === 'ENOENT' ? phrase('disk.missing', { path }) : hostSaid(error)
     return { layer: { path, problem }, below: undefined }
   }
 }
@@ -62,7 +63,7 @@ export async function layersOf(path: string): Promise<DiskLayer[]> {
     layers.push(layer)
     seen.add(at)
     if (below !== undefined && (seen.has(below) || layers.length === MAX_LAYERS)) {
-      layers[layers.length - 1] = { ...layer, problem: `${below} lies over itself.` }
+      layers[layers.length - 1] = { ...layer, problem: phrase('disk.loop', { path: below }) }
       return layers
     }
     at = below

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { machineId, type MachineSettings } from '../../../preload/contract'
+import { machineId, phrase, type MachineSettings } from '../../../preload/contract'
 import { ServiceError } from '../errors'
 import { makeFolder, moveDurably, removeTemporaries } from '../files'
 import type { MachineRecord, Stop } from '../types'
@@ -76,7 +76,7 @@ export class Library {
   /** @throws ServiceError not-found */
   require(id: string): MachineRecord {
     const record = this.records.get(id)
-    if (!record) throw new ServiceError('not-found', `There is no machine with the id ${id}.`, { id })
+    if (!record) throw new ServiceError('not-found', phrase('machine.none', { id }), { id })
     return record
   }
 
@@ -103,9 +103,9 @@ export class Library {
   /** @throws ServiceError name-taken */
   checkName(name: string, exceptId?: string): void {
     const other = this.list().find((record) => record.id !== exceptId && sameName(record.settings.name, name))
-    if (other) throw new ServiceError('name-taken', `There is already a machine named '${other.settings.name}'.`, { name: other.settings.name })
+    if (other) throw new ServiceError('name-taken', phrase('machine.nameTaken', { name: other.settings.name }), { name: other.settings.name })
     const claim = [...this.claimed].find((taken) => sameName(taken, name))
-    if (claim !== undefined) throw new ServiceError('name-taken', `A machine named '${claim}' is just being made.`, { name: claim })
+    if (claim !== undefined) throw new ServiceError('name-taken', phrase('machine.nameClaimed', { name: claim }), { name: claim })
   }
 
   /** @param fill puts files into the machine's folder before it appears, and may change settings; gets the folder now and later */

@@ -4,7 +4,8 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { lock } from 'proper-lockfile'
 import { z } from 'zod'
-import { messageOf, ServiceError, systemCode, writeError } from '../errors'
+import { phrase } from '../../../preload/contract'
+import { ServiceError, systemCode, writeError, whyOf } from '../errors'
 import { makeFolder, writeAtomic } from '../files'
 
 /** The holder touches its lock every second; one not touched for this long belongs to a dead process. */
@@ -83,12 +84,13 @@ export class LibraryLock {
   async release(): Promise<void> {
     await rm(holderPath(this.home), { force: true }).catch(() => undefined)
     await this.unlock().catch((error: unknown) => {
-      if (systemCode(error) !== 'ENOTACQUIRED') throw new ServiceError('internal', `The library's lock could not be released: ${messageOf(error)}`)
+      if (systemCode(error) !== 'ENOTACQUIRED') throw new ServiceError('internal', phrase('library.notReleased', { cause: whyOf(error) }))
     })
   }
 }
 
 function lockedError(home: string, holder: LockHolder | undefined): ServiceError {
-  const who = holder ? `the process ${holder.pid}${holder.host === hostname() ? '' : ` on ${holder.host}`}` : 'another process'
-  return new ServiceError('library-locked', `The library ${home} is in use by ${who}.`, holder ?? {})
+  if (!holder) return new ServiceError('library-locked', phrase('library.held', { home }), {})
+  const { pid, host } = holder
+  return new ServiceError('library-locked', host === hostname() ? phrase('library.heldBy', { home, pid }) : phrase('library.heldOn', { home, pid, host }), holder)
 }

@@ -2,8 +2,8 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { machineId, machineName, machineOrigin, machineSettings, type MachineSettings } from '../../../preload/contract'
-import { messageOf, ServiceError, systemCode } from '../errors'
+import { machineId, machineName, machineOrigin, machineSettings, phrase, type MachineSettings, type Phrase } from '../../../preload/contract'
+import { messageOf, ServiceError, systemCode, whyOf } from '../errors'
 import { moveDurably, stamp, writeAtomic } from '../files'
 import type { MachineRecord } from '../types'
 import { DEFAULT_SETTINGS } from './defaults'
@@ -47,21 +47,21 @@ export async function writeMachineFile(dir: string, record: Pick<MachineRecord, 
   await writeAtomic(join(dir, MACHINE_FILE), `${JSON.stringify(content, null, 2)}\n`)
 }
 
-/** Why the text is no machine file of this version, for people; or the record. */
-function parse(text: string): z.infer<typeof machineFile> | string {
+/** The record, or why the text is no machine file of this version. */
+function parse(text: string): { found: z.infer<typeof machineFile> } | { trouble: Phrase } {
   let json: unknown
   try {
     json = JSON.parse(text)
   } catch (error) {
-    return `it is not JSON (${messageOf(error)})`
+    return { trouble: phrase('damage.notJson', { detail: messageOf(error) }) }
   }
   const parsed = machineFile.safeParse(json)
-  if (parsed.success) return parsed.data
+  if (parsed.success) return { found: parsed.data }
   const { path, message } = parsed.error.issues[0]
-  return `${path.length > 0 ? path.join('.') : 'the file'}: ${message}`
+  return { trouble: phrase('damage.field', { field: path.length > 0 ? path.join('.') : MACHINE_FILE, detail: message }) }
 }
 
-function damagedRecord(id: string, dir: string, text: string, damage: string): MachineRecord {
+function damagedRecord(id: string, dir: string, text: string, damage: Phrase): MachineRecord {
   let known: z.infer<typeof salvage> = {}
   try {
     known = salvage.safeParse(JSON.parse(text)).data ?? {}
@@ -96,32 +96,32 @@ export async function readMachineFolder(dir: string, id: string): Promise<Machin
   try {
     text = await readFile(path, 'utf8')
   } catch (error) {
-    if (systemCode(error) !== 'ENOENT') return damagedRecord(id, dir, '', `${path} cannot be read: ${messageOf(error)}`)
+    if (systemCode(error) !== 'ENOENT') return damagedRecord(id, dir, '', phrase('damage.unreadable', { path, cause: whyOf(error) }))
     const aside = await newestDamaged(dir)
     if (!aside) return undefined
     const kept = await readFile(join(dir, aside), 'utf8').catch(() => '')
-    return damagedRecord(id, dir, kept, `Its configuration was damaged and is kept as ${join(dir, aside)}.`)
+    return damagedRecord(id, dir, kept, phrase('damage.kept', { path: join(dir, aside) }))
   }
   const newer = newerVersion(text)
-  if (newer !== undefined) return damagedRecord(id, dir, text, `It was written by a newer Nestbox (form ${newer}); it is left untouched.`)
+  if (newer !== undefined) return damagedRecord(id, dir, text, phrase('damage.newer', { version: newer }))
   const parsed = parse(text)
-  if (typeof parsed !== 'string' && parsed.id === id) return { id, dir, createdAt: parsed.createdAt, settings: parsed.settings, ...extrasOf(parsed) }
-  const why = typeof parsed === 'string' ? parsed : `it belongs to the machine ${parsed.id}`
+  if ('found' in parsed && parsed.found.id === id) return { id, dir, createdAt: parsed.found.createdAt, settings: parsed.found.settings, ...extrasOf(parsed.found) }
+  const why = 'found' in parsed ? phrase('damage.otherMachine', { id: parsed.found.id }) : parsed.trouble
   return damagedRecord(id, dir, text, await keepAside(dir, why))
 }
 
-async function keepAside(dir: string, why: string): Promise<string> {
+async function keepAside(dir: string, why: Phrase): Promise<Phrase> {
   const path = join(dir, MACHINE_FILE)
   const aside = join(dir, `${DAMAGED}${stamp(new Date())}`)
   try {
     await moveDurably(path, aside)
-    return `Its configuration cannot be used (${why}); it is kept as ${aside}.`
+    return phrase('damage.setAside', { why, path: aside })
   } catch (error) {
-    return `Its configuration ${path} cannot be used (${why}), and could not be moved aside: ${messageOf(error)}`
+    return phrase('damage.notAside', { path, why, cause: whyOf(error) })
   }
 }
 
 /** @throws ServiceError machine-damaged */
 export function requireSound(record: MachineRecord): void {
-  if (record.damage) throw new ServiceError('machine-damaged', `The machine '${record.settings.name}' is damaged. ${record.damage}`)
+  if (record.damage) throw new ServiceError('machine-damaged', phrase('machine.damaged', { name: record.settings.name, damage: record.damage }))
 }

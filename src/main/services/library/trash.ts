@@ -2,7 +2,7 @@
 import { readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { machineId, type TrashItem } from '../../../preload/contract'
+import { machineId, phrase, type TrashItem } from '../../../preload/contract'
 import { ServiceError, writeError } from '../errors'
 import { folderSize, makeFolder, moveDurably, writeAtomic } from '../files'
 import type { MachineRecord } from '../types'
@@ -56,7 +56,7 @@ export class Trash {
   /** @throws ServiceError not-found */
   require(id: string): TrashedMachine {
     const machine = this.machines.get(id)
-    if (!machine) throw new ServiceError('not-found', `There is nothing in the trash with the id ${id}.`, { id })
+    if (!machine) throw new ServiceError('not-found', phrase('trash.none', { id }), { id })
     return machine
   }
 

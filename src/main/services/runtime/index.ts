@@ -1,14 +1,15 @@
 /** Runs machines: one process each, their states, figures and ends. */
 import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { HotBlock, Machine, MachineFigures, MachineSettings, MachineState } from '../../../preload/contract'
-import { MachineProcess, ProcessEndError, SaveError, type ProcessEnd } from '../../engines/embedded/machine-process'
+import { phrase, type HotBlock, type Machine, type MachineFigures, type MachineSettings, type MachineState, type Phrase, type Said } from '../../../preload/contract'
+import { MachineProcess, type ProcessEnd } from '../../engines/embedded/machine-process'
 import { SpareProcesses } from '../../engines/embedded/spare-processes'
 import type { HostFigures, SaveFigures, Stalled } from '../../vm-host/protocol'
 import type { ConsoleHub } from '../console'
 import { messageOf, ServiceError } from '../errors'
 import type { SavedState } from '../snapshots/saved-state'
 import type { Progress } from '../types'
+import { crashProblem, endedMeanwhile, saveFailure, stallProblem, startFailure } from './failures'
 
 /** What the runtime needs to know of a machine. */
 export interface RunnableMachine {
@@ -21,7 +22,7 @@ export interface RunnableMachine {
 
 export interface RuntimeStatus {
   readonly state: Exclude<MachineState, 'damaged'>
-  readonly problem?: string
+  readonly problem?: Said
   readonly waitsFor?: Machine['waitsFor']
   readonly pid?: number
   /** ISO 8601. */
@@ -59,7 +60,7 @@ const SPARE_DELAY_MS = 1000
 export class MachineRuntime {
   private readonly running = new Map<string, Running>()
   /** How the last run ended, where that is worth telling. */
-  private readonly problems = new Map<string, string>()
+  private readonly problems = new Map<string, Said>()
   private logging: Promise<void> = Promise.resolve()
 
   private readonly spares: SpareProcesses
@@ -84,11 +85,11 @@ export class MachineRuntime {
     return this.running.get(id)?.figures ?? null
   }
 
-  private require(id: string, action: string, ...states: RuntimeStatus['state'][]): Running {
+  private require(id: string, action: Phrase, ...states: RuntimeStatus['state'][]): Running {
     const run = this.running.get(id)
     if (!run || !states.includes(run.state)) {
       const { state } = this.status(id)
-      throw new ServiceError('wrong-state', `the machine cannot be ${action}: it is ${state}`, { state })
+      throw new ServiceError('wrong-state', phrase('machine.cannot', { action, state: phrase(`state.${state}`) }), { state })
     }
     return run
   }
@@ -98,7 +99,7 @@ export class MachineRuntime {
    * @throws ServiceError with the reason it does not
    */
   async start(machine: RunnableMachine, fresh = false): Promise<void> {
-    if (this.running.has(machine.id)) throw new ServiceError('wrong-state', `the machine is ${this.status(machine.id).state} already`)
+    if (this.running.has(machine.id)) throw new ServiceError('wrong-state', phrase('machine.already', { state: phrase(`state.${this.status(machine.id).state}`) }))
     this.problems.delete(machine.id)
     const isResumed = !fresh && this.options.savedState(machine.id)?.exists === true
     const run: Running = {
@@ -110,7 +111,7 @@ export class MachineRuntime {
     try {
       await run.process.running
     } catch (error) {
-      throw asServiceError(error)
+      throw startFailure(error)
     }
     this.log(machine, 'info', `${isResumed ? 'goes on from its saved state' : 'started'}, process ${run.process.pid ?? 'unknown'}`)
     this.setState(run, 'running')
@@ -166,7 +167,7 @@ export class MachineRuntime {
     this.running.delete(machine.id)
     for (const port of ['ttyS0', 'hvc0'] as const) this.options.consoles.connect(machine.id, port, undefined)
     if (end.kind === 'crashed' && !run?.forced) {
-      this.problems.set(machine.id, end.report ? `${end.message}. Report: ${end.report}` : end.message)
+      this.problems.set(machine.id, crashProblem(end))
       this.log(machine, 'error', end.message)
     } else this.log(machine, 'info', end.kind === 'refused' ? `not started: ${end.message}` : end.kind === 'suspended' ? 'suspended' : 'stopped')
     this.options.onStateChanged(machine.id)
@@ -183,7 +184,7 @@ export class MachineRuntime {
 
   /** Guest code that took the most time. @throws ServiceError wrong-state, machine-crashed */
   async hotBlocks(id: string, count: number): Promise<HotBlock[]> {
-    const { process } = this.require(id, 'inspected', 'running', 'paused')
+    const { process } = this.require(id, phrase('act.inspected'), 'running', 'paused')
     const blocks = await process.hotBlocks(count).catch(endedMeanwhile)
     const hex = (address: bigint): string => `0x${address.toString(16)}`
     return blocks.map(({ address, cpl, lines, ...rest }) => ({
@@ -193,30 +194,30 @@ export class MachineRuntime {
 
   /** The WebAssembly a hot block is now; null where it is interpreted. @throws as `hotBlocks` */
   async wasmOf(id: string, address: string, modeKey: number): Promise<string | null> {
-    const { process } = this.require(id, 'inspected', 'running', 'paused')
+    const { process } = this.require(id, phrase('act.inspected'), 'running', 'paused')
     return process.wasmOf(BigInt(address), modeKey).catch(endedMeanwhile)
   }
 
   pause(id: string): void {
-    this.require(id, 'paused', 'running').process.send({ type: 'pause' })
+    this.require(id, phrase('act.paused'), 'running').process.send({ type: 'pause' })
   }
 
   resume(id: string): void {
-    this.require(id, 'resumed', 'paused').process.send({ type: 'resume' })
+    this.require(id, phrase('act.resumed'), 'paused').process.send({ type: 'resume' })
   }
 
   reset(id: string): void {
-    this.require(id, 'reset', 'running', 'paused').process.send({ type: 'reset' })
+    this.require(id, phrase('act.reset'), 'running', 'paused').process.send({ type: 'reset' })
   }
 
   /** Presses the power button; whether the guest listens is its own affair. */
   powerOff(id: string): void {
-    this.require(id, 'switched off', 'running').process.send({ type: 'power-button' })
+    this.require(id, phrase('act.switchedOff'), 'running').process.send({ type: 'power-button' })
   }
 
   /** Resolves when the machine is off. */
   async forceStop(id: string): Promise<void> {
-    const run = this.require(id, 'stopped', 'starting', 'running', 'paused', 'stopping')
+    const run = this.require(id, phrase('act.stopped'), 'starting', 'running', 'paused', 'stopping')
     run.forced = true
     this.setState(run, 'stopping')
     await run.process.stop()
@@ -228,8 +229,8 @@ export class MachineRuntime {
    */
   async suspend(id: string, progress: Progress): Promise<SaveFigures> {
     const saved = this.options.savedState(id)
-    this.require(id, 'suspended', 'running', 'paused')
-    if (!saved) throw new ServiceError('not-found', `There is no machine with the id ${id}.`)
+    this.require(id, phrase('act.suspended'), 'running', 'paused')
+    if (!saved) throw new ServiceError('not-found', phrase('machine.none', { id }))
     await saved.prepare()
     return this.saveTo(id, saved.path, [], 'end', progress)
   }
@@ -248,7 +249,7 @@ export class MachineRuntime {
     id: string, path: string, copies: readonly { readonly from: string; readonly to: string }[], then: 'go-on' | 'end', progress: Progress,
     quick = false,
   ): Promise<SaveFigures> {
-    const run = this.require(id, 'saved', 'running', 'paused')
+    const run = this.require(id, phrase('act.saved'), 'running', 'paused')
     const { state } = run
     if (then === 'end') this.setState(run, 'saving')
     try {
@@ -288,49 +289,6 @@ export class MachineRuntime {
 
 function stallOf({ state, stalled }: Running): Pick<RuntimeStatus, 'problem' | 'waitsFor'> {
   if (state !== 'paused' || !stalled) return {}
-  if (stalled.cause === 'memory') {
-    return { problem: `${stalled.message}. The machine is paused: put the file right and resume it, or stop it and start it without the saved state.` }
-  }
-  const problem = `${stalled.message}. The guest waits and loses nothing: free space on the host, then resume the machine.`
-  return { problem, waitsFor: { kind: 'host-disk', path: stalled.path } }
-}
-
-function endedMeanwhile(error: unknown): never {
-  throw new ServiceError('machine-crashed', `The machine could not be inspected: ${messageOf(error)}.`)
-}
-
-function saveFailure(error: unknown): ServiceError {
-  if (error instanceof ServiceError) return error
-  const code = error instanceof SaveError ? error.code : 'internal'
-  const message = `The machine could not be saved: ${messageOf(error)}.`
-  switch (code) {
-    case 'cancelled': return new ServiceError('cancelled', 'Saving was cancelled; the machine goes on.')
-    case 'ended': return new ServiceError('machine-crashed', message)
-    case 'busy': return new ServiceError('machine-busy', message)
-    case 'disk-full': return new ServiceError('disk-full', message)
-    case 'disk-io': return new ServiceError(messageOf(error).includes('disk is full') ? 'disk-full' : 'library-read-only', message)
-    default: return new ServiceError('internal', message)
-  }
-}
-
-/** A saved state that cannot be used; the other way is said with the reason. */
-function stateRefused(code: 'state-mismatch' | 'state-damaged', message: string, details: unknown): ServiceError {
-  return new ServiceError(code, `${message}. Undo the change, or start without the saved state ('nestbox vm start --fresh').`, details)
-}
-
-function asServiceError(error: unknown): ServiceError {
-  if (!(error instanceof ProcessEndError)) return new ServiceError('internal', error instanceof Error ? error.message : String(error))
-  const { end } = error
-  if (end.kind !== 'refused') return new ServiceError('machine-crashed', error.message)
-  switch (end.code) {
-    case 'bad-kernel': return new ServiceError('bad-kernel', end.message)
-    case 'state-mismatch': return stateRefused('state-mismatch', end.message, end.details)
-    case 'state-damaged': case 'bad-state': return stateRefused('state-damaged', end.message, end.details)
-    case 'no-memory': return new ServiceError('not-enough-memory', end.message)
-    case 'disk-full': return new ServiceError('disk-full', end.message)
-    case 'disk-io': return new ServiceError('bad-disk', end.message)
-    case 'bad-config': return new ServiceError('invalid-argument', end.message)
-    case 'unsupported': return new ServiceError('unsupported', end.message)
-    default: return new ServiceError('internal', end.message)
-  }
+  const problem = stallProblem(stalled)
+  return stalled.cause === 'memory' ? { problem } : { problem, waitsFor: { kind: 'host-disk', path: stalled.path } }
 }

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { MachineSettings, Snapshot, SnapshotTree } from '../../../preload/contract'
+import { phrase, type MachineSettings, type Snapshot, type SnapshotTree, type Phrase } from '../../../preload/contract'
 import { copyImage } from '../../host/copy-file'
 import { ServiceError, writeError } from '../errors'
 import { makeFolder } from '../files'
@@ -40,7 +40,7 @@ function hardwareOf({ memoryMiB, cpuProfile, kernel, initrd, commandLine, disks,
 export class Snapshots {
   constructor(private readonly options: SnapshotsOptions) {}
 
-  private alone<T>(id: string, what: string, work: (record: MachineRecord, store: SnapshotStore) => Promise<T>): Promise<T> {
+  private alone<T>(id: string, what: Phrase, work: (record: MachineRecord, store: SnapshotStore) => Promise<T>): Promise<T> {
     const { library, use } = this.options
     const { settings, dir } = library.require(id)
     return use.during(id, settings.name, 'change', what, async () => {
@@ -94,7 +94,7 @@ export class Snapshots {
 
   private async checkName(store: SnapshotStore, name: string, exceptId?: string): Promise<void> {
     const taken = (await store.list()).find((entry) => entry.id !== exceptId && sameName(entry.name, name))
-    if (taken) throw new ServiceError('name-taken', `There is already a snapshot named '${taken.name}'.`, { name: taken.name })
+    if (taken) throw new ServiceError('name-taken', phrase('snapshot.nameTaken', { name: taken.name }), { name: taken.name })
   }
 
   private async freeName(store: SnapshotStore, stem: string, numbered: boolean): Promise<string> {
@@ -108,7 +108,7 @@ export class Snapshots {
 
   /** @throws ServiceError wrong-state, name-taken, disk-full, library-read-only, machine-busy */
   take(id: string, { name, notes = '' }: TakeOptions, progress: Progress): Promise<Snapshot & { pauseMs?: number }> {
-    return this.alone(id, 'is having a snapshot taken', async (record, store) => {
+    return this.alone(id, phrase('use.takingSnapshot'), async (record, store) => {
       if (name !== undefined) await this.checkName(store, name)
       const given = name ?? await this.freeName(store, 'Snapshot', true)
       const taken = await this.add(record, store, { name: given, notes, kind: 'user' }, 'go-on', progress)
@@ -124,7 +124,7 @@ export class Snapshots {
     const { runtime } = this.options
     const { state } = runtime.status(record.id)
     if (!['stopped', 'crashed', 'saved', 'running', 'paused'].includes(state)) {
-      throw new ServiceError('wrong-state', `The machine '${record.settings.name}' is ${state}: no snapshot can be taken now.`, { state })
+      throw new ServiceError('wrong-state', phrase('snapshot.notNow', { name: record.settings.name, state: phrase(`state.${state}`) }), { state })
     }
     const isOn = state === 'running' || state === 'paused'
     const settings = runtime.settingsOf(record.id) ?? record.settings
@@ -161,7 +161,7 @@ export class Snapshots {
    * @throws ServiceError not-found, disk-full, library-read-only, machine-busy
    */
   restore(id: string, snapshotId: string, keepCurrent: boolean, progress: Progress): Promise<{ undo: string | null }> {
-    return this.alone(id, 'is going back to a snapshot', async (record, store) => {
+    return this.alone(id, phrase('use.restoringSnapshot'), async (record, store) => {
       const { runtime } = this.options
       const target = await store.require(snapshotId)
       const isOn = ['running', 'paused'].includes(runtime.status(id).state)
@@ -170,7 +170,7 @@ export class Snapshots {
         const name = await this.freeName(store, `Before ${target.name}`.slice(0, 120), false)
         undo = (await this.add(record, store, { name, notes: '', kind: 'undo' }, 'end', progress)).entry.id
       } else if (isOn) await runtime.forceStop(id)
-      if (!['stopped', 'crashed', 'saved'].includes(runtime.status(id).state)) throw new ServiceError('wrong-state', 'The machine must be off, running or suspended.')
+      if (!['stopped', 'crashed', 'saved'].includes(runtime.status(id).state)) throw new ServiceError('wrong-state', phrase('snapshot.wrongState'))
       await this.options.checkDisksFree({ ...record, settings: target.settings })
       await this.switchTo(record, store, target, progress)
       this.options.changed(id)
@@ -214,7 +214,7 @@ export class Snapshots {
 
   /** Its children stay as they are. @throws ServiceError not-found */
   delete(id: string, snapshotId: string): Promise<void> {
-    return this.alone(id, 'is having a snapshot deleted', async ({ dir }, store) => {
+    return this.alone(id, phrase('use.deletingSnapshot'), async ({ dir }, store) => {
       await store.remove(await store.require(snapshotId))
       await new SavedState(dir).memory.collect()
       this.options.changed(id)
@@ -223,7 +223,7 @@ export class Snapshots {
 
   /** @throws ServiceError not-found, name-taken */
   change(id: string, snapshotId: string, { name, notes }: TakeOptions): Promise<Snapshot> {
-    return this.alone(id, 'is having a snapshot renamed', async (_record, store) => {
+    return this.alone(id, phrase('use.renamingSnapshot'), async (_record, store) => {
       const entry = await store.require(snapshotId)
       if (name !== undefined) await this.checkName(store, name, snapshotId)
       const changed = { ...entry, ...(name === undefined ? {} : { name }), ...(notes === undefined ? {} : { notes }) }

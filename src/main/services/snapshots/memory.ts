@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs'
 import { link, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { phrase } from '../../../preload/contract'
 import { copyImage } from '../../host/copy-file'
 import { readStateHeader, type StateHeader } from '../../host/state-header'
 import type { StatePlace } from '../../vm-host/protocol'
@@ -84,7 +85,7 @@ export class StateMemory {
 export async function giveName(from: string, to: string): Promise<void> {
   await link(from, to).catch(async (error: unknown) => {
     if (systemCode(error) === 'EEXIST') return
-    if (systemCode(error) === 'ENOENT') throw new ServiceError('file-missing', `${from} does not exist.`, { path: from })
+    if (systemCode(error) === 'ENOENT') throw new ServiceError('file-missing', phrase('file.missing', { path: from }), { path: from })
     await copyImage(from, to).catch((inner: unknown) => {
       throw writeError(inner, to)
     })

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs'
 import { readFile, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { machineSettings } from '../../../preload/contract'
+import { machineSettings, phrase } from '../../../preload/contract'
 import { ServiceError, writeError } from '../errors'
 import { folderSize, makeFolder, moveDurably, removeTemporaries, syncFolder, writeAtomic } from '../files'
 
@@ -72,7 +72,7 @@ export class SnapshotStore {
   /** @throws ServiceError not-found */
   async require(id: string): Promise<SnapshotRecord> {
     const found = (await this.list()).find((entry) => entry.id === id)
-    if (!found) throw new ServiceError('not-found', `There is no snapshot with the id ${id}.`, { id })
+    if (!found) throw new ServiceError('not-found', phrase('snapshot.none', { id }), { id })
     return found
   }
 

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs'
 import { readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
-import { machineSettings } from '../../../preload/contract'
+import { machineSettings, phrase } from '../../../preload/contract'
 import { ServiceError, writeError } from '../errors'
 import { syncFolder, writeAtomic } from '../files'
 
@@ -39,7 +39,7 @@ export async function finishSwitch(folder: string, apply: (change: Switch) => Pr
     change = journal.parse(JSON.parse(await readFile(path, 'utf8')))
   } catch (error) {
     // It is written atomically: this is damage from outside, and guessing would make it worse.
-    throw new ServiceError('machine-damaged', `${path} cannot be read: a snapshot was being restored. Repair or remove the file.`, { path, cause: String(error) })
+    throw new ServiceError('machine-damaged', phrase('snapshot.switchDamaged', { path }), { path, cause: String(error) })
   }
   try {
     for (const { from, to } of change.moves) {

@@ -1,32 +1,12 @@
 /** Asks apt for packages without being root: downloads go to a folder of ours, and so do package lists where the system has none. */
-import { execFile } from 'node:child_process'
-import { access, constants, readdir, stat, writeFile } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
+import { readdir, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { phrase, type PhraseValue } from '../../../preload/contract'
 import { messageOf, ServiceError } from '../errors'
 import { makeFolder } from '../files'
+import { execute } from '../programs'
 
 const POLL_MS = 200
-
-/** Runs a program to its end. @returns what it wrote @throws AbortError, or an Error with what it complained of */
-export function execute(command: string, args: readonly string[], options: { cwd?: string; signal: AbortSignal }): Promise<Buffer> {
-  const env = { ...process.env, LC_ALL: 'C' }
-  return new Promise((resolve, reject) => {
-    execFile(command, args, { ...options, env, encoding: 'buffer', maxBuffer: 1 << 28 }, (error, stdout, stderr) => {
-      if (!error) return resolve(stdout)
-      if (error.name === 'AbortError') return reject(error)
-      const complaint = stderr.toString().trim().split('\n').slice(-3).join(' ')
-      reject(new Error(`${command}: ${complaint === '' ? error.message : complaint}`))
-    })
-  })
-}
-
-/** Whether a program is there to be run. */
-export async function hasProgram(name: string): Promise<boolean> {
-  for (const dir of (process.env.PATH ?? '').split(delimiter)) {
-    if (dir !== '' && await access(join(dir, name), constants.X_OK).then(() => true, () => false)) return true
-  }
-  return false
-}
 
 export class Apt {
   private privateLists = false
@@ -47,16 +27,16 @@ export class Apt {
     for (const dir of ['lists/partial', 'cache/archives/partial']) await makeFolder(join(this.work, 'apt', dir))
     this.privateLists = true
     await writeFile(join(this.work, 'apt', 'status'), '')
-    await this.run('apt-get', ['update', '-qq'], 'apt could not fetch its package lists')
+    await this.run('apt-get', ['update', '-qq'], phrase('starter.lists'))
   }
 
-  private async run(command: string, args: readonly string[], what: string, cwd?: string): Promise<string> {
+  private async run(command: string, args: readonly string[], what: PhraseValue, cwd?: string): Promise<string> {
     try {
       return (await execute(command, [...this.options(), ...args], { signal: this.signal, ...(cwd ? { cwd } : {}) })).toString()
     } catch (error) {
       if (this.signal.aborted) throw error
-      if (/no space left|enospc/i.test(messageOf(error))) throw new ServiceError('disk-full', `There is no space left in ${this.work}: ${messageOf(error)}`)
-      throw new ServiceError('download-failed', `${what}: ${messageOf(error)}. Check the network and the system's package sources.`)
+      if (/no space left|enospc/i.test(messageOf(error))) throw new ServiceError('disk-full', phrase('starter.noRoom', { folder: this.work, detail: messageOf(error) }))
+      throw new ServiceError('download-failed', phrase('starter.aptFailed', { what, detail: messageOf(error) }))
     }
   }
 
@@ -81,16 +61,16 @@ export class Apt {
   async download(name: string, onProgress: (fraction: number | undefined) => void): Promise<string> {
     const dir = join(this.work, `deb-${name}`)
     await makeFolder(dir)
-    const uris = await this.run('apt-get', ['download', '-qq', '--print-uris', name], `apt does not offer the package ${name}`, dir)
+    const uris = await this.run('apt-get', ['download', '-qq', '--print-uris', name], phrase('starter.notOffered', { name }), dir)
     const size = Number(/'\S+' \S+ (\d+)/.exec(uris)?.[1] ?? 0)
     const timer = setInterval(() => void bytesIn(dir).then((bytes) => onProgress(size > 0 ? Math.min(1, bytes / size) : undefined)), POLL_MS)
     try {
-      await this.run('apt-get', ['download', '-qq', name], `the package ${name} could not be downloaded`, dir)
+      await this.run('apt-get', ['download', '-qq', name], phrase('starter.notDownloaded', { name }), dir)
     } finally {
       clearInterval(timer)
     }
     const file = (await readdir(dir)).find((entry) => entry.endsWith('.deb'))
-    if (!file) throw new ServiceError('download-failed', `apt-get download ${name} gave no package.`)
+    if (!file) throw new ServiceError('download-failed', phrase('starter.noPackage', { name }))
     return join(dir, file)
   }
 }

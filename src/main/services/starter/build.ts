@@ -4,10 +4,12 @@ import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { decompress } from 'fzstd'
+import { phrase, type PhraseValue } from '../../../preload/contract'
 import { messageOf, ServiceError } from '../errors'
 import { writeAtomic } from '../files'
+import { execute } from '../programs'
 import type { Progress } from '../types'
-import { Apt, execute } from './apt'
+import { Apt } from './apt'
 import { writeCpio } from './cpio'
 import { inLoadOrder, moduleKey, type KernelModule } from './modules'
 import { BUSYBOX_PACKAGE, KERNEL_PACKAGES, MODULES, starterFiles } from './recipe'
@@ -56,13 +58,13 @@ async function readModules(tree: string, signal: AbortSignal): Promise<KernelMod
 }
 
 async function choose(apt: Apt, progress: Progress): Promise<string> {
-  progress.report(AT.lists, 'Looking for a kernel package')
+  progress.report(AT.lists, phrase('step.lookForKernel'))
   const known = await kernelPackage(apt)
   if (known && await apt.knows(BUSYBOX_PACKAGE)) return known
-  progress.report(AT.lists, 'Fetching package lists')
+  progress.report(AT.lists, phrase('step.fetchLists'))
   await apt.updateLists()
   const found = await kernelPackage(apt)
-  if (!found) throw new ServiceError('image-unavailable', `apt offers none of the packages ${KERNEL_PACKAGES.join(', ')}.`)
+  if (!found) throw new ServiceError('image-unavailable', phrase('starter.noKernel', { names: KERNEL_PACKAGES.join(', ') }))
   return found
 }
 
@@ -70,13 +72,13 @@ async function unpack(deb: string, tree: string, signal: AbortSignal): Promise<v
   await execute('dpkg-deb', ['-x', deb, tree], { signal }).catch((error: unknown) => {
     signal.throwIfAborted()
     const full = /No space left/i.test(messageOf(error))
-    throw new ServiceError(full ? 'disk-full' : 'internal', `The package ${deb} could not be unpacked: ${messageOf(error)}`)
+    throw new ServiceError(full ? 'disk-full' : 'internal', phrase('starter.notUnpacked', { name: deb, detail: messageOf(error) }))
   })
 }
 
-async function single(files: Promise<string[]>, what: string): Promise<string> {
+async function single(files: Promise<string[]>, what: PhraseValue): Promise<string> {
   const [file] = await files
-  if (!file) throw new ServiceError('internal', `The package holds no ${what}.`)
+  if (!file) throw new ServiceError('internal', phrase('starter.lacks', { what }))
   return file
 }
 
@@ -88,20 +90,20 @@ export async function buildStarter(work: string, target: string, progress: Progr
   const { signal } = progress
   const apt = new Apt(work, signal)
   const kernel = await choose(apt, progress)
-  progress.report(AT.busybox, `Downloading ${BUSYBOX_PACKAGE}`)
+  progress.report(AT.busybox, phrase('step.downloading', { name: BUSYBOX_PACKAGE }))
   const busyboxDeb = await apt.download(BUSYBOX_PACKAGE, () => undefined)
   const part = (fraction: number | undefined): number => AT.kernel + (AT.unpack - AT.kernel) * (fraction ?? 0)
-  progress.report(AT.kernel, `Downloading ${kernel}`)
-  const kernelDeb = await apt.download(kernel, (fraction) => progress.report(part(fraction), `Downloading ${kernel}`))
-  progress.report(AT.unpack, 'Unpacking')
+  progress.report(AT.kernel, phrase('step.downloading', { name: kernel }))
+  const kernelDeb = await apt.download(kernel, (fraction) => progress.report(part(fraction), phrase('step.downloading', { name: kernel })))
+  progress.report(AT.unpack, phrase('step.unpacking'))
   const tree = join(work, 'tree')
   await unpack(busyboxDeb, tree, signal)
   await unpack(kernelDeb, tree, signal)
-  progress.report(AT.pack, 'Packing the first file system')
+  progress.report(AT.pack, phrase('step.packing'))
   const busybox = await readFile(await single(findFiles(tree, (name) => name === 'busybox'), 'busybox'))
   const archive = writeCpio(starterFiles({ busybox, modules: await readModules(tree, signal) }))
   await writeAtomic(join(target, 'initrd.gz'), await promisify(gzip)(archive, { level: 6 }))
-  await writeAtomic(join(target, 'vmlinuz'), await readFile(await single(findFiles(tree, (name) => name.startsWith('vmlinuz-')), 'kernel')))
+  await writeAtomic(join(target, 'vmlinuz'), await readFile(await single(findFiles(tree, (name) => name.startsWith('vmlinuz-')), phrase('file.kernel'))))
   signal.throwIfAborted()
   return { kernelPackage: kernel }
 }

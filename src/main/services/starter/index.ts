@@ -2,11 +2,11 @@
 import { readFile, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
-import { STARTER_IMAGE, type Image } from '../../../preload/contract'
+import { phrase, STARTER_IMAGE, type Image } from '../../../preload/contract'
 import { folderSize, makeFolder, moveDurably, writeAtomic } from '../files'
 import type { BootFiles, ImageSource } from '../images'
+import { findProgram } from '../programs'
 import type { Progress } from '../types'
-import { hasProgram } from './apt'
 import { buildStarter } from './build'
 import { COMMAND_LINE, RECIPE } from './recipe'
 
@@ -32,20 +32,20 @@ export class Starter implements ImageSource {
   }
 
   private files(): BootFiles {
-    return { kernel: join(this.dir, 'vmlinuz'), initrd: join(this.dir, 'initrd.gz'), commandLine: COMMAND_LINE }
+    return { kernel: join(this.dir, 'vmlinuz'), initrd: join(this.dir, 'initrd.gz'), commandLine: COMMAND_LINE, hasDataDisk: true }
   }
 
   async list(): Promise<Image[]> {
     const info = await this.info()
-    const canBuild = info !== undefined || (await hasProgram('apt-get') && await hasProgram('dpkg-deb'))
+    const canBuild = info !== undefined || (await findProgram('apt-get') !== undefined && await findProgram('dpkg-deb') !== undefined)
     return [{
       id: STARTER_IMAGE,
       name: 'Starter Linux',
       description: info
-        ? `Linux with busybox, built from ${info.kernelPackage}`
-        : "Linux with busybox, built on this computer from its own distribution's packages",
+        ? phrase('about.starterFrom', { name: info.kernelPackage })
+        : phrase('about.starter'),
       ready: info !== undefined,
-      ...(canBuild ? {} : { unavailable: 'It is built with apt, which this system does not have. Use a kernel of your own.' }),
+      ...(canBuild ? {} : { unavailable: phrase('image.needsApt') }),
       ...(info ? { sizeBytes: await folderSize(this.dir) } : {}),
     }]
   }

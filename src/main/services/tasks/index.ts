@@ -1,6 +1,6 @@
 /** Work that takes time: seen, followed and cancelled by every client. */
 import { randomUUID } from 'node:crypto'
-import type { Task } from '../../../preload/contract'
+import { phrase, type Task, type Said } from '../../../preload/contract'
 import { ServiceError, toWireError } from '../errors'
 import type { Progress, Stop } from '../types'
 
@@ -56,14 +56,14 @@ export class Tasks {
     } catch (thrown) {
       if (signal.aborted) {
         this.finish(entry, { state: 'cancelled' })
-        throw new ServiceError('cancelled', `${entry.task.subject}: cancelled.`)
+        throw new ServiceError('cancelled', phrase('task.cancelled', { subject: entry.task.subject }))
       }
       this.finish(entry, { state: 'failed', error: toWireError(thrown) })
       throw thrown
     }
   }
 
-  private report(entry: Entry, fraction: number | undefined, detail: string | undefined): void {
+  private report(entry: Entry, fraction: number | undefined, detail: Said | undefined): void {
     if (entry.task.state !== 'running') return
     const { progress: _old, ...rest } = entry.task
     entry.task = { ...rest, ...(fraction === undefined ? {} : { progress: Math.min(1, Math.max(0, fraction)) }), ...(detail === undefined ? {} : { detail }) }
@@ -89,8 +89,8 @@ export class Tasks {
   /** @throws ServiceError not-found, wrong-state */
   cancel(id: string): void {
     const entry = this.entries.get(id)
-    if (!entry) throw new ServiceError('not-found', `There is no task with the id ${id}.`)
-    if (entry.task.state !== 'running') throw new ServiceError('wrong-state', `The task is ${entry.task.state} already.`)
+    if (!entry) throw new ServiceError('not-found', phrase('task.none', { id }))
+    if (entry.task.state !== 'running') throw new ServiceError('wrong-state', phrase('task.over', { state: phrase(`taskState.${entry.task.state}`) }))
     entry.abort.abort()
   }
 

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, sep } from 'node:path'
-import type { ArchiveFormat, DiskSettings, Exported, MachineSettings } from '../../../preload/contract'
+import { phrase, type ArchiveFormat, type DiskSettings, type Exported, type MachineSettings, type Phrase } from '../../../preload/contract'
 import { openDisk, type OpenDisk } from '../../host/disks/open'
 import { readStateHeader } from '../../host/state-header'
 import type { Appliance } from '../archive/appliance'
@@ -20,23 +20,23 @@ export function formatOf(path: string, format?: ArchiveFormat): ArchiveFormat {
   if (format) return format
   if (/\.ova$/i.test(path)) return 'ova'
   if (/\.nestbox$/i.test(path)) return 'nestbox'
-  throw new ServiceError('invalid-argument', `The format of ${path} is not clear: its name should end with .nestbox or .ova.`, { path })
+  throw new ServiceError('invalid-argument', phrase('export.formatUnclear', { path }), { path })
 }
 
 /** @throws ServiceError invalid-argument, file-missing, name-taken where there is one already */
 export async function checkTarget(path: string, home: string, record: MachineRecord, overwrite: boolean): Promise<void> {
-  if (!isAbsolute(path)) throw new ServiceError('invalid-argument', `The file '${path}' must be given with its full path.`, { path })
+  if (!isAbsolute(path)) throw new ServiceError('invalid-argument', phrase('export.notFull', { path }), { path })
   const folder = await realpath(dirname(path)).catch(() => {
-    throw new ServiceError('file-missing', `The folder ${dirname(path)} does not exist.`, { path })
+    throw new ServiceError('file-missing', phrase('export.noFolder', { path: dirname(path) }), { path })
   })
   const target = join(folder, basename(path))
   const library = await realpath(home).catch(() => home)
   const own = [record.settings.kernel, record.settings.initrd, ...record.settings.disks.map((disk) => disk.path)]
   const isOwn = (await Promise.all(own.map((file) => realpath(file).catch(() => file)))).includes(target)
-  if (isOwn || target.startsWith(join(library, 'machines') + sep) || target.startsWith(join(library, 'trash') + sep)) throw new ServiceError('invalid-argument', `${path} belongs to the library or to the machine itself: choose another place.`, { path })
+  if (isOwn || target.startsWith(join(library, 'machines') + sep) || target.startsWith(join(library, 'trash') + sep)) throw new ServiceError('invalid-argument', phrase('export.ownFile', { path }), { path })
   if (!existsSync(target)) return
-  if (!(await stat(target)).isFile()) throw new ServiceError('invalid-argument', `${path} is no file.`, { path })
-  if (!overwrite) throw new ServiceError('name-taken', `${path} exists already.`, { path })
+  if (!(await stat(target)).isFile()) throw new ServiceError('invalid-argument', phrase('export.notFile', { path }), { path })
+  if (!overwrite) throw new ServiceError('name-taken', phrase('export.there', { path }), { path })
 }
 
 /** Gives every file of the computer one name in the archive. */
@@ -126,7 +126,7 @@ async function collect(record: MachineRecord, withSnapshots: boolean): Promise<A
 
 /** @throws ServiceError file-missing */
 function requirePresent(paths: readonly string[]): void {
-  for (const path of paths) if (!existsSync(path)) throw new ServiceError('file-missing', `${path} does not exist: the machine is not complete.`, { path })
+  for (const path of paths) if (!existsSync(path)) throw new ServiceError('file-missing', phrase('export.incomplete', { path }), { path })
 }
 
 const CIM_LINUX = 36
@@ -180,12 +180,12 @@ export async function exportMachine(record: MachineRecord, { path, format, snaps
 }
 
 /** What others cannot take. */
-async function leftOut(record: MachineRecord, format: ArchiveFormat): Promise<string[]> {
+async function leftOut(record: MachineRecord, format: ArchiveFormat): Promise<Phrase[]> {
   if (format === 'nestbox') return []
   const snapshots = await new SnapshotStore(record.dir).list()
   return [
-    ...(new SavedState(record.dir).exists ? ['The saved state is not part of an OVA: there the machine boots as after a power cut.'] : []),
-    ...(snapshots.length > 0 ? ['Snapshots are not part of an OVA.'] : []),
-    ...(record.settings.kernel === '' ? [] : ['Other programs start the machine from its disk: they need a boot loader there.']),
+    ...(new SavedState(record.dir).exists ? [phrase('export.noState')] : []),
+    ...(snapshots.length > 0 ? [phrase('export.noSnapshots')] : []),
+    ...(record.settings.kernel === '' ? [] : [phrase('export.noBootLoader')]),
   ]
 }

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, isAbsolute, join } from 'node:path'
 import { z } from 'zod'
-import { LIMITS, machineName, NAME_PATTERN, type MachineSettings } from '../../../preload/contract'
+import { LIMITS, machineName, NAME_PATTERN, phrase, type MachineSettings, type Phrase } from '../../../preload/contract'
 import { readStateHeader } from '../../host/state-header'
 import { badArchive, archiveError } from '../archive/errors'
 import { printable } from '../archive/members'
@@ -26,14 +26,14 @@ const MAX_SCREEN = 1 << 20
 
 export interface ImportedMachine {
   readonly machine: NewMachine
-  readonly warnings: readonly string[]
+  readonly warnings: readonly Phrase[]
 }
 
 /** @throws ServiceError bad-archive, file-missing, file-unreadable, invalid-argument */
 async function kindOf(path: string): Promise<'nestbox' | 'ova'> {
-  if (!isAbsolute(path)) throw new ServiceError('invalid-argument', `The file '${path}' must be given with its full path.`, { path })
+  if (!isAbsolute(path)) throw new ServiceError('invalid-argument', phrase('export.notFull', { path }), { path })
   try {
-    if (!(await stat(path)).isFile()) throw badArchive(path, 'it is not a file')
+    if (!(await stat(path)).isFile()) throw badArchive(path, phrase('archive.notFile'))
     if (/\.ovf$/i.test(path)) return 'ova'
     const header = Buffer.alloc(TAR_HEADER)
     const file = await open(path, 'r')
@@ -44,7 +44,7 @@ async function kindOf(path: string): Promise<'nestbox' | 'ova'> {
   } catch (error) {
     throw archiveError(error, path)
   }
-  throw badArchive(path, 'it is neither a Nestbox archive nor an OVA or OVF package')
+  throw badArchive(path, phrase('archive.neither'))
 }
 
 /** A name that a machine can have, after one that another program gave. */
@@ -59,25 +59,25 @@ async function requireStandalone(archive: string, path: string): Promise<void> {
   const header = Buffer.alloc(80)
   const file = await open(path, 'r')
   await file.read(header, 0, header.length, 0).finally(() => file.close())
-  if (header.toString('latin1', 0, 4) !== 'QFI\xfb') throw badArchive(archive, `the disk '${basename(path)}' is not qcow2`)
+  if (header.toString('latin1', 0, 4) !== 'QFI\xfb') throw badArchive(archive, phrase('archive.notQcow2', { name: basename(path) }))
   const hasBacking = header.readBigUInt64BE(8) !== 0n
   const hasDataFile = header.readUInt32BE(4) >= 3 && (header.readBigUInt64BE(72) & 4n) !== 0n
-  if (hasBacking || hasDataFile) throw badArchive(archive, `the disk '${basename(path)}' refers to another file`)
+  if (hasBacking || hasDataFile) throw badArchive(archive, phrase('archive.refersElsewhere', { name: basename(path) }))
 }
 
 async function readBundle(path: string, dir: string): Promise<Bundle> {
   const file = join(dir, BUNDLE_FILE)
-  if ((await stat(file)).size > MAX_BUNDLE) throw badArchive(path, `'${BUNDLE_FILE}' is too long`)
+  if ((await stat(file)).size > MAX_BUNDLE) throw badArchive(path, phrase('archive.tooLong', { name: BUNDLE_FILE }))
   let json: unknown
   try {
     json = JSON.parse(await readFile(file, 'utf8'))
   } catch {
-    throw badArchive(path, `'${BUNDLE_FILE}' is not JSON`)
+    throw badArchive(path, phrase('archive.notJson', { name: BUNDLE_FILE }))
   }
   const { version } = z.object({ version: z.number() }).safeParse(json).data ?? {}
-  if (version !== undefined && version > BUNDLE_VERSION) throw new ServiceError('unsupported', `${path} was written by a newer Nestbox.`)
+  if (version !== undefined && version > BUNDLE_VERSION) throw new ServiceError('unsupported', phrase('archive.newer', { path }))
   const parsed = bundle.safeParse(json)
-  if (!parsed.success) throw badArchive(path, `'${BUNDLE_FILE}': ${parsed.error.issues[0].path.join('.')}: ${parsed.error.issues[0].message}`)
+  if (!parsed.success) throw badArchive(path, phrase('archive.headWrong', { name: BUNDLE_FILE, field: parsed.error.issues[0].path.join('.'), detail: parsed.error.issues[0].message }))
   return parsed.data
 }
 
@@ -85,7 +85,7 @@ async function readBundle(path: string, dir: string): Promise<Bundle> {
 function filesOf(path: string, { settings, snapshots }: Bundle): Set<string> {
   const names = new Set([BUNDLE_FILE])
   const place = (name: string): string => {
-    if (!isPlace(name)) throw badArchive(path, `the file name '${printable(name)}' is refused`)
+    if (!isPlace(name)) throw badArchive(path, phrase('archive.nameRefused', { name: printable(name) }))
     return name
   }
   for (const { kernel, initrd } of [settings, ...snapshots.map((snapshot) => snapshot.settings)]) {
@@ -97,7 +97,7 @@ function filesOf(path: string, { settings, snapshots }: Bundle): Set<string> {
     // Where a disk goes when the snapshot is restored; today's machine may not have it.
     for (const disk of [...snapshot.disks, ...snapshot.settings.disks]) place(disk.path)
     for (const { file } of snapshot.disks) {
-      if ([RECORD_FILE, STATE_FILE, SCREEN_FILE].includes(file)) throw badArchive(path, `'${file}' cannot be a disk's copy`)
+      if ([RECORD_FILE, STATE_FILE, SCREEN_FILE].includes(file)) throw badArchive(path, phrase('archive.noDiskCopy', { name: file }))
       names.add(snapshotFile(snapshot.id, file))
     }
     if (snapshot.hasState) names.add(snapshotFile(snapshot.id, STATE_FILE))
@@ -107,11 +107,11 @@ function filesOf(path: string, { settings, snapshots }: Bundle): Set<string> {
 
 /** Neither more nor less: a file that nothing speaks of could be one that Nestbox itself reads later. @throws ServiceError bad-archive */
 function checkFiles(path: string, about: Bundle, files: ReadonlySet<string>): void {
-  if (new Set(about.snapshots.map(({ id }) => id)).size !== about.snapshots.length) throw badArchive(path, 'a snapshot is there twice')
+  if (new Set(about.snapshots.map(({ id }) => id)).size !== about.snapshots.length) throw badArchive(path, phrase('archive.snapshotTwice'))
   const expected = filesOf(path, about)
-  for (const name of expected) if (!files.has(name)) throw badArchive(path, `the file '${printable(name)}' is missing`)
+  for (const name of expected) if (!files.has(name)) throw badArchive(path, phrase('archive.fileMissing', { name: printable(name) }))
   const optional = new Set([SAVED_STATE, ...about.snapshots.map(({ id }) => snapshotFile(id, SCREEN_FILE))])
-  for (const name of files) if (!expected.has(name) && !optional.has(name) && !isMemoryFile(name)) throw badArchive(path, `the file '${printable(name)}' does not belong to the machine`)
+  for (const name of files) if (!expected.has(name) && !optional.has(name) && !isMemoryFile(name)) throw badArchive(path, phrase('archive.fileStranger', { name: printable(name) }))
 }
 
 async function checkDiskFiles(path: string, { settings, snapshots }: Bundle, dir: string): Promise<void> {
@@ -139,7 +139,7 @@ async function connectStates(path: string, dir: string, states: readonly string[
   for (const id of needed) {
     if (existsSync(memory.pathOf(id))) continue
     const state = byId.get(id)
-    if (state === undefined) throw badArchive(path, `the file '${memoryFile(id)}' is missing`)
+    if (state === undefined) throw badArchive(path, phrase('archive.fileMissing', { name: memoryFile(id) }))
     await makeFolder(memory.folder)
     await giveName(join(dir, state), memory.pathOf(id))
   }
@@ -148,10 +148,10 @@ async function connectStates(path: string, dir: string, states: readonly string[
 async function fromNestbox(path: string, { dir, finalDir }: NewFolder, progress: Progress): Promise<ImportedMachine> {
   const head = await importArchive(path, dir, progress)
   const files = new Set(head.files.map(({ name }) => name))
-  if (!files.has(BUNDLE_FILE)) throw badArchive(path, `the file '${BUNDLE_FILE}' is missing`)
+  if (!files.has(BUNDLE_FILE)) throw badArchive(path, phrase('archive.fileMissing', { name: BUNDLE_FILE }))
   const about = await readBundle(path, dir)
   checkFiles(path, about, files)
-  for (const { name, sizeBytes } of head.files) if (name.endsWith(`/${SCREEN_FILE}`) && sizeBytes > MAX_SCREEN) throw badArchive(path, `'${name}' is too long`)
+  for (const { name, sizeBytes } of head.files) if (name.endsWith(`/${SCREEN_FILE}`) && sizeBytes > MAX_SCREEN) throw badArchive(path, phrase('archive.tooLong', { name }))
   await checkDiskFiles(path, about, dir)
   await connectStates(path, dir, [...files].filter((name) => name === SAVED_STATE || name.endsWith(`/${STATE_FILE}`)))
   const rename = (name: string): string => join(finalDir, ...name.split('/'))
@@ -163,33 +163,33 @@ async function fromNestbox(path: string, { dir, finalDir }: NewFolder, progress:
   }
   if (about.snapshots.length > 0) await store.setCurrent(about.current !== null && about.snapshots.some(({ id }) => id === about.current) ? about.current : null)
   await rm(join(dir, BUNDLE_FILE))
-  const warnings: string[] = []
+  const warnings: Phrase[] = []
   const settings = withPaths(about.settings, rename)
-  if (!CPU_PROFILE_NAMES.includes(settings.cpuProfile)) warnings.push(`The CPU model '${settings.cpuProfile}' is not known here: ${DEFAULT_SETTINGS.cpuProfile} is used.`)
+  if (!CPU_PROFILE_NAMES.includes(settings.cpuProfile)) warnings.push(phrase('import.cpuUnknown', { name: settings.cpuProfile, used: DEFAULT_SETTINGS.cpuProfile }))
   const cpuProfile = CPU_PROFILE_NAMES.includes(settings.cpuProfile) ? settings.cpuProfile : DEFAULT_SETTINGS.cpuProfile
   return { machine: { settings: { ...settings, cpuProfile }, ...(about.isTemplate && { isTemplate: true }) }, warnings }
 }
 
-function hardwareOf({ appliance }: ImportedOva, warnings: string[]): Partial<MachineSettings> {
+function hardwareOf({ appliance }: ImportedOva, warnings: Phrase[]): Partial<MachineSettings> {
   const { memoryMiB, cpus, networks, directBoot } = appliance
   const wanted = memoryMiB === 0 ? DEFAULT_SETTINGS.memoryMiB : memoryMiB
   const memory = Math.min(LIMITS.memoryMaxMiB, Math.max(LIMITS.memoryMinMiB, wanted))
-  if (memory !== wanted) warnings.push(`The machine had ${wanted} MiB of memory; it has ${memory} MiB here.`)
-  if (cpus > 1) warnings.push(`The machine had ${cpus} CPUs; it has one here.`)
-  if (networks.length > 0) warnings.push(`Network adapters were left out: ${networks.length}.`)
+  if (memory !== wanted) warnings.push(phrase('import.memory', { wanted, memory }))
+  if (cpus > 1) warnings.push(phrase('import.cpus', { count: cpus }))
+  if (networks.length > 0) warnings.push(phrase('import.networks', { count: networks.length }))
   if (!directBoot) {
-    warnings.push('The machine starts from its disk, which needs firmware that this version does not have: give it a kernel in its settings before it is started.')
+    warnings.push(phrase('import.needsFirmware'))
     return { memoryMiB: memory }
   }
   const isKnown = CPU_PROFILE_NAMES.includes(directBoot.cpuProfile)
-  if (!isKnown) warnings.push(`The CPU model '${directBoot.cpuProfile.slice(0, 40)}' is not known here: ${DEFAULT_SETTINGS.cpuProfile} is used.`)
+  if (!isKnown) warnings.push(phrase('import.cpuUnknown', { name: directBoot.cpuProfile.slice(0, 40), used: DEFAULT_SETTINGS.cpuProfile }))
   return { memoryMiB: memory, commandLine: directBoot.commandLine.slice(0, 2047), ...(isKnown && { cpuProfile: directBoot.cpuProfile }) }
 }
 
 async function fromOva(path: string, { dir, finalDir }: NewFolder, progress: Progress): Promise<ImportedMachine> {
   await makeFolder(join(dir, 'disks'))
   const imported = await importOva(path, join(dir, 'disks'), progress)
-  if (imported.disks.length > LIMITS.disks) throw new ServiceError('unsupported', `${path}: ${imported.disks.length} disks are more than a machine can have here.`)
+  if (imported.disks.length > LIMITS.disks) throw new ServiceError('unsupported', phrase('import.tooManyDisks', { path, count: imported.disks.length }))
   const warnings = [...imported.warnings]
   const boot = async (from: string | undefined, name: string): Promise<string> => {
     if (from === undefined) return ''

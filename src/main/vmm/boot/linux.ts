@@ -62,23 +62,29 @@ function bad(message: string, details: Record<string, unknown> = {}): VmmError {
   return new VmmError('bad-kernel', message, details)
 }
 
+const notLinux = (mark: string): VmmError => bad(`not a Linux kernel: no ${mark}`, { reason: 'kernelNotLinux', mark })
+
 /** Reads and checks the setup header. @throws VmmError `bad-kernel` saying what is wrong and where */
 export function parseSetupHeader(image: Uint8Array): SetupHeader {
-  if (image.length < 0x270) throw bad(`kernel is ${image.length} bytes long: too short for a Linux setup header (at least 624)`)
+  if (image.length < 0x270) throw bad(`kernel is ${image.length} bytes long: too short for a Linux setup header (at least 624)`, { reason: 'kernelTooShort', size: image.length, least: 624 })
   const view = new DataView(image.buffer, image.byteOffset, image.byteLength)
-  if (view.getUint16(Header.bootFlag, true) !== BOOT_FLAG) throw bad('not a Linux kernel: no boot flag 0xAA55 at offset 0x1FE')
-  if (view.getUint32(Header.magic, true) !== MAGIC) throw bad('not a Linux kernel: no "HdrS" at offset 0x202')
+  if (view.getUint16(Header.bootFlag, true) !== BOOT_FLAG) throw notLinux('boot flag 0xAA55 at offset 0x1FE')
+  if (view.getUint32(Header.magic, true) !== MAGIC) throw notLinux('"HdrS" at offset 0x202')
   const version = view.getUint16(Header.version, true)
-  if (version < 0x206) throw bad(`boot protocol ${version >> 8}.${version & 0xff} is too old: 2.06 or later is needed`, { version })
-  if ((image[Header.loadFlags] & LOADED_HIGH) === 0) throw bad('zImage kernels (loaded low) are not supported: a bzImage is needed')
+  if (version < 0x206) {
+    const old = `${version >> 8}.${version & 0xff}`
+    throw bad(`boot protocol ${old} is too old: 2.06 or later is needed`, { reason: 'kernelOld', version: old })
+  }
+  if ((image[Header.loadFlags] & LOADED_HIGH) === 0) throw bad('zImage kernels (loaded low) are not supported: a bzImage is needed', { reason: 'kernelLow' })
   const setupSects = image[Header.setupSects] || 4
   const codeOffset = (setupSects + 1) * 512
   if (codeOffset + ENTRY_64 >= image.length) {
-    throw bad(`kernel is cut off: its code should start at ${codeOffset}, but the file has ${image.length} bytes`)
+    throw bad(`kernel is cut off: its code should start at ${codeOffset}, but the file has ${image.length} bytes`, { reason: 'kernelNoCode', start: codeOffset, size: image.length })
   }
   const syssize = view.getUint32(0x1f4, true) * 16
-  if (codeOffset + syssize > image.length + 16) {
-    throw bad(`kernel is cut off: the header promises ${codeOffset + syssize} bytes, the file has ${image.length}`)
+  const wanted = codeOffset + syssize
+  if (wanted > image.length + 16) {
+    throw bad(`kernel is cut off: the header promises ${wanted} bytes, the file has ${image.length}`, { reason: 'kernelCutOff', wanted, size: image.length })
   }
   return {
     version, codeOffset, headerEnd: 0x202 + image[0x201], is64Bit: version >= 0x20c && (view.getUint16(Header.xloadflags, true) & XLF_KERNEL_64) !== 0,
@@ -110,9 +116,9 @@ function encodeUtf8(text: string): Uint8Array {
 
 function checkCommandLine(commandLine: string, header: SetupHeader): Uint8Array {
   const bytes = encodeUtf8(`${commandLine}\0`)
-  if (commandLine.includes('\0')) throw bad('the command line contains a NUL character')
+  if (commandLine.includes('\0')) throw bad('the command line contains a NUL character', { reason: 'commandLineNul' })
   const limit = Math.min(header.cmdlineSize, MAX_COMMAND_LINE)
-  if (bytes.length - 1 > limit) throw bad(`the command line has ${bytes.length - 1} bytes; this kernel takes ${limit}`)
+  if (bytes.length - 1 > limit) throw bad(`the command line has ${bytes.length - 1} bytes; this kernel takes ${limit}`, { reason: 'commandLineLong', size: bytes.length - 1, limit })
   return bytes
 }
 
@@ -121,7 +127,8 @@ function placeInitrd(memory: GuestMemory, initrd: Uint8Array, header: SetupHeade
   const at = Math.floor((top - initrd.length) / PAGE) * PAGE
   if (at < kernelEnd) {
     const needed = Math.ceil((kernelEnd + initrd.length) / (1 << 20))
-    throw new VmmError('no-memory', `initrd of ${initrd.length} bytes does not fit behind the kernel: give the machine at least ${needed} MiB`)
+    throw new VmmError('no-memory', `initrd of ${initrd.length} bytes does not fit behind the kernel: give the machine at least ${needed} MiB`,
+      { reason: 'initrdTooLarge', size: initrd.length, needed })
   }
   memory.write(at, initrd)
   return at
@@ -181,7 +188,8 @@ export function loadLinux(memory: GuestMemory, ramBytes: number, { image, initrd
   const code = image.subarray(header.codeOffset)
   const kernelEnd = Math.max(Layout.kernel + code.length, header.runAddress + header.initSize)
   if (kernelEnd > ramBytes) {
-    throw new VmmError('no-memory', `the kernel needs ${Math.ceil(kernelEnd / (1 << 20))} MiB of memory, the machine has ${ramBytes >> 20}`)
+    const [needed, has] = [Math.ceil(kernelEnd / (1 << 20)), ramBytes >> 20]
+    throw new VmmError('no-memory', `the kernel needs ${needed} MiB of memory, the machine has ${has}`, { reason: 'kernelNeedsMemory', needed, has })
   }
   const commandLineBytes = checkCommandLine(commandLine, header)
   memory.write(Layout.kernel, code)

@@ -2,7 +2,7 @@
 import type { CallName, CallParams, CallResult, NestboxBridge } from '@contract/index'
 import type { ConsoleSource } from '../console/terminal-session'
 import type { Api, CreateSource } from './api'
-import { ApiError } from './errors'
+import { ApiError, toApiError } from './errors'
 import type { ConsolePort, MachineSettings } from './types'
 
 /** Every payload of the contract is JSON. Electron's bridge clones what it is given, and refuses the proxies Vue puts around it. */
@@ -11,7 +11,7 @@ const plain = <T>(params: T): T => JSON.parse(JSON.stringify(params)) as T
 async function call<N extends CallName>(bridge: NestboxBridge, name: N, params: CallParams<N>): Promise<CallResult<N>> {
   const outcome = await bridge.call(name, plain(params))
   if (outcome.ok) return outcome.result
-  throw new ApiError(outcome.error.code, outcome.error.message, outcome.error.details)
+  throw toApiError(outcome.error)
 }
 
 /**

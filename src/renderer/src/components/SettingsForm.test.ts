@@ -1,5 +1,5 @@
 import { mount } from '@vue/test-utils'
-import { ElSelect } from 'element-plus'
+import { ElInputNumber, ElSelect } from 'element-plus'
 import { createPinia } from 'pinia'
 import { describe, expect, it } from 'vitest'
 import type { MachineSettings } from '../api/types'
@@ -14,6 +14,20 @@ function settings(): MachineSettings {
 }
 
 describe('disks in the settings', () => {
+  it.each([['en', 'Request queues'], ['fr', 'Files de requêtes']] as const)('have request queues, of which the machine’s own choice is not written down (%s)', (language, label) => {
+    const value = settings()
+    const form = mount(SettingsForm, {
+      global: { plugins: [createPinia(), createMessages(language)] },
+      props: { modelValue: value, problems: { disks: [] }, showProblems: false, sections: ['disks'], groups: [], tags: [], cpuProfiles: [] },
+    })
+    const counts = form.findAllComponents(ElInputNumber).filter((field) => field.props('ariaLabel') === label)
+    expect(counts.map((field) => [field.props('modelValue') as number | null, field.props('min'), field.props('max')])).toEqual([[2, 1, 8], [null, 1, 8]])
+    counts[0].vm.$emit('update:modelValue', null)
+    counts[1].vm.$emit('update:modelValue', 4)
+    expect(value.disks.map((disk) => disk.queues)).toEqual([undefined, 4])
+    expect(value.disks[0]).not.toHaveProperty('queues')
+  })
+
   it.each([['en', 'Cache mode'], ['fr', 'Mode de cache']] as const)('have a cache mode, of which the usual one is not written down (%s)', (language, label) => {
     const value = settings()
     const form = mount(SettingsForm, {

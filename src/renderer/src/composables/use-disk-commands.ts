@@ -5,6 +5,7 @@ import { useApi } from '../api/current'
 import { toApiError } from '../api/errors'
 import type { Disk, DiskCheck } from '../api/types'
 import { useFilePickerStore } from '../stores/file-picker'
+import { useErrorText } from './use-error-text'
 import { useFormat } from './use-format'
 import type { Notices } from './use-notices'
 
@@ -29,6 +30,7 @@ export const fileName = (path: string): string => path.split(/[\\/]/).pop() ?? p
 /** @param changed called when a disk is another one than before */
 export function useDiskCommands(notices: Notices, changed: () => Promise<void>): DiskCommands {
   const { t } = useI18n()
+  const textOf = useErrorText()
   const api = useApi()
   const format = useFormat()
   const picker = useFilePickerStore()
@@ -104,10 +106,10 @@ export function useDiskCommands(notices: Notices, changed: () => Promise<void>):
         try {
           await rebase(layer, backing, false)
         } catch (error) {
-          const { code, message, details } = toApiError(error)
+          const { code, details } = toApiError(error)
           const isOther = code === 'bad-disk' && typeof details === 'object' && details !== null && 'change' in details
           if (!isOther) throw error
-          if (await agreed(t('disk.otherTitle'), `${message} ${t('disk.otherText')}`, t('disk.useAnyway'), true)) await rebase(layer, backing, true)
+          if (await agreed(t('disk.otherTitle'), `${textOf(error).message} ${t('disk.otherText')}`, t('disk.useAnyway'), true)) await rebase(layer, backing, true)
         }
       })
     },

@@ -1,10 +1,11 @@
 /** Errors for people, in the language in use: what it is, what was said of it, and what to do. */
 import { useI18n } from 'vue-i18n'
 import { toApiError } from '../api/errors'
+import { useSaid } from './use-said'
 
 export interface ErrorText {
   readonly title: string
-  /** The manager's own words, with names and numbers. */
+  /** What the manager says of it, with names and numbers. */
   readonly message: string
   readonly advice: string
 }
@@ -15,8 +16,10 @@ export const camelCase = (code: string): string => code.replace(/-(\w)/g, (_matc
 /** Call in a component's setup. */
 export function useErrorText(): (error: unknown) => ErrorText {
   const { t, te } = useI18n()
+  const say = useSaid()
   return (raw) => {
-    const { code, message } = toApiError(raw)
+    const { code, message: words, phrase } = toApiError(raw)
+    const message = say(phrase ?? words)
     const key = `error.${camelCase(code)}`
     const isKnown = te(`${key}.title`)
     return { title: isKnown ? t(`${key}.title`) : t('notice.unexpected'), message, advice: isKnown ? t(`${key}.advice`) : t('notice.code', { code }) }

@@ -32,6 +32,11 @@ describe('validation', () => {
     expect(diskProblems([disk('/a'), disk('/b'), disk('/a')]).map((p) => p?.key)).toEqual([undefined, undefined, 'validation.duplicateDisk'])
   })
 
+  it.each([[1, undefined], [8, undefined], [undefined, undefined], [0, 'validation.queuesRange'], [9, 'validation.queuesRange'], [1.5, 'validation.queuesRange']])('takes %s request queues or says what is possible', (queues, key) => {
+    const [found] = diskProblems([{ path: '/a', format: 'raw', readOnly: false, ...(queues === undefined ? {} : { queues }) }])
+    expect(found?.key).toBe(key)
+  })
+
   it('sums up', () => {
     const settings: MachineSettings = {
       name: 'a', group: '', tags: [], notes: '', memoryMiB: 512, cpuProfile: 'x', kernel: '', initrd: '', commandLine: '', disks: [], onReset: 'reboot', maxTier: 0,

@@ -44,12 +44,15 @@ export function pathProblem(path: string, isRequired: boolean): Problem | undefi
   return /^(\/|[a-zA-Z]:[\\/]|\\\\)/.test(trimmed) ? undefined : problem('absolutePath')
 }
 
+const isQueueCount = (queues: number | undefined): boolean => queues === undefined || (Number.isInteger(queues) && queues >= 1 && queues <= LIMITS.diskQueues)
+
 /** One entry per disk, in order. */
 export function diskProblems(disks: readonly DiskSettings[]): (Problem | undefined)[] {
   return disks.map((disk, index) => {
     const wrongPath = pathProblem(disk.path, true)
     if (wrongPath) return wrongPath
-    return disks.some((other, at) => at < index && other.path.trim() === disk.path.trim()) ? problem('duplicateDisk') : undefined
+    if (disks.some((other, at) => at < index && other.path.trim() === disk.path.trim())) return problem('duplicateDisk')
+    return isQueueCount(disk.queues) ? undefined : problem('queuesRange', { max: LIMITS.diskQueues })
   })
 }
 

@@ -1,3 +1,5 @@
+import { PHRASES } from '../../../preload/contract'
+
 /** Every text of the interface. `fr.ts` has the same shape; the compiler and a test hold it to that. */
 export const en = {
   app: {
@@ -112,7 +114,7 @@ export const en = {
     title: 'Welcome to Nestbox',
     text: 'Run a complete Linux computer inside this window. No driver, no administrator rights, nothing to install.',
     action: 'Create and start a Linux machine',
-    actionHint: 'A small Debian with a shell, ready in under a minute',
+    actionHint: 'A small Debian with a shell and a disk for your files, ready in under a minute',
     choose: 'Choose an image to download…',
     unavailable: 'The small Linux cannot be made on this computer: {reason}',
     working: 'Preparing your first machine…',
@@ -213,7 +215,7 @@ export const en = {
     stepHardware: 'Name and hardware',
     stepReview: 'Review',
     starter: 'Starter Linux',
-    starterText: 'Debian kernel with a small shell system, made on this computer. The quickest way.',
+    starterText: 'Debian kernel with a small shell system, made on this computer, and a disk of 8 GiB for your files. The quickest way.',
     starterReady: 'ready',
     starterBuild: 'will be prepared first',
     starterUnavailable: 'not available here: {reason}',
@@ -248,7 +250,11 @@ export const en = {
     diskFormat: 'Format',
     diskReadOnly: 'Read-only',
     diskCache: 'Cache mode',
-    diskCacheHint: 'Write-back is right for most machines. Unsafe is for disks you can lose.',
+    diskCacheHint: 'How the disk uses this computer’s cache. Write-back is right for most machines; unsafe is for disks you can lose.',
+    diskQueues: 'Request queues',
+    diskQueuesHint: 'How many processors of the guest can send requests at the same time, 1 to {max}. Automatic is one for each of them.',
+    automatic: 'automatic',
+    cacheName: { writeback: 'Write-back', writethrough: 'Write-through', none: 'None', directsync: 'Direct sync', unsafe: 'Unsafe' },
     cache: {
       writeback: 'Write-back: safe once the guest flushes',
       writethrough: 'Write-through: safe with each write, slower',
@@ -293,6 +299,7 @@ export const en = {
     memoryRange: 'Between {min} and {max} MiB',
     absolutePath: 'Give the full path of the file',
     duplicateDisk: 'This file is used twice',
+    queuesRange: 'Between 1 and {max} request queues',
     invalid: 'This value is not allowed',
   },
   rename: {
@@ -646,8 +653,9 @@ export const en = {
     code: 'Error {code}',
     restoredConnection: 'Connected again',
   },
+  manager: PHRASES,
 }
 
 /** The same keys, each with some text. */
 export type Messages = Translated<typeof en>
-type Translated<T> = { [K in keyof T]: T[K] extends string ? string : Translated<T[K]> }
+export type Translated<T> = { [K in keyof T]: T[K] extends string ? string : Translated<T[K]> }

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { ERROR_CODES } from '@contract/index'
 import { createMessages, pickLanguage } from '.'
+import { camelCase } from '../composables/use-error-text'
 import { en } from './en'
 import { fr } from './fr'
 
@@ -33,6 +35,18 @@ describe('locales', () => {
   it('every text compiles', () => {
     const { global } = createMessages('fr')
     for (const key of english.keys()) expect(global.t(key), key).not.toBe(key)
+  })
+
+  it('say every error of the contract, and what to do', () => {
+    const missing = ERROR_CODES.flatMap((code) => ['title', 'advice'].map((part) => `error.${camelCase(code)}.${part}`))
+      .filter((key) => !english.get(key) || !french.get(key))
+    expect(missing).toEqual([])
+  })
+
+  it('French has its spaces, quotes and apostrophes', () => {
+    // No-break spaces stand before high signs and inside quotes, so that no line begins or ends with them.
+    const wrong = [...french].filter(([, text]) => / [;:!?»%]|« |«[^\u00a0]|[^\u00a0]»|[\p{L}]'|\.\.\.|[^\u202f\u00a0\p{N}/a-z.][;!?](?!\w)/u.test(text.replace(/\{\w+\}/g, 'x')))
+    expect(wrong).toEqual([])
   })
 
   it('picks the first language we speak', () => {

@@ -3,7 +3,7 @@ import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
 import { FunctionTable } from './function-table'
 import { decodePack, encodePack, TranslationIndex } from './translation-pack'
-import { buildMerged, isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type HotBlock, type TranslationJob } from './translation-job'
+import { buildMerged, isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type RegionHead, type TranslationJob } from './translation-job'
 import { shapeOf, type TranslatedFunction, type Translator } from './translator'
 
 /** Host time that a smaller batch waits for company, in nanoseconds. */
@@ -266,7 +266,7 @@ export class CodeCache {
     return times <= MAX_REMADE + 1
   }
 
-  private hotOf(block: BlockSource): HotBlock {
+  private hotOf(block: BlockSource): RegionHead {
     return { ...this.codeOf(block), warm: this.options.cache.warmHeads(block.code, this.options.hotAfter * WARM) }
   }
 

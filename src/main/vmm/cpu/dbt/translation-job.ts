@@ -19,14 +19,14 @@ export interface CodeBlock {
 }
 
 /** A block at the head of a hot loop. */
-export interface HotBlock extends CodeBlock {
+export interface RegionHead extends CodeBlock {
   /** Page offsets at which blocks of the same mode begin that run often. */
   readonly warm: readonly number[]
 }
 
 export interface TranslationJob {
   readonly blocks: readonly CodeBlock[]
-  readonly regions: readonly HotBlock[]
+  readonly regions: readonly RegionHead[]
 }
 
 export interface TranslationResult {

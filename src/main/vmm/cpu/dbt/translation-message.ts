@@ -3,7 +3,7 @@
  * block took longer than translating them.
  */
 import type { BlockRecord } from '../interp/decode-cache'
-import type { CodeBlock, CompiledResult, HotBlock, TranslationJob } from './translation-job'
+import type { CodeBlock, CompiledResult, RegionHead, TranslationJob } from './translation-job'
 import { decodePack, encodePack } from './translation-pack'
 
 const KINDS: readonly BlockRecord['kind'][] = ['insn', 'next', 'other']
@@ -42,7 +42,7 @@ export function decodeJob(words: JobMessage): TranslationJob {
     records: list(next(), () => ({ offset: next(), kind: KINDS[next()], delta: next(), count: next() })),
   })
   const blocks = list(words[0], block)
-  const regions = list(words[1], (): HotBlock => ({ ...block(), warm: list(next(), next) }))
+  const regions = list(words[1], (): RegionHead => ({ ...block(), warm: list(next(), next) }))
   return { blocks, regions }
 }
 

@@ -70,7 +70,7 @@ export function requireFitting(saved: MachineState, now: HardwareManifest): void
   const differences = hardwareDifferences(saved.hardware, now)
   if (differences.length === 0) return
   const text = differences.map(({ what, saved: was, now: is }) => `${what} (saved: ${was}; now: ${is})`).join(', ')
-  throw new VmmError('state-mismatch', `the saved state is of another hardware: ${text}`, { differences })
+  throw new VmmError('state-mismatch', `the saved state is of another hardware: ${text}`, { differences, reason: 'stateHardware', detail: text })
 }
 
 export function encodeMachineState(state: MachineState): string {

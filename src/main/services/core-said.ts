@@ -1,0 +1,24 @@
+/** What the core and its host say, in our words: they know nothing of the contract, but tell which of their messages it is. */
+import { isPhraseKey, namesIn, phraseText, type Said } from '../../preload/contract'
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+
+const isValue = (value: unknown): value is string | number => typeof value === 'string' || typeof value === 'number'
+
+/** @param details of a VmmError, with its `reason` and the values of that message @returns the message where it is not one of ours */
+export function coreSaid(message: string, details: unknown): Said {
+  if (!isRecord(details)) return message
+  const key = `core.${String(details.reason)}`
+  if (!isPhraseKey(key)) return message
+  const values: Record<string, string | number> = {}
+  for (const name of namesIn(phraseText(key))) {
+    const value = details[name]
+    if (!isValue(value)) return message
+    values[name] = value
+  }
+  return { key, values }
+}
+
+/** The same of whatever the code of the host threw. */
+export const hostSaid = (thrown: unknown): Said =>
+  coreSaid(thrown instanceof Error ? thrown.message : String(thrown), isRecord(thrown) ? thrown.details : undefined)

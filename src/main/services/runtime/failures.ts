@@ -1,0 +1,51 @@
+/** What can go wrong with a machine's process, as errors of the contract and in words of ours. */
+import { phrase, type ErrorCode, type Phrase, type Said } from '../../../preload/contract'
+import { ProcessEndError, SaveError, type ProcessEnd } from '../../engines/embedded/machine-process'
+import type { Stalled } from '../../vm-host/protocol'
+import { coreSaid } from '../core-said'
+import { messageOf, ServiceError, whyOf } from '../errors'
+
+/** Why a machine paused by itself, and what ends that. */
+export function stallProblem({ cause, message, details }: Stalled): Phrase {
+  const what = coreSaid(message, details)
+  return cause === 'memory' ? phrase('run.memoryStall', { what }) : phrase('run.hostDiskStall', { what })
+}
+
+/** How the last run ended, for people. */
+export function crashProblem({ message, phrase: known, report }: Extract<ProcessEnd, { kind: 'crashed' }>): Said {
+  const what = known ?? message
+  return report === undefined ? what : phrase('run.withReport', { what, report })
+}
+
+export function endedMeanwhile(error: unknown): never {
+  throw new ServiceError('machine-crashed', phrase('machine.notInspected', { cause: whyOf(error) }))
+}
+
+const SAVE_CODES: Readonly<Record<string, ErrorCode>> = { ended: 'machine-crashed', busy: 'machine-busy', 'disk-full': 'disk-full' }
+
+/** Why a state was not saved; the machine goes on. */
+export function saveFailure(error: unknown): ServiceError {
+  if (error instanceof ServiceError) return error
+  if (!(error instanceof SaveError)) return new ServiceError('internal', phrase('save.failed', { why: messageOf(error) }))
+  const { code, message, details } = error
+  if (code === 'cancelled') return new ServiceError('cancelled', phrase('save.cancelled'))
+  const failed = phrase('save.failed', { why: error.phrase ?? coreSaid(message, details) })
+  if (code === 'disk-io') return new ServiceError(message.includes('disk is full') ? 'disk-full' : 'library-read-only', failed)
+  return new ServiceError(SAVE_CODES[code] ?? 'internal', failed)
+}
+
+const REFUSALS: Readonly<Record<string, ErrorCode>> = {
+  'bad-kernel': 'bad-kernel', 'no-memory': 'not-enough-memory', 'disk-full': 'disk-full', 'disk-io': 'bad-disk', 'bad-config': 'invalid-argument', unsupported: 'unsupported',
+  'state-mismatch': 'state-mismatch', 'state-damaged': 'state-damaged', 'bad-state': 'state-damaged',
+}
+
+/** Why a machine did not come to run. With a saved state that cannot be used, the other way is said too. */
+export function startFailure(error: unknown): ServiceError {
+  if (!(error instanceof ProcessEndError)) return new ServiceError('internal', messageOf(error))
+  const { end } = error
+  if (end.kind !== 'refused') return new ServiceError('machine-crashed', end.kind === 'crashed' ? end.phrase ?? end.message : phrase('run.stoppedAtOnce', { kind: end.kind }))
+  const code = REFUSALS[end.code] ?? 'internal'
+  const why = coreSaid(end.message, end.details)
+  if (code === 'state-mismatch' || code === 'state-damaged') return new ServiceError(code, phrase('save.refused', { why }), end.details)
+  return new ServiceError(code, why)
+}
