@@ -8,7 +8,7 @@ import { addSeed } from './clones/seed'
 import { addDataDisk } from './disks/data-disk'
 import { ServiceError } from './errors'
 import type { Services } from './handler-types'
-import { copyBootFiles } from './images'
+import { copyBootFiles, type BootFiles } from './images'
 import { requireSound } from './library/machine-file'
 import { logFolder } from './machine-log'
 import type { RuntimeStatus } from './runtime'
@@ -63,8 +63,8 @@ export async function createMachine(services: Services, params: CreateParams): P
   const files = image === undefined ? undefined : await (await images.prepare(image)).result
   return library.make({ exactly: settings.name }, async (folder) => {
     const copies = files && await copyBootFiles(files, folder.dir, folder.finalDir)
-    const { hasDataDisk, ...boot } = copies ?? { kernel: settings.kernel, initrd: settings.initrd }
-    const plain = { ...settings, ...boot, ...rest }
+    const { hasDataDisk = false, ...boot }: Partial<BootFiles> = copies ?? {}
+    const plain = copies ? { ...boot, ...rest } : settings
     const all = hasDataDisk ? await addDataDisk(plain, folder) : plain
     return { settings: cloudInit ? await addSeed(all, cloudInit, folder) : all }
   })

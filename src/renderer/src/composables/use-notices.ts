@@ -1,6 +1,7 @@
 /** Toasts: what happened and, for errors, what to do about it. */
 import { ElButton, ElNotification } from 'element-plus'
 import { h } from 'vue'
+import { useI18n } from 'vue-i18n'
 import { useErrorText } from './use-error-text'
 
 export interface NoticeAction {
@@ -22,6 +23,7 @@ const ERROR_MS = 14_000
 
 /** Toasts in the language in use. Call in a component's setup. */
 export function useNotices(): Notices {
+  const { t } = useI18n()
   const textOf = useErrorText()
 
   function show(type: 'success' | 'warning' | 'error', title: string, lines: readonly string[], duration: number, action?: NoticeAction): () => void {
@@ -50,7 +52,7 @@ export function useNotices(): Notices {
     warning: (title, text, action, stays = false) => show('warning', title, [text], stays ? 0 : ERROR_MS, action),
     error(raw, subject) {
       const { title, message, advice } = textOf(raw)
-      show('error', subject ? `${subject}: ${title}` : title, [message, advice], ERROR_MS)
+      show('error', subject ? t('notice.about', { subject, what: title }) : title, [message, advice], ERROR_MS)
     },
   }
 }
