@@ -96,7 +96,7 @@ describe('the list and the actions', () => {
   it.each(['en', 'fr'] as const)('tells of a machine that waits for room on the host while it does, with a way to resume it (%s)', async (locale) => {
     const machine = api.add('web', { state: 'running' })
     await open(locale)
-    const title = locale === 'en' ? 'web is paused: the disk of this computer is full' : 'web est en pause : le disque de cet ordinateur est plein'
+    const title = locale === 'en' ? 'web is paused: the disk of this computer is full' : 'web est en pause\u00a0: le disque de cet ordinateur est plein'
     const waiting = { ...machine, state: 'paused' as const, waitsFor: { kind: 'host-disk' as const, path: '/d/a.qcow2' } }
     api.emitMachine(waiting)
     api.emitMachine(waiting)
@@ -110,7 +110,7 @@ describe('the list and the actions', () => {
     expect(document.querySelectorAll('.notice-warning')).not.toHaveLength(0)
     api.emitMachine({ ...machine, state: 'running' })
     await flushPromises()
-    expect(body()).not.toContain(locale === 'en' ? 'Paused: the disk' : 'En pause : le disque')
+    expect(body()).not.toContain(locale === 'en' ? 'Paused: the disk' : 'En pause\u00a0: le disque')
   })
 
   it('says changes of state to those who do not see them, but not what was so from the start', async () => {
