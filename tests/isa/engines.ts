@@ -3,5 +3,5 @@ import type { IsaEngine } from './engine'
 import { createVcpuTestEngine } from './vcpu-engine'
 
 export function testEngines(): readonly IsaEngine[] {
-  return [createVcpuTestEngine(0), createVcpuTestEngine(1), createVcpuTestEngine(2)]
+  return [createVcpuTestEngine(0), createVcpuTestEngine(0, true), createVcpuTestEngine(1), createVcpuTestEngine(2)]
 }

@@ -5,7 +5,7 @@
 import { CpuFault } from '../../src/main/vmm/cpu/core/context'
 import { Vcpu, type VcpuLayout } from '../../src/main/vmm/cpu/core/vcpu'
 import { InsnScanner } from '../../src/main/vmm/cpu/decode/scanner'
-import { buildInterpreter, numberHandlers, PSEUDO_SLOTS } from '../../src/main/vmm/cpu/interp/builder'
+import { buildInterpreter, numberHandlers, PSEUDO_SLOTS, type InterpreterModule } from '../../src/main/vmm/cpu/interp/builder'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
 import { STATE_SIZE } from '../../src/main/vmm/cpu/state/layout'
 import { FrameTable } from '../../src/main/vmm/memory/frame-table'
@@ -55,14 +55,17 @@ class VcpuEngine implements IsaEngine {
   private vcpu!: Vcpu
   private ram!: Uint8Array
   private used = 0
-  private readonly interpreter = buildInterpreter(isaRows)
-  private readonly interpreterModule = wasm.compile(this.interpreter.bytes)
+  private readonly interpreter: InterpreterModule
+  private readonly interpreterModule: unknown
   private readonly image = buildImage()
   private readonly scanner = new InsnScanner(isaRows, () => true)
 
-  constructor(private readonly tier: 0 | 1 | 2) {
-    this.name = `tier ${tier}`
-    this.every = tier === 0 ? 1 : Number(process.env.NB_ISA_EVERY ?? 4)
+  /** @param handlersAlone tier 0 without its switch */
+  constructor(private readonly tier: 0 | 1 | 2, handlersAlone: boolean) {
+    this.name = handlersAlone ? `tier ${tier}, handlers alone` : `tier ${tier}`
+    this.every = tier === 0 && !handlersAlone ? 1 : Number(process.env.NB_ISA_EVERY ?? 4)
+    this.interpreter = buildInterpreter(isaRows, { handlersAlone })
+    this.interpreterModule = wasm.compile(this.interpreter.bytes)
     this.powerOn()
   }
 
@@ -145,6 +148,12 @@ class VcpuEngine implements IsaEngine {
     loadState(state, one.input, one.mode, one.segments)
     loadKernel(state)
     this.vcpu.afterReset()
+    this.fillTlb()
+  }
+
+  /** The data page, as a program that runs for a while has it: else every access would be a slow path's. */
+  private fillTlb(): void {
+    this.vcpu.memory.hostOf(DATA_BASE, 0, 1, true)
   }
 
   private runOne(one: IsaCase, beforeRun?: () => void): IsaRecord {
@@ -161,6 +170,6 @@ class VcpuEngine implements IsaEngine {
   }
 }
 
-export function createVcpuTestEngine(tier: 0 | 1 | 2): IsaEngine {
-  return new VcpuEngine(tier)
+export function createVcpuTestEngine(tier: 0 | 1 | 2, handlersAlone = false): IsaEngine {
+  return new VcpuEngine(tier, handlersAlone)
 }

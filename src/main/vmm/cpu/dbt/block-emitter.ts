@@ -34,6 +34,8 @@ const LOOP_REPORTED_EVERY = 1 << 18
 export class BlockEmitter extends OperandEmitter {
   protected readonly regs: WriteThroughRegisters
   private readonly ways: WayOut[] = []
+  /** Stores and calls written before the instruction. */
+  private effectsBefore = 0
   private readonly knownPages = new KnownPages()
   /** The TLB they were found in. */
   private knownIn: Node | undefined
@@ -104,6 +106,7 @@ export class BlockEmitter extends OperandEmitter {
 
   /** Adds an instruction. False: the block has ended, nothing may follow. */
   insn(at: BlockInsn): boolean {
+    this.effectsBefore = this.f.effects
     this.translate(at)
     if (this.terminated) return false
     const { ends } = at.insn.row
@@ -151,10 +154,10 @@ export class BlockEmitter extends OperandEmitter {
 
   /**
    * An access that misses the TLB is left to tier 0, which begins the instruction again; so is the rest of the block. That can be
-   * done as long as no helper was called.
+   * done as long as no helper was called and the instruction stored nothing (ENTER copies what its own first store may have changed).
    */
   protected override placeOf(linear: Node, bytes: Bytes, write: boolean): HostPlace | undefined {
-    if (this.helperCalled) return undefined
+    if (this.helperCalled || this.f.effects !== this.effectsBefore) return undefined
     if (this.tlb === undefined || this.tlb !== this.knownIn) this.knownPages.forget()
     const based = basedOn(linear)
     const known = this.knownPages.find(based, bytes, write)

@@ -10,31 +10,43 @@ import { buildContinue, buildCrossingGuard, buildEnter, buildGoto, buildHead, bu
 import { HandlerEmitter, type HandlerLinks } from './handler-emitter'
 import type { SlowPath } from './memory-emitter'
 import { placesOf, type OperandPlace } from './places'
-import { RECORD_SIZE } from './record'
+import { PSEUDO_SLOTS, RECORD_SIZE } from './record'
+import { buildSwitch } from './switch/builder'
+import { frequentForms } from './switch/forms'
 import { FILL_PARAMS, buildAccess, buildTlbFill } from './tlb-fill'
 
 export { PSEUDO_SLOTS } from './record'
-const FIRST_HANDLER_SLOT = 8
 
 const i32s = (count: number): FuncType => ({ params: new Array(count).fill('i32') as 'i32'[], results: ['i32'] })
 
 /** The handlers' order is the table's order: slot numbers follow from the rows alone. */
 export interface HandlerTable {
   readonly size: number
-  of(form: Form): { readonly slot: number; readonly places: readonly OperandPlace[] }
+  of(form: Form): HandlerPlace
+  /** Forms with a case in the switch, in the order of their slots from PSEUDO_SLOTS.frequent. */
+  readonly frequent: readonly Form[]
+}
+
+export interface HandlerPlace {
+  readonly slot: number
+  readonly places: readonly OperandPlace[]
+  /** Slot for those of its instructions that are mostly done in the common way: the switch where there is one, else the handler. 0: none. */
+  readonly common: number
 }
 
 /** Numbers every form. Cheap: no code is built. */
 export function numberHandlers(rows: readonly InsnRow[]): HandlerTable {
-  const handlers = new Map<Form, { slot: number; places: readonly OperandPlace[] }>()
-  let slot = FIRST_HANDLER_SLOT
-  for (const row of rows) for (const form of formsOf(row)) handlers.set(form, { slot: slot++, places: placesOf(form) })
-  const of = (form: Form): { slot: number; places: readonly OperandPlace[] } => {
+  const frequent = frequentForms(rows)
+  const common = new Map(frequent.map((form, i) => [form, PSEUDO_SLOTS.frequent + i]))
+  const handlers = new Map<Form, HandlerPlace>()
+  let slot = PSEUDO_SLOTS.frequent + frequent.length
+  for (const row of rows) for (const form of formsOf(row)) handlers.set(form, { slot: slot++, places: placesOf(form), common: common.get(form) ?? 0 })
+  const of = (form: Form): HandlerPlace => {
     const found = handlers.get(form)
     if (!found) throw new RangeError(`no handler for a form of ${form.row.mnemonic} ${form.row.encoding}`)
     return found
   }
-  return { size: slot, of }
+  return { size: slot, of, frequent }
 }
 
 /** Helpers in use, with their import indices, found by building every meaning once. */
@@ -97,6 +109,11 @@ export interface InterpreterModule {
   readonly tableSize: number
 }
 
+export interface InterpreterOptions {
+  /** Without the switch, as tests of the handlers need it: what the switch does, its forms' handlers do. */
+  readonly handlersAlone?: boolean
+}
+
 /** Where translated code finds slow paths and helpers in the table. */
 export interface CallSlots {
   readonly slow: Readonly<Record<SlowPath, number>>
@@ -112,13 +129,13 @@ const FIVE_ARGUMENTS: readonly string[] = ['load', 'store', 'probe', 'segment', 
  * Builds the module. Imports: `env.memory`, `env.table`, `slow.*`, `helper.*`. Exports: `enter(cpu, rec) → exit`.
  * The handlers are placed in the imported table by an element segment starting at slot 1.
  */
-export function buildInterpreter(rows: readonly InsnRow[]): InterpreterModule {
+export function buildInterpreter(rows: readonly InsnRow[], options: InterpreterOptions = {}): InterpreterModule {
   const handlers = numberHandlers(rows)
   // The number of helper imports shifts every later index, so meanings are built twice: first to learn the helpers.
   const dryImports = new HelperImports(SLOW_IMPORTS.length)
   const dry = fixedLinks(0, 0, dryImports)
   for (const row of rows) for (const form of formsOf(row)) buildHandler(form, handlers.of(form).places, dry)
-  return assemble(rows, handlers, dryImports.list)
+  return assemble(rows, handlers, dryImports.list, options.handlersAlone ?? false)
 }
 
 export function fixedLinks(handlerType: number, firstGlue: number, imports: HelperImports): HandlerLinks & { check: number; crossing: number; hot: number } {
@@ -127,7 +144,7 @@ export function fixedLinks(handlerType: number, firstGlue: number, imports: Help
   return { slow, check: 4, crossing: 5, hot: 6, handlerType, fault: firstGlue, goto: firstGlue + 2, link: firstGlue + 3, helper: (h) => imports.index(h) }
 }
 
-function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: readonly Helper[]): InterpreterModule {
+function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: readonly Helper[], handlersAlone: boolean): InterpreterModule {
   const m = new ModuleBuilder()
   for (const name of SLOW_IMPORTS) m.importFunction('slow', name, i32s(FIVE_ARGUMENTS.includes(name) ? 5 : 2))
   for (const h of helpers) m.importFunction('helper', h.name, helperType(h))
@@ -160,10 +177,14 @@ function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: rea
   defineAccesses(define)
   for (const [h, body] of functions.bodies) define(helperType(h), body)
 
-  const elements = [resync, next, unitCheck, raise, crossing, head, resync]
+  const built = new Map<Form, number>()
   for (const row of rows) {
-    for (const form of formsOf(row)) elements.push(define(handlerFunc, buildHandler(form, handlers.of(form).places, links)))
+    for (const form of formsOf(row)) built.set(form, define(handlerFunc, buildHandler(form, handlers.of(form).places, links)))
   }
+  const ofFrequent = handlersAlone
+    ? [head, ...handlers.frequent.map((form) => built.get(form) ?? resync)]
+    : new Array<number>(1 + handlers.frequent.length).fill(define(handlerFunc, buildSwitch(handlers, links)))
+  const elements = [resync, next, unitCheck, raise, crossing, head, ...ofFrequent, ...built.values()]
   const calls = placeCalls(elements, helpers, functions, firstGlue)
   m.setElements(elements)
   return { bytes: m.finish(65536, 1), helpers, calls, tableSize: elements.length + 1 }

@@ -38,6 +38,13 @@ function decode(offset: number, code: string): number {
 }
 
 describe('records', () => {
+  it('go to the switch for what is mostly common, to the handler where a segment base or an address size counts', () => {
+    const slotOf = (code: string): number => view.getUint32(decode(0, code) + Rec.handler, true)
+    const isCase = (slot: number): boolean => slot >= PSEUDO_SLOTS.frequent && slot < PSEUDO_SLOTS.frequent + handlers.frequent.length
+    expect(['48 8b 43 08', '48 89 d8', '74 00'].map((code) => isCase(slotOf(`${code} c3`)))).toEqual([true, true, true])
+    expect(['65 48 8b 43 08', '67 48 8b 43 08', '66 8b 43 08', '0f a2'].map((code) => isCase(slotOf(`${code} c3`)))).toEqual([false, false, false, false])
+  })
+
   it('hold 64-bit constants whole and narrower ones in 32 bits', () => {
     const wide = decode(0, '48 B8 01 02 03 04 05 06 07 88 C3')
     expect(view.getBigUint64(wide + Rec.imm, true)).toBe(0x8807060504030201n)

@@ -35,8 +35,8 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
 
   constructor(
     f: FunctionBuilder,
-    private readonly links: HandlerLinks,
-    private readonly form: Form,
+    protected readonly links: HandlerLinks,
+    protected readonly form: Form,
     private readonly places: readonly OperandPlace[],
   ) {
     super(f, f.param(0))
@@ -50,11 +50,12 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
     return this.callSlow(path, [this.cpu, ...this.halves(linear), access, this.f.i32(slot)])
   }
 
-  private get rec(): Node {
+  /** The record of the running instruction. */
+  protected get rec(): Node {
     return this.f.param(1)
   }
 
-  private recLoad(op: string, type: 'i32' | 'i64', offset: number): Node {
+  protected recLoad(op: string, type: 'i32' | 'i64', offset: number): Node {
     return this.f.loadConstant(op, type, this.rec, offset)
   }
 
@@ -135,18 +136,32 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
     const { f } = this
     const target = this.relativeTarget()
     const link = f.load('i32.load', 'i32', this.rec, Rec.link)
-    f.if(link, () => {
-      f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
-      const count = this.recLoad('i32.load8_u', 'i32', Rec.count)
-      const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), count])
-      f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
-      f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
-        f.store('i64.store', this.cpu, target, offsetOf('rip'))
-        f.return(f.i32(Exit.SLICE))
-      })
-      f.tailCallIndirect(this.links.handlerType, [this.cpu, link], f.load('i32.load', 'i32', link, Rec.handler))
+    f.if(link, () => this.enterBlock(target, link))
+    this.jumpUnlinked(target)
+  }
+
+  /** Leaves the block for another whose head record is known, unless the slice is over. */
+  protected enterBlock(target: Node, record: Node): void {
+    const { f } = this
+    f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
+    const count = this.recLoad('i32.load8_u', 'i32', Rec.count)
+    const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), count])
+    f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
+    f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
+      f.store('i64.store', this.cpu, target, offsetOf('rip'))
+      f.return(f.i32(Exit.SLICE))
     })
-    f.tailCall(this.links.link, [this.cpu, target, this.rec])
+    f.tailCallIndirect(this.links.handlerType, [this.cpu, record], f.load('i32.load', 'i32', record, Rec.handler))
+  }
+
+  /** To a static target that the record has no link to. */
+  protected jumpUnlinked(target: Node): void {
+    this.f.tailCall(this.links.link, [this.cpu, target, this.rec])
+  }
+
+  /** To a target known at run time. */
+  protected jumpAnywhere(target: Node): void {
+    this.f.tailCall(this.links.goto, [this.cpu, target, this.rec])
   }
 
   jumpTo(target: Val): void {
@@ -156,7 +171,7 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
       const shifted = f.pure('i64.shr_s', 'i64', [f.pure('i64.shl', 'i64', [node, f.i64(16n)]), f.i64(16n)])
       f.if(f.pure('i64.ne', 'i32', [shifted, node]), () => this.raise(Vector.GP, 0))
     }
-    f.tailCall(this.links.goto, [this.cpu, node, this.rec])
+    this.jumpAnywhere(node)
     this.terminate()
   }
 
@@ -186,6 +201,12 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
       f.tailCall(this.links.goto, [this.cpu, this.raw(this.nextRip()), this.rec])
       return
     }
+    this.goToNext()
+  }
+
+  /** Goes on with the record behind this one. */
+  protected goToNext(): void {
+    const { f } = this
     const next = f.pure('i32.add', 'i32', [this.rec, f.i32(RECORD_SIZE)])
     f.tailCallIndirect(this.links.handlerType, [this.cpu, next], f.load('i32.load', 'i32', this.rec, RECORD_SIZE + Rec.handler))
   }

@@ -35,14 +35,28 @@ export function probeJump(f: FunctionBuilder, cpu: Node, target: Node, modeKey: 
   f.if(f.pure('i32.and', 'i32', [same, fresh]), () => hit(f.load('i32.load', 'i32', entry, Jump.record)))
 }
 
-/** In code that serves every mode: keeps where a jump went. */
-export function keepJump(f: FunctionBuilder, cpu: Node, target: Node, record: Node): void {
-  const entry = entryOf(f, cpu, target)
+/** What the epoch of an entry must be now, in code that serves every mode. */
+function epochOfMode(f: FunctionBuilder, cpu: Node): Node {
   const modeKey = f.load('i32.load', 'i32', cpu, offsetOf('modeKey'))
   const user = f.pure('i32.and', 'i32', [f.pure('i32.shr_u', 'i32', [modeKey, f.i32(Math.log2(Mode.USER))]), f.i32(1)])
   const cell = f.pure('i32.add', 'i32', [cpu, f.pure('i32.shl', 'i32', [user, f.i32(2)])])
-  const epoch = f.load('i32.load', 'i32', cell, offsetOf('codeEpoch'))
+  return f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', cell, offsetOf('codeEpoch')), modeKey])
+}
+
+/** As `probeJump`, in code that serves every mode. */
+export function probeJumpOfMode(f: FunctionBuilder, cpu: Node, target: Node, hit: (record: Node) => void): void {
+  const entry = entryOf(f, cpu, target)
+  const same = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, Jump.target), target])
+  f.if(same, () => {
+    const fresh = f.pure('i32.eq', 'i32', [f.load('i32.load', 'i32', entry, Jump.epoch), epochOfMode(f, cpu)])
+    f.if(fresh, () => hit(f.load('i32.load', 'i32', entry, Jump.record)))
+  })
+}
+
+/** In code that serves every mode: keeps where a jump went. */
+export function keepJump(f: FunctionBuilder, cpu: Node, target: Node, record: Node): void {
+  const entry = entryOf(f, cpu, target)
   f.store('i64.store', entry, target, Jump.target)
   f.store('i32.store', entry, record, Jump.record)
-  f.store('i32.store', entry, f.pure('i32.add', 'i32', [epoch, modeKey]), Jump.epoch)
+  f.store('i32.store', entry, epochOfMode(f, cpu), Jump.epoch)
 }

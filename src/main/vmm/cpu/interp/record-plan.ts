@@ -22,8 +22,9 @@ export interface RegisterField {
 }
 
 export interface RecordPlan {
-  /** Table slot of the handler. */
+  /** Table slot of the handler, and of the case of the switch (0: none). */
   readonly slot: number
+  readonly common: number
   /** Code of the unit that must be available, -1 none. */
   readonly unit: number
   /** Operand in ModRM.reg or the opcode, and the one in ModRM.rm. */
@@ -37,7 +38,7 @@ export interface RecordPlan {
 
 const NOTHING: RegisterField = { base: 0, stride: 0, mask: 0, bytes: false }
 /** Of no form. */
-export const NO_PLAN: RecordPlan = { slot: 0, unit: -1, regA: NOTHING, regB: NOTHING, wide: false, addressMask: 0 }
+export const NO_PLAN: RecordPlan = { slot: 0, common: 0, unit: -1, regA: NOTHING, regB: NOTHING, wide: false, addressMask: 0 }
 const XMM: RegisterField = { base: offsetOf('xmm'), stride: 16, mask: 15, bytes: false }
 const MMX: RegisterField = { base: offsetOf('fpr'), stride: 16, mask: 7, bytes: false }
 const SEGMENT: RegisterField = { base: 0, stride: 1, mask: 7, bytes: false }
@@ -53,13 +54,13 @@ function fieldOf(operand: ParsedOperand, place: OperandPlace): RegisterField {
 }
 
 export function recordPlanOf({ form, row, operands, first }: FormPlan, slots: HandlerSlots): RecordPlan {
-  const { slot, places } = slots.of(form)
+  const { slot, common, places } = slots.of(form)
   const fieldAt = (wanted: number): RegisterField => {
     const n = places.findIndex((place) => (place.kind === 'gpr' || place.kind === 'vector' || place.kind === 'number') && place.slot === wanted)
     return n < 0 ? NOTHING : fieldOf(operands[n].operand, places[n])
   }
   return {
-    slot, unit: row.unit ? UNIT_CODE[row.unit] : -1, regA: fieldAt(Rec.regA), regB: fieldAt(Rec.regB),
+    slot, common, unit: row.unit ? UNIT_CODE[row.unit] : -1, regA: fieldAt(Rec.regA), regB: fieldAt(Rec.regB),
     wide: first === Constant.U64 || first === Constant.MOFFS, addressMask: ADDRESS_MASKS[[16, 32, 64].indexOf(form.addressSize)],
   }
 }

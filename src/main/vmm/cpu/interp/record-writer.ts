@@ -5,7 +5,7 @@ import type { Form } from '../isa/types'
 import { offsetOf, Seg } from '../state/layout'
 import { Mode } from '../state/mode'
 import { Vector } from '../core/context'
-import type { OperandPlace } from './places'
+import type { HandlerPlace } from './builder'
 import { Rec, RECORD_SIZE } from './record'
 import { ADDRESS_MASKS, AT_GPR, NO_PLAN, recordPlanOf, type RecordPlan, type RegisterField } from './record-plan'
 
@@ -18,7 +18,7 @@ export interface HandlerSlots {
   readonly crossing: number
   readonly head: number
   /** Slot and operand places of a form's handler. */
-  of(form: Form): { readonly slot: number; readonly places: readonly OperandPlace[] }
+  of(form: Form): HandlerPlace
 }
 
 const AT_ZERO = offsetOf('zero')
@@ -114,7 +114,7 @@ export class RecordWriter {
 
   private write(at: number, scan: InsnScanner, plan: RecordPlan, delta: number, count: number): void {
     const { words } = this
-    words[at + HANDLER] = plan.slot
+    words[at + HANDLER] = plan.common !== 0 && this.isCommon(scan) ? plan.common : plan.slot
     words[at + REGISTERS] = registerField(plan.regA, scan.reg, scan.rex) | (registerField(plan.regB, scan.rm, scan.rex) << 16)
     words[at + IMM] = scan.constantLo
     words[at + DISPLACEMENT] = plan.wide ? scan.constantHi : scan.second
@@ -127,6 +127,15 @@ export class RecordWriter {
     }
   }
 
+  /** Its linear address is base + index + displacement and no more. */
+  private isPlain(scan: InsnScanner): boolean {
+    return scan.segment < this.flatBelow && scan.addressIndex === ADDRESS_64
+  }
+
+  private isCommon(scan: InsnScanner): boolean {
+    return !scan.isMemory || this.isPlain(scan)
+  }
+
   private writeMemory(at: number, scan: InsnScanner, plan: RecordPlan, delta: number): void {
     const { words } = this
     if (scan.ripRelative) this.writeRipRelative(at, scan.displacement + delta + scan.length)
@@ -134,8 +143,7 @@ export class RecordWriter {
       if (!plan.wide) words[at + DISPLACEMENT] = scan.displacement
       words[at + ADDRESS] = addressRegister(scan.base) | (addressRegister(scan.index) << 16)
     }
-    const isPlain = scan.segment < this.flatBelow && scan.addressIndex === ADDRESS_64
-    if (!isPlain) words[at + PLACE] |= SPECIAL
+    if (!this.isPlain(scan)) words[at + PLACE] |= SPECIAL
     words[at + BASES] = this.segmentBase(scan.segment) | (ADDRESS_MASKS[scan.addressIndex] << 16)
     words[at + BYTES] = scan.scale | (scan.segment << 8) | (this.checked << 16) | (scan.length << 24)
   }

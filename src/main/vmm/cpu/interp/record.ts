@@ -66,5 +66,8 @@ export const LINE_SHIFT = 4
 export const LINE_OFFSETS = 1 << LINE_SHIFT
 export const LINES = 4096 >> LINE_SHIFT
 
-/** First table slots: the handlers of pseudo-instructions, in this order. */
-export const PSEUDO_SLOTS = { resync: 1, next: 2, unitCheck: 3, raise: 4, crossing: 5, head: 6 } as const
+/**
+ * First table slots: the handlers of pseudo-instructions, in this order, and the first of the frequent forms. The switch takes
+ * the place of `head`, `countedHead` keeps its handler.
+ */
+export const PSEUDO_SLOTS = { resync: 1, next: 2, unitCheck: 3, raise: 4, crossing: 5, countedHead: 6, head: 7, frequent: 8 } as const

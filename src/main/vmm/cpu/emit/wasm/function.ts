@@ -31,6 +31,7 @@ export type Statement =
   | { readonly k: 'if'; readonly cond: Node; readonly then: Statement[]; readonly otherwise: Statement[] }
   | { readonly k: 'loop'; readonly label: LoopLabel; readonly body: Statement[] }
   | { readonly k: 'block'; readonly label: BlockLabel; readonly body: Statement[] }
+  | { readonly k: 'scope'; readonly body: Statement[] }
   | { readonly k: 'jump'; readonly label: LoopLabel; readonly to: 'break' | 'continue' }
   | { readonly k: 'switch'; readonly index: Node; readonly labels: readonly BlockLabel[] }
   | { readonly k: 'set'; readonly local: number; readonly value: Node }
@@ -41,9 +42,35 @@ export type Statement =
 /** A place in the code under construction. */
 export interface Mark { readonly list: Statement[]; readonly index: number }
 
+/** Locals of code that runs on ways apart, one after the other: what one way has done with, the next takes. */
+class LocalPool {
+  private readonly free = new Map<ValType, number[]>()
+  private taken: { readonly type: ValType; readonly local: number }[] | undefined
+
+  take(type: ValType, create: () => number): number {
+    if (!this.taken) return create()
+    const local = this.free.get(type)?.pop() ?? create()
+    this.taken.push({ type, local })
+    return local
+  }
+
+  /** Scopes do not nest. */
+  scope(body: () => void): void {
+    if (this.taken) throw new BugError('a scope of locals within another')
+    const taken: { readonly type: ValType; readonly local: number }[] = []
+    this.taken = taken
+    body()
+    this.taken = undefined
+    for (const { type, local } of taken) this.free.set(type, [...this.free.get(type) ?? [], local])
+  }
+}
+
 export class FunctionBuilder {
   private readonly localTypes: ValType[] = []
+  private readonly pool = new LocalPool()
   private statements: Statement[] = []
+  /** Stores and calls written so far, less those of arms that end the function. */
+  effects = 0
 
   /** @param params types of the parameters: locals 0 … n-1, never written */
   constructor(readonly params: readonly ValType[]) {}
@@ -52,6 +79,7 @@ export class FunctionBuilder {
 
   private node(op: string, type: ValType | undefined, args: readonly Node[], imm: number | bigint, pure: boolean, bytes?: readonly number[]): Node {
     const node: Node = { op, type, args, imm, pure, uses: 0, local: -1, bytes }
+    if (type === undefined || op.startsWith('call')) this.effects++
     if (op !== 'const' && op !== 'param' && !(pure && op === 'local')) this.statements.push({ k: 'node', node })
     return node
   }
@@ -125,8 +153,19 @@ export class FunctionBuilder {
   // ── statements ────────────────────────────────────────────────────────────────────────────────────────────────
 
   newLocal(type: ValType): number {
+    return this.pool.take(type, () => this.addLocal(type))
+  }
+
+  private addLocal(type: ValType): number {
     this.localTypes.push(type)
     return this.params.length + this.localTypes.length - 1
+  }
+
+  /** Code whose nodes and new locals nothing behind it uses: the locals serve the next scope again. Scopes do not nest. */
+  scope(body: () => void): void {
+    this.pool.scope(() => {
+      this.statements.push({ k: 'scope', body: this.collect(body) })
+    })
   }
 
   /** Value of a mutable local now; later `setLocal`s do not change it. */
@@ -144,8 +183,8 @@ export class FunctionBuilder {
   }
 
   if(cond: Node, then: () => void, otherwise?: () => void): void {
-    const thenList = this.collect(then)
-    const otherList = otherwise ? this.collect(otherwise) : []
+    const thenList = this.arm(then)
+    const otherList = otherwise ? this.arm(otherwise) : []
     this.statements.push({ k: 'if', cond, then: thenList, otherwise: otherList })
   }
 
@@ -195,6 +234,14 @@ export class FunctionBuilder {
     mark.list.splice(mark.index, 0, ...added)
   }
 
+  private arm(build: () => void): Statement[] {
+    const before = this.effects
+    const statements = this.collect(build)
+    const last = statements.at(-1)?.k
+    if (last === 'return' || last === 'tail-call' || last === 'tail-call-indirect') this.effects = before
+    return statements
+  }
+
   private collect(build: () => void): Statement[] {
     const outer = this.statements
     this.statements = []
@@ -210,7 +257,7 @@ export class FunctionBuilder {
   encode(): Uint8Array {
     countList(this.statements)
     const code = new ByteWriter(256)
-    const encoder = new BodyEncoder(code, (type) => this.newLocal(type))
+    const encoder = new BodyEncoder(code, (type) => this.addLocal(type))
     encoder.list(this.statements)
     code.u8(Op.unreachable)
     code.u8(Op.end)
@@ -255,7 +302,7 @@ function countStatement(s: Statement): void {
       countUse(s.cond)
       countList(s.then)
       return countList(s.otherwise)
-    case 'loop': case 'block': return countList(s.body)
+    case 'loop': case 'block': case 'scope': return countList(s.body)
     case 'jump': return
     case 'switch': return countUse(s.index)
     case 'set': return countUse(s.value)
@@ -272,6 +319,7 @@ function countStatement(s: Statement): void {
 class BodyEncoder {
   /** Innermost last; an `if` is a frame without label. */
   private readonly frames: { label?: LoopLabel; part: 'break' | 'continue' | 'if' }[] = []
+  private readonly pool = new LocalPool()
 
   constructor(private readonly out: ByteWriter, private readonly newLocal: (type: ValType) => number) {}
 
@@ -290,6 +338,7 @@ class BodyEncoder {
       case 'if': return this.ifStatement(s)
       case 'loop': return this.loopStatement(s)
       case 'block': return this.blockStatement(s)
+      case 'scope': return this.pool.scope(() => this.list(s.body))
       case 'jump':
         out.u8(Op.br)
         return out.u32(this.depthOf(s.label, s.to))
@@ -316,7 +365,8 @@ class BodyEncoder {
     this.compute(node)
     if (node.type === undefined) return
     if (node.uses === 0) return this.out.u8(Op.drop)
-    node.local = this.newLocal(node.type)
+    const { type } = node
+    node.local = this.pool.take(type, () => this.newLocal(type))
     this.out.u8(Op.localSet)
     this.out.u32(node.local)
   }
