@@ -3,6 +3,7 @@
  * `npx vitest run --project isa tests/isa/golden.test.ts -u` writes the files anew.
  */
 import { expect, it } from 'vitest'
+import { CodeWindow } from '../../src/main/vmm/cpu/dbt/code-window'
 import { glueName, Translator } from '../../src/main/vmm/cpu/dbt/translator'
 import type { CodeBlock } from '../../src/main/vmm/cpu/dbt/translation-job'
 import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
@@ -47,7 +48,7 @@ function place(code: string): { block: CodeBlock; listing: string[] } {
 it.each(CASES)('$name', async ({ name, code, shape }) => {
   const { block, listing } = place(code)
   const draft = translator.begin()
-  const made = shape === 'block' ? draft.add(block) : draft.addRegion(block, () => false, 'loop')
+  const made = shape === 'block' ? draft.add(block) : draft.addRegion(block, new CodeWindow(memory, { linearPage: 0, pages: [{ delta: 0, host: HOST, warm: [], went: [] }] }), 'loop')
   if (!made) throw new Error(`${name} was not translated`)
   const wasm = listFunction(made.body, { call: glueName, cell: cellNameAt })
   expect(WebAssembly.validate(draft.finish() as BufferSource)).toBe(true)

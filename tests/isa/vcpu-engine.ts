@@ -11,6 +11,7 @@ import { STATE_SIZE } from '../../src/main/vmm/cpu/state/layout'
 import { FrameTable } from '../../src/main/vmm/memory/frame-table'
 import { PhysicalRam } from '../../src/main/vmm/memory/guest-memory'
 import { CODE_TLB_BYTES, CODE_TLB_SETS, TLB_AREA_BYTES } from '../../src/main/vmm/mmu/tlb-layout'
+import { CodeWindow } from '../../src/main/vmm/cpu/dbt/code-window'
 import type { CodeCache } from '../../src/main/vmm/cpu/dbt/code-cache'
 import type { BlockSource } from '../../src/main/vmm/cpu/interp/decode-cache'
 import type { WasmEngine, WasmMemory } from '../../src/main/vmm/ports'
@@ -47,6 +48,10 @@ function place(): VcpuLayout & { readonly table: number; readonly frames: number
     decodeCache: take(decodeCacheBytes), decodeCacheBytes, table: take(RAM_BYTES / PAGE * 4), frames: take(RAM_BYTES), total: at,
   }
 }
+
+/** A window of one page in which any code runs often. */
+const wholePage = (memory: Uint8Array, host: number): CodeWindow =>
+  Object.assign(new CodeWindow(memory, { linearPage: 0, pages: [{ delta: 0, host, warm: [], went: [] }] }), { isWarm: () => true })
 
 class VcpuEngine implements IsaEngine {
   readonly name: string
@@ -106,8 +111,9 @@ class VcpuEngine implements IsaEngine {
       this.prepare(one)
       const block = this.firstBlock()
       if (!block) return undefined
-      const code = { ...block, modeKey: block.code.modeKey, host: translations.options.hostOfPage(block.code.page) }
-      const fn = this.tier === 1 ? draft.add(code) : draft.addRegion(code, () => true, 'any')
+      const host = translations.options.hostOfPage(block.code.page)
+      const code = { ...block, modeKey: block.code.modeKey, host }
+      const fn = this.tier === 1 ? draft.add(code) : draft.addRegion(code, wholePage(translations.options.translator.memory, host), 'any')
       if (!fn) return undefined
       for (const { offset, bytes } of fn.ranges) this.vcpu.cache.noteTranslated(block.code, offset, offset + bytes.length - 1)
       return made++

@@ -10,6 +10,7 @@ import type { CodePage, DecodeCache } from '../interp/decode-cache'
 import type { CpuState } from '../state/access'
 import { Seg, offsetOf } from '../state/layout'
 import { Mode } from '../state/mode'
+import type { Surroundings } from '../dbt/region-pages'
 import { CodeLookup } from './code-lookup'
 import { CpuFault, Vector } from './context'
 import type { CpuLinearMemory } from './linear'
@@ -87,6 +88,23 @@ export class CodeFinder {
     const lo = this.linearLo()
     const code = this.lookup.find(lo, this.linearHi)
     return code && { code, offset: lo & 0xfff }
+  }
+
+  /** Code around the block that runs; undefined where code segments do not begin at 0. */
+  surroundings(): Surroundings | undefined {
+    const { view } = this
+    const modeKey = view.getInt32(AT_MODE_KEY, true)
+    if ((modeKey & (Mode.CODE64 | Mode.FLAT)) === 0) return undefined
+    const lo = view.getUint32(AT_BLOCK_RIP, true) & ~0xfff
+    const hi = view.getInt32(AT_BLOCK_RIP + 4, true)
+    return {
+      linearPage: lo,
+      at: (delta) => {
+        const sum = (lo >>> 0) + delta * PAGE_SIZE
+        const carry = Math.floor(sum / 2 ** 32)
+        return this.lookup.find(sum | 0, (modeKey & Mode.LONG) === 0 ? 0 : hi + carry)
+      },
+    }
   }
 
   /** Guest-physical address an instruction fetch reads. Throws CpuFault. */

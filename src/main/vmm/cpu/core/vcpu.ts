@@ -219,7 +219,7 @@ export class Vcpu implements CpuContext {
     })
     return new CodeCache({
       wasm, memory, newTable: () => this.newTable(), cache: this.cache, translator, batch: tiers.batch, hotAfter: tiers.hotAfter, now: tiers.now,
-      hostOfPage: (page) => ram.frames.hostOffset(page), regions: tiers.max > 1, ...(tiers.background ? { background: tiers.background } : {}),
+      hostOfPage: (page) => ram.frames.hostOffset(page), surroundings: () => this.code.surroundings(), regions: tiers.max > 1, ...(tiers.background ? { background: tiers.background } : {}),
     }, table)
   }
 

@@ -127,7 +127,7 @@ export class BlockEmitter extends OperandEmitter {
   /** The block was cut: on at `delta`, through the link of the pseudo-record at `record`. */
   fallThrough(record: number, delta: number, count: number): void {
     this.current = { ...this.current, record, count }
-    this.jumpStatic(this.ripAt(delta), delta)
+    this.jumpStatic(this.ripAt(delta), delta, 'jump')
   }
 
   private enterRecord(record: Node): void {
@@ -205,6 +205,7 @@ export class BlockEmitter extends OperandEmitter {
 
   protected leaveTo(target: Node): void {
     this.spillFlags()
+    if (this.links.hotLoopAfter > 0 && this.isDynamicJump) this.f.store('i32.store', this.f.param(1), this.f.pure('i32.wrap_i64', 'i32', [target]), this.current.record + Rec.went)
     // The cache goes by RIP: code segments must begin at 0.
     if (this.flat) probeJump(this.f, this.cpu, target, this.place.modeKey, (record) => this.chainTo(target, record, FLAGS_IN_MEMORY))
     this.f.tailCall(this.links.goto, [this.cpu, target, this.rec])
@@ -222,13 +223,32 @@ export class BlockEmitter extends OperandEmitter {
   }
 
   /** Static target: through the record's link where it lies in this page, else by lookup. `delta` NaN: it may wrap. */
-  protected jumpStatic(target: Node, delta: number): void {
+  protected jumpStatic(target: Node, delta: number, kind: 'branch' | 'jump' | 'call'): void {
     const { f } = this
     const offset = this.place.pageOffset + delta
-    if (!(offset >= 0 && offset < 4096)) return this.leaveTo(target)
+    if (!(offset >= 0 && offset < 4096)) return kind !== 'call' && delta <= this.current.delta ? this.loopBack(target) : this.leaveTo(target)
     const link = f.load('i32.load', 'i32', f.param(1), this.current.record + Rec.link)
-    if (this.links.hotLoopAfter > 0 && delta <= this.current.delta) f.if(link, () => this.countLoop(link))
+    if (this.links.hotLoopAfter > 0 && delta <= this.current.delta) f.if(link, () => this.countLoop(target, link))
     this.chainTo(target, link, this.flagState)
+  }
+
+  /** A jump back to another page. */
+  private loopBack(target: Node): void {
+    const { f } = this
+    this.spillFlags()
+    if (this.flat) {
+      probeJump(f, this.cpu, target, this.place.modeKey, (record) => {
+        if (this.links.hotLoopAfter > 0) this.countLoop(target, record)
+        this.chainTo(target, record, FLAGS_IN_MEMORY)
+      })
+    }
+    f.tailCall(this.links.goto, [this.cpu, target, this.rec])
+  }
+
+  /** The jump's target is known at run time only, and it is no return. */
+  private get isDynamicJump(): boolean {
+    const { row, operands } = this.current.insn
+    return (row.mnemonic === 'CALL' || row.mnemonic === 'JMP') && !operands.some(({ kind }) => kind === 'rel')
   }
 
   /** @param record 0 where it is not linked yet @param flags what is pending */
@@ -242,12 +262,14 @@ export class BlockEmitter extends OperandEmitter {
   }
 
   /** Counts a jump back in the record of the branch, and reports the loop's head: again where it goes on for long. */
-  private countLoop(head: Node): void {
+  private countLoop(target: Node, head: Node): void {
     const { f } = this
     const at = this.current.record + Rec.loops
     const count = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', f.param(1), at), f.i32(1)])
     f.store('i32.store', f.param(1), count, at)
     f.if(f.pure('i32.eq', 'i32', [f.pure('i32.and', 'i32', [count, f.i32(LOOP_REPORTED_EVERY - 1)]), f.i32(this.links.hotLoopAfter)]), () => {
+      // Who is told looks there for the head's address.
+      f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
       f.callIndirect(this.links.handlerType, 'i32', [this.cpu, head], f.i32(this.links.calls.loop))
     })
   }

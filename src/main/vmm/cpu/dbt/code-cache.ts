@@ -1,9 +1,11 @@
 /** Translated code of one vCPU: which blocks are hot, what was made of them, and what earlier runs made. */
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
+import { PAGE_SIZE } from '../../memory/frame-table'
 import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
 import { FunctionTable } from './function-table'
 import { decodePack, encodePack, TranslationIndex } from './translation-pack'
 import { buildMerged, isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type RegionHead, type TranslationJob } from './translation-job'
+import { furtherPages, RegionPages, type Surroundings } from './region-pages'
 import { shapeOf, type TranslatedFunction, type Translator } from './translator'
 
 /** Host time that a smaller batch waits for company, in nanoseconds. */
@@ -49,6 +51,8 @@ export interface CodeCacheOptions {
   readonly now: () => number
   /** Where a guest page's bytes stand in linear memory. */
   readonly hostOfPage: (page: number) => number
+  /** Code around the block that runs (`blockRip`); undefined where pages must not be taken together. */
+  readonly surroundings: () => Surroundings | undefined
   /** Entries after which blocks are hot. */
   readonly hotAfter: number
   /** Regions are used too. */
@@ -70,7 +74,8 @@ export interface TranslationThread {
   readonly alive: boolean
 }
 
-const spansOf = ({ ranges }: TranslatedFunction): number[] => ranges.flatMap(({ offset, bytes }) => [offset, offset + bytes.length])
+/** Of all its pages, each as its distance from the head's page. */
+const spansOf = ({ ranges }: TranslatedFunction): number[] => ranges.flatMap(({ page, offset, bytes }) => [page * PAGE_SIZE + offset, page * PAGE_SIZE + offset + bytes.length])
 
 /** Bytes of code in [first, end) pairs. */
 const sizeOf = (spans: readonly number[]): number => spans.reduce((sum, at, i) => sum + (i % 2 === 0 ? -at : at), 0)
@@ -88,9 +93,19 @@ function move<T>(map: Map<number, T>, moved: ReadonlyMap<number, number>): void 
   for (const [slot, value] of entries) map.set(moved.get(slot) ?? slot, value)
 }
 
+/** The blocks whose place a function takes, and the pages it was made from. */
+interface Places {
+  readonly blocks: readonly BlockSource[]
+  readonly pages: ReadonlyMap<number, CodePage>
+  /** Of the further pages' maps (see `noteFurther`); 0: there are none. */
+  readonly list: number
+}
+const NOWHERE: Places = { blocks: [], pages: new Map(), list: 0 }
+
 export class CodeCache {
   private hot: number[] = []
   private hotLoops: number[] = []
+  private readonly around: RegionPages
   private readonly remade = new Map<number, number>()
   private waitingSince = 0
   private loopIsUrgent = false
@@ -127,6 +142,7 @@ export class CodeCache {
   /** @param table in which tier 0 stands. It is not kept beyond the first merge */
   constructor(readonly options: CodeCacheOptions, table: WasmTable) {
     this.place = new FunctionTable(options, table)
+    this.around = new RegionPages(options)
   }
 
   /** A head record reached its count. True: it is time to translate. */
@@ -140,7 +156,10 @@ export class CodeCache {
   noteHotLoop(head: number): boolean {
     if (this.waiting === 0) this.waitingSince = this.options.now()
     if (this.hotLoops.includes(head)) this.loopIsUrgent = true
-    else this.hotLoops.push(head)
+    else {
+      this.hotLoops.push(head)
+      this.around.note(head)
+    }
     return this.due
   }
 
@@ -192,6 +211,7 @@ export class CodeCache {
    */
   forgetAll(keep: boolean): void {
     this.forgetHot()
+    this.around.forgetAll()
     this.remade.clear()
     if (keep) {
       for (const [slot, fn] of this.inUse) if (this.place.has(slot) && !this.setAside.has(slot)) this.putAside(slot, fn)
@@ -267,7 +287,7 @@ export class CodeCache {
   }
 
   private hotOf(block: BlockSource): RegionHead {
-    return { ...this.codeOf(block), warm: this.options.cache.warmHeads(block.code, this.options.hotAfter * WARM) }
+    return { ...this.codeOf(block), ...this.around.of(block, this.options.hotAfter * WARM) }
   }
 
   private codeOf({ head, code, pageOffset, records }: BlockSource): CodeBlock {
@@ -279,13 +299,14 @@ export class CodeCache {
     this.translateNs += translateNs
     this.compileNs += compileNs
     const places = functions.map((fn, i) => this.placesFor(fn, heads[i]))
-    const held = functions.map((_, i) => i).filter((i) => places[i].length > 0)
+    for (const head of heads) this.around.forget(head)
+    const held = functions.map((_, i) => i).filter((i) => places[i].blocks.length > 0)
     if (held.length === 0) return
     const first = this.add(module, wasmBytes, functions.length, held)
     for (const i of held) this.put(functions[i], first + i, places[i])
   }
 
-  private put(fn: TranslatedFunction, slot: number, blocks: readonly BlockSource[]): void {
+  private put(fn: TranslatedFunction, slot: number, { blocks, pages, list }: Places): void {
     const { cache } = this.options
     this.blocks++
     if (blocks.length > 1) this.holders.set(slot, blocks.length)
@@ -298,15 +319,29 @@ export class CodeCache {
       this.regions++
       this.regionSlots.set(slot, spansOf(fn))
     }
-    for (const { offset, bytes } of fn.ranges) cache.noteTranslated(blocks[0].code, offset, offset + bytes.length - 1)
-    for (const block of blocks) cache.install(block, slot)
+    for (const { page, offset, bytes } of fn.ranges) cache.noteTranslated(pages.get(page) ?? blocks[0].code, offset, offset + bytes.length - 1)
+    for (const block of blocks) cache.install(block, slot, list)
   }
 
   /** The blocks whose place a function takes; none where its code is gone or runs as a region already. */
-  private placesFor(fn: TranslatedFunction, head: number): BlockSource[] {
+  private placesFor(fn: TranslatedFunction, head: number): Places {
     const { cache, translator, hostOfPage } = this.options
     const asked = cache.blockAt(head)
-    if (asked?.code.modeKey !== fn.modeKey || !isMadeFrom(fn, translator.memory, hostOfPage(asked.code.page))) return []
+    if (!asked) return NOWHERE
+    const pages = this.around.pagesOf(asked)
+    const hostOf = (delta: number): number | undefined => {
+      const code = pages.get(delta)
+      return code && cache.isKnown(code) ? hostOfPage(code.page) : undefined
+    }
+    if (asked.code.modeKey !== fn.modeKey || !isMadeFrom(fn, translator.memory, hostOf)) return NOWHERE
+    const blocks = this.blocksFor(fn, asked)
+    const further = blocks.length > 0 ? furtherPages(fn) : []
+    const list = further.length > 0 ? cache.noteFurther(asked.code, further.map((delta) => pages.get(delta) as CodePage)) : 0
+    return list === undefined ? NOWHERE : { blocks, pages, list }
+  }
+
+  private blocksFor(fn: TranslatedFunction, asked: BlockSource): BlockSource[] {
+    const { cache } = this.options
     // Where all code was dropped meanwhile, another block's head may stand where this one's stood.
     if (fn.kind === 'block') return asked.pageOffset === fn.pageOffset && cache.isUntranslated(asked) && shapeOf(asked) === fn.shape ? [asked] : []
     const size = sizeOf(spansOf(fn))
@@ -343,6 +378,8 @@ export class CodeCache {
   }
 
   private keep(fn: TranslatedFunction): void {
+    // Another machine may have other code in the further pages.
+    if (furtherPages(fn).length > 0) return
     if (this.madeBytes > MAX_PACK_BYTES || this.made.has(fn) || this.earlier.has(fn)) return
     this.made.add(fn, 0)
     this.used.add(fn)

@@ -1,8 +1,11 @@
 /**
- * The emitter of regions (tier 2): the loops of one page in one wasm function with real wasm loops, general registers and
+ * The emitter of regions (tier 2): the loops around a place in one wasm function with real wasm loops, general registers and
  * flags in wasm locals. The host's compiler then keeps what matters in its own registers over the whole loop nest.
  * Calls and returns within the region are jumps: what is pushed is what the guest would find there, and a return goes on in
  * the region where it pops the address of a place in it.
+ *
+ * Where the code lies in further pages, the entry looks whether those stand now where they stood when it was translated; the way into one
+ * that does not leaves the region.
  *
  * Every way out goes to one place behind the code, which stores what the region may have changed: `xrip` holds where the
  * guest goes on, `xkind` how. Flags cross jumps as their operands (`fk` says what they are) and are only computed there.
@@ -12,7 +15,8 @@ import type { FlagsKind, Helper, Val, Width } from '../emit/emitter'
 import type { BlockLabel, FunctionBuilder, LoopLabel, Mark, Node } from '../emit/wasm/function'
 import type { AccessPath, SlowPath } from '../interp/memory-emitter'
 import { probeJump } from '../interp/jump-cache'
-import { Rec } from '../interp/record'
+import { findCode } from '../interp/glue'
+import { Head, Rec } from '../interp/record'
 import { offsetOf, type FieldName } from '../state/layout'
 import { RESYNC_SLOT } from './block-emitter'
 import { FlagCode, flagCode } from './flag-code'
@@ -20,7 +24,7 @@ import { FLAGS_IN_MEMORY } from './lazy-flags'
 import { OperandEmitter, type BlockLinks, type BlockPlace } from './operand-emitter'
 import type { OperandPlace } from '../interp/places'
 import type { Form } from '../isa/types'
-import { fallsThrough, type Region, type RegionBlock, type Segment } from './region'
+import { fallsThrough, pagesOf, type Region, type RegionBlock, type Segment } from './region'
 import type { Scope } from './region-nest'
 import { LocalRegisters } from './register-file'
 
@@ -46,6 +50,8 @@ export class RegionEmitter extends OperandEmitter {
   private readonly xrip: number
   private readonly xkind: number
   private readonly tlbLocal: number
+  /** A bit for each further page that stands where it is expected. */
+  private readonly pagesHere: number
   private exitLabel!: BlockLabel
   private readonly labels = new Map<Scope, Label>()
   private segment!: Segment
@@ -75,6 +81,7 @@ export class RegionEmitter extends OperandEmitter {
     this.xkind = f.newLocal('i32')
     this.tlbLocal = f.newLocal('i32')
     this.next = f.newLocal('i32')
+    this.pagesHere = f.newLocal('i32')
   }
 
   /** Builds the whole function. */
@@ -95,6 +102,7 @@ export class RegionEmitter extends OperandEmitter {
       this.regs.loadAll(this.cpu)
       this.loadRest()
       this.chooseEntry()
+      this.lookAtPages()
     })
   }
 
@@ -111,6 +119,36 @@ export class RegionEmitter extends OperandEmitter {
     for (const entry of entries.slice(1)) f.if(f.pure('i32.eq', 'i32', [offset, f.i32(entry)]), () => f.setLocal(this.next, numberAt(entry)))
     const past = f.pure('i64.extend_i32_s', 'i64', [f.pure('i32.sub', 'i32', [offset, f.i32(this.place.pageOffset)])])
     f.store('i64.store', this.cpu, f.pure('i64.sub', 'i64', [this.stateLoad('i64.load', 'i64', 'blockRip'), past]), offsetOf('blockRip'))
+  }
+
+  /** Sets a bit for each further page that the code lookup knows at its address, and that has the code it had. */
+  private lookAtPages(): void {
+    const { f, region: { pages } } = this
+    if (pages.length === 0) return
+    const expected = f.load('i32.load', 'i32', f.param(1), Head.pages)
+    const home = f.pure('i64.and', 'i64', [this.stateLoad('i64.load', 'i64', 'blockRip'), f.i64(-4096n)])
+    const bits = pages.map((page, i) => {
+      const linear = this.narrowed(f.pure('i64.add', 'i64', [home, f.i64(BigInt(page) * 4096n)]))
+      const { found, map } = findCode(f, this.cpu, linear)
+      const same = f.pure('i32.eq', 'i32', [map, f.load('i32.load', 'i32', expected, 4 * i)])
+      return f.pure('i32.shl', 'i32', [f.pure('i32.and', 'i32', [found, same]), f.i32(i)])
+    })
+    f.setLocal(this.pagesHere, bits.reduce((all, bit) => f.pure('i32.or', 'i32', [all, bit])))
+  }
+
+  /** Legacy modes: addresses have 32 bits. */
+  private narrowed(address: Node): Node {
+    return this.code64 ? address : this.f.pure('i64.and', 'i64', [address, this.f.i64(0xffff_ffffn)])
+  }
+
+  /** True where the pages of a block stand as expected; undefined where that is known in the block it is reached from. */
+  private mayEnter(to: number): Node | undefined {
+    const { f, region: { blocks, pages } } = this
+    const here = pagesOf(blocks[this.blockIndex])
+    const needed = pagesOf(blocks[to]).filter((page) => page !== 0 && !here.includes(page))
+    if (needed.length === 0) return undefined
+    const bits = f.i32(needed.reduce((all, page) => all | (1 << pages.indexOf(page)), 0))
+    return f.pure('i32.eq', 'i32', [f.pure('i32.and', 'i32', [f.getLocal(this.pagesHere), bits]), bits])
   }
 
   /** Each segment stands behind the end of a block of its own, so that what comes before can leave for it. */
@@ -204,13 +242,20 @@ export class RegionEmitter extends OperandEmitter {
   }
 
   private fallThrough(block: RegionBlock, index: number): void {
+    const { f } = this
     const next = this.region.blocks[index + 1] as RegionBlock | undefined
     this.uncharged = 1
     if (next?.offset !== block.end) {
       const delta = block.end - this.place.pageOffset
       return this.jumpStatic(this.ripAt(delta), delta, 'jump')
     }
+    const may = this.mayEnter(index + 1)
+    if (may) f.if(f.pure('i32.eqz', 'i32', [may]), this.inArm(() => this.exit(Kind.GOTO, this.addressOfBlock(index + 1), 0)))
     if (this.isTarget(index + 1)) this.settleFlags()
+  }
+
+  private addressOfBlock(index: number): Node {
+    return this.narrowed(this.ripAt(this.region.blocks[index].offset - this.place.pageOffset))
   }
 
   // ── state that lives in locals ────────────────────────────────────────────────────────────────────────────────
@@ -318,9 +363,11 @@ export class RegionEmitter extends OperandEmitter {
 
   protected leaveTo(target: Node): void {
     const { f } = this
-    for (const site of this.region.returns.get(this.blockIndex) ?? []) {
-      const address = this.ripAt(this.region.blocks[site].offset - this.place.pageOffset)
-      f.if(f.pure('i64.eq', 'i32', [target, address]), this.inArm(() => this.goToSegment(site, address)))
+    for (const place of this.region.goes.get(this.blockIndex) ?? []) {
+      const address = this.addressOfBlock(place)
+      const same = f.pure('i64.eq', 'i32', [target, address])
+      const may = this.mayEnter(place)
+      f.if(may ? f.pure('i32.and', 'i32', [same, may]) : same, this.inArm(() => this.goToSegment(place, address)))
     }
     this.exit(Kind.GOTO, target, this.uncharged - 1)
   }
@@ -334,6 +381,8 @@ export class RegionEmitter extends OperandEmitter {
     const { f } = this
     const to = Number.isNaN(delta) ? undefined : this.region.at.get(this.place.pageOffset + delta)
     if (to === undefined) return this.exit(Kind.GOTO, target, this.uncharged - 1)
+    const may = this.mayEnter(to)
+    if (may) f.if(f.pure('i32.eqz', 'i32', [may]), this.inArm(() => this.exit(Kind.GOTO, target, this.uncharged - 1)))
     const scope = kind === 'call' ? undefined : this.scopeOf(to)
     const label = scope && this.labels.get(scope)
     if (!scope || !label) return this.goToSegment(to, target)

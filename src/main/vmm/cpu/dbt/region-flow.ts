@@ -1,6 +1,6 @@
-/** The flow of control around a hot head: what can be reached from it in its page, calls and returns included. */
-import { PAGE_SIZE } from '../../memory/frame-table'
+/** The flow of control around a hot head: what can be reached from it in its page and those near, calls and returns included. */
 import type { DecodedInsn } from '../decode/types'
+import { pageOf } from './code-window'
 import type { BlockEnd, RegionBlock, RegionInsn } from './region'
 
 /** More instructions than this do not pay: the host's compiler slows down, and only some of them are hot. */
@@ -12,16 +12,28 @@ const MAX_SITES = 6
 /** Places where a region may be entered beside its head. */
 const MAX_ENTRIES = 10
 
-type DecodeAt = (offset: number) => DecodedInsn | undefined
+/** The code around a hot head. Offsets count from its page, and may lie in another one. */
+export interface RegionCode {
+  /** The instruction at an offset; undefined where none lies wholly in known pages or it must not be translated. */
+  decode(offset: number): DecodedInsn | undefined
+  /** True where code at an offset is jumped to often: rare ways out are not worth translating again. */
+  warm(offset: number): boolean
+  /** Where the jump at an offset went last whose target is known at run time only. */
+  wentTo(offset: number): number | undefined
+}
+
+/** Pages beside the head's that a region may be made from. */
+export const MAX_PAGES = 8
 
 export interface Flow {
   /** Blocks from which the region's loops can be reached, in address order. */
   readonly blocks: readonly RegionBlock[]
   readonly at: ReadonlyMap<number, number>
-  /** Page offsets of functions called from within. */
+  /** Offsets of functions called from within. */
   readonly calls: readonly number[]
-  readonly returns: ReadonlyMap<number, readonly number[]>
-  /** Page offsets that calls out of the region return to. */
+  /** For blocks that end in a jump to an address known at run time: indices of the blocks it may go to. */
+  readonly goes: ReadonlyMap<number, readonly number[]>
+  /** Offsets in the head's page that calls out of the region return to. */
   readonly entries: readonly number[]
 }
 
@@ -36,43 +48,45 @@ function endOf(insn: DecodedInsn): BlockEnd {
   return insn.row.mnemonic === 'JMP' ? 'jump' : 'other'
 }
 
-/** Page offset of a relative branch's target; undefined for other instructions and where the target may wrap. */
+/** Offset of a relative branch's target; undefined for other instructions and where the target may wrap. */
 function targetOf({ insn, offset }: RegionInsn): number | undefined {
   const operand = insn.operands.find((o) => o.kind === 'rel')
   if (operand?.kind !== 'rel' || insn.form.size === 16) return undefined
   return offset + insn.length + Number(operand.displacement)
 }
 
+/** A jump or call whose target is known at run time only. */
+const isDynamic = (insn: DecodedInsn): boolean => (insn.row.mnemonic === 'CALL' || insn.row.mnemonic === 'JMP') && insn.row.ends === 'branch' && !insn.operands.some(({ kind }) => kind === 'rel')
+
+/** Offset of the static or else the likely target. */
+const goesTo = ({ target, likely }: RegionBlock): number | undefined => target ?? likely
+
 /** What is looked for around a head: `any` code for tests, which run every instruction on this tier. */
 export type Shape = 'loop' | 'any'
 
-/**
- * @param decode the instruction at a page offset; undefined where none lies wholly in the page or it must not be translated
- * @param warm true where code at a page offset is jumped to often: rare ways out are not worth translating again
- */
-export function collect(decode: DecodeAt, warm: (offset: number) => boolean, head: number, shape: Shape): Flow | undefined {
+export function collect(code: RegionCode, head: number, shape: Shape): Flow | undefined {
   const known = new Map<number, DecodedInsn | undefined>()
-  const decodeAt: DecodeAt = (offset) => {
-    if (!known.has(offset)) known.set(offset, decode(offset))
+  const decode = (offset: number): DecodedInsn | undefined => {
+    if (!known.has(offset)) known.set(offset, code.decode(offset))
     return known.get(offset)
   }
-  const walked = new Walk(decodeAt, warm)
+  const walked = new Walk({ decode, warm: (offset) => code.warm(offset), wentTo: (offset) => code.wentTo(offset) })
   walked.run(head)
-  const blocks = walked.insns.has(head) ? splitBlocks(walked.insns, walked.leaders) : undefined
+  const blocks = walked.insns.has(head) ? splitBlocks(walked) : undefined
   return blocks && reduce(blocks, walked.callees, head, shape)
 }
 
-/** Everything reachable from a head by static jumps forward of it, and from the functions called in the same way. */
+/** Everything reachable from a head by jumps forward of it, and from the functions called in the same way. */
 class Walk {
   readonly insns = new Map<number, RegionInsn>()
   readonly leaders = new Set<number>()
   readonly callees = new Set<number>()
+  /** Where a jump or call at an offset goes most likely, if that is only known at run time. */
+  readonly likely = new Map<number, number>()
+  private readonly pages = new Set<number>()
   private readonly open: { readonly start: number; readonly floor: number }[] = []
 
-  constructor(
-    private readonly decodeAt: DecodeAt, private readonly warm: (offset: number) => boolean,
-    private readonly limit = MAX_INSNS, private readonly follow = true,
-  ) {}
+  constructor(private readonly code: RegionCode, private readonly limit = MAX_INSNS, private readonly follow = true) {}
 
   run(head: number): void {
     this.lead(head, head)
@@ -80,33 +94,48 @@ class Walk {
   }
 
   private lead(to: number | undefined, floor: number): void {
-    if (to === undefined || to < floor || to >= PAGE_SIZE || this.leaders.has(to)) return
+    if (to === undefined || to < floor || this.leaders.has(to) || !this.takePage(to)) return
     this.leaders.add(to)
     this.open.push({ start: to, floor })
   }
 
+  /** True where the page of an offset may be part of the region. */
+  private takePage(offset: number): boolean {
+    const page = pageOf(offset)
+    if (!this.pages.has(page) && this.pages.size > MAX_PAGES) return false
+    this.pages.add(page)
+    return true
+  }
+
   private stretch(start: number, floor: number): void {
     for (let offset = start; !this.insns.has(offset);) {
-      const insn = this.decodeAt(offset)
-      if (!insn || this.insns.size >= this.limit) return
+      const insn = this.code.decode(offset)
+      if (!insn || this.insns.size >= this.limit || !this.takePage(offset) || !this.takePage(offset + insn.length - 1)) return
       const one = { insn, offset }
       this.insns.set(offset, one)
       offset += insn.length
       const end = endOf(insn)
       if (end === 'falls') continue
-      if (end === 'call') this.call(targetOf(one))
-      if (end === 'branch' || end === 'call') this.lead(offset, floor)
-      if (end === 'branch' || end === 'jump') this.jump(targetOf(one), floor)
+      this.follows(one, end, floor)
       return
     }
   }
 
+  private follows(one: RegionInsn, end: BlockEnd, floor: number): void {
+    const target = targetOf(one)
+    const likely = isDynamic(one.insn) ? this.code.wentTo(one.offset) : undefined
+    if (end === 'call') this.call(target ?? likely)
+    if (end === 'branch' || end === 'call') this.lead(one.offset + one.insn.length, floor)
+    if (end === 'branch' || end === 'jump') this.jump(target ?? likely, floor)
+    if (likely !== undefined) this.likely.set(one.offset, likely)
+  }
+
   private jump(to: number | undefined, floor: number): void {
-    if (to !== undefined && this.warm(to)) this.lead(to, floor)
+    if (to !== undefined && this.code.warm(to)) this.lead(to, floor)
   }
 
   private call(to: number | undefined): void {
-    if (!this.follow || to === undefined || to < 0 || to >= PAGE_SIZE || this.callees.has(to) || !this.warm(to)) return
+    if (!this.follow || to === undefined || this.callees.has(to) || !this.code.warm(to)) return
     if (!this.leaders.has(to) && !this.isSmall(to)) return
     this.callees.add(to)
     this.lead(to, to)
@@ -114,28 +143,34 @@ class Walk {
 
   /** A function that fits, and returns. */
   private isSmall(to: number): boolean {
-    const trial = new Walk(this.decodeAt, this.warm, MAX_CALLEE, false)
+    const trial = new Walk(this.code, MAX_CALLEE, false)
     trial.run(to)
     const { size } = trial.insns
     return size < MAX_CALLEE && this.insns.size + size <= this.limit && [...trial.insns.values()].some(({ insn }) => endOf(insn) === 'return')
   }
 }
 
-/** Basic blocks in address order. Undefined where instructions overlap: the jump goes into the middle of one. */
-function splitBlocks(insns: ReadonlyMap<number, RegionInsn>, leaders: ReadonlySet<number>): RegionBlock[] | undefined {
+/** The pages an instruction lies in, as one number. */
+const pagesOf = ({ insn, offset }: RegionInsn): number => pageOf(offset) + pageOf(offset + insn.length - 1)
+
+/**
+ * Basic blocks in address order; one lies in one page, or is an instruction that crosses to the next. Undefined where instructions
+ * overlap: the jump goes into the middle of one.
+ */
+function splitBlocks({ insns, leaders, likely }: Walk): RegionBlock[] | undefined {
   const sorted = [...insns.values()].sort((a, b) => a.offset - b.offset)
   const blocks: RegionBlock[] = []
   let block: RegionInsn[] = []
   const close = (): void => {
     if (block.length === 0) return
     const last = block[block.length - 1]
-    blocks.push({ offset: block[0].offset, insns: block, end: last.offset + last.insn.length, ends: endOf(last.insn), target: targetOf(last) })
+    blocks.push({ offset: block[0].offset, insns: block, end: last.offset + last.insn.length, ends: endOf(last.insn), target: targetOf(last), likely: likely.get(last.offset) })
     block = []
   }
-  let end = 0
+  let end = -Infinity
   for (const one of sorted) {
     if (one.offset < end) return undefined
-    if (leaders.has(one.offset) || one.offset !== end) close()
+    if (leaders.has(one.offset) || one.offset !== end || (block.length > 0 && pagesOf(block[0]) !== pagesOf(one))) close()
     block.push(one)
     end = one.offset + one.insn.length
     if (one.insn.row.ends) close()
@@ -148,7 +183,9 @@ const indexOf = (blocks: readonly RegionBlock[]): Map<number, number> => new Map
 
 /** Where control may go from each block, as indices. */
 function successors(blocks: readonly RegionBlock[], at: ReadonlyMap<number, number>, returns: ReadonlyMap<number, readonly number[]>): number[][] {
-  return blocks.map(({ ends, end, target }, i) => {
+  return blocks.map((block, i) => {
+    const { ends, end } = block
+    const target = goesTo(block)
     const to = target === undefined ? undefined : at.get(target)
     const next = ends === 'falls' || ends === 'branch' || ends === 'call' ? at.get(end) : undefined
     return [to, next, ...(returns.get(i) ?? [])].filter((index) => index !== undefined)
@@ -176,7 +213,7 @@ function findReturns(blocks: readonly RegionBlock[], at: ReadonlyMap<number, num
   for (const callee of callees) {
     const entry = at.get(callee)
     if (entry === undefined) continue
-    const sites = blocks.filter(({ ends, target }) => ends === 'call' && target === callee).flatMap(({ end }) => at.get(end) ?? [])
+    const sites = blocks.filter((block) => block.ends === 'call' && goesTo(block) === callee).flatMap(({ end }) => at.get(end) ?? [])
     for (const index of reachable([entry], within)) {
       if (blocks[index].ends === 'return') returns.set(index, [...new Set([...(returns.get(index) ?? []), ...sites])])
     }
@@ -192,7 +229,13 @@ function reduce(all: readonly RegionBlock[], callees: ReadonlySet<number>, head:
   const blocks = shape === 'any' ? all : all.filter((_, i) => [...reachable([i], edges)].some((to) => cyclic[to]))
   const at = indexOf(blocks)
   if (!at.has(head)) return undefined
-  const returns = new Map([...findReturns(blocks, at, callees)].map(([from, sites]) => [from, sites.slice(0, MAX_SITES)]))
-  const entries = blocks.filter(({ ends, target, end }) => ends === 'call' && at.has(end) && !(target !== undefined && callees.has(target) && at.has(target)))
-  return { blocks, at, returns, calls: [...callees].filter((offset) => at.has(offset)), entries: entries.map(({ end }) => end).slice(0, MAX_ENTRIES) }
+  const goes = new Map([...findReturns(blocks, at, callees)].map(([from, sites]) => [from, sites.slice(0, MAX_SITES)]))
+  blocks.forEach(({ likely }, from) => {
+    const to = likely === undefined ? undefined : at.get(likely)
+    if (to !== undefined) goes.set(from, [to])
+  })
+  // A call whose target is only likely may well go elsewhere.
+  const within = (target: number | undefined): boolean => target !== undefined && callees.has(target) && at.has(target)
+  const entries = blocks.filter(({ ends, target, end }) => ends === 'call' && pageOf(end) === 0 && at.has(end) && !within(target))
+  return { blocks, at, goes, calls: [...callees].filter((offset) => at.has(offset)), entries: entries.map(({ end }) => end).slice(0, MAX_ENTRIES) }
 }

@@ -1,5 +1,5 @@
 /**
- * Finds what tier 2 translates: the loops around a hot head with the functions they call, as basic blocks of one page in
+ * Finds what tier 2 translates: the loops around a hot head with the functions they call, as basic blocks of its page and a few more in
  * address order, and how their jumps become wasm control flow.
  *
  * Compilers lay loops out as address ranges, so a range from a loop's head to its last jump back becomes a wasm loop, and
@@ -8,12 +8,13 @@
  * Jumps that would enter a loop from outside its head, and jumps out of the region, leave the function.
  */
 import type { DecodedInsn } from '../decode/types'
-import { collect, type Flow, type Shape } from './region-flow'
+import { pageOf } from './code-window'
+import { collect, type Flow, type RegionCode, type Shape } from './region-flow'
 import { nest, type Scope } from './region-nest'
 
 export interface RegionInsn {
   readonly insn: DecodedInsn
-  /** Byte offset in the page. */
+  /** Byte offset from the head's page; it may lie in another one. */
   readonly offset: number
 }
 
@@ -26,8 +27,10 @@ export interface RegionBlock {
   /** Byte offset behind the last instruction. */
   readonly end: number
   readonly ends: BlockEnd
-  /** Page offset of the static target of a branch, jump or call; undefined where it has none, or one that may wrap. */
+  /** Offset of the static target of a branch, jump or call; undefined where it has none, or one that may wrap. */
   readonly target: number | undefined
+  /** Offset of the target it went to last, where it has no static one. */
+  readonly likely: number | undefined
 }
 
 /** Blocks that are entered at the first only, from elsewhere. Indices into the blocks, `end` exclusive. */
@@ -41,10 +44,12 @@ export interface Segment {
 export interface Region {
   readonly blocks: readonly RegionBlock[]
   readonly segments: readonly Segment[]
-  /** Index of the block at a page offset. */
+  /** Index of the block at an offset. */
   readonly at: ReadonlyMap<number, number>
-  /** For blocks that end in a return: indices of the blocks it may go to. */
-  readonly returns: ReadonlyMap<number, readonly number[]>
+  /** For blocks that end in a return or another jump to an address known at run time: indices of the blocks it may go to. */
+  readonly goes: ReadonlyMap<number, readonly number[]>
+  /** Pages beside the head's that the blocks lie in, by their distance from it. */
+  readonly pages: readonly number[]
   /** Page offsets at which the region may be entered, its head first: places that calls out of it return to. */
   readonly entries: readonly number[]
   /** Page offsets below the head that blocks jump back to: a loop around this one may begin there. Lowest first. */
@@ -53,20 +58,20 @@ export interface Region {
 
 export const fallsThrough = ({ ends }: RegionBlock): boolean => ends === 'falls' || ends === 'branch'
 
+/** The pages a block lies in, by their distance from the head's. */
+export const pagesOf = ({ offset, end }: Pick<RegionBlock, 'offset' | 'end'>): number[] => [...new Set([pageOf(offset), pageOf(end - 1)])]
+
 /**
- * @param decodeAt, warm see `collect`
  * @param head page offset of the region's entry; of the code that is jumped to, none lies below it
  * @returns undefined where there is nothing of that shape
  */
-export function findRegion(
-  decodeAt: (offset: number) => DecodedInsn | undefined, warm: (offset: number) => boolean, head: number, shape: Shape,
-): Region | undefined {
-  const flow = collect(decodeAt, warm, head, shape)
+export function findRegion(code: RegionCode, head: number, shape: Shape): Region | undefined {
+  const flow = collect(code, head, shape)
   if (!flow) return undefined
-  const { blocks, at, returns } = flow
+  const { blocks, at, goes } = flow
   const back = blocks.map((block) => (block.ends === 'call' ? undefined : block.target)).filter((target) => target !== undefined && target >= 0 && target < head) as number[]
   return {
-    blocks, at, returns, segments: cut(flow, head), entries: [head, ...flow.entries.filter((offset) => offset !== head)],
+    blocks, at, goes, pages: [...new Set(blocks.flatMap(pagesOf))].filter((page) => page !== 0).sort((a, b) => a - b), segments: cut(flow, head), entries: [head, ...flow.entries.filter((offset) => offset !== head)],
     before: [...new Set(back)].sort((a, b) => a - b),
   }
 }
@@ -86,13 +91,13 @@ export function findWidestRegion(find: (head: number) => Region | undefined, hea
 }
 
 /** Segments begin where code is entered from elsewhere; a jump into the middle of one makes it two. */
-function cut({ blocks, at, returns, entries, calls }: Flow, head: number): Segment[] {
+function cut({ blocks, at, goes, entries, calls }: Flow, head: number): Segment[] {
   const starts = new Set([0])
   for (const offset of [head, ...entries, ...calls]) {
     const index = at.get(offset)
     if (index !== undefined) starts.add(index)
   }
-  for (const sites of returns.values()) for (const site of sites) starts.add(site)
+  for (const places of goes.values()) for (const place of places) starts.add(place)
   for (let size = 0; size !== starts.size;) {
     size = starts.size
     const segmentOf = numbering(starts, blocks.length)

@@ -2,8 +2,8 @@
  * What the translator is asked to do and answers, as plain data: the work may be done on another thread, while the guest runs on.
  * The guest may change its code meanwhile, so an answer is used only where the bytes it was made from are still there.
  */
-import { PAGE_SIZE } from '../../memory/frame-table'
 import type { BlockRecord } from '../interp/decode-cache'
+import { CodeWindow, type NearCode } from './code-window'
 import type { TranslatedFunction, Translator } from './translator'
 
 /** A decoded block: where its records and its bytes stand. */
@@ -19,10 +19,7 @@ export interface CodeBlock {
 }
 
 /** A block at the head of a hot loop. */
-export interface RegionHead extends CodeBlock {
-  /** Page offsets at which blocks of the same mode begin that run often. */
-  readonly warm: readonly number[]
-}
+export type RegionHead = CodeBlock & NearCode
 
 export interface TranslationJob {
   readonly blocks: readonly CodeBlock[]
@@ -55,8 +52,7 @@ export function translate(translator: Translator, { blocks, regions }: Translati
   const placeOf = ({ host, modeKey }: CodeBlock, offset: number): string => `${host + offset}:${modeKey}`
   for (const block of regions) {
     if (taken.has(placeOf(block, block.pageOffset))) continue
-    const warm = new Set(block.warm)
-    const made = draft.addRegion(block, (offset) => warm.has(offset), 'loop')
+    const made = draft.addRegion(block, new CodeWindow(translator.memory, block), 'loop')
     if (!made) continue
     taken.add(placeOf(block, made.pageOffset))
     heads.push(block.head)
@@ -86,13 +82,15 @@ export function translateAndCompile(translator: Translator, job: TranslationJob,
   }
 }
 
-/** True where the bytes a function was made from stand in the page at `host`. */
-export function isMadeFrom({ ranges }: TranslatedFunction, memory: Uint8Array, host: number): boolean {
-  return ranges.every(({ offset, bytes }) => {
+/**
+ * True where the bytes a function was made from stand in its pages.
+ * @param hostOf where the bytes of a page stand in linear memory, by its distance from the head's; undefined: no longer known
+ */
+export function isMadeFrom({ ranges }: TranslatedFunction, memory: Uint8Array, hostOf: (page: number) => number | undefined): boolean {
+  return ranges.every(({ page, offset, bytes }) => {
+    const host = hostOf(page)
+    if (host === undefined) return false
     for (let i = 0; i < bytes.length; i++) if (memory[host + offset + i] !== bytes[i]) return false
     return true
   })
 }
-
-/** A page as it is now: the guest may write to it while it is translated. */
-export const pageAt = (memory: Uint8Array, host: number): Uint8Array => memory.slice(host, host + PAGE_SIZE)

@@ -3,12 +3,13 @@
  * block took longer than translating them.
  */
 import type { BlockRecord } from '../interp/decode-cache'
+import type { NearPage } from './code-window'
 import type { CodeBlock, CompiledResult, RegionHead, TranslationJob } from './translation-job'
 import { decodePack, encodePack } from './translation-pack'
 
 const KINDS: readonly BlockRecord['kind'][] = ['insn', 'next', 'other']
 
-/** Numbers of blocks and of regions, then each: head, mode key, host, page offset, records; a region's warm offsets behind it. */
+/** Numbers of blocks and of regions, then each: head, mode key, host, page offset, records; a region's linear page and pages behind it. */
 export type JobMessage = Int32Array
 
 /** Functions to be put into one module, as a pack, compiled at once or when they are called. The answer is the module. */
@@ -28,7 +29,8 @@ export function encodeJob({ blocks, regions }: TranslationJob): JobMessage {
   blocks.forEach(put)
   for (const region of regions) {
     put(region)
-    words.push(region.warm.length, ...region.warm)
+    words.push(region.linearPage, region.pages.length)
+    for (const { delta, host, warm, went } of region.pages) words.push(delta, host, warm.length, ...warm, went.length, ...went)
   }
   return Int32Array.from(words)
 }
@@ -42,7 +44,8 @@ export function decodeJob(words: JobMessage): TranslationJob {
     records: list(next(), () => ({ offset: next(), kind: KINDS[next()], delta: next(), count: next() })),
   })
   const blocks = list(words[0], block)
-  const regions = list(words[1], (): RegionHead => ({ ...block(), warm: list(next(), next) }))
+  const near = (): NearPage => ({ delta: next(), host: next(), warm: list(next(), next), went: list(next(), next) })
+  const regions = list(words[1], (): RegionHead => ({ ...block(), linearPage: next(), pages: list(next(), near) }))
   return { blocks, regions }
 }
 

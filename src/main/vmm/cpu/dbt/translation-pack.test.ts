@@ -5,11 +5,11 @@ import type { TranslatedFunction } from './translator'
 const code = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes)
 
 const block: TranslatedFunction = {
-  kind: 'block', modeKey: 0x152, pageOffset: 0xff0, entries: [0xff0], shape: 'i0 i2 n5', ranges: [{ offset: 0xff0, bytes: code(1, 2, 3, 4, 5) }], body: code(9, 8, 7),
+  kind: 'block', modeKey: 0x152, pageOffset: 0xff0, entries: [0xff0], shape: 'i0 i2 n5', ranges: [{ page: 0, offset: 0xff0, bytes: code(1, 2, 3, 4, 5) }], body: code(9, 8, 7),
 }
 const region: TranslatedFunction = {
   kind: 'region', modeKey: 0x152, pageOffset: 0x10, entries: [0x10, 0x20], shape: '', body: code(6),
-  ranges: [{ offset: 0x10, bytes: code(0x90, 0x90) }, { offset: 0x20, bytes: code(0xeb, 0xee) }],
+  ranges: [{ page: 0, offset: 0x10, bytes: code(0x90, 0x90) }, { page: 0, offset: 0x20, bytes: code(0xeb, 0xee) }],
 }
 
 describe('translation packs', () => {
@@ -65,7 +65,7 @@ describe('the index of translations', () => {
 
   it('knows what it has', () => {
     expect(index.has({ ...block, body: code(1) })).toBe(true)
-    expect(index.has({ ...block, ranges: [{ offset: 0xff0, bytes: code(1, 2, 3, 4, 6) }] })).toBe(false)
+    expect(index.has({ ...block, ranges: [{ page: 0, offset: 0xff0, bytes: code(1, 2, 3, 4, 6) }] })).toBe(false)
     expect(index.has({ ...region, kind: 'block' })).toBe(false)
   })
 })

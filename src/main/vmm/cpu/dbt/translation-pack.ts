@@ -3,7 +3,7 @@
  * same byte for byte, so a pack may be shared by all machines; its version must be that of the translator.
  *
  * Layout, little-endian: u32 count, then for each function: u8 kind, u16 mode key, u16 number of entries with u16
- * page offset each, u16 length and UTF-8 of the shape, u16 number of ranges with u16 offset, u16 length and bytes each, u32
+ * page offset each, u16 length and UTF-8 of the shape, u16 number of ranges with i32 page, u16 offset, u16 length and bytes each, u32
  * length and bytes of the body.
  */
 import { VmmError } from '../../errors'
@@ -13,7 +13,7 @@ import type { TranslatedFunction } from './translator'
 const KINDS = ['block', 'region'] as const
 
 const sizeOf = ({ shape, entries, ranges, body }: TranslatedFunction): number =>
-  13 + 2 * entries.length + shape.length + body.length + ranges.reduce((sum, { bytes }) => sum + 4 + bytes.length, 0)
+  13 + 2 * entries.length + shape.length + body.length + ranges.reduce((sum, { bytes }) => sum + 8 + bytes.length, 0)
 
 export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array {
   const out = new Uint8Array(4 + functions.reduce((sum, fn) => sum + sizeOf(fn), 0))
@@ -31,7 +31,8 @@ export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array
     u16(shape.length)
     for (let i = 0; i < shape.length; i++) out[at++] = shape.charCodeAt(i)
     u16(ranges.length)
-    for (const { offset, bytes } of ranges) {
+    for (const { page, offset, bytes } of ranges) {
+      u32(page)
       u16(offset)
       u16(bytes.length)
       raw(bytes)
@@ -76,10 +77,11 @@ class PackReader {
     const entries = Array.from({ length: this.u16() }, () => this.u16())
     const shape = this.text(this.u16())
     const ranges = Array.from({ length: this.u16() }, () => {
+      const page = this.u32() | 0
       const offset = this.u16()
       const bytes = this.raw(this.u16())
       if (bytes.length === 0 || offset + bytes.length > PAGE_SIZE) throw new VmmError('bad-state', `translation pack: a range leaves its page at byte ${this.at}`)
-      return { offset, bytes }
+      return { page, offset, bytes }
     })
     if (entries.length === 0 || entries.some((offset) => offset >= PAGE_SIZE) || ranges.length === 0) throw new VmmError('bad-state', `translation pack: a function without code at byte ${this.at}`)
     return { kind, modeKey, pageOffset: entries[0], entries, shape, ranges, body: this.raw(this.u32()) }
@@ -120,19 +122,19 @@ export class TranslationIndex {
   /** True where the same code is known at that place, translated as the same kind. */
   has(fn: TranslatedFunction): boolean {
     return this.byPlace.get(keyOf(fn.modeKey, fn.pageOffset))?.some(({ fn: known }) => known.kind === fn.kind && known.pageOffset === fn.pageOffset && known.shape === fn.shape &&
-      known.ranges.length === fn.ranges.length && known.ranges.every(({ offset, bytes }, i) =>
-        offset === fn.ranges[i].offset && bytes.length === fn.ranges[i].bytes.length && sameBytes(bytes, fn.ranges[i].bytes, 0))) ?? false
+      known.ranges.length === fn.ranges.length && known.ranges.every(({ page, offset, bytes }, i) =>
+        page === fn.ranges[i].page && offset === fn.ranges[i].offset && bytes.length === fn.ranges[i].bytes.length && sameBytes(bytes, fn.ranges[i].bytes, 0))) ?? false
   }
 
   /**
-   * The best translation of the code at a place: regions before blocks.
+   * The best translation of the code at a place, made from its page alone: regions before blocks.
    * @param memory linear memory @param host byte offset of the page in it
    * @param shape of the block that begins there, asked for only where something fits
    */
   find(modeKey: number, pageOffset: number, memory: Uint8Array, host: number, shape: () => string): { readonly fn: TranslatedFunction; readonly slot: number } | undefined {
     const list = this.byPlace.get(keyOf(modeKey, pageOffset))
     if (!list) return undefined
-    const fits = list.filter(({ fn }) => fn.ranges.every(({ offset, bytes }) => sameBytes(bytes, memory, host + offset)))
+    const fits = list.filter(({ fn }) => fn.ranges.every(({ page, offset, bytes }) => page === 0 && sameBytes(bytes, memory, host + offset)))
     return fits.find(({ fn }) => fn.kind === 'region') ?? fits.find(({ fn }) => fn.shape === shape())
   }
 }

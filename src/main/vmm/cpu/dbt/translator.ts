@@ -14,11 +14,12 @@ import { PAGE_SIZE } from '../../memory/frame-table'
 import { Mode } from '../state/mode'
 import { BlockEmitter } from './block-emitter'
 import { buildFlagCarry, buildLeave } from './flag-code'
+import { pageAt, type CodeWindow } from './code-window'
 import { ACCESS_SLOT_SHIFT, type BlockLinks } from './operand-emitter'
 import { findRegion, findWidestRegion } from './region'
 import { RegionEmitter, type RegionLinks } from './region-emitter'
-import type { Shape } from './region-flow'
-import { pageAt, type CodeBlock } from './translation-job'
+import type { RegionCode, Shape } from './region-flow'
+import type { CodeBlock } from './translation-job'
 
 export interface TranslatorOptions {
   /** The machine's linear memory. */
@@ -61,8 +62,8 @@ export interface TranslatedFunction {
   readonly pageOffset: number
   /** Page offsets of the blocks whose place it takes, its head first. */
   readonly entries: readonly number[]
-  /** The bytes of guest code, by offset in the page. */
-  readonly ranges: readonly { readonly offset: number; readonly bytes: Uint8Array }[]
+  /** The bytes of guest code, by page (its distance from the head's) and offset in it. */
+  readonly ranges: readonly { readonly page: number; readonly offset: number; readonly bytes: Uint8Array }[]
   /** The head's records as `shapeOf` tells them: a block addresses them by place. Empty for regions. */
   readonly shape: string
   /** Locals and code of the wasm function. */
@@ -79,10 +80,10 @@ export interface ModuleDraft {
   add(block: CodeBlock): TranslatedFunction | undefined
   /**
    * Translates the code around a hot head.
-   * @param warm true where a block that runs often begins at a page offset
+   * @param window the pages it may be made from
    * @returns undefined where there is nothing of that shape, and nothing was added. Its head may lie below the block's: that of a loop around it
    */
-  addRegion(block: CodeBlock, warm: (pageOffset: number) => boolean, shape: Shape): TranslatedFunction | undefined
+  addRegion(block: CodeBlock, window: CodeWindow, shape: Shape): TranslatedFunction | undefined
   /** A function translated before, by this version of the translator. */
   addTranslated(made: TranslatedFunction): void
   /** Module bytes; the element segment puts function i at slot `env.base` + i. */
@@ -147,7 +148,7 @@ export class Translator {
     return {
       functions,
       add: (block) => kept(this.block(block, links)),
-      addRegion: (block, warm, shape) => kept(this.region(block, links, warm, shape)),
+      addRegion: (block, window, shape) => kept(this.region(block, links, window, shape)),
       addTranslated: add,
       finish: () => {
         m.setElements(indices)
@@ -156,20 +157,20 @@ export class Translator {
     }
   }
 
-  private region(block: CodeBlock, links: RegionLinks, warm: (offset: number) => boolean, shape: Shape): TranslatedFunction | undefined {
-    const { modeKey } = block
-    const page = pageAt(this.memory, block.host)
-    const decodeAt = (offset: number): DecodedInsn | undefined => {
-      const result = this.options.decode(page, offset, PAGE_SIZE - offset, modeKey)
-      if (!result.ok || (result.insn.row.unit && (modeKey & Mode.FPU_TRAP) !== 0)) return undefined
+  private region({ modeKey, pageOffset: hot }: CodeBlock, links: RegionLinks, window: CodeWindow, shape: Shape): TranslatedFunction | undefined {
+    const decode = (offset: number): DecodedInsn | undefined => {
+      const bytes = window.from(offset)
+      const result = bytes && this.options.decode(bytes, 0, bytes.length, modeKey)
+      if (!result?.ok || (result.insn.row.unit && (modeKey & Mode.FPU_TRAP) !== 0)) return undefined
       return result.insn
     }
-    const found = findWidestRegion((head) => (head === block.pageOffset || warm(head) ? findRegion(decodeAt, warm, head, shape) : undefined), block.pageOffset)
+    const code: RegionCode = { decode, warm: (offset) => window.isWarm(offset), wentTo: (offset) => window.wentTo(offset) }
+    const found = findWidestRegion((head) => (head === hot || window.isWarm(head) ? findRegion(code, head, shape) : undefined), hot)
     if (!found) return undefined
     const { head: pageOffset, region } = found
     const f = new FunctionBuilder([I32, I32])
     new RegionEmitter(f, links, { modeKey, pageOffset }, region, this.options.places).build()
-    const ranges = region.blocks.map(({ offset, end }) => ({ offset, bytes: page.slice(offset, end) }))
+    const ranges = region.blocks.flatMap(({ offset, end }) => window.ranges(offset, end))
     return { kind: 'region', modeKey, pageOffset, entries: region.entries, ranges, shape: '', body: f.encode() }
   }
 
@@ -196,7 +197,7 @@ export class Translator {
       }
     })
     if (changed) return undefined
-    const ranges = [{ offset: pageOffset, bytes: page.slice(pageOffset, pageOffset + length) }]
+    const ranges = [{ page: 0, offset: pageOffset, bytes: page.slice(pageOffset, pageOffset + length) }]
     return { kind: 'block', modeKey, pageOffset, entries: [pageOffset], ranges, shape: shapeOf(block), body: f.encode() }
   }
 }

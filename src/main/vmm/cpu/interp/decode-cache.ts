@@ -25,6 +25,8 @@ export class CodePage {
   readonly crossingMaps: number[] = []
   /** Table slots of translations that stand in head records of this page. */
   readonly translated: number[] = []
+  /** Pages with translations that were made from this page's code too. */
+  readonly dependents = new Set<CodePage>()
 
   /**
    * @param number its place in the cache's list
@@ -171,8 +173,12 @@ export class DecodeCache {
     return this.words[(head + Rec.handler) >> 2]
   }
 
-  /** Puts a translation in the place of a block's head, or of an earlier translation. */
-  install(block: BlockSource, tableSlot: number): void {
+  /**
+   * Puts a translation in the place of a block's head, or of an earlier translation.
+   * @param pages from `noteFurther`; 0: made from the block's page alone
+   */
+  install(block: BlockSource, tableSlot: number, pages = 0): void {
+    if (pages !== 0) this.words[(block.head + Head.pages) >> 2] = pages
     const word = (block.head + Rec.handler) >> 2
     const { translated } = block.code
     const before = translated.indexOf(this.words[word])
@@ -196,6 +202,57 @@ export class DecodeCache {
   /** Bytes a translation was made from, beyond its block's: writes to them must drop it. */
   noteTranslated(code: CodePage, first: number, last: number): void {
     code.markLines(first, last)
+  }
+
+  /**
+   * A translation that stands in a page was made from further ones too: what drops their code drops that page's.
+   * @returns address of the list of their maps; undefined where there is no room
+   */
+  noteFurther(code: CodePage, further: readonly CodePage[]): number | undefined {
+    if (!this.hasRoom()) return undefined
+    const list = this.takeMap(further.length, 0)
+    further.forEach(({ map, dependents }, i) => {
+      this.words[(list >> 2) + i] = map
+      dependents.add(code)
+    })
+    return list
+  }
+
+  /** Decoded code of a page that is still in use. */
+  isKnown(code: CodePage): boolean {
+    return this.codes[code.number] === code && (code.linesLow | code.linesHigh) !== 0
+  }
+
+  /** Pairs: page offset of the last instruction of a translated block, and what its record says under `Rec.went`. */
+  wentFrom(code: CodePage): number[] {
+    const pairs: number[] = []
+    for (let i = 0; i < code.blocks.length; i += 2) {
+      const head = code.blocks[i]
+      const { pageOffset, records } = this.headAt(head)
+      const last = (head + records * RECORD_SIZE) >> 2
+      const went = this.words[last + Rec.went / 4] | 0
+      if (records > 0 && went !== 0) pairs.push(pageOffset + this.halfWords[2 * last + Rec.delta / 2], went)
+    }
+    return pairs
+  }
+
+  /**
+   * Pages that blocks of a page may jump to, as distances from it, most frequent first. A word of a block's last record is read as a
+   * distance and as an address, for it does not say which it is: the caller looks which of them holds code.
+   * @param linearPage low 32 bits of the page's linear address
+   */
+  jumpsFrom(code: CodePage, linearPage: number): number[] {
+    const times = new Map<number, number>()
+    const count = (offset: number): void => {
+      const page = Math.floor(offset / PAGE_SIZE)
+      if (page !== 0) times.set(page, (times.get(page) ?? 0) + 1)
+    }
+    const pairs = this.wentFrom(code)
+    for (let i = 0; i < pairs.length; i += 2) {
+      count(pairs[i] + pairs[i + 1])
+      count((pairs[i + 1] - linearPage) | 0)
+    }
+    return [...times].sort(([, a], [, b]) => b - a).map(([page]) => page)
   }
 
   /** True where a byte of the range was decoded. */
@@ -255,20 +312,28 @@ export class DecodeCache {
     for (const code of this.pages.get(page) ?? []) {
       if (!code.touches(offset, length)) continue
       dropped = true
-      this.invalidations++
-      for (let i = 0; i < code.blocks.length; i += 2) {
-        for (let rec = code.blocks[i]; rec < code.blocks[i + 1]; rec += RECORD_SIZE) {
-          this.words[(rec + Rec.handler) >> 2] = this.options.slots.resync
-        }
-      }
-      this.dropTranslations(code)
-      for (const word of code.crossingMaps) this.words[word] = 0
-      code.crossingMaps.length = 0
-      code.blocks.length = 0
-      code.linesLow = code.linesHigh = 0
-      this.clearMap(code)
+      this.drop(code)
     }
     return dropped
+  }
+
+  /** Drops the code of a page, and of those with translations that were made from it too. */
+  private drop(code: CodePage): void {
+    this.invalidations++
+    for (let i = 0; i < code.blocks.length; i += 2) {
+      for (let rec = code.blocks[i]; rec < code.blocks[i + 1]; rec += RECORD_SIZE) {
+        this.words[(rec + Rec.handler) >> 2] = this.options.slots.resync
+      }
+    }
+    this.dropTranslations(code)
+    for (const word of code.crossingMaps) this.words[word] = 0
+    code.crossingMaps.length = 0
+    code.blocks.length = 0
+    code.linesLow = code.linesHigh = 0
+    this.clearMap(code)
+    const dependents = [...code.dependents]
+    code.dependents.clear()
+    for (const other of dependents) this.drop(other)
   }
 
   /**

@@ -64,6 +64,13 @@ function lookupEntry(f: FunctionBuilder, cpu: Node, linear: Node): Node {
   return f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', cpu, offsetOf('codeTlbBase')), slot])
 }
 
+/** Whether the code lookup knows the page at a linear address (i32), and the page's map where it does. `page` has no offset. */
+export function findCode(f: FunctionBuilder, cpu: Node, page: Node): { readonly found: Node; readonly map: Node } {
+  const entry = lookupEntry(f, cpu, page)
+  const found = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, CodeTlbEntry.tag), page])
+  return { found, map: f.load('i32.load', 'i32', entry, CodeTlbEntry.map) }
+}
+
 /**
  * (cpu, rip, rec): finds decoded code for `rip` and runs it; links `rec` to it unless 0. Instructions that cross a page are
  * not linked to: a write to their second page drops them, and would leave the links of the first page astray.
@@ -159,9 +166,7 @@ export function buildCrossingGuard(handlerType: number, check: number, fault: nu
   // A guard is always the head of its block.
   const linear = f.pure('i64.add', 'i64', [blockRip(f), f.load('i64.load', 'i64', f.param(0), offsetOf('codeBase'))])
   const page = f.pure('i64.add', 'i64', [f.pure('i64.and', 'i64', [linear, f.i64(-4096n)]), f.i64(4096n)])
-  const entry = lookupEntry(f, f.param(0), page)
-  const entered = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, CodeTlbEntry.tag), page])
-  const map = f.load('i32.load', 'i32', entry, CodeTlbEntry.map)
+  const { found: entered, map } = findCode(f, f.param(0), page)
   const same = f.pure('i32.eq', 'i32', [map, f.load('i32.load', 'i32', f.param(1), GUARD_MAP)])
   f.if(f.pure('i32.and', 'i32', [entered, same]), goOn)
   const status = f.call(check, 'i32', [f.param(0), f.param(1)])

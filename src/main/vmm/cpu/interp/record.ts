@@ -15,6 +15,8 @@ export const Rec = {
   regB: 6,
   /** i32: immediate or branch displacement. i64 for the forms whose constant has 64 bits: they need no `displacement`. */
   imm: 8,
+  /** u32, of jumps to an address known at run time: its low half, when a translation went there last. */
+  went: 8,
   /** i32: displacement of the memory operand; second immediate of ENTER; selector of a far pointer. */
   displacement: 12,
   /** u32, of relative branches: record of the target in the same page, 0 = not linked. */
@@ -53,6 +55,8 @@ export const Head = {
   entries: Rec.imm,
   /** u32: number of its `CodePage` in the decode cache. */
   code: Rec.displacement,
+  /** u32, where a region stands in it: address of a list of u32, the maps of the further pages it was made from. */
+  pages: Rec.base,
 } as const
 
 /** u32, of the guard before an instruction that crosses a page: map of the second page it was decoded from. */
