@@ -67,6 +67,10 @@ describe.each(KERNELS)('%s', (name) => {
   })
 })
 
+it.each(['paging32', 'paging64', 'pcid'])('%s has its TLB misses dealt with in generated code', (name) => {
+  expect(runKernel(shop.assemble(name).image, 0).filled).toBeGreaterThan(10)
+})
+
 // A block's first entry is tier 0's, and kernels run most code once: only a second run has all of it translated.
 it.each([...KERNELS, ...BY_MANUAL])('%s does the same with the translations of an earlier run', (name) => {
   const { image } = shop.assemble(name)

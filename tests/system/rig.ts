@@ -69,6 +69,8 @@ export interface RigRun {
   readonly translated: number
   /** Blocks whose translation was set aside and came back. */
   readonly returned: number
+  /** TLB misses that generated code dealt with. */
+  readonly filled: number
 }
 
 /** Interpreter modules are built once for all runs of a worker. */
@@ -140,6 +142,7 @@ export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Arr
   return {
     log: `${platform.log()}${end}\n`, instructions: cpu.counters.instructions,
     translations: cpu.translations?.pack(), adopted: cpu.translations?.adopted ?? 0, translated: cpu.translations?.blocks ?? 0, returned: cpu.translations?.returned ?? 0,
+    filled: cpu.state.get('tlbFills'),
   }
 }
 

@@ -27,6 +27,8 @@ const ADDEND = TlbEntry.addend / 4
 const FLAGS = TlbEntry.flags / 4
 
 const AT_TLB_FILLS = offsetOf('tlbFills')
+const AT_FRAME_TABLE = offsetOf('frameTable')
+const AT_FRAME_PAGES = offsetOf('framePages')
 const AT_LARGE_PAGES = offsetOf('largePages')
 
 interface EntryList {
@@ -77,9 +79,6 @@ export class SoftTlb {
     for (let set = 0; set < TLB_SETS; set++) {
       for (let slot = 0; slot < TLB_ENTRIES; slot++) this.emptyEntry(this.wordOf(set, slot))
     }
-    const { tableBase } = ram.frames.layout
-    state.set('frameTable', tableBase)
-    state.set('framePages', ram.frames.pageCount)
   }
 
   /** Translations that were not found, here and by generated code. */
@@ -131,8 +130,11 @@ export class SoftTlb {
     words[word + WRITE + 1] = 0
   }
 
-  /** Tells the page walk of generated code which paging is in force. */
+  /** Tells the page walk of generated code which paging is in force, and where RAM is: a reset clears the state block. */
   modeChanged(): void {
+    const { view } = this.state
+    view.setInt32(AT_FRAME_TABLE, this.ram.frames.layout.tableBase, true)
+    view.setInt32(AT_FRAME_PAGES, this.ram.frames.pageCount, true)
     updateWalkKind(this.state, this.withhold !== undefined)
   }
 
