@@ -11,7 +11,7 @@ class Guest {
   interrupts = 0
   wakes = 0
 
-  /** Wakes with its timer due, works, arms the timer for the next multiple of its period, and halts. */
+  /** Wakes with its timer due or late, works, arms the timer for the next multiple of its period, and halts. */
   wake(periodNs: number, work = 3000, interrupts = 1): number {
     this.wakes++
     this.instructions += work
@@ -28,7 +28,7 @@ class Guest {
 }
 
 describe('an idle guest that does nothing but tick', () => {
-  it.each([[4, 16], [10, 20], [1, 13]])('of %d ms wakes every %d ms after a while', (period, wakes) => {
+  it.each([[4, 16], [8, 16], [1, 16]])('of %d ms wakes every %d ms after a while', (period, wakes) => {
     const guest = new Guest()
     guest.run(200 * MS, period * MS)
     guest.wakes = 0
@@ -39,13 +39,12 @@ describe('an idle guest that does nothing but tick', () => {
 
   it('is exact at first, and again after a wake that did more', () => {
     const guest = new Guest()
-    for (let i = 0; i < 10; i++) expect(guest.wake(4 * MS)).toBe(0)
+    for (let i = 0; i < 5; i++) expect(guest.wake(4 * MS)).toBe(0)
     guest.run(100 * MS, 4 * MS)
-    expect(guest.wake(4 * MS)).toBe(12 * MS)
+    expect(guest.wake(4 * MS)).toBe(14 * MS)
     expect(guest.wake(4 * MS, 50_000)).toBe(0)
-    for (let i = 0; i < 9; i++) expect(guest.wake(4 * MS)).toBe(0)
-    guest.run(20 * MS, 4 * MS)
-    expect(guest.wake(4 * MS)).toBe(12 * MS)
+    for (let i = 0; i < 5; i++) expect(guest.wake(4 * MS)).toBe(0)
+    expect(guest.wake(4 * MS)).toBe(14 * MS)
   })
 
   it('is exact after an interrupt besides the tick', () => {
@@ -57,9 +56,9 @@ describe('an idle guest that does nothing but tick', () => {
   it('halting again before its time changes nothing', () => {
     const guest = new Guest()
     guest.run(200 * MS, 4 * MS)
-    const deadline = guest.now + 4 * MS
+    const deadline = Math.ceil(guest.now / (4 * MS)) * 4 * MS
     const ask = (interrupts: number): number => guest.ticks.lateness(guest.now, deadline, guest.instructions += 100, guest.interrupts += interrupts)
-    expect([ask(1), ask(0), ask(0)]).toEqual([12 * MS, 12 * MS, 12 * MS])
+    expect([ask(1), ask(0), ask(0)]).toEqual([14 * MS, 14 * MS, 14 * MS])
   })
 })
 

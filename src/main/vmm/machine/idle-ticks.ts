@@ -11,12 +11,12 @@
  */
 
 /** How late the timer may be. A program that sleeps in an otherwise idle guest may wake this much later. */
-const MAX_LATE_NS = 12e6
+const MAX_LATE_NS = 16e6
 /** For so long nothing but ticks must have come. */
-const QUIET_NS = 40e6
+const QUIET_NS = 20e6
 const SHORTEST_TICK_NS = 0.9e6
 /** A tick's handler takes some three thousand instructions; one that wakes a process takes more than this. */
-const TICK_INSTRUCTIONS = 6_000
+const TICK_INSTRUCTIONS = 8_000
 /** Part of a period by which a deadline may miss the grid of ticks. */
 const TOLERANCE = 1 / 32
 
@@ -55,6 +55,7 @@ export class IdleTicks {
 
   private allowed(nowNs: number): number {
     if (!(nowNs - this.quietSinceNs >= QUIET_NS) || !(this.periodNs >= SHORTEST_TICK_NS)) return 0
-    return Math.floor(MAX_LATE_NS / this.periodNs) * this.periodNs
+    // Between two ticks of the grid: on one of them, the guest would have the next as soon as it is done.
+    return Math.max(0, Math.floor(MAX_LATE_NS / this.periodNs) - 0.5) * this.periodNs
   }
 }
