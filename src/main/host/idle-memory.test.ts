@@ -27,6 +27,19 @@ it('collects once, after enough work and a quiet while', () => {
   expect([collected, rested]).toEqual([1, 3])
 })
 
+it('what stirs without work rests once after the same while, however often it stirs', () => {
+  vi.useFakeTimers()
+  let rested = 0
+  const memory = new IdleMemory({ worth: 1, collect: () => expect.unreachable(), rest: () => rested++, quietMs: QUIET_MS })
+  for (let ms = 0; ms < QUIET_MS; ms += QUIET_MS / 10) {
+    memory.stirred()
+    vi.advanceTimersByTime(QUIET_MS / 10)
+  }
+  expect(rested).toBe(1)
+  vi.advanceTimersByTime(3 * QUIET_MS)
+  expect(rested).toBe(1)
+})
+
 it('gives the garbage of this thread back', async () => {
   const memory = new IdleMemory({ worth: 1, quietMs: QUIET_MS })
   const kept = Array.from({ length: 400_000 }, (_, i) => ({ i }))

@@ -32,11 +32,21 @@ export class IdleMemory {
   worked(): void {
     this.work++
     if (this.timer) this.timer.refresh()
-    else this.timer = setTimeout(() => this.quiet(), this.options.quietMs ?? QUIET_MS).unref()
+    else this.begin()
+  }
+
+  /** Something is to rest that did not come of work: it may at the end of the quiet while that has begun, or begins now. */
+  stirred(): void {
+    if (!this.timer) this.begin()
+  }
+
+  private begin(): void {
+    this.timer = setTimeout(() => this.quiet(), this.options.quietMs ?? QUIET_MS).unref()
   }
 
   private quiet(): void {
     const { worth, collect = collectGarbage, rest } = this.options
+    this.timer = undefined
     if (this.work >= worth) {
       this.work = 0
       collect()

@@ -21,7 +21,7 @@ const LONGEST_SLEEP_MS = 1000
 const SLICES_WORTH_COLLECTING = 250
 
 /** What is given time: a machine, or two of them in lockstep. */
-export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'> & Partial<Pick<Machine, 'mergeTranslations' | 'restTranslator'>>
+export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'> & Partial<Pick<Machine, 'mergeTranslations' | 'restTranslator' | 'hasTranslatorRunning'>>
 
 export class MachineLoop {
   private paused = false
@@ -59,7 +59,10 @@ export class MachineLoop {
       if (result.kind === 'busy') {
         this.memory.worked()
         await immediate()
-      } else await this.idle(result.wakeNs / 1e6, result.loose === true)
+      } else {
+        if (this.machine.hasTranslatorRunning) this.memory.stirred()
+        await this.idle(result.wakeNs / 1e6, result.loose === true)
+      }
     }
   }
 

@@ -385,6 +385,11 @@ export class EmbeddedMachine implements Machine {
     return translations ? new Promise((resolve) => translations.merge(resolve)) : Promise.resolve()
   }
 
+  get hasTranslatorRunning(): boolean {
+    const { background } = this
+    return background !== undefined && background.alive && !background.resting
+  }
+
   restTranslator(): void {
     this.background?.rest()
   }

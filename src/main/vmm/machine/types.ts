@@ -196,6 +196,8 @@ export interface Machine {
   translations(): Uint8Array | undefined
   /** The guest is quiet after much work: many modules of translated code become one. Resolves when it is done, or there was nothing to do. */
   mergeTranslations(): Promise<void>
+  /** The thread that translates runs, though it may have nothing to do. */
+  readonly hasTranslatorRunning: boolean
   /** The guest is quiet: the thread that translates ends, until there is work for it again. */
   restTranslator(): void
   /** Readable one-page state for crash reports: registers, mode, last exits. */

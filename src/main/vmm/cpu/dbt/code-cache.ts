@@ -15,6 +15,8 @@ const URGENT_NS = 1e6
 const URGENT_ENTRIES = 200_000
 /** Hot loops gain so much that few are waited for. */
 const LOOP_BATCH = 8
+/** Slices that a guest must run through without a halt for a thread at rest to be started: a tick is over after less. */
+const UNHALTED_TO_START = 4
 /** A block is taken into regions once it was entered this often on tier 0, as a share of what makes it hot. */
 const WARM = 1 / 16
 /** Times a head gets a new region: paths through a loop may warm up late. */
@@ -108,6 +110,7 @@ export class CodeCache {
   private readonly around: RegionPages
   private readonly remade = new Map<number, number>()
   private waitingSince = 0
+  private unhalted = 0
   private loopIsUrgent = false
   private readonly place: FunctionTable
   /** Those that hold a slot, where they are several: heads, and one more where a function was set aside. */
@@ -183,7 +186,9 @@ export class CodeCache {
    */
   sliceEnded(halted: boolean): boolean {
     const { background } = this.options
-    if (this.waiting === 0 || background?.busy || (halted && background?.resting && background.alive)) return false
+    this.unhalted = halted ? 0 : this.unhalted + 1
+    if (this.waiting === 0 || background?.busy) return false
+    if (background?.resting && background.alive && this.unhalted < UNHALTED_TO_START) return false
     if (this.due) return true
     const waited = (this.options.now() - this.waitingSince) / this.slowness
     return waited >= PATIENCE_NS || (waited >= URGENT_NS && this.isUrgent)
