@@ -72,7 +72,8 @@ export async function forEachMember(path: string, nested: boolean, signal: Abort
       tar.destroy()
     }
   } catch (error) {
-    throw archiveError(error, path)
+    // An entry that is cut off by the abort may complain of that first.
+    throw signal.aborted ? signal.reason : archiveError(error, path)
   }
 }
 
