@@ -29,6 +29,7 @@ export class LateTranslator implements TranslationThread {
   merged = 0
   alive = true
   readonly resting = false
+  readonly unhurried = true
 
   constructor(private readonly options: LateTranslatorOptions = {}) {}
 

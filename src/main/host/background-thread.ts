@@ -1,8 +1,13 @@
 /** A Node worker thread behind the core's port. */
+import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { BackgroundThread } from '../vmm/ports'
 
+/** Processors that the guest's thread, this one and the engine's own compiler keep busy. */
+const NEEDED = 2
+
 export class NodeBackgroundThread implements BackgroundThread {
+  readonly unhurried = availableParallelism() > NEEDED
   private worker: Worker | undefined
   private reason: string | undefined
   private receive: (message: unknown) => void = () => undefined

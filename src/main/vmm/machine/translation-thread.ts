@@ -65,6 +65,10 @@ export class BackgroundTranslator implements TranslationThread {
     return this.pending !== undefined || this.merged !== undefined
   }
 
+  get unhurried(): boolean {
+    return this.thread.unhurried
+  }
+
   get resting(): boolean {
     return !this.started
   }

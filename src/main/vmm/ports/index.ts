@@ -72,6 +72,8 @@ export interface WasmEngine {
 
 /** Another thread of the host, for one kind of work. Messages are copied; shared memory in them stays shared. */
 export interface BackgroundThread {
+  /** It may work at length without taking the processor from anyone: the computer has more of them than the guest and its helpers need. */
+  readonly unhurried: boolean
   /** Starts the thread where it does not run. */
   post(message: unknown): void
   /** Ends the thread, which has nothing to do: the next message starts another, which knows nothing of this one's messages. */

@@ -31,8 +31,9 @@ const MAX_PACK_BYTES = 10e6
 /**
  * Small modules that are put together though the guest is busy. A jump from module to module goes through the copy of the table that
  * the one it leaves has, and many copies do not stay in the host's caches: 12 ns a jump with one, 24 with ten, 90 to 160 with 400.
+ * But the compiler takes a processor for a second or more.
  */
-const MODULES_TO_MERGE = 32
+const MODULES_TO_MERGE = 48
 /** New translations that are worth writing a pack anew, as a share of it. */
 const WORTH_KEEPING = 0.03
 /** Bytes of functions kept to be shown, and to be put together with others. */
@@ -70,6 +71,8 @@ export interface TranslationThread {
   /** Puts functions into one module, compiled as far as they are called. Undefined: the thread is lost. */
   merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void, eager: boolean): void
   readonly busy: boolean
+  /** Long work of it slows nothing down. */
+  readonly unhurried: boolean
   /** True where the next job must wait for the thread to start. */
   readonly resting: boolean
   /** False for ever once the thread is lost. */
@@ -259,7 +262,7 @@ export class CodeCache {
   /** Has what is hot translated. Only between two entries into generated code. */
   translateHot(): void {
     const { background, wasm } = this.options
-    if (background?.alive && !background.busy && this.place.smallModules >= MODULES_TO_MERGE) return this.merge(() => undefined, true)
+    if (background?.alive && background.unhurried && !background.busy && this.place.smallModules >= MODULES_TO_MERGE) return this.merge(() => undefined, true)
     const job = this.takeJob()
     if (job.blocks.length + job.regions.length === 0) return
     if (background?.alive) return background.request(job)
