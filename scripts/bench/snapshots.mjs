@@ -63,7 +63,7 @@ class Nestbox {
     }
     this.child.send({ type: 'launch', config: {
       name: 'bench', uuid: UUID, generationId: UUID, memoryMiB: MEMORY_MIB, cpuProfile: 'nestbox64', ...files,
-      commandLine: 'console=ttyS0 panic=-1', disks: [], onReset: 'stop', maxTier: 2, logDir: tmpdir(), translationsDir: this.constructor.translationsDir,
+      commandLine: 'console=ttyS0 panic=-1', disks: [], onReset: 'stop', maxTier: 2, logDir: tmpdir(), translationsDir: this.constructor.translationsDir, workingSetsDir: this.constructor.workingSetsDir,
       ...(savedState ? { savedState } : {}),
     } })
   }
@@ -114,6 +114,7 @@ async function echo(machine, word) {
 
 async function benchNestbox(dir, repeat) {
   Nestbox.translationsDir = join(dir, 'translations')
+  Nestbox.workingSetsDir = join(dir, 'working-sets')
   const samples = []
   const path = join(dir, 'state.nbs')
   const machine = new Nestbox()

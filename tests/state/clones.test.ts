@@ -218,6 +218,23 @@ describe('clones, templates, archives', () => {
     await goesOn(child, 'Aa')
   })
 
+  it('a fork has its parent\'s translations, though the parent runs on', async () => {
+    const a = await rig.started({ disks: disks() })
+    await rig.type(a.id, 'Aa')
+    const figures = async (id: string): Promise<{ blocks: number; adopted: number }> => {
+      for (let i = 0; i < 500; i++) {
+        const found = (await call('machine.figures', { id }))?.translations
+        if (found && found.blocks + found.adopted > 0) return found
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+      throw new Error(`${id} runs without translations`)
+    }
+    expect((await figures(a.id)).adopted).toBe(0)
+    const child = await call('machine.fork', { id: a.id })
+    expect((await figures(child.id)).adopted).toBeGreaterThan(0)
+    expect(readdirSync(join(rig.home, 'cache', 'translations')).filter((name) => name.endsWith('.part'))).toEqual([])
+  })
+
   it('our archive brings everything back: disks, memory, snapshots, notes', async () => {
     const a = await rig.started({ disks: disks(), notes: 'ü', group: 'g/h' })
     await rig.type(a.id, 'Aa')

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildSync } from 'esbuild'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { decodeHeader } from '../../src/main/host/state-header'
+import { WorkingSets } from '../../src/main/vm-host/working-sets'
 import { buildVmHost } from '../fixtures/build-vm-host'
 import { ManagerRig } from './manager-rig'
 
@@ -54,6 +56,30 @@ describe('snapshots', () => {
     await call('snapshot.restore', { id, snapshotId: snapshots[1].id, keepCurrent: false, start: true })
     expect(onDisk()).toBe('two')
     await rig.type(id, 'Cc')
+  })
+
+  it('of which the guest\'s first pages are noted, and brought in first at the next time', async () => {
+    const { id } = await rig.started({ disks: disks() })
+    await rig.type(id, 'Aa')
+    const { id: snapshotId } = await call('snapshot.take', { id })
+    const { id: stateId } = decodeHeader('state', readFileSync(rig.machineFolder(id, 'snapshots', snapshotId, 'state.nbs')))
+    const list = join(rig.home, 'cache', 'working-sets', `${stateId}.pages`)
+    const back = (): Promise<unknown> => call('snapshot.restore', { id, snapshotId, keepCurrent: false, start: true })
+    await back()
+    await rig.type(id, 'Bb')
+    await call('machine.pause', { id })
+    await rig.until('what it needed', () => existsSync(list))
+    const pages = new WorkingSets(join(list, '..')).load(stateId, (96 << 20) / 4096)
+    // The guest's code and its counter; not the 8 MiB that it once filled.
+    expect(pages).toEqual(expect.arrayContaining([0x1800000 / 4096]))
+    expect(pages.length).toBeLessThan(100)
+    // With the list, with a damaged one, and with one that names what is not there.
+    for (const bytes of [readFileSync(list), Buffer.from('nothing'), undefined]) {
+      if (bytes) writeFileSync(list, bytes)
+      else new WorkingSets(join(list, '..')).save(stateId, (96 << 20) / 4096, [1, 24575, 24000])
+      await back()
+      await rig.type(id, 'Bb')
+    }
   })
 
   it('of a stopped and of a suspended machine; a tree from which the middle is deleted', async () => {

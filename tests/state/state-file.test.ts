@@ -333,3 +333,66 @@ describe('damage', () => {
     expect(statSync(second).size).toBe(bytes.length)
   })
 })
+
+describe('what a guest touches first', () => {
+  async function restored(): Promise<{ memory: Memory; file: StateFile; lazy: LazyRam; original: Memory }> {
+    const original = new Memory()
+    for (let page = 0; page < 640; page++) original.write(page, text(page))
+    const { path } = await original.save('first')
+    const memory = new Memory(path)
+    if (!memory.lazy) throw new Error('not restored')
+    return { memory, file: StateFile.open(path, memoryDir), lazy: memory.lazy, original }
+  }
+  const loadAll = async (file: StateFile, lazy: LazyRam): Promise<void> => {
+    for (const record of file.records) lazy.provide(await file.loadAside(record))
+    lazy.finish()
+  }
+
+  it('is noted in its order, whether it waited for the page or found it there', async () => {
+    const { memory, file, lazy, original } = await restored()
+    lazy.record(1000)
+    memory.read(300)
+    memory.write(17, text(9))
+    expect(lazy.touched).toBe(2)
+    await loadAll(file, lazy)
+    memory.read(18)
+    memory.read(300)
+    memory.write(639, text(1))
+    memory.read(5000)
+    expect(lazy.touched).toBe(2)
+    expect(lazy.workingSet).toEqual([300, 17, 18, 639])
+    expect(lazy.isRecording).toBe(true)
+    lazy.endRecording()
+    memory.read(20)
+    expect(lazy.workingSet).toEqual([300, 17, 18, 639])
+    original.write(17, text(9))
+    original.write(639, text(1))
+    expect(memory.all().equals(original.all())).toBe(true)
+    file.close()
+  })
+
+  it('ends with the most that is kept; all pages are as they were', async () => {
+    const { memory, file, lazy, original } = await restored()
+    lazy.record(3)
+    await loadAll(file, lazy)
+    for (const page of [5, 4, 3, 2, 1]) memory.read(page)
+    expect(lazy.workingSet).toEqual([5, 4, 3])
+    expect(lazy.isRecording).toBe(false)
+    expect(memory.all().equals(original.all())).toBe(true)
+    file.close()
+  })
+
+  it('is nobody waited for where it was loaded ahead', async () => {
+    const { memory, file, lazy } = await restored()
+    const pages = [300, 17, 18, 639, 8000]
+    expect(file.piecesOf(pages).map(({ chunk }) => chunk)).toEqual([18, 1, 39])
+    file.prefetch(pages)
+    for (const piece of file.takePrefetched()) lazy.provide(await piece)
+    expect(file.takePrefetched()).toEqual([])
+    for (const page of pages) memory.read(page)
+    expect(lazy.touched).toBe(0)
+    memory.read(100)
+    expect(lazy.touched).toBe(1)
+    file.close()
+  })
+})

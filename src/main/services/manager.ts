@@ -116,6 +116,7 @@ class LocalManager implements Manager {
     const consoles = new ConsoleHub(logDir, (id, reason) => console.error(`nestbox: the console log of ${id} cannot be written: ${reason}`))
     this.runtime = new MachineRuntime({
       entry: options.vmHostEntry, spareProcesses: options.spareProcesses, consoles, translationsDir: translationsFolder(options.home),
+      workingSetsDir: join(options.home, 'cache', 'working-sets'),
       savedState: (id) => {
         const dir = library.get(id)?.dir
         return dir === undefined ? undefined : new SavedState(dir)

@@ -13,6 +13,7 @@ import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostHotBloc
 import { prebuiltPorts } from './prebuilt'
 import { BackgroundLoad, openBase, saveMachine, setAside, USED_SUFFIX } from './saved-state'
 import { StateFile } from './state-file/reader'
+import { TouchRecorder } from './touch-recorder'
 import { WarmStart } from './warm-start'
 
 function described(error: unknown): { code: string; message: string; details?: unknown } {
@@ -37,6 +38,7 @@ export class VmHost {
   /** Id of the state that holds the machine's memory but for what changed since. */
   private storedIn: string | undefined
   private loading: BackgroundLoad | undefined
+  private touches: TouchRecorder | undefined
   private saving: { readonly done: Promise<void>; readonly abort: AbortController } | undefined
   private readonly ports: Record<'ttyS0' | 'hvc0', ConsolePort>
 
@@ -75,7 +77,7 @@ export class VmHost {
   private handle(message: ToHost): void {
     switch (message.type) {
       case 'launch': void this.launch(message.config); break
-      case 'pause': this.loop?.pause(); this.beat(); break
+      case 'pause': this.pause(); break
       case 'resume': this.resume(); break
       case 'reset': this.machine?.reset(); break
       case 'power-button': this.machine?.pressPowerButton(); break
@@ -87,6 +89,12 @@ export class VmHost {
       case 'input': this.ports[message.port].input(message.bytes); break
       case 'ack': this.ports[message.port].acknowledge(message.count); break
     }
+  }
+
+  private pause(): void {
+    this.touches?.end()
+    this.loop?.pause()
+    this.beat()
   }
 
   /** Also tries again what could not be done. */
@@ -104,8 +112,7 @@ export class VmHost {
     if (this.stalled) return
     this.stalled = { cause, path: String(error.details.path), message: error.message, details: error.details }
     this.send({ type: 'log', level: 'warn', text: `paused: ${error.message}` })
-    this.loop?.pause()
-    this.beat()
+    this.pause()
   }
 
   private hotBlocks(count: number): HostHotBlock[] {
@@ -131,11 +138,12 @@ export class VmHost {
     const loop = this.loop = new MachineLoop(this.machine)
     // A machine that was saved while it waited for room asks for it again before it runs.
     if (this.stalled) loop.pause()
-    this.startLoading(config)
+    await this.startLoading(config)
     this.send({ type: 'running', ...(this.savedState ? { restoredMs: performance.now() - start } : {}) })
     this.beat()
     const timer = setInterval(() => this.beat(), HEARTBEAT_MS)
     const reason = await this.loop.run()
+    this.touches?.end()
     this.saving?.abort.abort()
     await this.saving?.done
     await this.loading?.stop()
@@ -166,20 +174,24 @@ export class VmHost {
     })
   }
 
-  private create(machineConfig: MachineConfig, { savedState }: LaunchConfig, ports: MachinePorts): Machine {
+  private create(machineConfig: MachineConfig, { savedState, workingSetsDir }: LaunchConfig, ports: MachinePorts): Machine {
     if (!savedState || savedState.use === 'discard') return createMachine(machineConfig, ports)
     const file = this.savedState = StateFile.open(savedState.path, savedState.memoryDir)
     this.storedIn = file.header.id
+    this.touches = TouchRecorder.open(workingSetsDir, file, (text) => this.warn(text))
+    file.prefetch(this.touches?.known ?? [])
     return restoreMachine(machineConfig, ports, { state: file.state, memory: file })
   }
 
   /** What is left of a continued machine's memory comes in beside the guest; a discarded state goes. */
-  private startLoading({ savedState }: LaunchConfig): void {
+  private async startLoading({ savedState }: LaunchConfig): Promise<void> {
     const lazy = this.machine?.lazyRam
     if (savedState?.use === 'discard') void rm(savedState.path + USED_SUFFIX, { force: true }).catch(() => undefined)
     if (!this.savedState || !lazy) return
     lazy.onFailure = (error) => this.stall('memory', error)
-    this.loading = new BackgroundLoad(this.savedState, lazy, savedState?.use === 'resume')
+    this.touches?.begin(lazy)
+    this.loading = new BackgroundLoad(this.savedState, lazy, this.touches?.known ?? [], savedState?.use === 'resume')
+    await this.loading.prefetched()
     this.load()
   }
 
@@ -199,6 +211,7 @@ export class VmHost {
       this.send({ type: 'save-failed', code: 'busy', message: this.saving ? 'the machine is being saved already' : 'the machine does not run' })
       return
     }
+    this.touches?.end()
     const abort = new AbortController()
     const done = loop.attend(this.performSave(machine, loop, message, abort.signal)).finally(() => (this.saving = undefined))
     this.saving = { abort, done }
@@ -208,6 +221,8 @@ export class VmHost {
     const id = randomUUID()
     const goesOn = then === 'go-on'
     const base = openBase(place, this.storedIn, (text) => this.warn(text))
+    // Before the guest stands, and of one that ends at its end. It never fails.
+    const warm = goesOn ? this.warmStart?.saveAside(machine) : undefined
     try {
       const figures = await saveMachine({
         machine, loop, path, signal, id, goesOn, quick, base,
@@ -218,6 +233,7 @@ export class VmHost {
         onProgress: (fraction) => this.send({ type: 'save-progress', fraction }),
       })
       if (goesOn && !quick) this.storedIn = id
+      await warm
       // The guest runs again; of what is used at once who uses it sees to this.
       if (!quick) for (const { to } of copies) await syncFile(to)
       this.send({ type: 'saved', path, figures })
@@ -226,6 +242,7 @@ export class VmHost {
       this.send({ type: 'save-failed', ...(signal.aborted ? { code: 'cancelled', message: 'saving was cancelled' } : described(error)) })
     } finally {
       base?.close()
+      await warm
     }
   }
 

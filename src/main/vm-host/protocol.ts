@@ -31,6 +31,8 @@ export const launchConfig = z.object({
   logDir: z.string(),
   /** Folder of translations that the user's machines share; none are kept without it. */
   translationsDir: z.string().optional(),
+  /** Folder of what guests needed first after they were continued, which the machines share; nothing is noted without it. */
+  workingSetsDir: z.string().optional(),
   /**
    * A state the machine was saved in. `resume`: continue from it, it is used up; `restore`: continue from it, it stays;
    * `discard`: boot afresh, it is gone once the guest runs.

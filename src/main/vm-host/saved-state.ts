@@ -1,6 +1,7 @@
 /** Saving and continuing a machine in its process: freezes it for an instant, writes beside it, loads what is left while it runs. */
 import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { LazyRam, Machine, MachineCapture } from '../vmm/machine'
 import type { StatePlace } from './protocol'
 import { Inherited } from './state-file/inherited'
@@ -9,6 +10,10 @@ import { syncFolder, writeStateFile, type WriteFigures, type WriteOptions } from
 
 /** Pieces unpacked at the same time while the guest runs. */
 const IN_FLIGHT = 16
+/** The same of what the guest is not known to need: the processors are for the guest. */
+const IN_FLIGHT_LATER = 4
+/** For what the guest is known to need, before it runs. */
+const PREFETCH_WAIT_MS = 15
 /** What a saved state is called once the guest has gone on from it (or from a fresh start): never to be used again. */
 export const USED_SUFFIX = '.used'
 
@@ -24,13 +29,22 @@ export class BackgroundLoad {
   private isDone = false
   private running: Promise<void> | undefined
 
-  /** @param used the file is of no use any more once it is loaded */
-  constructor(private readonly file: StateFile, private readonly lazy: LazyRam, private readonly used: boolean) {}
+  /** @param first pages to begin with @param used the file is of no use any more once it is loaded */
+  constructor(private readonly file: StateFile, private readonly lazy: LazyRam, private readonly first: readonly number[], private readonly used: boolean) {}
 
   /** Resolves when all is loaded, or loading was stopped. After a failure it may be called again. @throws VmmError `state-damaged`, `disk-io` */
   run(): Promise<void> {
     if (this.isDone || this.isStopped) return Promise.resolve()
     return this.running ??= this.load().finally(() => (this.running = undefined))
+  }
+
+  /**
+   * Puts in place what was loaded while the machine was built, and waits a moment for what almost was: the guest would have to wait
+   * for each by itself. What cannot be had is for `run`, or for who needs it, to tell.
+   */
+  async prefetched(): Promise<void> {
+    const pieces = this.file.takePrefetched().map(async (piece) => this.lazy.provide(await piece))
+    if (pieces.length > 0) await Promise.race([Promise.allSettled(pieces), sleep(PREFETCH_WAIT_MS, undefined, { ref: false })])
   }
 
   async stop(): Promise<void> {
@@ -41,13 +55,14 @@ export class BackgroundLoad {
   private async load(): Promise<void> {
     const { file, lazy } = this
     const running = new Set<Promise<void>>()
-    for (const record of file.records) {
+    const first = new Set(file.piecesOf(this.first))
+    for (const record of new Set([...first, ...file.records])) {
       if (this.isStopped) break
       if (lazy.has(record.chunk, record.live)) continue
       const job: Promise<void> = file.loadAside(record).then((pages) => lazy.provide(pages)).finally(() => running.delete(job))
       job.catch(() => undefined)
       running.add(job)
-      if (running.size >= IN_FLIGHT) await Promise.race(running)
+      if (running.size >= (first.size === 0 || first.has(record) ? IN_FLIGHT : IN_FLIGHT_LATER)) await Promise.race(running)
     }
     await Promise.all(running)
     if (this.isStopped) return

@@ -29,6 +29,17 @@ describe('the store of translations', () => {
     expect(files()).toHaveLength(1)
   })
 
+  it('keeps what is written beside a running guest just so, and nothing half where it cannot', async () => {
+    await open().saveAside(guest, pack)
+    const aside = readFileSync(only())
+    expect(Uint8Array.from(open().load(guest) ?? [])).toEqual(pack)
+    open().save(guest, pack)
+    expect(readFileSync(only()).equals(aside)).toBe(true)
+    const store = open()
+    rmSync(join(dir, 'translations'), { recursive: true })
+    await expect(store.saveAside(guest, pack)).rejects.toThrow(/ENOENT.*translations/)
+  })
+
   it('are of one version of the program', () => {
     open().save(guest, pack)
     writeFileSync(program, 'second version')

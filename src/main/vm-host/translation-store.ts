@@ -3,9 +3,10 @@
  * written by this very program (the version is part of its name) for this user (a key of the user's signs it): it holds code
  * that will run.
  */
-import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { chmodSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { createHash, createHmac, randomBytes, timingSafeEqual, webcrypto } from 'node:crypto'
+import { chmodSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pruneFolder, replaceFile, replaceFileAside } from './cache-folder'
 import { hashOf } from './prebuilt'
 
 const KEY_BYTES = 32
@@ -61,29 +62,16 @@ export class TranslationStore {
 
   /** @throws Error where the file cannot be written; an earlier one is still there then */
   save(guest: Guest, pack: Uint8Array): void {
-    const path = this.path(guest)
-    const partial = `${path}.${process.pid}.part`
-    try {
-      writeFileSync(partial, Buffer.concat([this.sign(pack), pack]), { mode: 0o600 })
-      renameSync(partial, path)
-    } catch (error) {
-      rmSync(partial, { force: true })
-      throw error
-    }
-    this.prune()
+    replaceFile(this.path(guest), Buffer.concat([this.sign(pack), pack]))
+    pruneFolder(this.folder, SUFFIX, MAX_BYTES)
   }
 
-  private prune(): void {
-    const files = readdirSync(this.folder).filter((name) => name.endsWith(SUFFIX)).flatMap((name) => {
-      const path = join(this.folder, name)
-      const stat = statSync(path, { throwIfNoEntry: false })
-      return stat ? [{ path, bytes: stat.size, used: stat.mtimeMs }] : []
-    })
-    let total = 0
-    for (const { path, bytes } of files.sort((a, b) => b.used - a.used)) {
-      total += bytes
-      if (total > MAX_BYTES) rmSync(path, { force: true })
-    }
+  /** As `save`, signed and written by Node's threads: while a guest runs on this one. Only one at a time. */
+  async saveAside(guest: Guest, pack: Uint8Array): Promise<void> {
+    const key = await webcrypto.subtle.importKey('raw', this.key, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
+    const mac = await webcrypto.subtle.sign('HMAC', key, Buffer.concat([Buffer.from(this.version), pack]))
+    await replaceFileAside(this.path(guest), Buffer.concat([Buffer.from(mac), pack]))
+    pruneFolder(this.folder, SUFFIX, MAX_BYTES)
   }
 }
 

@@ -2,7 +2,12 @@
 import type { Machine } from '../vmm/machine'
 import { TranslationStore, type Guest } from './translation-store'
 
+/** How much larger a pack must have become since this machine's last snapshot. */
+const WORTH_KEEPING_AGAIN = 1.03
+
 export class WarmStart {
+  private keptBytes = 0
+
   private constructor(private readonly store: TranslationStore, private readonly guest: Guest, private readonly warn: (text: string) => void) {}
 
   /** @param folder undefined: nothing is kept @param program this program's own file */
@@ -27,8 +32,20 @@ export class WarmStart {
     try {
       this.store.save(this.guest, pack)
     } catch (error) {
-      this.warn(`translations were not kept: ${reasonOf(error)}`)
+      this.notKept(error)
     }
+  }
+
+  /** While the machine runs: who goes on from its state has its translations. Only the gathering of them takes its thread's time. */
+  async saveAside(machine: Machine): Promise<void> {
+    const pack = machine.translations()
+    if (!pack || pack.length < this.keptBytes * WORTH_KEEPING_AGAIN) return
+    this.keptBytes = pack.length
+    await this.store.saveAside(this.guest, pack).catch((error: unknown) => this.notKept(error))
+  }
+
+  private notKept(error: unknown): void {
+    this.warn(`translations were not kept: ${reasonOf(error)}`)
   }
 }
 

@@ -48,6 +48,8 @@ export interface RuntimeOptions {
   readonly consoles: ConsoleHub
   /** Folder of translated code that the machines share. */
   readonly translationsDir: string
+  /** Folder of what guests needed first after they were continued; nothing is noted unless given. */
+  readonly workingSetsDir?: string | undefined
   /** Of a machine of the library; undefined where there is none. */
   readonly savedState: (id: string) => SavedState | undefined
   readonly onStateChanged: (id: string) => void
@@ -125,7 +127,7 @@ export class MachineRuntime {
       config: {
         name: settings.name, uuid: id, generationId: machine.generationId ?? id, memoryMiB: settings.memoryMiB, cpuProfile: settings.cpuProfile, kernel: settings.kernel,
         initrd: settings.initrd, commandLine: settings.commandLine, disks: settings.disks.map((d) => ({ ...d })),
-        onReset: settings.onReset, maxTier: settings.maxTier, logDir, translationsDir: this.options.translationsDir,
+        onReset: settings.onReset, maxTier: settings.maxTier, logDir, translationsDir: this.options.translationsDir, workingSetsDir: this.options.workingSetsDir,
         ...(saved?.exists ? { savedState: { path: saved.path, memoryDir: saved.memory.folder, use: fresh ? 'discard' as const : 'resume' as const } } : {}),
       },
       events: {

@@ -1,4 +1,5 @@
 /** Reads a machine's state: what it is at once, its memory when it is touched. */
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { brotliDecompress, brotliDecompressSync, inflateRaw, inflateRawSync } from 'node:zlib'
@@ -10,7 +11,13 @@ import { SourceFile } from './source-file'
 
 const inflate = promisify(inflateRaw) as (bytes: Uint8Array, options: object) => Promise<Buffer>
 const unbrotli = promisify(brotliDecompress) as (bytes: Uint8Array, options: object) => Promise<Buffer>
-const MOST_CHUNK = { maxOutputLength: CHUNK_BYTES }
+/**
+ * Pieces loaded before the machine is there to take them: as many as Node's threads unpack while it is built. With more, on a
+ * computer whose processors are all busy, what they cost this thread delays the guest by more than it saves.
+ */
+const MOST_PREFETCHED = Math.min(256, 32 * Math.max(1, availableParallelism() - 1))
+/** Node goes back and forth between its threads for each `chunkSize` that comes out. */
+const MOST_CHUNK = { maxOutputLength: CHUNK_BYTES, chunkSize: CHUNK_BYTES }
 const MOST_MACHINE = { maxOutputLength: 64 << 20 }
 
 /** How a state in a machine's folder finds the files of its bases. */
@@ -26,6 +33,7 @@ export class StateFile implements PageSource {
   /** By page, position in `records` plus one; 0 where the page is zero. */
   private readonly pieceOf: Uint32Array
   private readonly masks: Uint16Array
+  private prefetched: readonly Promise<StoredPages>[] = []
 
   /**
    * Everything but the memory is checked at once; each piece of that when it is loaded.
@@ -121,6 +129,31 @@ export class StateFile implements PageSource {
     } catch {
       throw this.unpackError(record)
     }
+  }
+
+  /** The pieces that hold these pages, each once, in their order; pages that are zero are in none. */
+  piecesOf(pages: readonly number[]): PieceRecord[] {
+    const positions = new Set(pages.map((page) => this.pieceOf[page] ?? 0))
+    positions.delete(0)
+    return [...positions].map((position) => this.records[position - 1])
+  }
+
+  get pageCount(): number {
+    return this.pieceOf.length
+  }
+
+  /** Begins to load the pieces that hold these pages, as many as fit. */
+  prefetch(pages: readonly number[]): void {
+    this.prefetched = this.piecesOf(pages).slice(0, MOST_PREFETCHED).map((record) => this.loadAside(record))
+    // Whoever takes a piece hears of it.
+    for (const piece of this.prefetched) piece.catch(() => undefined)
+  }
+
+  /** What `prefetch` began to load; once. */
+  takePrefetched(): readonly Promise<StoredPages>[] {
+    const { prefetched } = this
+    this.prefetched = []
+    return prefetched
   }
 
   /** As `load`, unpacked beside the running guest. */

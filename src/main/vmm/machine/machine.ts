@@ -342,7 +342,10 @@ export class EmbeddedMachine implements Machine {
 
   capture(scope?: CaptureScope): MachineCapture {
     const state = saveMachine(this.parts())
-    const hot = this.cpu.tlb.cachedFrames()
+    // What is taken must not count as touched; what was needed after the last restore will be needed after the next.
+    this.lazyRam?.endRecording()
+    const { frames } = this.ram
+    const hot = [...this.cpu.tlb.cachedFrames(), ...(this.lazyRam?.workingSet ?? []).map((page) => frames.hostOffset(page))]
     const memory = new RamCapture(this.ram, hot, scope)
     this.cpu.flushTlb(false)
     return { state, memory }

@@ -26,11 +26,24 @@ export class PageUnavailable extends VmmError {
   }
 }
 
+/** Pages somebody needed, noted while they are. */
+interface Recording {
+  /** In the order of their first touch. */
+  readonly touched: number[]
+  readonly most: number
+  /** By page: 1 where the bytes are in place and nobody has touched them, so that the page is ABSENT still. */
+  readonly untouched: Uint8Array
+}
+
 export class LazyRam {
   /** Called where a page that the guest or a device needs cannot be loaded; the access fails with the same error. */
   onFailure: (error: PageUnavailable) => void = () => undefined
   /** How often somebody waited for a page. */
   touched = 0
+  /** Pages that guest and devices touched first after the restore, in that order; complete once the recording has ended. */
+  workingSet: readonly number[] = []
+  private recording: Recording | undefined
+  private isFinished = false
 
   /** Marks everything absent or zero: whatever memory held before is gone. */
   constructor(private readonly ram: PhysicalRam, private readonly source: PageSource) {
@@ -46,7 +59,40 @@ export class LazyRam {
     ram.setPageLoader((page) => this.fault(page))
   }
 
+  /**
+   * From here on pages that come in stay ABSENT until they are touched, so that each first touch is noted. To be called before
+   * the machine runs. @param most pages; with so many the recording ends
+   */
+  record(most: number): void {
+    const touched: number[] = []
+    this.workingSet = touched
+    this.recording = { touched, most, untouched: new Uint8Array(this.ram.frames.pageCount) }
+  }
+
+  get isRecording(): boolean {
+    return this.recording !== undefined
+  }
+
+  /** Does nothing where nothing is recorded. */
+  endRecording(): void {
+    const { recording, ram: { frames } } = this
+    this.recording = undefined
+    recording?.untouched.forEach((isUntouched, page) => {
+      if (isUntouched !== 0) frames.clearFlags(page, Frame.ABSENT)
+    })
+    if (recording && this.isFinished) this.finish()
+  }
+
   private fault(page: number): void {
+    const { recording, ram: { frames } } = this
+    if (!recording) return this.fetch(page)
+    if (recording.untouched[page] === 0) this.fetch(page)
+    recording.untouched[page] = 0
+    frames.clearFlags(page, Frame.ABSENT)
+    if (recording.touched.push(page) >= recording.most) this.endRecording()
+  }
+
+  private fetch(page: number): void {
     this.touched++
     try {
       this.provide(this.source.load(page))
@@ -58,31 +104,37 @@ export class LazyRam {
     }
   }
 
+  private isMissing(page: number): boolean {
+    return (this.ram.frames.entry(page) & Frame.ABSENT) !== 0 && (this.recording?.untouched[page] ?? 0) === 0
+  }
+
   /** Whether every one of these pages of a chunk is in place. */
   has(chunk: number, pages: number): boolean {
-    for (let i = 0; i < CHUNK_PAGES; i++) {
-      if ((pages >>> i) & 1 && (this.ram.frames.entry(chunk * CHUNK_PAGES + i) & Frame.ABSENT) !== 0) return false
-    }
+    for (let i = 0; i < CHUNK_PAGES; i++) if ((pages >>> i) & 1 && this.isMissing(chunk * CHUNK_PAGES + i)) return false
     return true
   }
 
-  /** Puts pages in place, those that are absent still. */
+  /** Puts pages in place, those that are missing still. */
   provide({ chunk, mask, live, bytes }: StoredPages): void {
-    const { ram } = this
     let at = 0
     for (let i = 0; i < CHUNK_PAGES; i++) {
       if (((mask >>> i) & 1) === 0) continue
       const page = chunk * CHUNK_PAGES + i
-      if (((live >>> i) & 1) !== 0 && (ram.frames.entry(page) & Frame.ABSENT) !== 0) {
-        ram.bytes.set(bytes.subarray(at, at + PAGE_SIZE), ram.frames.hostOffset(page))
-        ram.frames.clearFlags(page, Frame.ABSENT)
-      }
+      if (((live >>> i) & 1) !== 0 && this.isMissing(page)) this.put(page, bytes.subarray(at, at + PAGE_SIZE))
       at += PAGE_SIZE
     }
   }
 
+  private put(page: number, bytes: Uint8Array): void {
+    const { ram, recording } = this
+    ram.bytes.set(bytes, ram.frames.hostOffset(page))
+    if (recording) recording.untouched[page] = 1
+    else ram.frames.clearFlags(page, Frame.ABSENT)
+  }
+
   /** Every page is in place: nothing is asked of the source again. */
   finish(): void {
-    this.ram.setPageLoader((page) => this.ram.frames.clearFlags(page, Frame.ABSENT))
+    this.isFinished = true
+    if (!this.recording) this.ram.setPageLoader((page) => this.ram.frames.clearFlags(page, Frame.ABSENT))
   }
 }
