@@ -218,7 +218,7 @@ describe('clones, templates, archives', () => {
     await goesOn(child, 'Aa')
   })
 
-  it('a fork has its parent\'s translations, though the parent runs on', async () => {
+  it('a fork has the translations of its parent\'s snapshot, though the parent runs on', async () => {
     const a = await rig.started({ disks: disks() })
     await rig.type(a.id, 'Aa')
     const figures = async (id: string): Promise<{ blocks: number; adopted: number }> => {
@@ -230,6 +230,7 @@ describe('clones, templates, archives', () => {
       throw new Error(`${id} runs without translations`)
     }
     expect((await figures(a.id)).adopted).toBe(0)
+    await call('snapshot.take', { id: a.id, name: 'warm' })
     const child = await call('machine.fork', { id: a.id })
     expect((await figures(child.id)).adopted).toBeGreaterThan(0)
     expect(readdirSync(join(rig.home, 'cache', 'translations')).filter((name) => name.endsWith('.part'))).toEqual([])

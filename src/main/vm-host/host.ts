@@ -221,8 +221,8 @@ export class VmHost {
     const id = randomUUID()
     const goesOn = then === 'go-on'
     const base = openBase(place, this.storedIn, (text) => this.warn(text))
-    // Before the guest stands, and of one that ends at its end. It never fails.
-    const warm = goesOn ? this.warmStart?.saveAside(machine) : undefined
+    // Before the guest stands, and of one that ends at its end. It never fails. A fork is waited for: it has those of the last snapshot.
+    const warm = goesOn && !quick ? this.warmStart?.saveAside(machine) : undefined
     try {
       const figures = await saveMachine({
         machine, loop, path, signal, id, goesOn, quick, base,
