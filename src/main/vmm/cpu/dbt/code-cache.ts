@@ -262,7 +262,7 @@ export class CodeCache {
   /** Has what is hot translated. Only between two entries into generated code. */
   translateHot(): void {
     const { background, wasm } = this.options
-    if (background?.alive && background.unhurried && !background.busy && this.place.smallModules >= MODULES_TO_MERGE) return this.merge(() => undefined, true)
+    if (background?.alive && background.unhurried && this.place.smallModules >= MODULES_TO_MERGE && this.merge(() => undefined, true)) return
     const job = this.takeJob()
     if (job.blocks.length + job.regions.length === 0) return
     if (background?.alive) return background.request(job)
@@ -462,8 +462,9 @@ export class CodeCache {
   /**
    * Functions of many small modules are put into one. Only between two entries.
    * @param done also where nothing was to be done @param busy the guest runs on meanwhile, and should not wait for the compiler after that
+   * @returns false where nothing was to be done
    */
-  merge(done: () => void, busy = false): void {
+  merge(done: () => void, busy = false): boolean {
     const { background, translator, wasm } = this.options
     const slots = background?.busy ? [] : this.place.scattered((slot) => this.inUse.has(slot))
     const functions = slots.map((slot) => this.inUse.get(slot)) as TranslatedFunction[]
@@ -474,6 +475,7 @@ export class CodeCache {
     if (functions.length === 0) done()
     else if (background?.alive) background.merge(functions, finish, busy)
     else finish(wasm.compile(buildMerged(translator, functions)))
+    return functions.length > 0
   }
 
   /** What was dropped meanwhile stays so. */

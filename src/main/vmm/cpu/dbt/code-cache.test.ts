@@ -1,0 +1,54 @@
+import { expect, it } from 'vitest'
+import type { WasmTable } from '../../ports'
+import type { BlockSource, DecodeCache } from '../interp/decode-cache'
+import { CodeCache, type TranslationThread } from './code-cache'
+import type { TranslationJob } from './translation-job'
+import type { Translator } from './translator'
+
+const MANY = 60
+
+function createTable(): WasmTable {
+  const slots: unknown[] = ['tier 0']
+  return { get length() { return slots.length }, get: (i) => slots[i], set: (i, value) => { slots[i] = value }, grow: (delta) => slots.push(...new Array<unknown>(delta)) }
+}
+
+class Thread implements TranslationThread {
+  readonly jobs: TranslationJob[] = []
+  readonly busy = false
+  readonly unhurried = true
+  readonly resting = false
+  readonly alive = true
+  request(job: TranslationJob): void { this.jobs.push(job) }
+  merge(): void { throw new Error('there is nothing to put together') }
+}
+
+/** A code cache whose only decoded block is at address 64. */
+function createCache(background: Thread): CodeCache {
+  const block = { head: 64, code: { modeKey: 0, page: 0 }, pageOffset: 0, records: [{ kind: 'insn' }] } as unknown as BlockSource
+  const cache = { blockAt: (head: number) => (head === 64 ? block : undefined), isUntranslated: () => true, entriesLeft: () => 0 } as unknown as DecodeCache
+  const wasm = { compile: () => ({}), instantiate: () => ({ exports: {} }), createTable, createMemory: () => { throw new Error('no memory is made') } }
+  return new CodeCache({
+    wasm, memory: {} as never, newTable: createTable, cache, translator: {} as Translator, batch: 1, now: () => 0,
+    hostOfPage: () => 0, surroundings: () => undefined, hotAfter: 1, regions: false, background,
+  }, createTable())
+}
+
+it('code is translated also after a reset that left many modules with nothing in them', () => {
+  const thread = new Thread()
+  const code = createCache(thread)
+  const slots = Array.from({ length: MANY }, () => code.load(new Uint8Array(1), 1))
+  code.forgetAll(false)
+  code.drop(slots)
+  code.noteHot(64)
+  code.translateHot()
+  expect(thread.jobs.map(({ blocks }) => blocks.map(({ head }) => head))).toEqual([[64]])
+})
+
+it('code is translated where many small modules cannot be put together, their functions being unknown', () => {
+  const thread = new Thread()
+  const code = createCache(thread)
+  for (let i = 0; i < MANY; i++) code.load(new Uint8Array(1), 1)
+  code.noteHot(64)
+  code.translateHot()
+  expect(thread.jobs).toHaveLength(1)
+})
