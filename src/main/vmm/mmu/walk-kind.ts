@@ -1,6 +1,7 @@
 /** What the page walk of generated code (`tlb-fill.ts`) is told of the paging in force. Intel SDM vol. 3, 4.1. */
 import type { CpuState } from '../cpu/state/access'
 import { offsetOf } from '../cpu/state/layout'
+import { CR0_PG, CR4_PAE, EFER_LMA, EFER_NXE, NX } from './paging-bits'
 
 /** Values of `walkKind`. */
 export const WalkKind = {
@@ -17,14 +18,8 @@ const AT_EFER = offsetOf('efer')
 const AT_WALK_KIND = offsetOf('walkKind')
 const AT_WALK_RESERVED = offsetOf('walkReserved')
 
-const CR0_PG = 1 << 31
-const CR4_PAE = 1 << 5
-const EFER_LMA = 1 << 10
-const EFER_NXE = 1 << 11
-
 /** RAM ends below 4 GiB: entries that point above it, or have reserved address bits. */
 const ABOVE_RAM = 0xf_ffff
-const NX = 0x8000_0000
 
 function kindOf(view: DataView): number {
   if ((view.getInt32(AT_CR0, true) & CR0_PG) === 0) return WalkKind.NONE

@@ -5,6 +5,7 @@
 import type { PhysicalMemory } from '../cpu/core/context'
 import type { CpuState } from '../cpu/state/access'
 import { offsetOf } from '../cpu/state/layout'
+import { A, CR0_WP, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, D, EFER_LMA, EFER_NXE, G, NX, P, PS, RW, US } from './paging-bits'
 
 /** Bits of the `access` argument of `walk`. */
 export const Access = {
@@ -25,24 +26,6 @@ const AT_CR0 = offsetOf('cr0')
 const AT_CR3 = offsetOf('cr3')
 const AT_CR4 = offsetOf('cr4')
 const AT_EFER = offsetOf('efer')
-
-const CR0_WP = 1 << 16
-const CR4_PSE = 1 << 4
-const CR4_PAE = 1 << 5
-const CR4_PGE = 1 << 7
-const CR4_SMEP = 1 << 20
-const CR4_SMAP = 1 << 21
-const EFER_LMA = 1 << 10
-const EFER_NXE = 1 << 11
-
-const P = 1
-const RW = 2
-const US = 4
-const A = 0x20
-const D = 0x40
-const PS = 0x80
-const G = 0x100
-const NX = 0x8000_0000
 
 const TWO32 = 2 ** 32
 /** Reserved bits of a PDPTE in PAE paging, low half: 2:1 and 8:5. */

@@ -68,7 +68,10 @@ export interface CodeCacheOptions {
 export interface TranslationThread {
   /** The reply comes through `CodeCache.use`, between two entries into generated code. */
   request(job: TranslationJob): void
-  /** Puts functions into one module, compiled as far as they are called. Undefined: the thread is lost. */
+  /**
+   * Puts functions into one module.
+   * @param done with the module; undefined: the thread is lost @param eager all compiled at once, by the optimising compiler; else each when it is called
+   */
   merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void, eager: boolean): void
   readonly busy: boolean
   /** Long work of it slows nothing down. */

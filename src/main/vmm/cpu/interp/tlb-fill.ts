@@ -8,22 +8,12 @@ import { KERNEL_IMAGE, KERNEL_IMAGE_SHIFT, PARTS, PART_SHIFT } from '../../mmu/l
 import { TLB_ENTRIES, TLB_ENTRY_SIZE, TlbEntry, TlbFlag, TlbList, TlbView } from '../../mmu/tlb-layout'
 import { PageFaultCode } from '../../mmu/walk'
 import { WalkKind } from '../../mmu/walk-kind'
+import { A, CR0_WP, CR4_PGE, CR4_PSE, CR4_SMAP, D, G, P, PS, RW, US } from '../../mmu/paging-bits'
 import { Vector } from '../core/context'
 import { Slow } from '../core/exits'
 import { FunctionBuilder, type BlockLabel, type Node } from '../emit/wasm/function'
 import { offsetOf } from '../state/layout'
 
-const P = 1
-const RW = 2
-const US = 4
-const A = 0x20
-const D = 0x40
-const PS = 0x80
-const G = 0x100
-const CR0_WP = 1 << 16
-const CR4_PSE = 1 << 4
-const CR4_PGE = 1 << 7
-const CR4_SMAP = 1 << 21
 const PLAIN_WRITE = WRITE_SLOW_MASK | Frame.DIRTY
 /** Bits of an address within a page of 4 MiB, 1 GiB and 2 MiB, without the last 12; and those its table entry must not have. */
 const PAGE_4M = { within: 0x3f_f000, reserved: 0x3f_e000 }
