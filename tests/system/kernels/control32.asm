@@ -11,16 +11,6 @@ main:
   jmp exit32
 
 bits 32
-%macro IN_RING_3 1+
-  USER
-  %1
-%endmacro
-; CR4 with more bits
-%macro CR4_WITH 1
-  mov eax, cr4
-  or eax, %1
-  mov cr4, eax
-%endmacro
 %macro CR4_WITHOUT 1
   mov eax, cr4
   and eax, ~(%1)

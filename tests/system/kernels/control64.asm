@@ -9,22 +9,9 @@ main:
   jmp exit64
 
 bits 64
-%macro SET 2 ; control or debug register, value
-  mov rax, %2
-  mov %1, rax
-%endmacro
-%macro FLIP 2 ; control register, bit
-  mov rax, %1
-  btc rax, %2
-  mov %1, rax
-%endmacro
 %macro SET_FS 1
   mov rax, %1
   wrfsbase rax
-%endmacro
-%macro IN_RING_3 1+
-  USER
-  %1
 %endmacro
 
 control_registers:

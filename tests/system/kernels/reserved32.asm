@@ -11,11 +11,6 @@ main:
   jmp exit32
 
 bits 32
-%macro CR4_WITH 1
-  mov eax, cr4
-  or eax, %1
-  mov cr4, eax
-%endmacro
 %macro SET_CR0 1
   mov eax, %1
   mov cr0, eax

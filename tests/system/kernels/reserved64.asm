@@ -9,15 +9,6 @@ main:
   jmp exit64
 
 bits 64
-%macro SET 2 ; control register, value
-  mov rax, %2
-  mov %1, rax
-%endmacro
-%macro FLIP 2 ; control register, bit
-  mov rax, %1
-  btc rax, %2
-  mov %1, rax
-%endmacro
 %macro FLIP_TWO 3
   mov rax, %1
   btc rax, %2
