@@ -3,15 +3,24 @@ import { contextBridge, ipcRenderer, type IpcRendererEvent } from 'electron'
 import { CALL_CHANNEL, EVENT_CHANNEL } from './contract/channels'
 import type { NestboxBridge } from './contract/wire'
 
+type Handler = Parameters<NestboxBridge['subscribe']>[1]
+
+const handlers = new Map<string, Set<Handler>>()
+
+// One listener for all: each console that is open subscribes too, and Electron warns of many.
+ipcRenderer.on(EVENT_CHANNEL, (_event: IpcRendererEvent, name: string, payload: Parameters<Handler>[0]) => {
+  for (const handler of handlers.get(name) ?? []) handler(payload)
+})
+
 const bridge: NestboxBridge = {
   call: (name, params) => ipcRenderer.invoke(CALL_CHANNEL, name, params),
   subscribe(name, handler) {
-    const listener = (_event: IpcRendererEvent, eventName: string, payload: Parameters<typeof handler>[0]): void => {
-      if (eventName === name) handler(payload)
-    }
-    ipcRenderer.on(EVENT_CHANNEL, listener)
+    // Who subscribes twice hears twice.
+    const own: Handler = (payload) => handler(payload)
+    const listening = handlers.get(name) ?? new Set<Handler>()
+    handlers.set(name, listening.add(own))
     return () => {
-      ipcRenderer.off(EVENT_CHANNEL, listener)
+      listening.delete(own)
     }
   },
 }

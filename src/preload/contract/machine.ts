@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { said } from './phrase'
 
-export const LIMITS = { nameLength: 64, memoryMinMiB: 16, memoryMaxMiB: 3072, tagLength: 32, tags: 16, disks: 16, diskQueues: 8, notesLength: 4096 } as const
+export const LIMITS = { nameLength: 64, snapshotNameLength: 128, memoryMinMiB: 16, memoryMaxMiB: 3072, tagLength: 32, tags: 16, disks: 16, diskQueues: 8, notesLength: 4096 } as const
 
 /** Letters, digits, spaces and `- _ . ( ) +`; not starting with a sign, so that a name is never taken for a CLI option. */
 export const NAME_PATTERN = /^[\p{L}\p{N}][\p{L}\p{N} ._()+-]*$/u

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { LIMITS, NAME_PATTERN } from './machine'
 
-export const snapshotName = z.string().trim().min(1).max(128).regex(NAME_PATTERN)
+export const snapshotName = z.string().trim().min(1).max(LIMITS.snapshotNameLength).regex(NAME_PATTERN)
 export const snapshotNotes = z.string().max(LIMITS.notesLength)
 
 export const snapshot = z.object({

@@ -1,6 +1,6 @@
 import { flushPromises, mount, type VueWrapper } from '@vue/test-utils'
 import { createPinia, setActivePinia, type Pinia } from 'pinia'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { setApi } from '../api/current'
 import { ApiError } from '../api/errors'
 import { FakeApi } from '../api/fake-api'
@@ -93,7 +93,9 @@ describe('the snapshots of a machine', () => {
     await open(machine)
     await click('[data-action="snapshot-take"]')
     await type('input[name="snapshot-name"]', 'clean')
-    expect(document.querySelector<HTMLButtonElement>('[data-action="snapshot-save"]')?.disabled).toBe(true)
+    await click('[data-action="snapshot-save"]')
+    await vi.waitFor(() => expect(body()).toContain('A snapshot of this machine has this name already'))
+    expect(api.snapshotMap.get(machine.id)?.snapshots).toHaveLength(1)
   })
 
   it('restores, goes on where it ran, and undoes it', async () => {

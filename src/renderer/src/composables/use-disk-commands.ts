@@ -8,6 +8,7 @@ import { useFilePickerStore } from '../stores/file-picker'
 import { useErrorText } from './use-error-text'
 import { useFormat } from './use-format'
 import type { Notices } from './use-notices'
+import { useQuestions } from './use-questions'
 
 export interface DiskCommands {
   /** Offers to repair what can be. */
@@ -34,6 +35,7 @@ export function useDiskCommands(notices: Notices, changed: () => Promise<void>):
   const api = useApi()
   const format = useFormat()
   const picker = useFilePickerStore()
+  const ask = useQuestions()
 
   async function told(path: string, work: () => Promise<void>): Promise<void> {
     try {
@@ -45,9 +47,8 @@ export function useDiskCommands(notices: Notices, changed: () => Promise<void>):
     }
   }
 
-  const agreed = (title: string, text: string, button: string, isDangerous = false): Promise<boolean> => ElMessageBox.confirm(text, title, {
-    confirmButtonText: button, cancelButtonText: t('common.cancel'), type: isDangerous ? 'warning' : 'info', ...(isDangerous ? { confirmButtonClass: 'el-button--danger' } : {}),
-  }).then(() => true, () => false)
+  const mayUseOther = (problem: string): Promise<boolean> =>
+    ask({ title: t('disk.otherTitle'), text: `${problem} ${t('disk.otherText')}`, agree: t('disk.useAnyway'), isDangerous: true })
 
   function tellCheck(disk: Disk, { corruptions, wastedBytes, problems }: DiskCheck): void {
     const name = fileName(disk.path)
@@ -59,7 +60,7 @@ export function useDiskCommands(notices: Notices, changed: () => Promise<void>):
 
   async function repair(disk: Disk): Promise<void> {
     const name = fileName(disk.path)
-    if (!await agreed(t('disk.repairTitle', { name }), t('disk.repairText'), t('disk.repair'), true)) return
+    if (!await ask({ title: t('disk.repairTitle', { name }), text: t('disk.repairText'), agree: t('disk.repair'), isDangerous: true })) return
     await told(disk.path, async () => {
       const { corruptions, problems } = await api.repairDisk(disk.path)
       if (corruptions > 0) notices.warning(t('disk.notRepaired', { name, count: corruptions }, corruptions), problems.slice(0, 3).join(' '))
@@ -78,7 +79,7 @@ export function useDiskCommands(notices: Notices, changed: () => Promise<void>):
 
     async compact(disk) {
       const name = fileName(disk.path)
-      if (!await agreed(t('disk.compactTitle', { name }), t('disk.compactText'), t('disk.compact'))) return
+      if (!await ask({ title: t('disk.compactTitle', { name }), text: t('disk.compactText'), agree: t('disk.compact') })) return
       await told(disk.path, async () => {
         const { before, after } = await api.compactDisk(disk.path)
         notices.success(before > after ? t('disk.compacted', { name, size: format.value.bytes(before - after) }) : t('disk.compactNothing', { name }))
@@ -109,13 +110,13 @@ export function useDiskCommands(notices: Notices, changed: () => Promise<void>):
           const { code, details } = toApiError(error)
           const isOther = code === 'bad-disk' && typeof details === 'object' && details !== null && 'change' in details
           if (!isOther) throw error
-          if (await agreed(t('disk.otherTitle'), `${textOf(error).message} ${t('disk.otherText')}`, t('disk.useAnyway'), true)) await rebase(layer, backing, true)
+          if (await mayUseOther(textOf(error).message)) await rebase(layer, backing, true)
         }
       })
     },
 
     async accept(layer, problem) {
-      if (!await agreed(t('disk.otherTitle'), `${problem} ${t('disk.otherText')}`, t('disk.useAnyway'), true)) return
+      if (!await mayUseOther(problem)) return
       await told(layer, () => rebase(layer, undefined, true))
     },
   }

@@ -11,7 +11,7 @@ import { useTasksStore } from '../stores/tasks'
 import { useTrashStore } from '../stores/trash'
 import type { Notices } from './use-notices'
 import { useRoomNotices } from './use-room-notices'
-import { useSaid } from './use-said'
+import { sentence, useSaid } from './use-said'
 
 export interface Follow {
   readonly isConnected: Ref<boolean>
@@ -43,7 +43,7 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
     room.watch(machine)
     if (before !== undefined && before !== machine.state) announcement.value = t('list.stateOf', { name: machine.name, state: t(`state.${machine.state}`) })
     if (machine.state !== 'crashed' || before === undefined || before === 'crashed') return
-    notices.warning(t('notice.crashed', { name: machine.name }), t('notice.crashedText', { detail: said(machine.problem) }),
+    notices.warning(t('notice.crashed', { name: machine.name }), t('notice.crashedText', { detail: sentence(said(machine.problem)) }),
       { label: t('notice.openLog'), run: () => openLog(machine) })
   }
 

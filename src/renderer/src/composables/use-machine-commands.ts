@@ -1,5 +1,4 @@
 /** Carries out actions on machines and tells what became of them: one toast for one machine, a count for many. */
-import { ElMessageBox } from 'element-plus'
 import { useI18n } from 'vue-i18n'
 import type { CreateSource } from '../api/api'
 import { useApi } from '../api/current'
@@ -10,6 +9,7 @@ import { useSelectionStore } from '../stores/selection'
 import { useTrashStore } from '../stores/trash'
 import { canDo, type ActionName } from './machine-actions'
 import type { Notices } from './use-notices'
+import { useQuestions } from './use-questions'
 
 /** Actions that only need a call to the manager. */
 export type DirectAction = Extract<ActionName, 'start' | 'pause' | 'resume' | 'powerOff' | 'forceStop' | 'reset' | 'suspend' | 'startFresh' | 'discardSaved' | 'releaseTemplate'>
@@ -39,6 +39,7 @@ export function useMachineCommands(notices: Notices): MachineCommands {
   const machinesStore = useMachinesStore()
   const selection = useSelectionStore()
   const trash = useTrashStore()
+  const ask = useQuestions()
 
   /** Runs `work` for each; errors are shown one by one, so that each machine's result is known. */
   async function each(machines: readonly Machine[], work: (machine: Machine) => Promise<void>): Promise<number> {
@@ -55,18 +56,14 @@ export function useMachineCommands(notices: Notices): MachineCommands {
 
   async function mayStop(running: readonly Machine[], total: number): Promise<boolean> {
     if (running.length === 0) return true
-    const text = total === 1 ? t('delete.running', { name: running[0].name }) : t('delete.runningMany', { count: running.length })
-    return ElMessageBox.confirm(text, t('delete.title'), {
-      confirmButtonText: t('delete.confirm'), cancelButtonText: t('common.cancel'), type: 'warning',
-    }).then(() => true, () => false)
+    const text = total === 1 ? t('delete.running', { name: running[0].name }) : t('delete.runningMany', { count: running.length }, running.length)
+    return ask({ title: t('delete.title'), text, agree: t('delete.confirm'), isDangerous: true })
   }
 
   async function mayLose(action: DirectAction, machines: readonly Machine[]): Promise<boolean> {
     if (!LOSES_MEMORY.has(action) || machines.length === 0) return true
     const subject = machines.length === 1 ? machines[0].name : t('list.selected', { count: machines.length })
-    return ElMessageBox.confirm(t(`confirm.${action}`), `${t(`action.${action}`)} – ${subject}`, {
-      confirmButtonText: t(`action.${action}`), cancelButtonText: t('common.cancel'), type: 'warning', confirmButtonClass: 'el-button--danger',
-    }).then(() => true, () => false)
+    return ask({ title: `${t(`action.${action}`)} – ${subject}`, text: t(`confirm.${action}`), agree: t(`action.${action}`), isDangerous: true })
   }
 
   function undo(trashIds: readonly string[]): void {

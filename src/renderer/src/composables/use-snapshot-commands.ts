@@ -1,10 +1,10 @@
 /** Carries out what is asked of snapshots and tells what became of it. */
-import { ElMessageBox } from 'element-plus'
 import { useI18n } from 'vue-i18n'
 import { useApi } from '../api/current'
 import type { Machine, Snapshot } from '../api/types'
 import { useSnapshotsStore } from '../stores/snapshots'
 import type { Notices } from './use-notices'
+import { useQuestions } from './use-questions'
 
 export interface SnapshotCommands {
   /** Rejects when the manager refuses: the dialog says why and stays. */
@@ -23,6 +23,7 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
   const { t } = useI18n()
   const api = useApi()
   const store = useSnapshotsStore()
+  const ask = useQuestions()
 
   /** As it was before the restore: the machine, whether it ran, and the tree. */
   async function undo(machine: Machine, undoId: string): Promise<void> {
@@ -60,9 +61,7 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
     },
 
     async remove(machine, snapshot) {
-      const options = { confirmButtonText: t('snapshot.delete'), cancelButtonText: t('common.cancel'), type: 'warning', confirmButtonClass: 'el-button--danger' } as const
-      const isAgreed = await ElMessageBox.confirm(t('snapshot.deleteText'), t('snapshot.deleteTitle', { name: snapshot.name }), options).then(() => true, () => false)
-      if (!isAgreed) return
+      if (!await ask({ title: t('snapshot.deleteTitle', { name: snapshot.name }), text: t('snapshot.deleteText'), agree: t('snapshot.delete'), isDangerous: true })) return
       try {
         await api.deleteSnapshot(machine.id, snapshot.id)
         await store.load(machine.id)

@@ -28,6 +28,7 @@ export function nameProblem(name: string, taken: readonly string[]): Problem | u
 export function snapshotNameProblem(name: string, taken: readonly string[]): Problem | undefined {
   const trimmed = name.trim()
   if (trimmed === '') return problem('required')
+  if (trimmed.length > LIMITS.snapshotNameLength) return problem('nameLong', { max: LIMITS.snapshotNameLength })
   if (!NAME_PATTERN.test(trimmed)) return problem('nameInvalid')
   return taken.some((other) => other.toLowerCase() === trimmed.toLowerCase()) ? problem('snapshotTaken') : undefined
 }
