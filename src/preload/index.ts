@@ -3,13 +3,14 @@ import { contextBridge, ipcRenderer, type IpcRendererEvent } from 'electron'
 import { CALL_CHANNEL, EVENT_CHANNEL } from './contract/channels'
 import type { NestboxBridge } from './contract/wire'
 
-type Handler = Parameters<NestboxBridge['subscribe']>[1]
+/** Of some event: only the contract knows what each carries. */
+type Handler = (payload: never) => void
 
 const handlers = new Map<string, Set<Handler>>()
 
 // One listener for all: each console that is open subscribes too, and Electron warns of many.
-ipcRenderer.on(EVENT_CHANNEL, (_event: IpcRendererEvent, name: string, payload: Parameters<Handler>[0]) => {
-  for (const handler of handlers.get(name) ?? []) handler(payload)
+ipcRenderer.on(EVENT_CHANNEL, (_event: IpcRendererEvent, name: string, payload: unknown) => {
+  for (const handler of handlers.get(name) ?? []) handler(payload as never)
 })
 
 const bridge: NestboxBridge = {
