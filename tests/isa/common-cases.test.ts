@@ -28,7 +28,8 @@ const cases = Number(process.env.NB_ISA_N ?? 3000)
 const seed = Number(process.env.NB_ISA_SEED ?? 1)
 const AT = { expected: 0, actual: Math.ceil(STATE_SIZE / 64) * 64 } as const
 
-const helpers = buildInterpreter(isaRows).helpers.filter(({ common }) => common !== undefined)
+/** Those that work on guest memory have `bulk-string.test.ts`. */
+const helpers = buildInterpreter(isaRows).helpers.filter(({ common, isolated }) => common !== undefined && isolated)
 
 type Run = (cpu: number, ...args: (number | bigint)[]) => number | bigint | undefined
 
@@ -61,6 +62,15 @@ function setRegister(state: CpuState, physical: number, { top, sig }: Register):
   view.setUint16(8, top, true)
 }
 
+/** Two strings of few letters, which often share a part, and a way to compare them. */
+function stringArguments(random: Random): (number | bigint)[] {
+  const letters = random.pick([[0, 1], [1, 2], [0x41, 0x42, 0x43, 0], [0, 0x7f, 0x80, 0xff], [0x61, 0x7a]])
+  const text = (): bigint => Array.from({ length: 8 }, () => BigInt(random.chance(95) ? random.pick(letters) : random.below(256))).reduce((all, x) => (all << 8n) | x, 0n)
+  const [low, high] = [text(), text()]
+  const length = (): bigint => (random.chance(80) ? BigInt.asUintN(64, BigInt(random.below(40) - 20)) : random.u64())
+  return [random.below(0x200), low, high, random.chance(40) ? low : text(), random.chance(40) ? high : text(), length(), length()]
+}
+
 /** Arguments a row could pass: what they mean follows from the helper's name. */
 function argumentsOf({ name, args }: Helper, random: Random, other: Register): (number | bigint)[] {
   const how = random.pick(name.startsWith('x87Sum') ? [0, 0x8000, 0x8000_0000] : name.startsWith('x87Quotient') ? [0, 2] : [0])
@@ -73,6 +83,7 @@ function argumentsOf({ name, args }: Helper, random: Random, other: Register): (
     const high = random.chance(30) ? divisor - 1n - BigInt(random.below(2)) % divisor : (interesting64(random) * divisor) >> 64n
     return [BigInt.asUintN(64, high) % divisor, interesting64(random), divisor]
   }
+  if (name === 'compareStrings') return stringArguments(random)
   if (name === 'x87LoadExtended') return [other.sig, other.top]
   if (name === 'x87StoreInteger') return [random.pick([16, 32, 64]), random.below(2), random.below(2)]
   if (name === 'x87Sign') return random.pick([[0x7fff, 0], [0xffff, 0x8000]])

@@ -39,13 +39,6 @@ export interface LinearMemory {
    * otherwise, with nothing changed. For writes the page is marked and code in the range dropped already.
    */
   directBytes(linear: bigint, length: number, write: boolean): Uint8Array | undefined
-  /**
-   * Copies within RAM where both ranges lie in one page each, may be accessed, and do not overlap forwards; addresses as halves.
-   * False: nothing was done. Contexts that run one element at a time have neither this nor `fillDirect`.
-   */
-  copyDirect?(toLo: number, toHi: number, fromLo: number, fromHi: number, length: number): boolean
-  /** Repeats a pattern over a range, a multiple of its length, under the same conditions. */
-  fillDirect?(toLo: number, toHi: number, length: number, pattern: Uint8Array): boolean
   readBytes(linear: bigint, target: Uint8Array, privilege?: Privilege): void
   writeBytes(linear: bigint, source: Uint8Array, privilege?: Privilege): void
 }

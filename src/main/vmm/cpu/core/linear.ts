@@ -4,7 +4,6 @@ import { Frame, PAGE_SIZE } from '../../memory/frame-table'
 import type { PhysicalRam } from '../../memory/guest-memory'
 import { SoftTlb, Translation } from '../../mmu/soft-tlb'
 import { TlbView } from '../../mmu/tlb-layout'
-import type { BulkMemory } from '../interp/bulk-memory'
 import type { CpuState } from '../state/access'
 import { offsetOf } from '../state/layout'
 import type { AccessChecks } from './access-checks'
@@ -15,21 +14,13 @@ const CR4_SMAP = 1 << 21
 const RFLAGS_AC = 1 << 18
 
 const AT_CPL = offsetOf('cpl')
-const AT_CR2 = offsetOf('cr2')
 const AT_CR4 = offsetOf('cr4')
 const AT_RFLAGS = offsetOf('rflags')
 const AT_EFER = offsetOf('efer')
 
-function isUniform(pattern: Uint8Array): boolean {
-  for (let i = 1; i < pattern.length; i++) if (pattern[i] !== pattern[0]) return false
-  return true
-}
-
 export class CpuLinearMemory implements LinearMemory {
   private readonly bytes: Uint8Array
   private readonly view: DataView
-  /** How ranges are moved; contexts that run no REP in bulk need none. */
-  bulk: BulkMemory | undefined
   /** Data breakpoints and alignment checks; what helpers and event delivery do is held to them here. */
   checks: AccessChecks | undefined
 
@@ -237,53 +228,6 @@ export class CpuLinearMemory implements LinearMemory {
     }
     if (write && this.tlb.gpa >= 0) this.ram.hostForWrite(this.tlb.gpa, length)
     return this.bytes.subarray(host, host + length)
-  }
-
-  /** Host offset of a range within one page of RAM that may be accessed so; -1 otherwise, with nothing changed. */
-  private directHost(lo: number, hiRaw: number, length: number, write: boolean): number {
-    const hi = this.wrapHi(hiRaw)
-    if ((lo & 0xfff) + length > PAGE_SIZE || !this.isCanonical(hi) || this.checks?.armed) return -1
-    const { view } = this.state
-    const cr2Lo = view.getInt32(AT_CR2, true)
-    const cr2Hi = view.getInt32(AT_CR2 + 4, true)
-    const host = this.tlb.translate(lo, hi, write, this.currentView())
-    if (host < 0) {
-      view.setInt32(AT_CR2, cr2Lo, true)
-      view.setInt32(AT_CR2 + 4, cr2Hi, true)
-      return -1
-    }
-    if (write && this.tlb.gpa >= 0) this.ram.hostForWrite(this.tlb.gpa, length)
-    return host
-  }
-
-  copyDirect(toLo: number, toHi: number, fromLo: number, fromHi: number, length: number): boolean {
-    // Forward overlap makes a pattern of the first bytes: the copy must then go element by element.
-    const distance = (toHi - fromHi) * 2 ** 32 + (toLo >>> 0) - (fromLo >>> 0)
-    if (distance > 0 && distance < length) return false
-    const from = this.directHost(fromLo, fromHi, length, false)
-    if (from < 0) return false
-    const to = this.directHost(toLo, toHi, length, true)
-    // The same bytes may be mapped twice.
-    if (to < 0 || (to > from && to < from + length)) return false
-    this.move(to, from, length)
-    return true
-  }
-
-  fillDirect(toLo: number, toHi: number, length: number, pattern: Uint8Array): boolean {
-    const to = this.directHost(toLo, toHi, length, true)
-    if (to < 0) return false
-    if (this.bulk && isUniform(pattern)) {
-      this.bulk.fill(to, pattern[0], length)
-      return true
-    }
-    this.bytes.set(pattern, to)
-    for (let done = pattern.length; done < length; done *= 2) this.move(to + done, to, Math.min(done, length - done))
-    return true
-  }
-
-  private move(to: number, from: number, length: number): void {
-    if (this.bulk) this.bulk.copy(to, from, length)
-    else this.bytes.copyWithin(to, from, from + length)
   }
 
   private eachChunk(

@@ -18,7 +18,6 @@ import type { Helper } from '../emit/emitter'
 import { CodeCache, type TranslationThread } from '../dbt/code-cache'
 import { Translator } from '../dbt/translator'
 import type { CallSlots } from '../interp/builder'
-import { createBulkMemory } from '../interp/bulk-memory'
 import { DecodeCache, type BlockSource } from '../interp/decode-cache'
 import type { HandlerSlots } from '../interp/record-writer'
 import { createSlowPaths, notePendingFault } from '../interp/slow-paths'
@@ -181,7 +180,6 @@ export class Vcpu implements CpuContext {
     })
     this.checks = new AccessChecks(this.state, this.tlb)
     this.memory.checks = this.checks
-    this.memory.bulk = createBulkMemory(options.wasm, options.memory)
     const table = options.wasm.createTable(options.interpreter.tableSize)
     this.enter = this.instantiate(table)
     this.translations = options.tiers && options.tiers.max > 0 ? this.createCodeCache(options.tiers, table) : undefined

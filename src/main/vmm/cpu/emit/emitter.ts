@@ -73,12 +73,22 @@ export interface Helper {
 /** The vocabulary of a helper's common case: integers, floats, and fields of the state block. Every way through it ends in `finish` or `fallBack`. */
 export interface HelperEmitter extends Pick<Emitter, 'const' | 'binary' | 'compare' | 'unary' | 'add' | 'sub' | 'mul' | 'and' | 'or' | 'xor' |
 'shl' | 'shr' | 'sar' | 'not' | 'neg' | 'eq' | 'ne' | 'ltu' | 'lts' | 'isZero' | 'divu' | 'remu' | 'mulHiU' | 'select' | 'zext' | 'sext' | 'trunc' |
-'bit' | 'if' | 'loop' | 'variable' | 'choose' | 'field' | 'setField' | 'bitsToFlt' | 'fltToBits' | 'flt' | 'fltToInt'> {
+'bit' | 'if' | 'loop' | 'variable' | 'choose' | 'field' | 'setField' | 'bitsToFlt' | 'fltToBits' | 'flt' | 'fltToInt' | 'vec' | 'vecConst' |
+'vecSplat' | 'vecReplace' | 'vecTest'> {
   /** Argument of the helper: width 32 or 64. */
   argument(index: number): Val
   /** `width` bits from byte `at` of an element of a field; `index` has width 32 and is known only when the code runs. */
   element(name: FieldName, index: Val, width: Width, at?: number): Val
   setElement(name: FieldName, index: Val, value: Val, at?: number): void
+  /**
+   * Host address (width 32) of the byte at a linear address (width 64), good up to the end of its page, where the TLB allows
+   * the access in the view in force; 0 where it does not.
+   */
+  hostOf(linear: Val, write: boolean): Val
+  /** Moves 8 to 4096 bytes between host addresses, as if by way of a buffer. All have width 32. */
+  moveBytes(to: Val, from: Val, length: Val): void
+  /** Repeats a pattern (width 64) over 8 to 4096 bytes at a host address; `length` must be a multiple of the pattern's period. */
+  fillBytes(at: Val, pattern: Val, length: Val): void
   /** Has `run` do it all: nothing was changed before. What follows in the same arm is dead. */
   fallBack(): void
   /** Ends the helper, with its result where it has one. */

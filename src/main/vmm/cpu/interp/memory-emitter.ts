@@ -4,14 +4,11 @@
  */
 import type { MemRef, Val, Vec, Width } from '../emit/emitter'
 import type { FunctionBuilder, Node } from '../emit/wasm/function'
+import { probeTlb, probeTlb32, type Probe } from '../emit/wasm/tlb-probe'
 import { VecEmitter } from '../emit/wasm/vec-emitter'
 import type { ValType } from '../emit/wasm/opcodes'
 import { offsetOf } from '../state/layout'
-import { TLB_ENTRIES, TLB_ENTRY_SIZE, TlbEntry } from '../../mmu/tlb-layout'
-
-/** A linear address shifted right by this, masked, is the byte offset of its TLB entry. */
-const SLOT_SHIFT = 12 - Math.log2(TLB_ENTRY_SIZE)
-const SLOT_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_SIZE
+import { TlbEntry } from '../../mmu/tlb-layout'
 
 /** A memory reference of generated code. Linear = effective address + segment base, after checks where `checked`. */
 export interface WMem extends MemRef {
@@ -38,8 +35,6 @@ export type AccessPath = 'load' | 'store' | 'probe' | 'commit'
 
 /** Host address of bytes: of a node, and a number of bytes behind it. */
 export interface HostPlace { readonly host: Node; readonly offset: number }
-
-export interface Probe { readonly hit: Node; readonly page: Node; readonly host: () => Node }
 
 /** Byte count of an access: 1 to 16. */
 export type Bytes = 1 | 2 | 4 | 8 | 16
@@ -125,27 +120,8 @@ export abstract class MemoryEmitter extends VecEmitter {
 
   /** TLB probe: whether an entry serves the access, the page of its last byte, and the host address if so. */
   protected probe(linear: Node, bytes: Bytes, tagOffset: number): Probe {
-    if (this.narrowLinear && linear.op === 'i64.extend_i32_u') return this.probe32(linear.args[0], bytes, tagOffset)
-    const { f } = this
-    const slot = f.pure('i32.and', 'i32', [f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(BigInt(SLOT_SHIFT))])]), f.i32(SLOT_MASK)])
-    const entry = f.pure('i32.add', 'i32', [this.tlbBase(), slot])
-    const last = bytes === 1 ? linear : f.pure('i64.add', 'i64', [linear, f.i64(BigInt(bytes - 1))])
-    const page = f.pure('i64.and', 'i64', [last, f.i64(-4096n)])
-    const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, tagOffset), page])
-    const host = (): Node => f.pure('i32.add', 'i32', [f.pure('i32.wrap_i64', 'i32', [linear]), f.load('i32.load', 'i32', entry, TlbEntry.addend)])
-    return { hit, page, host }
-  }
-
-  /** As `probe` where every linear address has 32 bits: no entry has a tag above them. */
-  private probe32(linear: Node, bytes: Bytes, tagOffset: number): Probe {
-    const { f } = this
-    const slot = f.pure('i32.and', 'i32', [f.pure('i32.shr_u', 'i32', [linear, f.i32(SLOT_SHIFT)]), f.i32(SLOT_MASK)])
-    const entry = f.pure('i32.add', 'i32', [this.tlbBase(), slot])
-    const last = bytes === 1 ? linear : f.pure('i32.add', 'i32', [linear, f.i32(bytes - 1)])
-    const page = f.pure('i32.and', 'i32', [last, f.i32(-4096)])
-    const hit = f.pure('i32.eq', 'i32', [f.load('i32.load', 'i32', entry, tagOffset), page])
-    const host = (): Node => f.pure('i32.add', 'i32', [linear, f.load('i32.load', 'i32', entry, TlbEntry.addend)])
-    return { hit, page, host }
+    if (this.narrowLinear && linear.op === 'i64.extend_i32_u') return probeTlb32(this.f, this.tlbBase(), linear.args[0], bytes, tagOffset)
+    return probeTlb(this.f, this.tlbBase(), linear, bytes, tagOffset)
   }
 
   /** The slow path is told the segment too: it decides between #SS and #GP. */

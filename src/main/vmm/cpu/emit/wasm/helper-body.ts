@@ -3,11 +3,13 @@
  * an import of the same type.
  */
 import { BugError } from '../../../errors'
+import { TlbEntry } from '../../../mmu/tlb-layout'
 import { FIELDS, offsetOf, type FieldName } from '../../state/layout'
 import type { Helper, HelperEmitter, Val, Width } from '../emitter'
 import { FunctionBuilder, type Node } from './function'
 import { wasmType } from './int-emitter'
 import type { FuncType } from './module'
+import { probeTlb } from './tlb-probe'
 import { VecEmitter } from './vec-emitter'
 
 const I32 = 'i32'
@@ -57,6 +59,39 @@ class HelperBodyEmitter extends VecEmitter implements HelperEmitter {
 
   setElement(name: FieldName, index: Val, value: Val, at = 0): void {
     this.f.store(STORE[value.width], this.address(name, index), this.raw(value), offsetOf(name) + at)
+  }
+
+  hostOf(linear: Val, write: boolean): Val {
+    const { f } = this
+    const { hit, host } = probeTlb(f, f.load('i32.load', I32, f.param(0), offsetOf('tlbBase')), this.raw(linear), 1, write ? TlbEntry.writeTag : TlbEntry.readTag)
+    const found = f.newLocal(I32)
+    f.setLocal(found, f.i32(0))
+    f.if(hit, () => f.setLocal(found, host()))
+    return this.wrap(32, f.finalLocal(found), true)
+  }
+
+  moveBytes(to: Val, from: Val, length: Val): void {
+    this.f.copyMemory(this.raw(to), this.raw(from), this.raw(length))
+  }
+
+  fillBytes(at: Val, pattern: Val, length: Val): void {
+    const { f } = this
+    const [node, start, bytes] = [this.raw(pattern), this.raw(at), this.raw(length)]
+    const uniform = f.pure('i64.eq', I32, [f.pure('i64.rotl', 'i64', [node, f.i64(8n)]), node])
+    const sum = (a: Node, b: Node): Node => f.pure('i32.add', I32, [a, b])
+    f.if(uniform, () => f.fillMemory(start, f.pure('i32.and', I32, [f.pure('i32.wrap_i64', I32, [node]), f.i32(0xff)]), bytes), () => {
+      // The last eight bytes once more: the length need not be a multiple of eight.
+      const last = sum(bytes, f.i32(-8))
+      const done = f.newLocal(I32)
+      f.setLocal(done, f.i32(0))
+      f.loop((label) => {
+        f.store('i64.store', sum(start, f.getLocal(done)), node)
+        f.setLocal(done, sum(f.getLocal(done), f.i32(8)))
+        f.if(f.pure('i32.lt_u', I32, [f.getLocal(done), last]), () => f.jump(label, 'continue'))
+        f.jump(label, 'break')
+      })
+      f.store('i64.store', sum(start, last), node)
+    })
   }
 
   fallBack(): void {

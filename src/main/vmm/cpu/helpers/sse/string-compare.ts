@@ -1,6 +1,7 @@
 /** PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM. SDM vol. 2, 4.1: imm8 and its stages. */
 import type { CpuContext } from '../../core/context'
 import type { Helper } from '../../emit/emitter'
+import { compareStringsCommon } from './string-compare-common'
 
 function elements(low: bigint, high: bigint, width: 8 | 16, isSigned: boolean): number[] {
   const all = low | (high << 64n)
@@ -58,6 +59,7 @@ function polarity(imm: number, found: readonly boolean[], lengthB: number): bool
  */
 export const compareStringsHelper: Helper = {
   name: 'compareStrings', args: ['i32', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'], returns: 'i32', faults: false, isolated: true,
+  common: compareStringsCommon,
   run(
     { state }: CpuContext, control: number, aLow: bigint, aHigh: bigint, bLow: bigint, bHigh: bigint, lengthA64: bigint, lengthB64: bigint,
   ): number {

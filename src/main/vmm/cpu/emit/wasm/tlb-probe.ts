@@ -1,0 +1,37 @@
+/** The software TLB's probe in generated code (see `mmu/tlb-layout.ts`). */
+import { TLB_ENTRIES, TLB_ENTRY_SIZE, TlbEntry } from '../../../mmu/tlb-layout'
+import type { FunctionBuilder, Node } from './function'
+
+/** A linear address shifted right by this, masked, is the byte offset of its TLB entry. */
+const SLOT_SHIFT = 12 - Math.log2(TLB_ENTRY_SIZE)
+const SLOT_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_SIZE
+
+export interface Probe {
+  /** Whether an entry serves the access (i32), and the page of its last byte. */
+  readonly hit: Node
+  readonly page: Node
+  /** Host address of the first byte, if so. */
+  readonly host: () => Node
+}
+
+/** @param tlbBase address of the entries of the view in force @param linear i64 @param tagOffset of the tag the access goes by */
+export function probeTlb(f: FunctionBuilder, tlbBase: Node, linear: Node, bytes: number, tagOffset: number): Probe {
+  const low = f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(BigInt(SLOT_SHIFT))])])
+  const entry = f.pure('i32.add', 'i32', [tlbBase, f.pure('i32.and', 'i32', [low, f.i32(SLOT_MASK)])])
+  const last = bytes === 1 ? linear : f.pure('i64.add', 'i64', [linear, f.i64(BigInt(bytes - 1))])
+  const page = f.pure('i64.and', 'i64', [last, f.i64(-4096n)])
+  const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, tagOffset), page])
+  const host = (): Node => f.pure('i32.add', 'i32', [f.pure('i32.wrap_i64', 'i32', [linear]), f.load('i32.load', 'i32', entry, TlbEntry.addend)])
+  return { hit, page, host }
+}
+
+/** As `probeTlb` where every linear address has 32 bits: no entry has a tag above them. @param linear i32 */
+export function probeTlb32(f: FunctionBuilder, tlbBase: Node, linear: Node, bytes: number, tagOffset: number): Probe {
+  const slot = f.pure('i32.and', 'i32', [f.pure('i32.shr_u', 'i32', [linear, f.i32(SLOT_SHIFT)]), f.i32(SLOT_MASK)])
+  const entry = f.pure('i32.add', 'i32', [tlbBase, slot])
+  const last = bytes === 1 ? linear : f.pure('i32.add', 'i32', [linear, f.i32(bytes - 1)])
+  const page = f.pure('i32.and', 'i32', [last, f.i32(-4096)])
+  const hit = f.pure('i32.eq', 'i32', [f.load('i32.load', 'i32', entry, tagOffset), page])
+  const host = (): Node => f.pure('i32.add', 'i32', [linear, f.load('i32.load', 'i32', entry, TlbEntry.addend)])
+  return { hit, page, host }
+}
