@@ -1,24 +1,42 @@
 /** Builds the app (main, preload, renderer) and the command line tool into out/. */
-import { existsSync } from 'node:fs'
-import { chmodSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
+import { prebuildCode } from './prebuild-code.mjs'
 import { prebuildInterpreter } from './prebuild-interpreter.mjs'
 import { root, run } from './setup/run.mjs'
 
 const shared = { bundle: true, platform: 'node', target: 'node18', format: 'cjs', sourcemap: true, logLevel: 'warning', external: ['electron'] }
 
-async function buildNode(entry, outfile, banner) {
-  if (!existsSync(join(root, entry))) return
-  await build({ ...shared, entryPoints: [join(root, entry)], outfile: join(root, outfile), ...(banner ? { banner: { js: banner } } : {}) })
+/** The bundle says at its end what it is (`host/cached-program.ts`), and is pure ASCII: the engine reads that faster. */
+async function buildProgram(entry, outfile) {
+  const path = join(root, outfile)
+  await build({ ...shared, entryPoints: [join(root, entry)], outfile: path })
+  // Only comments have other characters: the bundler writes strings in ASCII.
+  const text = readFileSync(path, 'utf8').replace(/[^\0-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  writeFileSync(path, `${text}\n// build ${createHash('sha256').update(text).digest('hex')}\n`)
+  return path
+}
+
+/** @returns path of a small program that runs another one, with the engine's code for it where that was kept */
+async function buildLauncher(program, outfile, banner) {
+  const contents = `import { join } from 'node:path'
+    import { runProgram } from './src/main/host/cached-program'
+    runProgram(join(__dirname, '${program}'), process.env.NESTBOX_KEEP_CODE === '1')`
+  const path = join(root, outfile)
+  await build({ ...shared, sourcemap: false, stdin: { contents, resolveDir: root, loader: 'ts' }, outfile: path, ...(banner ? { banner: { js: banner } } : {}) })
+  return path
 }
 
 if (!process.argv.includes('--node-only')) run('npx', ['--no-install', 'electron-vite', 'build', '--logLevel', 'warn'])
-await buildNode('src/main/vm-host/index.ts', 'out/main/vm-host.cjs')
-await buildNode('src/main/vm-host/translator.ts', 'out/main/translator.cjs')
+const machineProgram = await buildProgram('src/main/vm-host/index.ts', 'out/main/vm-host-program.cjs')
+const machineProcess = await buildLauncher('vm-host-program.cjs', 'out/main/vm-host.cjs')
+const translator = await buildProgram('src/main/vm-host/translator.ts', 'out/main/translator.cjs')
+const command = await buildProgram('src/main/cli/index.ts', 'out/cli/nestbox-program.cjs')
 // One thread compiles beside the guest's: more of them would take the guest's place on a computer with two cores. What the allocator
 // maps alone goes back to the computer when it is freed (both: decision 6).
-await buildNode('src/main/cli/index.ts', 'out/cli/nestbox.cjs', '#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=40960 node --v8-pool-size=1')
-const cli = join(root, 'out/cli/nestbox.cjs')
-if (existsSync(cli)) chmodSync(cli, 0o755)
-await prebuildInterpreter([join(root, 'out/main/vm-host.cjs'), join(root, 'out/main/translator.cjs'), cli], join(root, 'out/main'))
+const cli = await buildLauncher('nestbox-program.cjs', 'out/cli/nestbox.cjs', '#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=40960 node --v8-pool-size=1')
+chmodSync(cli, 0o755)
+await prebuildInterpreter([machineProgram, translator, command], join(root, 'out/main'))
+await prebuildCode(cli, machineProcess)

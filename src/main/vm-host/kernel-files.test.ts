@@ -13,15 +13,21 @@ const file = (name: string, text: string): string => {
 beforeEach(() => (dir = mkdtempSync(join(tmpdir(), 'nestbox-kernel-'))))
 afterEach(() => rmSync(dir, { recursive: true, force: true }))
 
-it('gives what is in the files at each reading', () => {
+it('gives what it read first once, then what is in the files at each reading', () => {
   const kernel = file('vmlinuz', 'one')
   const files = new KernelFiles({ kernel, initrd: file('initrd', 'disk'), commandLine: 'quiet' })
-  const texts = (): unknown[] => [files.read().image, files.read().initrd].map((bytes) => Buffer.from(bytes ?? []).toString())
-  expect(texts()).toEqual(['one', 'disk'])
-  expect(files.read().commandLine).toBe('quiet')
+  const texts = (): unknown[] => {
+    const { image, initrd } = files.read()
+    return [image, initrd].map((bytes) => Buffer.from(bytes ?? []).toString())
+  }
   writeFileSync(kernel, 'two')
-  expect(texts()).toEqual(['two', 'disk'])
+  // The machine boots what its hash is of.
+  expect(texts()).toEqual(['one', 'disk'])
   expect(files.kernelHash).toBe('7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed')
+  expect(texts()).toEqual(['two', 'disk'])
+  writeFileSync(kernel, 'three')
+  expect(texts()).toEqual(['three', 'disk'])
+  expect(files.read().commandLine).toBe('quiet')
 })
 
 it('takes an empty path for no initial RAM disk', () => {
@@ -33,6 +39,7 @@ it('names the file that cannot be read, at once and at a later reset', () => {
   const initrd = join(dir, 'missing')
   expect(() => new KernelFiles({ kernel, initrd, commandLine: '' })).toThrow(`cannot read the initial RAM disk ${initrd}`)
   const files = new KernelFiles({ kernel, initrd: undefined, commandLine: '' })
+  files.read()
   rmSync(kernel)
   expect(() => files.read()).toThrow(`cannot read the kernel ${kernel}`)
 })

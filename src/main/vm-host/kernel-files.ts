@@ -24,15 +24,24 @@ function readImage(what: string, path: string): Uint8Array {
 export class KernelFiles {
   /** SHA-256 of the kernel. */
   readonly kernelHash: string
+  /** What the hash is of: the first boot takes it. */
+  private first: KernelConfig | undefined
 
   /** @throws VmmError `bad-config` where a file cannot be read: before anything else of the machine is begun */
   constructor(private readonly paths: KernelPaths) {
-    this.kernelHash = createHash('sha256').update(this.read().image).digest('hex')
+    this.first = this.readFiles()
+    this.kernelHash = createHash('sha256').update(this.first.image).digest('hex')
   }
 
-  /** What is in the files now. @throws VmmError as the constructor */
-  read(): KernelConfig {
+  private readFiles(): KernelConfig {
     const { kernel, initrd, commandLine } = this.paths
     return { image: readImage('kernel', kernel), commandLine, ...(initrd ? { initrd: readImage('initial RAM disk', initrd) } : {}) }
+  }
+
+  /** What was in the files at first; from the second time on, for resets, what is in them now. @throws VmmError as the constructor */
+  read(): KernelConfig {
+    const { first } = this
+    this.first = undefined
+    return first ?? this.readFiles()
   }
 }

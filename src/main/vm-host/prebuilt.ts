@@ -1,8 +1,8 @@
 /** What the build put beside the program: the interpreter, and the thread that translates. Used only where both are of this very program. */
-import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { NodeBackgroundThread } from '../host'
+import { programId } from '../host/cached-program'
 import type { MachinePorts, PrebuiltInterpreter } from '../vmm/machine'
 
 const MODULE = 'interpreter.wasm'
@@ -11,11 +11,9 @@ const TRANSLATOR = 'translator.cjs'
 
 export interface PlanFile {
   readonly plan: PrebuiltInterpreter['plan']
-  /** SHA-256 of the bundles it was built with, by file name. */
+  /** Ids of the bundles it was built with (`programId`), by file name. */
   readonly bundles: Readonly<Record<string, string>>
 }
-
-export const hashOf = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex')
 
 export interface Prebuilt {
   readonly interpreter?: PrebuiltInterpreter
@@ -27,10 +25,10 @@ export interface Prebuilt {
 export function readPrebuilt(folder: string, bundle: string): Prebuilt {
   try {
     const { plan, bundles } = JSON.parse(readFileSync(join(folder, PLAN), 'utf8')) as PlanFile
-    if (bundles[basename(bundle)] !== hashOf(bundle)) return {}
+    if (bundles[basename(bundle)] !== programId(bundle)) return {}
     const interpreter = { plan, bytes: readFileSync(join(folder, MODULE)) }
     const translator = join(folder, TRANSLATOR)
-    return existsSync(translator) && bundles[TRANSLATOR] === hashOf(translator) ? { interpreter, translator } : { interpreter }
+    return existsSync(translator) && bundles[TRANSLATOR] === programId(translator) ? { interpreter, translator } : { interpreter }
   } catch {
     return {}
   }

@@ -6,8 +6,8 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual, webcrypto } from 'node:crypto'
 import { chmodSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { programId } from '../host/cached-program'
 import { pruneFolder, replaceFile, replaceFileAside } from './cache-folder'
-import { hashOf } from './prebuilt'
 
 const KEY_BYTES = 32
 const MAC_BYTES = 32
@@ -32,7 +32,7 @@ export class TranslationStore {
   constructor(private readonly folder: string, program: string) {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     this.key = readKey(join(folder, 'key'))
-    this.version = hashOf(program)
+    this.version = programId(program)
   }
 
   private path({ kernelHash, cpuProfile }: Guest): string {

@@ -134,7 +134,7 @@ export function buildInterpreter(rows: readonly InsnRow[], options: InterpreterO
   // The number of helper imports shifts every later index, so meanings are built twice: first to learn the helpers.
   const dryImports = new HelperImports(SLOW_IMPORTS.length)
   const dry = fixedLinks(0, 0, dryImports)
-  for (const row of rows) for (const form of formsOf(row)) buildHandler(form, handlers.of(form).places, dry)
+  for (const row of rows) for (const form of formsOf(row)) layOutHandler(form, handlers.of(form).places, dry)
   return assemble(rows, handlers, dryImports.list, options.handlersAlone ?? false)
 }
 
@@ -206,11 +206,14 @@ function placeCalls(elements: number[], helpers: readonly Helper[], functions: H
   return { slow, loop, helper }
 }
 
-export function buildHandler(form: Form, places: readonly OperandPlace[], links: HandlerLinks): Uint8Array {
+/** Goes through a form's meaning. `links` hears of what it uses; nothing is encoded yet. */
+export function layOutHandler(form: Form, places: readonly OperandPlace[], links: HandlerLinks): FunctionBuilder {
   const f = new FunctionBuilder(['i32', 'i32'])
   const e = new HandlerEmitter(f, links, form, places)
   e.begin()
   form.row.meaning(e, form)
   e.finish()
-  return f.encode()
+  return f
 }
+
+const buildHandler = (form: Form, places: readonly OperandPlace[], links: HandlerLinks): Uint8Array => layOutHandler(form, places, links).encode()

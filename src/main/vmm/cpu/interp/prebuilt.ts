@@ -2,14 +2,14 @@
 import type { Helper } from '../emit/emitter'
 import { formsOf } from '../isa/forms'
 import type { Form, InsnRow } from '../isa/types'
-import { buildHandler, buildInterpreter, fixedLinks, HelperImports, numberHandlers, SLOW_IMPORTS, type CallSlots, type HandlerTable, type InterpreterModule } from './builder'
+import { layOutHandler, buildInterpreter, fixedLinks, HelperImports, numberHandlers, SLOW_IMPORTS, type CallSlots, type HandlerTable, type InterpreterModule } from './builder'
 
 /** What a module needs beside its bytes, as plain data. */
 export interface InterpreterPlan {
   /** Of the table it was built from: slots after its handlers. */
   readonly handlers: number
   readonly helpers: readonly string[]
-  /** For each form that uses a helper first, its number in the table's order: building these alone finds every helper. */
+  /** For each form that uses a helper first, its number in the table's order: laying these out finds every helper. */
   readonly helperForms: readonly number[]
   readonly calls: Omit<CallSlots, 'helper'>
   readonly helperSlots: readonly number[]
@@ -29,7 +29,7 @@ export function prebuildInterpreter(rows: readonly InsnRow[]): PrebuiltInterpret
   const helperForms: number[] = []
   allForms(rows).forEach((form, i) => {
     const before = imports.list.length
-    buildHandler(form, handlers.of(form).places, links)
+    layOutHandler(form, handlers.of(form).places, links)
     if (imports.list.length > before) helperForms.push(i)
   })
   const { helper: slots, ...fixed } = calls
@@ -41,7 +41,7 @@ function findHelpers(rows: readonly InsnRow[], { helperForms }: InterpreterPlan,
   const imports = new HelperImports(SLOW_IMPORTS.length)
   const links = fixedLinks(0, 0, imports)
   const forms = allForms(rows)
-  for (const i of helperForms) if (i < forms.length) buildHandler(forms[i], handlers.of(forms[i]).places, links)
+  for (const i of helperForms) if (i < forms.length) layOutHandler(forms[i], handlers.of(forms[i]).places, links)
   return imports.list
 }
 
