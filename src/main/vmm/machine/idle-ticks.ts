@@ -10,8 +10,12 @@
  * What ticks at a rate of its own (periodic modes, PIT, RTC, HPET) is never late by this: guests count those.
  */
 
-/** How late the timer may be. A program that sleeps in an otherwise idle guest may wake this much later. */
-const MAX_LATE_NS = 16e6
+/**
+ * How late the timer may be: a part of the time in which nothing but ticks came, so a program that sleeps in an otherwise idle guest
+ * wakes later by this part of its sleep, and by no more than the limit.
+ */
+const LATE_PART = 1 / 8
+const MAX_LATE_NS = 60e6
 /** For so long nothing but ticks must have come. */
 const QUIET_NS = 20e6
 const SHORTEST_TICK_NS = 0.9e6
@@ -54,8 +58,10 @@ export class IdleTicks {
   }
 
   private allowed(nowNs: number): number {
-    if (!(nowNs - this.quietSinceNs >= QUIET_NS) || !(this.periodNs >= SHORTEST_TICK_NS)) return 0
+    const quietNs = nowNs - this.quietSinceNs
+    if (!(quietNs >= QUIET_NS) || !(this.periodNs >= SHORTEST_TICK_NS)) return 0
     // Between two ticks of the grid: on one of them, the guest would have the next as soon as it is done.
-    return Math.max(0, Math.floor(MAX_LATE_NS / this.periodNs) - 0.5) * this.periodNs
+    const periods = Math.floor(Math.min(quietNs * LATE_PART, MAX_LATE_NS) / this.periodNs + 0.5)
+    return Math.max(0, periods - 0.5) * this.periodNs
   }
 }
