@@ -53,7 +53,7 @@ export class LateTranslator implements TranslationThread {
     if (this.alive) this.work(translations)
     if (this.steps % (this.options.mergeEvery ?? Infinity) === 0) this.mergeDue = true
     if (!this.mergeDue || (this.alive && this.busy)) return
-    translations.merge(() => undefined)
+    translations.merge(() => undefined, true)
     // Until there are modules enough.
     this.mergeDue = this.alive && !this.merging
   }

@@ -25,7 +25,7 @@ function optimise(bytes: Uint8Array): unknown {
   }
 }
 
-const answer = serveTranslations({ compile, optimise, compileLazily: (bytes) => wasm.compile(bytes) }, new NodeClock())
+const answer = serveTranslations({ compile, optimise }, new NodeClock())
 
 parentPort?.on('message', (message: unknown) => {
   const reply = answer(message)

@@ -79,10 +79,10 @@ export class BackgroundTranslator implements TranslationThread {
     this.thread.post(encodeJob(job))
   }
 
-  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void, eager: boolean): void {
+  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void): void {
     this.start()
     this.merged = done
-    this.thread.post({ functions: encodePack(functions), eager } satisfies MergeMessage)
+    this.thread.post({ functions: encodePack(functions) } satisfies MergeMessage)
   }
 
   /** Ends the thread until there is work again, unless it works. */
@@ -99,8 +99,6 @@ export interface ThreadCompiler {
   compile(bytes: Uint8Array): unknown
   /** Every function at once, with the optimising compiler. */
   optimise(bytes: Uint8Array): unknown
-  /** Each function when it is first called. */
-  compileLazily(bytes: Uint8Array): unknown
 }
 
 /**
@@ -115,10 +113,7 @@ export function serveTranslations(wasm: ThreadCompiler, clock: Pick<HostClock, '
       translator = createTranslator(message as TranslationSetup)
       return undefined
     }
-    if (isMerge(message)) {
-      const bytes = buildMerged(translator, decodePack(message.functions))
-      return message.eager ? wasm.optimise(bytes) : wasm.compileLazily(bytes)
-    }
+    if (isMerge(message)) return wasm.optimise(buildMerged(translator, decodePack(message.functions)))
     return encodeResult(translateAndCompile(translator, decodeJob(message as JobMessage), (bytes) => wasm.compile(bytes), () => clock.monotonicNs()))
   }
 }

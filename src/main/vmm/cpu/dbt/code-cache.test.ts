@@ -16,19 +16,27 @@ class Thread implements TranslationThread {
   readonly jobs: TranslationJob[] = []
   readonly busy = false
   readonly unhurried = true
-  readonly resting = false
+  resting = false
   readonly alive = true
   request(job: TranslationJob): void { this.jobs.push(job) }
   merge(): void { throw new Error('there is nothing to put together') }
 }
 
+/** Notes how many blocks it was asked for. */
+class Asked {
+  blocks = 0
+  begin(): unknown {
+    return { add: () => ++this.blocks, finish: () => new Uint8Array(1), functions: [] }
+  }
+}
+
 /** A code cache whose only decoded block is at address 64. */
-function createCache(background: Thread): CodeCache {
+function createCache(background: Thread, now = () => 0, translator = new Asked()): CodeCache {
   const block = { head: 64, code: { modeKey: 0, page: 0 }, pageOffset: 0, records: [{ kind: 'insn' }] } as unknown as BlockSource
   const cache = { blockAt: (head: number) => (head === 64 ? block : undefined), isUntranslated: () => true, entriesLeft: () => 0 } as unknown as DecodeCache
   const wasm = { compile: () => ({}), instantiate: () => ({ exports: {} }), createTable, createMemory: () => { throw new Error('no memory is made') } }
   return new CodeCache({
-    wasm, memory: {} as never, newTable: createTable, cache, translator: {} as Translator, batch: 1, now: () => 0,
+    wasm, memory: {} as never, newTable: createTable, cache, translator: translator as unknown as Translator, batch: 1, now,
     hostOfPage: () => 0, surroundings: () => undefined, hotAfter: 1, regions: false, background,
   }, createTable())
 }
@@ -49,6 +57,28 @@ it('code is translated where many small modules cannot be put together, their fu
   const code = createCache(thread)
   for (let i = 0; i < MANY; i++) code.load(new Uint8Array(1), 1)
   code.noteHot(64)
+  code.translateHot()
+  expect(thread.jobs).toHaveLength(1)
+})
+
+it.each([[0.5e9, 1, 0], [2e9, 0, 1]])('a batch gathered in %d ns while the thread rests: %d for the thread, %d done here', (gatheredIn, asked, here) => {
+  const thread = new Thread()
+  const translator = new Asked()
+  let now = 1e9
+  const code = createCache(thread, () => now, translator)
+  thread.resting = true
+  code.noteHot(64)
+  now += gatheredIn
+  code.translateHot()
+  expect([thread.jobs.length, translator.blocks]).toEqual([asked, here])
+})
+
+it('a batch gathered slowly is for the thread where that runs anyway', () => {
+  const thread = new Thread()
+  let now = 1e9
+  const code = createCache(thread, () => now)
+  code.noteHot(64)
+  now += 5e9
   code.translateHot()
   expect(thread.jobs).toHaveLength(1)
 })

@@ -16,7 +16,9 @@ const URGENT_ENTRIES = 200_000
 /** Hot loops gain so much that few are waited for. */
 const LOOP_BATCH = 8
 /** Slices that a guest must run through without a halt for a thread at rest to be started: a tick is over after less. */
-const UNHALTED_TO_START = 4
+const UNHALTED_TO_START = 16
+/** What took longer to gather came of an idle guest's ticks: a thread at rest would take ten times as long to start as this to translate. */
+const TRICKLE_NS = 1e9
 /** A block is taken into regions once it was entered this often on tier 0, as a share of what makes it hot. */
 const WARM = 1 / 16
 /** Times a head gets a new region: paths through a loop may warm up late. */
@@ -69,10 +71,10 @@ export interface TranslationThread {
   /** The reply comes through `CodeCache.use`, between two entries into generated code. */
   request(job: TranslationJob): void
   /**
-   * Puts functions into one module.
-   * @param done with the module; undefined: the thread is lost @param eager all compiled at once, by the optimising compiler; else each when it is called
+   * Puts functions into one module, compiled at once by the optimising compiler.
+   * @param done with the module; undefined: the thread is lost
    */
-  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void, eager: boolean): void
+  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void): void
   readonly busy: boolean
   /** Long work of it slows nothing down. */
   readonly unhurried: boolean
@@ -266,10 +268,15 @@ export class CodeCache {
   translateHot(): void {
     const { background, wasm } = this.options
     if (background?.alive && background.unhurried && this.place.smallModules >= MODULES_TO_MERGE && this.merge(() => undefined, true)) return
+    const here = !background?.alive || this.hasTrickled(background)
     const job = this.takeJob()
     if (job.blocks.length + job.regions.length === 0) return
-    if (background?.alive) return background.request(job)
+    if (!here) return background.request(job)
     this.use(translateAndCompile(this.options.translator, job, (bytes) => wasm.compile(bytes), this.options.now))
+  }
+
+  private hasTrickled({ resting }: TranslationThread): boolean {
+    return resting && this.options.now() - this.waitingSince >= TRICKLE_NS
   }
 
   /** The thread that had a job is lost. */
@@ -476,7 +483,7 @@ export class CodeCache {
       done()
     }
     if (functions.length === 0) done()
-    else if (background?.alive) background.merge(functions, finish, busy)
+    else if (background?.alive && busy) background.merge(functions, finish)
     else finish(wasm.compile(buildMerged(translator, functions)))
     return functions.length > 0
   }

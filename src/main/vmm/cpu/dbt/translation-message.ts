@@ -12,8 +12,8 @@ const KINDS: readonly BlockRecord['kind'][] = ['insn', 'next', 'other']
 /** Numbers of blocks and of regions, then each: head, mode key, host, page offset, records; a region's linear page and pages behind it. */
 export type JobMessage = Int32Array
 
-/** Functions to be put into one module, as a pack, compiled at once or when they are called. The answer is the module. */
-export interface MergeMessage { readonly functions: Uint8Array; readonly eager: boolean }
+/** Functions to be put into one module, as a pack. The answer is the module. */
+export interface MergeMessage { readonly functions: Uint8Array }
 
 export const isMerge = (message: unknown): message is MergeMessage => typeof message === 'object' && message !== null && 'functions' in message
 
