@@ -482,6 +482,34 @@ describe('HPET', () => {
     expect(taken()).toBe(5)
   })
 
+  it('a periodic timer that may not interrupt wakes nobody, and its comparator is where it would be all the same', () => {
+    const { bench, taken } = counting(2)
+    const comparator = (): number => bench.mmio.read(HPET + 0x108, 4)
+    hpet(bench, 0x10, 3)
+    hpet(bench, 0x100, 0x148)
+    hpet(bench, 0x108, 1000)
+    hpet(bench, 0x108, 200)
+    expect(bench.time.clock.nextDeadlineNs()).toBe(Infinity)
+    bench.time.advance(9_990)
+    expect(comparator()).toBe(1000)
+    bench.time.advance(10)
+    expect(comparator()).toBe(1200)
+    // Until the counter's lower half has come around seven times, and a little more.
+    const ticks = 7 * 2 ** 32 + 12_345
+    bench.time.advance(ticks * 10)
+    const now = 1000 + ticks
+    const next = 1000 + (Math.floor((now - 1000) / 200) + 1) * 200
+    expect(comparator()).toBe(next % 2 ** 32)
+    expect(taken()).toBe(0)
+    hpet(bench, 0x100, 0x10c)
+    bench.time.advance((next - now) * 10 - 10)
+    expect(taken()).toBe(0)
+    bench.time.advance(10)
+    expect(taken()).toBe(1)
+    bench.time.advance(2000)
+    expect(taken()).toBe(2)
+  })
+
   it('drives an I/O APIC line by level until the status bit is cleared', () => {
     const { bench, taken } = counting(21)
     bench.setIoapic(0x10 + 2 * 21, 0x8040)

@@ -36,6 +36,14 @@ interface Comparator {
   readonly lost: LostTicks
 }
 
+const widthOf = ({ config }: Comparator): 32 | 64 => ((config & Tn.MODE_32) !== 0 ? 32 : 64)
+
+/**
+ * Neither an interrupt nor a status comes of a match. Linux leaves its first timer like this, periodic, once it has a better one:
+ * as soon as the counter's lower half has come around, it would wake an idle machine 250 times a second for ever.
+ */
+const isSilent = ({ config }: Comparator): boolean => (config & (Tn.ENABLE | Tn.LEVEL)) === 0
+
 export interface HpetOptions {
   readonly clock: VirtualClock
   /** Lines of timers 0 and 1 in legacy replacement: ISA IRQ 0 and 8. */
@@ -134,6 +142,7 @@ export class Hpet implements Device {
     const index = (offset - Reg.TIMER0) >> 5
     if (index < 0 || index >= TIMERS) return 0
     const comparator = this.comparators[index]
+    this.catchUp(comparator)
     const register = offset & 0x18
     if (register === 0) return high ? ROUTES : comparator.config | Tn.PERIODIC_CAP | Tn.SIZE_CAP
     return register === 8 ? half(comparator.value, high) : 0
@@ -152,6 +161,7 @@ export class Hpet implements Device {
   }
 
   private writeConfig(value: number): void {
+    this.comparators.forEach((comparator) => this.catchUp(comparator))
     const now = this.counter()
     if ((value & Config.LEGACY) === 0 && this.legacy) for (const line of this.options.legacyLines) line.set(false)
     this.config = value & (Config.ENABLE | Config.LEGACY)
@@ -166,6 +176,7 @@ export class Hpet implements Device {
   }
 
   private writeCounter(high: boolean, value: number): void {
+    this.comparators.forEach((comparator) => this.catchUp(comparator))
     this.setCounter(withHalf(this.counter(), high, value))
   }
 
@@ -181,6 +192,7 @@ export class Hpet implements Device {
     const index = (offset - Reg.TIMER0) >> 5
     if (index < 0 || index >= TIMERS) return
     const register = offset & 0x18
+    this.catchUp(this.comparators[index])
     if (register === 8) this.writeComparator(this.comparators[index], high, value)
     else if (register !== 0 || high) return
     else this.writeTimerConfig(index, value)
@@ -239,13 +251,14 @@ export class Hpet implements Device {
 
   private schedule(index: number, afterFiring = false): void {
     const comparator = this.comparators[index]
-    const { config, value, timer, lost } = comparator
+    const { value, timer, lost } = comparator
     if (!this.running) return timer.cancel()
-    const bits = (config & Tn.MODE_32) !== 0 ? 32 : 64
+    const bits = widthOf(comparator)
     let ticks = BigInt.asUintN(bits, value - this.counter())
     if (ticks === 0n && afterFiring) ticks = 1n << BigInt(bits)
     const now = this.options.clock.nowNs()
     comparator.matchNs = now - (now % NS_PER_TICK) + Number(ticks) * NS_PER_TICK
+    if (isSilent(comparator)) return timer.cancel()
     const period = this.periodNs(comparator)
     timer.arm(period > 0 ? lost.nextNs(now, period, comparator.matchNs) : comparator.matchNs)
   }
@@ -274,9 +287,19 @@ export class Hpet implements Device {
     return comparator.lost.due(this.advance(comparator), periodNs)
   }
 
+  /** A silent timer's matches show in its comparator only: they are made up for when somebody looks. */
+  private catchUp(comparator: Comparator): void {
+    const period = this.periodNs(comparator)
+    const late = this.options.clock.nowNs() - comparator.matchNs
+    if (!this.running || !isSilent(comparator) || period === 0 || late < 0) return
+    const matches = Math.floor(late / period) + 1
+    comparator.value = BigInt.asUintN(widthOf(comparator), comparator.value + BigInt(matches) * comparator.period)
+    comparator.matchNs += matches * period
+  }
+
   /** To the next multiple of the period in the future. @returns periods that were missed while the host was busy */
   private advance(comparator: Comparator): number {
-    const bits = (comparator.config & Tn.MODE_32) !== 0 ? 32 : 64
+    const bits = widthOf(comparator)
     const missed = BigInt.asUintN(bits, this.counter() - comparator.value) / comparator.period
     comparator.value = BigInt.asUintN(bits, comparator.value + (missed + 1n) * comparator.period)
     return Number(missed)
@@ -296,6 +319,7 @@ export class Hpet implements Device {
   }
 
   save(): DeviceState {
+    this.comparators.forEach((comparator) => this.catchUp(comparator))
     return {
       config: this.config, status: this.status, base: this.base,
       comparators: this.comparators.map(({ config, value, period, setHigh, matchNs }) => ({ config, value, period, setHigh, deadlineNs: this.running ? matchNs : Infinity })),
@@ -315,7 +339,8 @@ export class Hpet implements Device {
       Object.assign(comparator, { config: Number(saved.config), value: saved.value, period: saved.period, setHigh: saved.setHigh === true })
       comparator.lost.forget()
       comparator.matchNs = Number(saved.deadlineNs)
-      comparator.timer.arm(comparator.matchNs)
+      if (isSilent(comparator)) comparator.timer.cancel()
+      else comparator.timer.arm(comparator.matchNs)
       // The line's level is in the controller's own state.
       comparator.driven = this.running && (comparator.config & Tn.ENABLE) !== 0 ? this.lineOf(i) : undefined
     })
