@@ -1,6 +1,8 @@
 /** The contract over Electron's IPC. The only place outside `windows/` that knows Electron. */
 import { ipcMain, type IpcMainInvokeEvent, type WebContents } from 'electron'
 import { CALL_CHANNEL, calls, EVENT_CHANNEL, type PickRequest } from '../../preload/contract'
+import { ServiceError } from '../services/errors'
+import { invalidParams } from '../services/invalid-params'
 import type { Endpoint, ManagerClient, Outcome } from './endpoint'
 
 export interface ElectronTransportOptions {
@@ -50,7 +52,7 @@ export class ElectronTransport {
 
   private async pickFile(contents: WebContents, params: unknown): Promise<Outcome> {
     const parsed = calls['host.pickFile'].params.safeParse(params)
-    if (!parsed.success) return { ok: false, error: { code: 'invalid-argument', message: parsed.error.issues.map(({ message }) => message).join('; ') } }
+    if (!parsed.success) return { ok: false, error: new ServiceError('invalid-argument', invalidParams(parsed.error.issues)).toWire() }
     return { ok: true, result: { path: await this.options.pickFile(contents, parsed.data) } }
   }
 

@@ -1,5 +1,5 @@
 /** What the core and its host say, in our words: they know nothing of the contract, but tell which of their messages it is. */
-import { isPhraseKey, namesIn, phraseText, type Said } from '../../preload/contract'
+import { isPhraseKey, namesIn, phraseText, type PhraseValue, type Said } from '../../preload/contract'
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
 
@@ -10,11 +10,13 @@ export function coreSaid(message: string, details: unknown): Said {
   if (!isRecord(details)) return message
   const key = `core.${String(details.reason)}`
   if (!isPhraseKey(key)) return message
-  const values: Record<string, string | number> = {}
+  const cause = `system.${String(details.systemCode)}`
+  const values: Record<string, PhraseValue> = {}
   for (const name of namesIn(phraseText(key))) {
     const value = details[name]
-    if (!isValue(value)) return message
-    values[name] = value
+    if (name === 'detail' && isPhraseKey(cause)) values[name] = { key: cause }
+    else if (!isValue(value)) return message
+    else values[name] = value
   }
   return { key, values }
 }

@@ -8,6 +8,7 @@ import { screenText } from './console/screen'
 import { Disks } from './disks'
 import { DiskChanges } from './disks/changes'
 import { ServiceError, toWireError } from './errors'
+import { invalidParams } from './invalid-params'
 import type { Services } from './handler-types'
 import { createHandlers } from './handlers'
 import { Images } from './images'
@@ -215,7 +216,7 @@ class LocalManager implements Manager {
     const parsed = calls[name].params.safeParse(raw)
     if (!parsed.success) {
       const issues = parsed.error.issues.map(({ path, message }) => ({ path: path.join('.'), message }))
-      throw new ServiceError('invalid-argument', phrase('call.invalid', { issues: issues.map((issue) => (issue.path ? `${issue.path}: ${issue.message}` : issue.message)).join('; ') }), { issues })
+      throw new ServiceError('invalid-argument', invalidParams(parsed.error.issues), { issues })
     }
     const handler = this.handlers[name] as (params: unknown, session: Session) => unknown
     return handler(parsed.data, session)

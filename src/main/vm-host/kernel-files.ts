@@ -1,6 +1,7 @@
 /** The kernel a machine boots, as files: some 15 MB that need not stay in memory once the guest has its copy. */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { systemCauseOf } from '../host/system-cause'
 import { VmmError } from '../vmm/errors'
 import type { KernelConfig } from '../vmm/machine'
 
@@ -16,8 +17,8 @@ function readImage(what: string, path: string): Uint8Array {
   try {
     return readFileSync(path)
   } catch (cause) {
-    const detail = cause instanceof Error ? cause.message : String(cause)
-    throw new VmmError('bad-config', `cannot read the ${what} ${path}: ${detail}`, { reason: 'fileNotRead', what, path, detail }, { cause })
+    const why = systemCauseOf(cause)
+    throw new VmmError('bad-config', `cannot read the ${what} ${path}: ${why.detail}`, { reason: 'fileNotRead', what, path, ...why }, { cause })
   }
 }
 

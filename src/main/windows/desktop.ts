@@ -19,6 +19,7 @@ export interface Background {
 }
 
 export interface DesktopOptions {
+  /** To begin with; `speak` changes them. */
   readonly words: Words
   readonly background: Background
   /** Built files. */
@@ -39,14 +40,29 @@ export class Desktop {
   /** Chosen while the window closes, carried out when the app ends. */
   private how: 'suspend' | 'powerOff' | undefined
 
-  constructor(private readonly options: DesktopOptions) {}
+  private words: Words
+
+  constructor(private readonly options: DesktopOptions) {
+    this.words = options.words
+  }
+
+  /** Menus and dialogs are in this language from now on. */
+  speak(words: Words): void {
+    if (words === this.words) return
+    this.words = words
+    this.showMenu()
+  }
+
+  private showMenu(): void {
+    installMenu({ words: this.words, platform: process.platform, window: () => this.window, quit: () => void this.quit() })
+  }
 
   /** Call when Electron is ready. */
   open(): void {
-    const { words, rendererRoot } = this.options
-    serveRenderer(rendererRoot)
-    hardenApp((contents) => BrowserWindow.fromWebContents(contents), () => ({ title: words.openLinkTitle, open: words.openLink, cancel: words.cancel }))
-    installMenu({ words, platform: process.platform, window: () => this.window, quit: () => void this.quit() })
+    serveRenderer(this.options.rendererRoot)
+    hardenApp((contents) => BrowserWindow.fromWebContents(contents), () => ({ title: this.words.openLinkTitle, open: this.words.openLink, cancel: this.words.cancel }))
+    app.setAboutPanelOptions({ applicationName: 'Nestbox', applicationVersion: app.getVersion(), copyright: 'Apache-2.0' })
+    this.showMenu()
     app.on('second-instance', () => this.show())
     app.on('activate', () => this.show())
     // Machines may outlive the window; `mayClose` decides when the process ends.
@@ -61,7 +77,7 @@ export class Desktop {
 
   /** The system's own dialog over a window. @returns null where none was chosen */
   async pickFile(window: BrowserWindow | null, { mode, title, path, extensions }: PickRequest): Promise<string | null> {
-    const { words } = this.options
+    const { words } = this
     const filters = extensions ? [{ name: extensions.map((extension) => `*.${extension}`).join(', '), extensions }, { name: words.allFiles, extensions: ['*'] }] : []
     const options = { title, filters, ...(path === undefined ? {} : { defaultPath: path }) }
     if (mode === 'save') {
@@ -96,8 +112,8 @@ export class Desktop {
 
   /** As the person chose once for all, or chooses now. */
   private async ask(running: number): Promise<CloseChoice> {
-    const { words, background } = this.options
-    const chosen = await background.onQuit().catch(() => 'ask' as const)
+    const { words } = this
+    const chosen = await this.options.background.onQuit().catch(() => 'ask' as const)
     if (chosen !== 'ask') return chosen
     const options = {
       type: 'question' as const,
@@ -143,9 +159,9 @@ export class Desktop {
 
   /** Without a tray (some Linux desktops) the app is found again by starting it a second time. */
   private showTray(running: number): void {
-    const { words, resources } = this.options
+    const { words } = this
     if (this.tray) return
-    this.tray = new Tray(nativeImage.createFromPath(`${resources}/tray.png`))
+    this.tray = new Tray(nativeImage.createFromPath(`${this.options.resources}/tray.png`))
     this.tray.setToolTip(`Nestbox – ${words.runningCount(running)}`)
     this.tray.setContextMenu(Menu.buildFromTemplate([
       { label: words.show, click: () => this.show() },

@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from 'vitest'
 
 vi.mock('electron', () => ({ Menu: {} }))
 const { menuTemplate } = await import('./menu')
-const { wordsFor } = await import('./words')
+const { wordsFor, wordsOf } = await import('./words')
 
 describe('menu', () => {
   it('sends its command to the window, and nothing without one', () => {
@@ -23,5 +23,14 @@ describe('menu', () => {
     const template = menuTemplate({ words: wordsFor('fr-FR'), platform: 'linux', window: () => undefined, quit: vi.fn() })
     const items = template.flatMap((menu) => menu.submenu as { accelerator?: string; registerAccelerator?: boolean }[])
     expect(items.filter((item) => item.accelerator && item.registerAccelerator !== false)).toEqual([])
+  })
+
+  it('is in the language of the window, Electron’s own items too', () => {
+    const labels = (words: ReturnType<typeof wordsOf>): (string | undefined)[] => menuTemplate({ words, platform: 'linux', window: () => undefined, quit: vi.fn() })
+      .flatMap((menu) => (menu.submenu as { type?: string; label?: string }[]).filter(({ type }) => type !== 'separator').map(({ label }) => label))
+    const [english, french] = [labels(wordsOf('system', 'en-GB')), labels(wordsOf('fr', 'en-GB'))]
+    expect(english).not.toContain(undefined)
+    // “Console” is both.
+    expect(english.filter((label, index) => label === french[index])).toEqual(['Console'])
   })
 })

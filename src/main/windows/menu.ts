@@ -23,47 +23,76 @@ function commandItem(label: string, command: AppCommand, accelerator: string, op
   }
 }
 
+type Item = (label: string, command: AppCommand, accelerator: string) => MenuItemConstructorOptions
+
+const LINE: MenuItemConstructorOptions = { type: 'separator' }
+
+function machineMenu({ words }: MenuOptions, item: Item): MenuItemConstructorOptions[] {
+  return [
+    item(words.start, 'start', 'CmdOrCtrl+Enter'),
+    item(words.pause, 'pauseResume', 'CmdOrCtrl+P'),
+    item(words.reset, 'reset', 'CmdOrCtrl+R'),
+    item(words.powerOff, 'powerOff', 'CmdOrCtrl+H'),
+    LINE,
+    item(words.takeSnapshot, 'takeSnapshot', 'CmdOrCtrl+T'),
+    LINE,
+    item(words.settings, 'settings', 'CmdOrCtrl+S'),
+    item(words.rename, 'rename', 'F2'),
+    item(words.log, 'log', 'CmdOrCtrl+L'),
+    LINE,
+    item(words.delete, 'delete', 'Delete'),
+  ]
+}
+
+/** With labels of ours: Electron's own are in English only. */
+function editMenu({ words }: MenuOptions, item: Item): MenuItemConstructorOptions[] {
+  return [
+    { role: 'undo', label: words.undo },
+    { role: 'redo', label: words.redo },
+    LINE,
+    { role: 'cut', label: words.cut, registerAccelerator: false },
+    { role: 'copy', label: words.copy, registerAccelerator: false },
+    { role: 'paste', label: words.paste, registerAccelerator: false },
+    LINE,
+    item(words.find, 'search', 'CmdOrCtrl+F'),
+  ]
+}
+
+function viewMenu({ words }: MenuOptions, item: Item): MenuItemConstructorOptions[] {
+  return [
+    item(words.console, 'console', 'CmdOrCtrl+K'),
+    item(words.consolesSideBySide, 'consolesSideBySide', 'CmdOrCtrl+Shift+K'),
+    item(words.tasks, 'tasks', 'CmdOrCtrl+J'),
+    item(words.disks, 'disks', 'CmdOrCtrl+D'),
+    LINE,
+    { role: 'zoomIn', label: words.zoomIn },
+    { role: 'zoomOut', label: words.zoomOut },
+    { role: 'resetZoom', label: words.resetZoom },
+    { role: 'togglefullscreen', label: words.fullScreen },
+  ]
+}
+
 export function menuTemplate(options: MenuOptions): MenuItemConstructorOptions[] {
   const { words } = options
-  const item = (label: string, command: AppCommand, accelerator: string): MenuItemConstructorOptions =>
-    commandItem(label, command, accelerator, options)
-  const line: MenuItemConstructorOptions = { type: 'separator' }
+  const item: Item = (label, command, accelerator) => commandItem(label, command, accelerator, options)
   return [
     {
       label: words.file,
       submenu: [
         item(words.newMachine, 'new', 'CmdOrCtrl+N'),
         item(words.importMachine, 'import', 'CmdOrCtrl+I'),
-        line,
+        LINE,
         item(words.trash, 'trash', 'CmdOrCtrl+Shift+Delete'),
         item(words.preferences, 'preferences', 'CmdOrCtrl+,'),
-        line,
+        LINE,
         { label: words.quit, accelerator: 'CmdOrCtrl+Q', registerAccelerator: options.platform === 'darwin', click: options.quit },
       ],
     },
-    { label: words.edit, submenu: [{ role: 'undo' }, { role: 'redo' }, line, { role: 'cut', registerAccelerator: false },
-      { role: 'copy', registerAccelerator: false }, { role: 'paste', registerAccelerator: false }, line, item(words.find, 'search', 'CmdOrCtrl+F')] },
-    {
-      label: words.machine,
-      submenu: [
-        item(words.start, 'start', 'CmdOrCtrl+Enter'),
-        item(words.pause, 'pauseResume', 'CmdOrCtrl+P'),
-        item(words.reset, 'reset', 'CmdOrCtrl+R'),
-        item(words.powerOff, 'powerOff', 'CmdOrCtrl+H'),
-        line,
-        item(words.takeSnapshot, 'takeSnapshot', 'CmdOrCtrl+T'),
-        line,
-        item(words.settings, 'settings', 'CmdOrCtrl+S'),
-        item(words.rename, 'rename', 'F2'),
-        item(words.log, 'log', 'CmdOrCtrl+L'),
-        line,
-        item(words.delete, 'delete', 'Delete'),
-      ],
-    },
-    { label: words.view, submenu: [item(words.tasks, 'tasks', 'CmdOrCtrl+J'), item(words.disks, 'disks', 'CmdOrCtrl+D'), line, { role: 'zoomIn' }, { role: 'zoomOut' }, { role: 'resetZoom' },
-      { role: 'togglefullscreen' }] },
-    { label: words.window, submenu: [{ role: 'minimize' }, { role: 'close', registerAccelerator: false }] },
-    { label: words.help, submenu: [item(words.shortcuts, 'help', 'F1')] },
+    { label: words.edit, submenu: editMenu(options, item) },
+    { label: words.machine, submenu: machineMenu(options, item) },
+    { label: words.view, submenu: viewMenu(options, item) },
+    { label: words.window, submenu: [{ role: 'minimize', label: words.minimize }, { role: 'close', label: words.close, registerAccelerator: false }] },
+    { label: words.help, submenu: [item(words.shortcuts, 'help', 'F1'), LINE, { role: 'about', label: words.about }] },
   ]
 }
 

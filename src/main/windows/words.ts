@@ -1,4 +1,6 @@
 /** The few texts the main process shows itself (menus and native dialogs); everything else is in the renderer's locales. */
+import type { Preferences } from '../../preload/contract'
+
 export interface Words {
   readonly file: string
   readonly edit: string
@@ -24,6 +26,20 @@ export interface Words {
   readonly tasks: string
   readonly disks: string
   readonly shortcuts: string
+  readonly about: string
+  readonly console: string
+  readonly consolesSideBySide: string
+  readonly undo: string
+  readonly redo: string
+  readonly cut: string
+  readonly copy: string
+  readonly paste: string
+  readonly zoomIn: string
+  readonly zoomOut: string
+  readonly resetZoom: string
+  readonly fullScreen: string
+  readonly minimize: string
+  readonly close: string
   readonly show: string
   readonly openLinkTitle: string
   readonly openLink: string
@@ -64,6 +80,20 @@ const en: Words = {
   tasks: 'Tasks',
   disks: 'Disks',
   shortcuts: 'Shortcuts and Commands',
+  about: 'About Nestbox',
+  console: 'Console',
+  consolesSideBySide: 'Consoles Side by Side',
+  undo: 'Undo',
+  redo: 'Redo',
+  cut: 'Cut',
+  copy: 'Copy',
+  paste: 'Paste',
+  zoomIn: 'Zoom In',
+  zoomOut: 'Zoom Out',
+  resetZoom: 'Actual Size',
+  fullScreen: 'Full Screen',
+  minimize: 'Minimise',
+  close: 'Close Window',
   show: 'Show Nestbox',
   openLinkTitle: 'Open this address in your browser? It was written by a guest.',
   openLink: 'Open',
@@ -104,6 +134,20 @@ const fr: Words = {
   tasks: 'Tâches',
   disks: 'Disques',
   shortcuts: 'Raccourcis et commandes',
+  about: 'À propos de Nestbox',
+  console: 'Console',
+  consolesSideBySide: 'Consoles côte à côte',
+  undo: 'Annuler la frappe',
+  redo: 'Rétablir',
+  cut: 'Couper',
+  copy: 'Copier',
+  paste: 'Coller',
+  zoomIn: 'Zoom avant',
+  zoomOut: 'Zoom arrière',
+  resetZoom: 'Taille réelle',
+  fullScreen: 'Plein écran',
+  minimize: 'Réduire',
+  close: 'Fermer la fenêtre',
   show: 'Afficher Nestbox',
   openLinkTitle: 'Ouvrir cette adresse dans votre navigateur ? Elle vient d’un système invité.',
   openLink: 'Ouvrir',
@@ -118,6 +162,12 @@ const fr: Words = {
   libraryBusyTitle: 'Un autre Nestbox utilise cette bibliothèque',
   startFailedTitle: 'Nestbox n’a pas pu démarrer',
 }
+
+/**
+ * The language of native menus and dialogs is that of the window.
+ * @param language as in the preferences @param system the computer's, a BCP 47 tag
+ */
+export const wordsOf = (language: Preferences['language'], system: string): Words => wordsFor(language === 'system' ? system : language)
 
 /** @param locale a BCP 47 tag such as `fr-CA` */
 export function wordsFor(locale: string): Words {

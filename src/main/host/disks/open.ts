@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path'
 import { VmmError } from '../../vmm/errors'
 import type { BlockBackend } from '../../vmm/ports'
 import { openRawDisk } from '../raw-disk'
+import { systemCauseOf } from '../system-cause'
 import { DiskFormatError } from './formats/common/format-error'
 import { FOREIGN_FORMATS, foreignFormatOf, openForeignImage, type ForeignFormat } from './formats/foreign'
 import type { CacheMode } from './cache-mode'
@@ -80,7 +81,8 @@ async function openChain(path: string, format: DiskFormat, readOnly: boolean, ch
 async function openBacking(path: string, backing: Backing, chain: readonly string[], cache?: CacheMode): Promise<OpenDisk> {
   const parent = resolve(dirname(path), backing.path)
   const real = await realpath(parent).catch((cause: unknown) => {
-    throw new VmmError('disk-io', `${path} is laid over ${parent}, which cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { path: parent }, { cause })
+    const why = systemCauseOf(cause)
+    throw new VmmError('disk-io', `${path} is laid over ${parent}, which cannot be opened: ${why.detail}`, { reason: 'baseNotOpened', image: path, path: parent, ...why }, { cause })
   })
   if (backing.identity) await refuseChanged(path, parent, backing.identity)
   if (chain.includes(real)) throw new DiskFormatError(path, 'backing file name', 0, `${parent} is laid over itself`)
@@ -108,8 +110,8 @@ async function openGuessed(path: string, parent: string, chain: readonly string[
  */
 export async function openDisk(path: string, readOnly: boolean, format?: DiskFormat, cache?: CacheMode): Promise<OpenDisk> {
   const known = format ?? await diskFormatOf(path).catch((cause: unknown) => {
-    const detail = cause instanceof Error ? cause.message : String(cause)
-    throw new VmmError('disk-io', `${path}: cannot open the disk: ${detail}`, { reason: 'diskNotOpened', path, detail }, { cause })
+    const why = systemCauseOf(cause)
+    throw new VmmError('disk-io', `${path}: cannot open the disk: ${why.detail}`, { reason: 'diskNotOpened', path, ...why }, { cause })
   })
   const chain = [await realpath(path).catch(() => path)]
   return readOnly ? openChain(path, known, true, chain, cache) : openLocked(path, () => openChain(path, known, false, chain, cache))

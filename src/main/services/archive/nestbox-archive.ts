@@ -12,6 +12,7 @@ import { z } from 'zod'
 import { phrase } from '../../../preload/contract'
 import { isZero } from '../../host/disks/formats/common/write'
 import { ServiceError, writeError } from '../errors'
+import { invalidPhrase } from '../invalid-params'
 import type { Progress } from '../types'
 import { VERSION } from '../version'
 import { archiveError, badArchive } from './errors'
@@ -265,7 +266,7 @@ function parseHead(path: string, text: string): ArchiveHead {
   const { version } = z.object({ version: z.number() }).safeParse(json).data ?? {}
   if (version !== undefined && version > 1) throw new ServiceError('unsupported', phrase('archive.newerForm', { path, version }))
   const parsed = head.safeParse(json)
-  if (!parsed.success) throw badArchive(path, phrase('archive.headWrong', { name: HEAD, field: parsed.error.issues[0].path.join('.'), detail: parsed.error.issues[0].message }))
+  if (!parsed.success) throw badArchive(path, phrase('archive.headWrong', { name: HEAD, field: parsed.error.issues[0].path.join('.'), detail: invalidPhrase(parsed.error.issues[0]) }))
   return parsed.data
 }
 

@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { machineId, machineName, machineOrigin, machineSettings, phrase, type MachineSettings, type Phrase } from '../../../preload/contract'
 import { messageOf, ServiceError, systemCode, whyOf } from '../errors'
 import { moveDurably, stamp, writeAtomic } from '../files'
+import { invalidPhrase } from '../invalid-params'
 import type { MachineRecord } from '../types'
 import { DEFAULT_SETTINGS } from './defaults'
 
@@ -57,8 +58,8 @@ function parse(text: string): { found: z.infer<typeof machineFile> } | { trouble
   }
   const parsed = machineFile.safeParse(json)
   if (parsed.success) return { found: parsed.data }
-  const { path, message } = parsed.error.issues[0]
-  return { trouble: phrase('damage.field', { field: path.length > 0 ? path.join('.') : MACHINE_FILE, detail: message }) }
+  const [issue] = parsed.error.issues
+  return { trouble: phrase('damage.field', { field: issue.path.length > 0 ? issue.path.join('.') : MACHINE_FILE, detail: invalidPhrase(issue) }) }
 }
 
 function damagedRecord(id: string, dir: string, text: string, damage: Phrase): MachineRecord {

@@ -11,6 +11,7 @@ import { importArchive } from '../archive/nestbox-archive'
 import { importOva, type Imported as ImportedOva } from '../archive/ova-import'
 import { ServiceError } from '../errors'
 import { makeFolder } from '../files'
+import { invalidPhrase } from '../invalid-params'
 import type { NewFolder, NewMachine } from '../library'
 import { CPU_PROFILE_NAMES, DEFAULT_SETTINGS } from '../library/defaults'
 import { giveName } from '../snapshots/memory'
@@ -77,7 +78,7 @@ async function readBundle(path: string, dir: string): Promise<Bundle> {
   const { version } = z.object({ version: z.number() }).safeParse(json).data ?? {}
   if (version !== undefined && version > BUNDLE_VERSION) throw new ServiceError('unsupported', phrase('archive.newer', { path }))
   const parsed = bundle.safeParse(json)
-  if (!parsed.success) throw badArchive(path, phrase('archive.headWrong', { name: BUNDLE_FILE, field: parsed.error.issues[0].path.join('.'), detail: parsed.error.issues[0].message }))
+  if (!parsed.success) throw badArchive(path, phrase('archive.headWrong', { name: BUNDLE_FILE, field: parsed.error.issues[0].path.join('.'), detail: invalidPhrase(parsed.error.issues[0]) }))
   return parsed.data
 }
 

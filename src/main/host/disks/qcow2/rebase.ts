@@ -1,6 +1,7 @@
 /** Says anew what an image is laid over, and takes the backing file as it is now. No data is moved. */
 import { stat, utimes } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { systemCauseOf } from '../../system-cause'
 import { VmmError } from '../../../vmm/errors'
 import { withDiskLock } from '../lock'
 import { DiskFile } from './disk-file'
@@ -39,7 +40,7 @@ async function rebaseLocked(path: string, backing: Backing | undefined): Promise
     if (!wanted) throw new VmmError('bad-config', `${path} is laid over nothing`, { path })
     const parent = resolve(dirname(path), wanted.path)
     const identity = await identityOf(parent).catch((cause: unknown) => {
-      throw new VmmError('disk-io', `${parent} cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { path: parent }, { cause })
+      throw new VmmError('disk-io', `${parent} cannot be opened: ${systemCauseOf(cause).detail}`, { path: parent }, { cause })
     })
     const next = { path: wanted.path, format: wanted.format, identity }
     const first = await file.structure('header', 0, Math.min(2 ** header.clusterBits, file.size))
