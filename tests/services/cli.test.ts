@@ -195,6 +195,23 @@ describe('nestbox vm', () => {
     expect(await nestbox(['vm', 'no-such-verb'])).toMatchObject({ code: ExitCode.USAGE })
   })
 
+  it.each([
+    ['an unknown verb', ['vm', 'no-such-verb'], /unknown command 'no-such-verb'/],
+    ['no verb', [], /a command is needed/],
+    ['a missing argument', ['vm', 'start'], /missing required argument 'name'/],
+    ['an unknown option', ['vm', 'list', '--jsn'], /unknown option '--jsn'/],
+    ['a machine of nothing', ['vm', 'create', 'a'], /--kernel FILE, --image ID .* or --template NAME/],
+  ])('wrong use is told in JSON too, and points to the help otherwise: %s', async (_what, args, message) => {
+    const { code, err, out } = await nestbox([...args, '--json'])
+    expect({ code, out }).toEqual({ code: ExitCode.USAGE, out: '' })
+    const { error } = JSON.parse(err) as { error: { code: string; message: string } }
+    expect(error).toMatchObject({ code: 'invalid-argument', message: expect.stringMatching(message) as string })
+    const plain = await nestbox(args)
+    expect(plain).toMatchObject({ code: ExitCode.USAGE, out: '' })
+    if (args.length > 0) expect(plain.err).toMatch(/^nestbox: /)
+    expect(plain.err).toMatch(/--help|--image|Usage: nestbox/)
+  })
+
   it('tells of a killed machine process, a triple fault, a kernel cut short and a vanished disk; all others live on', async () => {
     const witness = await machine('spin')
     await ok('vm', 'start', witness)

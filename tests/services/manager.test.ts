@@ -118,7 +118,8 @@ describe('manager', () => {
     expect(await client.refusal('machine.get', undefined)).toMatchObject({ code: 'invalid-argument' })
     const refused = await client.refusal('machine.create', { settings: { name: '--force', kernel: '/k' } })
     expect(refused).toMatchObject({ code: 'invalid-argument' })
-    expect(refused.message).toContain('settings.name')
+    expect(refused.message).toContain('name takes letters')
+    expect(refused.details).toMatchObject({ issues: [{ path: 'settings.name' }] })
   })
 
   it('refuses files and models that are not there', async () => {

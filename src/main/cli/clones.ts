@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { inEnglish, type ArchiveFormat, type CloudInit, type Machine, type Template, type Said } from '../../preload/contract'
+import { inEnglish, sayValue, type ArchiveFormat, type CloudInit, type Machine, type Template, type Said } from '../../preload/contract'
 import type { LocalClient } from '../ipc/local-client'
-import { messageOf, ServiceError } from '../services/errors'
+import { ServiceError, whyOf } from '../services/errors'
 import { withManager } from './connect'
 import { ExitCode } from './exit-codes'
 import { CliError, printable, printJson, printTable, say } from './output'
@@ -19,7 +19,10 @@ const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
 /** @throws ServiceError not-found, wrong-state */
 export async function findTemplate(client: LocalClient, wanted: string): Promise<Machine> {
-  const machine = await findMachine(client, wanted)
+  const machine = await findMachine(client, wanted).catch((error: unknown) => {
+    if (!(error instanceof ServiceError) || error.code !== 'not-found') throw error
+    throw new ServiceError('not-found', `There is no template '${wanted}'. 'nestbox template list' shows them.`, { name: wanted })
+  })
   if (!machine.isTemplate) throw new ServiceError('wrong-state', `${machine.name} is no template. 'nestbox template list' shows them.`, { name: wanted })
   return machine
 }
@@ -42,7 +45,7 @@ function readKeys(path: string): string[] {
   try {
     return readFileSync(path, 'utf8').split('\n').map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'))
   } catch (error) {
-    throw new CliError(ExitCode.USAGE, `--ssh-key ${path}: ${messageOf(error)}`)
+    throw new CliError(ExitCode.USAGE, `--ssh-key ${path}: ${sayValue(whyOf(error), inEnglish)}`)
   }
 }
 

@@ -2,15 +2,22 @@
 import { CommanderError } from 'commander'
 import { VmmError } from '../vmm/errors'
 import { ExitCode } from './exit-codes'
-import { printError } from './output'
+import { CliError, printError } from './output'
 import { buildProgram } from './program'
+
+/** Help that was asked for is no error; wrong use was told already, unless a script reads. */
+function endOfUse({ exitCode, code, message }: CommanderError, json: boolean): number {
+  if (exitCode === 0) return ExitCode.OK
+  const text = code === 'commander.help' ? 'a command is needed' : message.replace(/^error: /, '').split('\n')[0]
+  return json ? printError(new CliError(ExitCode.USAGE, text), true) : ExitCode.USAGE
+}
 
 async function main(): Promise<void> {
   const json = process.argv.includes('--json')
   try {
-    await buildProgram().parseAsync()
+    await buildProgram(json).parseAsync()
   } catch (error) {
-    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE
+    if (error instanceof CommanderError) process.exitCode = endOfUse(error, json)
     else if (error instanceof VmmError) {
       process.stderr.write(json ? `${JSON.stringify({ error: { code: error.code, message: error.message } })}\n` : `nestbox: ${error.message}\n`)
       process.exitCode = error.code === 'bad-config' ? ExitCode.USAGE : ExitCode.FAILED

@@ -39,6 +39,18 @@ describe('the nestbox command', () => {
     expect(missing).toEqual([])
   })
 
+  it('points to the help of the command that was used wrong', () => {
+    const told: string[] = []
+    const listening = buildProgram()
+    const listen = (command: Command): void => {
+      command.configureOutput({ writeErr: (text) => void told.push(text), outputError: (text, write) => write(text) })
+      command.commands.forEach(listen)
+    }
+    listen(listening)
+    expect(() => listening.parse(['node', 'nestbox', 'snapshot', 'restore', 'vm'])).toThrow()
+    expect(told.join('')).toContain("'nestbox snapshot restore --help' shows how it is used.")
+  })
+
   it('prints JSON wherever it prints results', () => {
     const without = verbs.filter(({ command }) => !command.options.some(({ long }) => long === '--json')).map(({ path }) => path)
     // These run until they are ended, or print a script.

@@ -1,5 +1,8 @@
 /** The `nestbox` command with all its verbs. */
 import { Command } from 'commander'
+import { LIMITS } from '../../preload/contract'
+import { DISK_FORMATS } from '../host'
+import { CPU_PROFILE_NAMES } from '../services/library/defaults'
 import { VERSION } from '../services/version'
 import { addCloneCommands } from './clones'
 import { addCompletionCommand } from './completion'
@@ -8,7 +11,7 @@ import { addImageCommands } from './image'
 import { runLockstep } from './lockstep'
 import { runMachine, type RunOptions } from './run'
 import { addServeCommands } from './serve'
-import { collect } from './settings-options'
+import { collect, DISK_OPTIONS } from './settings-options'
 import { addSnapshotCommands } from './snapshot'
 import { addVmCommands } from './vm'
 
@@ -19,10 +22,10 @@ function addRunCommand(program: Command): void {
     .option('--initrd <file>', 'initial RAM disk')
     .option('--append <text>', 'kernel command line', 'console=ttyS0')
     .option('--console <ttyS0|hvc0>', 'which of its consoles is shown first (Ctrl-A C changes)', 'ttyS0')
-    .option('--memory <MiB>', 'guest memory', '512')
-    .option('--disk <file[,format=F][,cache=MODE][,queues=N][,readonly]>', 'virtio disk; may be repeated', collect, [])
-    .option('--cpu-profile <name>', 'CPU model', 'nestbox64')
-    .option('--tier <0|1|2>', 'highest tier of the CPU engine', '2')
+    .option('--memory <MiB>', `guest memory, ${LIMITS.memoryMinMiB} to ${LIMITS.memoryMaxMiB}`, '512')
+    .option('--disk <file[,option]...>', `virtio disk, may be repeated; options: format=${DISK_FORMATS.join('|')} (raw unless given), ${DISK_OPTIONS}`, collect, [])
+    .option('--cpu-profile <name>', `CPU model: ${CPU_PROFILE_NAMES.join(', ')}`, CPU_PROFILE_NAMES[0])
+    .option('--tier <0|1|2>', 'highest tier of the CPU engine: interpreter, blocks, regions', '2')
     .option('--no-reboot', 'stop where the guest resets the machine')
     .option('--no-translation-cache', 'neither use translated code of earlier runs nor keep any')
     .option('--lockstep [low,high]', 'run the guest on two tiers side by side and stop where they first differ (default: 0,2)')
@@ -34,10 +37,30 @@ function addRunCommand(program: Command): void {
     })
 }
 
-export function buildProgram(): Command {
-  const program = new Command('nestbox').description('Virtual machines without a hypervisor').version(VERSION)
+const EXAMPLES = `
+A first machine, from nothing:
+  nestbox vm create lin --image starter
+  nestbox vm start lin
+  nestbox vm console lin                 (Ctrl-A X leaves it; it goes on running)
+  nestbox vm stop lin
+
+Machines live in ~/Nestbox, or in the folder that NESTBOX_HOME names. Scripts use --json and the exit
+codes: 0 done, 1 failed, 2 wrong use, 5 not found, 6 name taken or wrong state (docs/cli.md has them all).`
+
+/** Where to read on after wrong use: the help of the command that was meant. */
+function pointToHelp(command: Command, path = command.name()): void {
+  command.showHelpAfterError(`'${path} --help' shows how it is used.`)
+  for (const child of command.commands) pointToHelp(child, `${path} ${child.name()}`)
+}
+
+/** @param json errors are told by who runs the program, as JSON; nothing else goes to standard error */
+export function buildProgram(json = false): Command {
+  const program = new Command('nestbox').description('Virtual machines on any computer, without a hypervisor.').version(VERSION).addHelpText('after', EXAMPLES)
   // Usage errors end with 2 as everywhere; commander's own choice is 1. Inherited by the commands made after it.
-  program.exitOverride().showHelpAfterError('(nestbox help shows the commands)')
+  program.exitOverride().configureOutput({
+    writeErr: (text) => void (json || process.stderr.write(text)),
+    outputError: (text, write) => write(text.replace(/^error: /, 'nestbox: ')),
+  })
   addRunCommand(program)
   addCloneCommands(program, addVmCommands(program))
   addSnapshotCommands(program)
@@ -45,5 +68,6 @@ export function buildProgram(): Command {
   addImageCommands(program)
   addServeCommands(program)
   addCompletionCommand(program)
+  pointToHelp(program)
   return program
 }

@@ -11,7 +11,7 @@ import { CliError } from './output'
 export async function findMachine(client: LocalClient, wanted: string): Promise<Machine> {
   const machines = await client.call('machine.list', {})
   const found = machines.find(({ id }) => id === wanted.toLowerCase()) ?? machines.find(({ name }) => sameName(name, wanted))
-  if (!found) throw new ServiceError('not-found', `There is no machine '${wanted}'.`, { name: wanted })
+  if (!found) throw new ServiceError('not-found', `There is no machine '${wanted}'. 'nestbox vm list' shows them.`, { name: wanted })
   return found
 }
 
@@ -19,7 +19,7 @@ export async function findMachine(client: LocalClient, wanted: string): Promise<
 export async function findInTrash(client: LocalClient, wanted: string): Promise<TrashItem> {
   const items = [...await client.call('trash.list', {})].sort((a, b) => b.deletedAt.localeCompare(a.deletedAt))
   const found = items.find((item) => item.id === wanted.toLowerCase() || item.machineId === wanted.toLowerCase()) ?? items.find(({ name }) => sameName(name, wanted))
-  if (!found) throw new ServiceError('not-found', `There is no machine '${wanted}' in the trash.`, { name: wanted })
+  if (!found) throw new ServiceError('not-found', `There is no machine '${wanted}' in the trash. 'nestbox vm trash' shows what is.`, { name: wanted })
   return found
 }
 
@@ -40,7 +40,8 @@ export function parseDisk(text: string): DiskSettings {
   return disk
 }
 
-export function parseInteger(option: string, text: string): number {
-  if (!/^\d+$/.test(text)) throw new CliError(ExitCode.USAGE, `${option} ${text}: a whole number is needed`)
+/** @param unit what is counted, such as `MiB` */
+export function parseInteger(option: string, text: string, unit?: string): number {
+  if (!/^\d+$/.test(text)) throw new CliError(ExitCode.USAGE, `${option} ${text}: a whole number${unit ? ` of ${unit}` : ''} is needed`)
   return Number(text)
 }

@@ -14,6 +14,7 @@ import { WarmStart } from '../vm-host/warm-start'
 import { defaultHome, translationsFolder } from '../services/manager'
 import { ExitCode } from './exit-codes'
 import { FullDisk } from './full-disk'
+import { kernelAdvice } from './output'
 import { CONSOLE_NAMES, StdioConsoles, type ConsoleName } from './stdio-consoles'
 
 export interface RunOptions {
@@ -114,6 +115,15 @@ function report(reason: HostStop, machine: Machine): void {
   if (reason.kind === 'error') process.stderr.write(`\nnestbox: ${reason.code}: ${reason.message}\n${machine.describe()}\n`)
 }
 
+function withKernelAdvice<T>(kernel: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (error instanceof VmmError && error.code === 'bad-kernel') throw new VmmError('bad-kernel', kernelAdvice(kernel, error.message), error.details, { cause: error })
+    throw error
+  }
+}
+
 /** Runs a machine to its end. Returns the process's exit code. @throws VmmError for bad input */
 export async function runMachine(options: RunOptions): Promise<number> {
   const front = parseConsole(options.console)
@@ -136,11 +146,11 @@ export async function runMachine(options: RunOptions): Promise<number> {
     const folder = options.translationCache && config.maxTier > 0 ? translationsFolder(defaultHome()) : undefined
     const guest = { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }
     const warmStart = WarmStart.open(folder, __filename, guest, (text) => log.log('warn', 'run', text))
-    const machine = createMachine(config, {
+    const machine = withKernelAdvice(options.kernel, () => createMachine(config, {
       ...prebuiltPorts(join(__dirname, '..', 'main'), __filename, config.maxTier > 0), ...warmStart?.load(),
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log, serial: consoles.ttyS0, console: consoles.hvc0,
       onDiskFull: (error) => fullDisk.stalled(error),
-    })
+    }))
     loop = new MachineLoop(machine)
     const fullDisk = new FullDisk({ machine, loop, say: (text) => process.stderr.write(`nestbox: ${text}\r\n`) })
     const reason = await loop.run()

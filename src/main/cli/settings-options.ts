@@ -1,7 +1,8 @@
 /** The options that describe a machine, the same for `vm create` and `vm set`. */
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import type { MachineSettings } from '../../preload/contract'
+import { diskCache, LIMITS, type MachineSettings } from '../../preload/contract'
+import { CPU_PROFILE_NAMES } from '../services/library/defaults'
 import { ExitCode } from './exit-codes'
 import { CliError } from './output'
 import { parseDisk, parseInteger } from './resolve'
@@ -20,18 +21,21 @@ export interface SettingsOptions {
   readonly notes?: string
 }
 
+/** Of `--disk`, besides the format. */
+export const DISK_OPTIONS = `cache=${diskCache.options.join('|')}, queues=1...${LIMITS.diskQueues}, readonly`
+
 export const collect = (value: string, all: readonly string[] | undefined): string[] => [...(all ?? []), value]
 
 export function addSettingsOptions(command: Command): Command {
   return command
-    .option('--memory <MiB>', 'guest memory')
+    .option('--memory <MiB>', `guest memory, ${LIMITS.memoryMinMiB} to ${LIMITS.memoryMaxMiB}`)
     .option('--kernel <file>', 'Linux kernel (bzImage)')
     .option('--initrd <file>', "initial RAM disk; '' for none")
     .option('--append <text>', 'kernel command line')
-    .option('--disk <file[,format=raw|qcow2][,cache=MODE][,queues=N][,readonly]>', 'virtio disk; may be repeated; cache modes as in docs/cli.md', collect)
-    .option('--cpu-profile <name>', 'CPU model')
-    .option('--tier <0|1|2>', 'highest tier of the CPU engine')
-    .option('--on-reset <reboot|stop>', "what a guest's restart does")
+    .option('--disk <file[,option]...>', `virtio disk, may be repeated; options: format=raw|qcow2 (raw unless given), ${DISK_OPTIONS}`, collect)
+    .option('--cpu-profile <name>', `CPU model: ${CPU_PROFILE_NAMES.join(', ')}`)
+    .option('--tier <0|1|2>', 'highest tier of the CPU engine: interpreter, blocks, regions')
+    .option('--on-reset <reboot|stop>', 'what happens when the guest restarts')
     .option('--group <name>', "group; a/b is a group in a group, '' for none")
     .option('--tag <text>', 'tag; may be repeated', collect)
     .option('--notes <text>', 'notes')
@@ -51,7 +55,7 @@ function parseOnReset(text: string): 'reboot' | 'stop' {
 export function settingsFrom(options: SettingsOptions): Partial<MachineSettings> {
   const { memory, kernel, initrd, append, disk, cpuProfile, tier, onReset, group, tag, notes } = options
   return {
-    ...(memory === undefined ? {} : { memoryMiB: parseInteger('--memory', memory) }),
+    ...(memory === undefined ? {} : { memoryMiB: parseInteger('--memory', memory, 'MiB') }),
     ...(kernel === undefined ? {} : { kernel: resolve(kernel) }),
     ...(initrd === undefined ? {} : { initrd: initrd === '' ? '' : resolve(initrd) }),
     ...(append === undefined ? {} : { commandLine: append }),

@@ -14,7 +14,7 @@ interface Json { readonly json?: boolean }
 export async function findSnapshot(client: LocalClient, machine: Machine, wanted: string): Promise<Snapshot> {
   const { snapshots } = await client.call('snapshot.list', { id: machine.id })
   const found = snapshots.find(({ id }) => id === wanted.toLowerCase()) ?? snapshots.find(({ name }) => sameName(name, wanted))
-  if (!found) throw new ServiceError('not-found', `${machine.name} has no snapshot '${wanted}'.`, { name: wanted })
+  if (!found) throw new ServiceError('not-found', `${machine.name} has no snapshot '${wanted}'. 'nestbox snapshot list' shows them.`, { name: wanted })
   return found
 }
 

@@ -1,14 +1,16 @@
 /** `nestbox vm …`: the machines of the library. */
 import type { Command } from 'commander'
-import type { ConsolePort, Machine, MachineState } from '../../preload/contract'
+import { inEnglish, type ConsolePort, type Machine, type MachineFigures, type MachineState } from '../../preload/contract'
 import type { LocalClient } from '../ipc/local-client'
+import { ServiceError } from '../services/errors'
+import { DEFAULT_SETTINGS } from '../services/library/defaults'
 import { addCloudInitOptions, cloudInitFrom, findTemplate, type CloudInitOptions } from './clones'
 import { attachConsole, printLog } from './console'
 import { withManager } from './connect'
 import { ExitCode } from './exit-codes'
 import { prepareImage } from './image'
 import { inspect } from './inspect'
-import { CliError, printable, printJson, printTable, say } from './output'
+import { CliError, kernelAdvice, printable, printJson, printTable, say } from './output'
 import { withProgress } from './progress'
 import { findInTrash, findMachine, parseInteger } from './resolve'
 import { addSettingsOptions, settingsFrom, type SettingsOptions } from './settings-options'
@@ -54,6 +56,9 @@ interface CreateOptions extends SettingsOptions, CloudInitOptions, Json {
 
 async function create(name: string, options: CreateOptions): Promise<void> {
   const { image, json, full } = options
+  if (![image, options.template, options.kernel].some((source) => source !== undefined)) {
+    throw new CliError(ExitCode.USAGE, "what should it boot? Give --kernel FILE, --image ID ('nestbox image list' shows them) or --template NAME")
+  }
   const settings = { name, ...settingsFrom(options) }
   const cloudInit = cloudInitFrom(options)
   const machine = await withManager(async (client) => {
@@ -66,19 +71,38 @@ async function create(name: string, options: CreateOptions): Promise<void> {
   else say(false, `Created ${machine.name} (${machine.id}).`)
 }
 
+type Fact = readonly [what: string, value: string]
+
+/** For people, the most wanted first; '' is left out. */
+function factsOf(machine: Machine): Fact[] {
+  const { problem, waitsFor, origin, disks } = machine
+  return [
+    ['name', machine.name], ['state', machine.isTemplate ? 'template' : machine.state], ['problem', problem === undefined ? '' : inEnglish(problem)],
+    ['waits for room for', waitsFor?.path ?? ''], ['process', String(machine.pid ?? '')], ['memory', `${machine.memoryMiB} MiB`], ['CPU model', machine.cpuProfile],
+    ['kernel', machine.kernel], ['initial RAM disk', machine.initrd], ['command line', machine.commandLine],
+    ...disks.map(({ path, format, readOnly, cache, queues }, index): Fact => [`disk ${index + 1}`, [path, format, readOnly && 'read-only', cache && `cache ${cache}`, queues && `${queues} queues`]
+      .filter(Boolean).join(', ')]),
+    ['on restart', machine.onReset], ['highest tier', String(machine.maxTier)], ['group', machine.group], ['tags', machine.tags.join(', ')], ['notes', machine.notes],
+    ['made from', origin ? `${origin.name} (${origin.kind}${origin.linked ? ', linked' : ''})` : ''], ['created', machine.createdAt ?? ''], ['started', machine.startedAt ?? ''], ['id', machine.id],
+  ]
+}
+
+function figureFacts({ instructions, guestRunNs, residentGuestBytes, readBytes, writtenBytes }: MachineFigures): Fact[] {
+  const running = guestRunNs / 1e9
+  return [
+    ['instructions', String(instructions)], ['speed', `${running > 0 ? (instructions / running / 1e6).toFixed(1) : '0'} million instructions per second`],
+    ['guest memory in use', `${(residentGuestBytes / 2 ** 20).toFixed(0)} MiB`], ['disk', `${readBytes} bytes read, ${writtenBytes} bytes written`],
+  ]
+}
+
 async function info(name: string, { json }: Json): Promise<void> {
   await withManager(async (client) => {
     const machine = await findMachine(client, name)
     const figures = await client.call('machine.figures', { id: machine.id })
     if (json) return printJson({ ...machine, figures })
-    const lines: [string, unknown][] = Object.entries(machine).filter(([, value]) => value !== '' && value !== undefined)
-    for (const [key, value] of lines) say(false, `${key}: ${printable(typeof value === 'object' ? JSON.stringify(value) : String(value))}`)
-    if (!figures) return
-    const running = figures.guestRunNs / 1e9
-    say(false, `instructions: ${figures.instructions}`)
-    say(false, `speed: ${running > 0 ? (figures.instructions / running / 1e6).toFixed(1) : '0'} million instructions per second`)
-    say(false, `guest memory in use: ${(figures.residentGuestBytes / 2 ** 20).toFixed(0)} MiB`)
-    say(false, `disk: ${figures.readBytes} bytes read, ${figures.writtenBytes} bytes written`)
+    for (const [what, value] of [...factsOf(machine), ...(figures ? figureFacts(figures) : [])]) {
+      if (value !== '') say(false, `${`${what}:`.padEnd(21)}${printable(value)}`)
+    }
   })
 }
 
@@ -106,7 +130,7 @@ interface StopOptions extends Json {
 }
 
 async function stop(name: string, { json, force, timeout }: StopOptions): Promise<void> {
-  const seconds = parseInteger('--timeout', timeout)
+  const seconds = parseInteger('--timeout', timeout, 'seconds')
   await withManager(async (client) => {
     const machine = await findMachine(client, name)
     if (force) await client.call('machine.forceStop', { id: machine.id })
@@ -172,7 +196,9 @@ async function log(name: string, { json, lines }: Json & { lines: string }): Pro
 async function start(name: string, { json, fresh }: Json & { fresh?: boolean }): Promise<void> {
   await withManager(async (client) => {
     const machine = await findMachine(client, name)
-    await client.call('machine.start', { id: machine.id, ...(fresh ? { fresh } : {}) })
+    await client.call('machine.start', { id: machine.id, ...(fresh ? { fresh } : {}) }).catch((error: unknown) => {
+      throw error instanceof ServiceError && error.code === 'bad-kernel' ? new ServiceError('bad-kernel', kernelAdvice(machine.kernel, error.message), error.details) : error
+    })
     if (json) printJson(await client.call('machine.get', { id: machine.id }))
     else say(false, `${machine.state === 'saved' && !fresh ? 'Resumed' : 'Started'} ${machine.name}.`)
   })
@@ -199,7 +225,8 @@ export function addVmCommands(program: Command): Command {
   command('list', 'all machines').action(list)
   addCloudInitOptions(addSettingsOptions(command('create <name>', 'make a machine from a kernel, an image or a template')
     .option('--image <id>', "image to make it from, such as 'starter'").option('--template <name>', 'template to make it from')
-    .option('--full', 'with copies of the template\'s disks, where they would be laid over them').option('--no-state', "boots, where the template's state would go on"))).action(create)
+    .option('--full', 'with copies of the template\'s disks, where they would be laid over them').option('--no-state', "boots, where the template's state would go on")))
+    .addHelpText('after', `\nUnless given: ${DEFAULT_SETTINGS.memoryMiB} MiB of memory, CPU model ${DEFAULT_SETTINGS.cpuProfile}, command line '${DEFAULT_SETTINGS.commandLine}', no disks, the fastest engine.`).action(create)
   command('start <name>', 'start a machine, or continue a suspended one').option('--fresh', 'boot it even if it is suspended: the saved state is lost').action(start)
   command('suspend <name>', 'write a running machine to disk and end it; start continues it').action(suspend)
   command('discard <name>', 'throw the saved state of a suspended machine away').action(discard)

@@ -44,7 +44,15 @@ export function whyOf(thrown: unknown): PhraseValue {
 export function toWireError(thrown: unknown): WireError {
   if (thrown instanceof ServiceError) return thrown.toWire()
   if (thrown instanceof Error && thrown.name === 'AbortError') return new ServiceError('cancelled', phrase('task.aborted')).toWire()
-  return { code: SYSTEM_CODES[systemCode(thrown) ?? ''] ?? 'internal', message: messageOf(thrown) }
+  return ofSystem(thrown).toWire()
+}
+
+/** An error of the system that nobody foresaw: the file it is about, and why in our words. */
+function ofSystem(thrown: unknown): ServiceError {
+  const code = SYSTEM_CODES[systemCode(thrown) ?? ''] ?? 'internal'
+  const { path } = (thrown instanceof Error ? thrown : {}) as NodeJS.ErrnoException
+  const why = whyOf(thrown)
+  return new ServiceError(code, path === undefined || typeof why === 'string' ? messageOf(thrown) : phrase('file.trouble', { path, why }))
 }
 
 /** An error met while writing into the library, said so that a person knows what to do. */

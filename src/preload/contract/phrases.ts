@@ -131,6 +131,7 @@ export const PHRASES = {
     noBootLoader: 'Other programs start the machine from its disk: they need a boot loader there.',
   },
   file: {
+    trouble: '{path}: {why}.',
     missing: '{path} does not exist.',
     unreadableWhy: '{path} cannot be read: {cause}',
     unreadable: '{path} cannot be read.',

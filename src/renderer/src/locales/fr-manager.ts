@@ -130,6 +130,7 @@ export const frManager: Translated<typeof PHRASES> = {
     noBootLoader: 'Les autres programmes démarrent la machine depuis son disque : il leur faut un chargeur d’amorçage.',
   },
   file: {
+    trouble: '{path} : {why}.',
     missing: '{path} n’existe pas.',
     unreadableWhy: '{path} ne peut pas être lu : {cause}',
     unreadable: '{path} ne peut pas être lu.',
