@@ -77,7 +77,7 @@ describe('two tabs', () => {
     await first.page.locator('[data-trash="other"] [data-action="restore"]').click()
     await second.machine('other').waitFor()
     // Who restores it sees it.
-    await first.page.getByRole('heading', { name: 'other' }).waitFor()
+    await first.page.getByRole('heading', { name: 'other', exact: true }).waitFor()
   })
 
   it('a snapshot of one is in the tree of the other', async () => {

@@ -260,7 +260,7 @@ export const en = {
     diskCacheHint: 'How the disk uses this computer’s cache. Write-back is right for most machines; unsafe is for disks you can lose.',
     diskQueues: 'Request queues',
     diskQueuesHint: 'How many processors of the guest can send requests at the same time, 1 to {max}. Automatic is one for each of them.',
-    automatic: 'automatic',
+    automatic: 'auto',
     cacheName: { writeback: 'Write-back', writethrough: 'Write-through', none: 'None', directsync: 'Direct sync', unsafe: 'Unsafe' },
     cache: {
       writeback: 'Write-back: safe once the guest flushes',

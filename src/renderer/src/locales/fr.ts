@@ -260,7 +260,7 @@ export const fr: Messages = {
     diskCacheHint: 'Comment le disque utilise le cache de cet ordinateur. L’écriture différée convient à la plupart des machines ; le mode sans garantie est pour des disques que vous pouvez perdre.',
     diskQueues: 'Files de requêtes',
     diskQueuesHint: 'Combien de processeurs de l’invité peuvent envoyer des requêtes en même temps, de 1 à {max}. En automatique, une pour chacun.',
-    automatic: 'automatique',
+    automatic: 'auto',
     cacheName: { writeback: 'Écriture différée', writethrough: 'Écriture immédiate', none: 'Aucun', directsync: 'Synchrone direct', unsafe: 'Sans garantie' },
     cache: {
       writeback: 'Écriture différée : sûre dès que l’invité vide son cache',
