@@ -8,7 +8,9 @@ import { buildProgram } from './program'
 /** Help that was asked for is no error; wrong use was told already, unless a script reads. */
 function endOfUse({ exitCode, code, message }: CommanderError, json: boolean): number {
   if (exitCode === 0) return ExitCode.OK
-  const text = code === 'commander.help' ? 'a command is needed' : message.replace(/^error: /, '').split('\n')[0]
+  // A group has no options of its own: what is missing is its verb.
+  const isGroup = code === 'commander.help' || (code === 'commander.unknownOption' && message.includes("'--json'"))
+  const text = isGroup ? 'a command is needed' : message.replace(/^error: /, '').split('\n')[0]
   return json ? printError(new CliError(ExitCode.USAGE, text), true) : ExitCode.USAGE
 }
 
