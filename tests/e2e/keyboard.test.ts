@@ -18,7 +18,7 @@ let kernel: string
 const press = (keys: string): Promise<void> => desktop.page.keyboard.press(keys)
 
 /** Whether the focus is on, or in, what the selector names. */
-const isOn = (selector: string): Promise<boolean> => desktop.page.evaluate((wanted) => document.activeElement?.closest(wanted) != null, selector)
+const isOn = (selector: string): Promise<boolean> => desktop.page.evaluate((wanted) => Boolean(document.activeElement?.closest(wanted)), selector)
 
 /** Goes on with Tab, as often as a person would at most. */
 async function tabTo(selector: string, by: 'Tab' | 'Shift+Tab' = 'Tab'): Promise<void> {
