@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { buildVmHost } from '../fixtures/build-vm-host'
+import { buildVmHostWithInterpreter } from '../fixtures/build-vm-host'
 import { ManagerRig } from './manager-rig'
 
 describe('suspend and resume', () => {
@@ -12,7 +12,7 @@ describe('suspend and resume', () => {
   const savedFolder = (id: string): string => rig.machineFolder(id, 'saved')
 
   beforeAll(() => {
-    vmHostEntry = buildVmHost()
+    vmHostEntry = buildVmHostWithInterpreter()
   })
   beforeEach(async () => {
     rig = new ManagerRig(vmHostEntry, 24)
