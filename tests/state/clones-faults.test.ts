@@ -8,11 +8,11 @@ import { buildSync } from 'esbuild'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Machine } from '../../src/preload/contract'
 import { buildVmHost } from '../fixtures/build-vm-host'
+import { during, HOST_FAULTS } from '../fixtures/host-faults'
 import { ManagerRig } from './manager-rig'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const DISK_BYTES = 12 << 20
-const canMount = process.getuid?.() === 0 && process.platform === 'linux'
 
 describe('clones, templates and archives under faults', () => {
   let vmHostEntry: string
@@ -163,62 +163,50 @@ describe('clones, templates and archives under faults', () => {
     expect(print()).toEqual(before)
   })
 
-  it.runIf(canMount)('with a full disk says so and leaves everything as it was', async () => {
+  it('with a full disk says so and leaves everything as it was', async () => {
+    const full = HOST_FAULTS['the disk full']
     const target = join(rig.home, 'small')
     mkdirSync(target)
     const archive = join(rig.home, 'a.nestbox')
     await call('machine.export', { id: source.id, path: archive })
     const before = print()
-    const small = join(rig.home, 'machines')
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'none', target])
-    try {
+    await during(full, target, async () => {
       for (const format of ['nestbox', 'ova'] as const) {
         await expect(call('machine.export', { id: source.id, path: join(target, 'x'), format })).rejects.toMatchObject({ code: 'disk-full' })
       }
-      expect(readdirSync(target)).toEqual([])
-    } finally {
-      execFileSync('umount', [target])
-    }
-    // The library itself: its machines on a file system that is nearly full.
+      expect(readdirSync(target).filter((name) => !name.startsWith('..'))).toEqual([])
+    })
+    // The library itself: its machines on a file system that is full.
     await rig.manager.shutdown()
-    execFileSync('cp', ['-a', small, `${small}.aside`])
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'none', small])
-    try {
-      execFileSync('cp', ['-a', `${small}.aside/.`, small])
-      await rig.open()
+    await during(full, join(rig.home, 'machines'), async () => {
       for (const work of [() => call('machine.clone', { id: source.id }), () => call('template.create', { id: source.id, name: 't' }), () => call('machine.import', { path: archive })]) {
         await expect(work()).rejects.toMatchObject({ code: 'disk-full' })
-        expect(await others()).toEqual([])
+        expect((await call('machine.list', {})).map(({ id }) => id)).toEqual([source.id])
       }
-      expect(print()).toEqual(before)
-      await rig.manager.shutdown()
-    } finally {
-      execFileSync('umount', [small])
-      rmSync(`${small}.aside`, { recursive: true })
-    }
+    }, () => rig.open(), () => rig.manager.shutdown())
+    expect(print()).toEqual(before)
     await rig.open()
+    expect(await others()).toEqual([])
   })
 
-  it.runIf(canMount)('in a read-only folder says so and leaves everything as it was', async () => {
+  it('in a read-only folder says so and leaves everything as it was', async () => {
+    const locked = HOST_FAULTS['the folder read-only']
     const target = join(rig.home, 'locked')
     mkdirSync(target)
-    const machines = join(rig.home, 'machines')
     const before = print()
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro', 'none', target])
-    execFileSync('mount', ['--bind', machines, machines])
-    execFileSync('mount', ['-o', 'remount,bind,ro', machines])
-    try {
+    await during(locked, target, async () => {
       for (const format of ['nestbox', 'ova'] as const) {
         await expect(call('machine.export', { id: source.id, path: join(target, 'x'), format })).rejects.toMatchObject({ code: 'library-read-only' })
       }
+    })
+    await rig.manager.shutdown()
+    await during(locked, join(rig.home, 'machines'), async () => {
       for (const work of [() => call('machine.clone', { id: source.id }), () => call('template.create', { id: source.id }), () => call('template.create', { id: source.id, name: 't' })]) {
         await expect(work()).rejects.toMatchObject({ code: 'library-read-only' })
       }
-    } finally {
-      execFileSync('umount', [machines])
-      execFileSync('umount', [target])
-    }
+    }, () => rig.open(), () => rig.manager.shutdown())
     expect(print()).toEqual(before)
+    await rig.open()
     expect(await others()).toEqual([])
     expect(await call('machine.get', { id: source.id })).not.toHaveProperty('isTemplate')
     expect(await call('machine.clone', { id: source.id })).toMatchObject({ name: 'source 2' })

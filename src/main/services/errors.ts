@@ -22,7 +22,7 @@ export class ServiceError extends Error {
 
 const SYSTEM_CODES: Readonly<Record<string, ErrorCode>> = {
   ENOENT: 'file-missing', ENOTDIR: 'file-missing', EACCES: 'file-unreadable', EPERM: 'file-unreadable', EISDIR: 'file-unreadable',
-  EROFS: 'library-read-only', ENOSPC: 'disk-full', EDQUOT: 'disk-full', ENOMEM: 'not-enough-memory',
+  EROFS: 'library-read-only', ENOSPC: 'disk-full', EDQUOT: 'disk-full', EFBIG: 'disk-full', ENOMEM: 'not-enough-memory',
 }
 
 /** The `code` of a Node system error, such as `ENOENT`. */
@@ -60,6 +60,7 @@ export function writeError(thrown: unknown, path: string): ServiceError {
   if (thrown instanceof ServiceError) return thrown
   switch (systemCode(thrown)) {
     case 'ENOSPC': case 'EDQUOT': return new ServiceError('disk-full', phrase('write.full', { path }), { path })
+    case 'EFBIG': return new ServiceError('disk-full', phrase('write.failed', { path, cause: whyOf(thrown) }), { path })
     case 'EROFS': case 'EACCES': case 'EPERM': return new ServiceError('library-read-only', phrase('write.readOnly', { path }), { path })
     case 'ENOTDIR': case 'EEXIST': return new ServiceError('library-read-only', phrase('write.notFolder', { path }), { path })
     default: return new ServiceError('internal', phrase('write.failed', { path, cause: whyOf(thrown) }), { path })

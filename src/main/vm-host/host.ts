@@ -7,6 +7,7 @@ import { NodeClock, NodeEntropy, NodeWasmEngine, openDisk, type OpenDisk } from 
 import { createCpuKit, createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import { ConsolePort } from './console-port'
+import { fileError } from './file-error'
 import { KernelFiles } from './kernel-files'
 import { MachineLoop } from './loop'
 import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostHotBlock, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
@@ -22,6 +23,15 @@ function described(error: unknown): { code: string; message: string; details?: u
 }
 
 type SaveMessage = Extract<ToHost, { type: 'save' }>
+
+/** One after the other. @throws VmmError `disk-io` that names the copy */
+async function eachCopy(copies: SaveMessage['copies'], work: (copy: SaveMessage['copies'][number]) => Promise<void>): Promise<void> {
+  for (const copy of copies) {
+    await work(copy).catch((error: unknown) => {
+      throw fileError(copy.to, error)
+    })
+  }
+}
 
 export class VmHost {
   private readonly wasm = new NodeWasmEngine()
@@ -228,14 +238,14 @@ export class VmHost {
         machine, loop, path, signal, id, goesOn, quick, base,
         atInstant: async () => {
           for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
-          for (const { from, to } of copies) await copyImage(from, to, { durable: false })
+          await eachCopy(copies, ({ from, to }) => copyImage(from, to, { durable: false }))
         },
         onProgress: (fraction) => this.send({ type: 'save-progress', fraction }),
       })
       if (goesOn && !quick) this.storedIn = id
       await warm
       // The guest runs again; of what is used at once who uses it sees to this.
-      if (!quick) for (const { to } of copies) await syncFile(to)
+      if (!quick) await eachCopy(copies, ({ to }) => syncFile(to))
       this.send({ type: 'saved', path, figures })
       if (!goesOn) loop.stop({ kind: 'suspended' })
     } catch (error) {

@@ -69,7 +69,8 @@ export class BackgroundLoad {
     this.isDone = true
     lazy.finish()
     file.close()
-    if (this.used) await rm(file.path + USED_SUFFIX, { force: true })
+    // What cannot be removed now goes before the machine's next start: no reason to trouble the guest.
+    if (this.used) await rm(file.path + USED_SUFFIX, { force: true }).catch(() => undefined)
   }
 }
 

@@ -7,7 +7,7 @@ import { messageOf, ServiceError, systemCode, writeError, whyOf } from '../error
 export const badArchive = (path: string, why: PhraseValue): ServiceError => new ServiceError('bad-archive', phrase('archive.trouble', { path, why }), { path })
 
 const READ_CODES = new Set(['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'EISDIR'])
-const WRITE_CODES = new Set(['ENOSPC', 'EDQUOT', 'EROFS'])
+const WRITE_CODES = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS'])
 
 /** Whatever reading an archive threw, as the error to show. An abort stays what it is. */
 export function archiveError(thrown: unknown, path: string): unknown {

@@ -152,7 +152,7 @@ async function attempt(download: Download): Promise<void> {
     if (total !== undefined && (await stat(`${target}.part`)).size < total) throw new Trouble(phrase('download.endedEarly'))
   } catch (error) {
     const code = systemCode(error)
-    if (code === 'ENOSPC' || code === 'EROFS' || code === 'EACCES' || code === 'EDQUOT') throw writeError(error, target)
+    if (code === 'ENOSPC' || code === 'EFBIG' || code === 'EROFS' || code === 'EACCES' || code === 'EDQUOT') throw writeError(error, target)
     throw error
   } finally {
     done()

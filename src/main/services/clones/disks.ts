@@ -30,7 +30,7 @@ export async function hasBacking({ path, format }: Pick<DiskSettings, 'path' | '
 /** @throws ServiceError bad-disk, file-missing, disk-full, library-read-only; AbortError */
 function diskError(error: unknown, { from, to }: DiskCopy, { signal }: Progress): unknown {
   signal.throwIfAborted()
-  if (['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM'].includes(systemCode(error) ?? '')) return writeError(error, to)
+  if (['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EPERM'].includes(systemCode(error) ?? '')) return writeError(error, to)
   if (error instanceof Error && 'code' in error && systemCode(error)?.startsWith('E') !== true) return new ServiceError('bad-disk', hostSaid(error), { path: from })
   const known = archiveError(error, from)
   return known instanceof ServiceError && known.code !== 'bad-archive' ? known : writeError(error, to)

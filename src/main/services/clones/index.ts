@@ -1,7 +1,7 @@
 /** Machines made from others: full and linked clones of machines and snapshots, forks, templates, and machines made from those. */
 import { phrase, type CloudInit, type MachineOrigin, type MachineSettings, type Template, type Phrase } from '../../../preload/contract'
 import { syncFile } from '../../host/copy-file'
-import { ServiceError } from '../errors'
+import { ServiceError, writeError } from '../errors'
 import { folderSize } from '../files'
 import type { Library, NewFolder, NewMachine, NewName } from '../library'
 import { requireSound } from '../library/machine-file'
@@ -131,7 +131,12 @@ export class Clones {
    * A machine that goes on from this instant of a running one, which goes on too. It is `saved` and has to be started.
    * @throws ServiceError not-found, wrong-state, name-taken, machine-busy, disk-full, library-read-only; AbortError
    */
-  async fork(id: string, name: string | undefined, progress: Progress): Promise<Forked> {
+  fork(id: string, name: string | undefined, progress: Progress): Promise<Forked> {
+    return this.forkAs(id, name, {}, progress)
+  }
+
+  /** @param about `isTemplate`: it stays as it is, so all of it is durable before it appears */
+  private async forkAs(id: string, name: string | undefined, about: Pick<NewMachine, 'isTemplate'>, progress: Progress): Promise<Forked> {
     const { library, use } = this.options
     const { settings: { name: called } } = library.require(id)
     return use.during(id, called, 'change', phrase('use.forking'), async () => {
@@ -143,15 +148,16 @@ export class Clones {
       const child = await library.make(name === undefined ? { like: called } : { exactly: name }, async (folder) => {
         const made = await this.capture(record, folder, progress)
         pauseMs = made.pauseMs
-        return { settings: made.settings, origin, ...(base && { base }) }
+        if (about.isTemplate) await syncAll([...made.disks, new SavedState(folder.dir).path])
+        return { settings: made.settings, origin, ...(base && { base }), ...about }
       })
       const written = child.settings.disks.filter(({ readOnly }) => !readOnly)
-      return { record: child, pauseMs, settle: async () => { for (const { path } of written) await syncFile(path) } }
+      return { record: child, pauseMs, settle: () => syncAll(written.map(({ path }) => path)) }
     })
   }
 
   /** Disks and memory of a running machine, of one instant. */
-  private async capture(record: MachineRecord, folder: NewFolder, progress: Progress): Promise<{ settings: MachineSettings; pauseMs: number }> {
+  private async capture(record: MachineRecord, folder: NewFolder, progress: Progress): Promise<{ settings: MachineSettings; disks: string[]; pauseMs: number }> {
     const { runtime } = this.options
     const settings = runtime.settingsOf(record.id)
     const { state } = runtime.status(record.id)
@@ -169,7 +175,7 @@ export class Clones {
     await saved.prepare()
     const { pauseMs } = await runtime.saveTo(record.id, saved.path, plan.writable.map(({ from, to }) => ({ from, to })), 'go-on', progress, true)
     await new SavedState(record.dir).memory.provide(saved.path, saved.memory)
-    return { settings: plan.settings, pauseMs }
+    return { settings: plan.settings, disks: plan.writable.map(({ to }) => to), pauseMs }
   }
 
   /** @throws ServiceError wrong-state, machine-busy, not-found, as `clone` where it is a copy */
@@ -188,10 +194,7 @@ export class Clones {
   /** Of a running machine it has the memory too: machines made from it go on from this instant. */
   private async copyAsTemplate(id: string, name: string, progress: Progress): Promise<MachineRecord> {
     if (OFF.includes(this.options.runtime.status(id).state)) return this.clone(id, { name, isTemplate: true }, progress)
-    const { record, settle } = await this.fork(id, name, progress)
-    await settle()
-    await syncFile(new SavedState(record.dir).path)
-    return this.options.library.setTemplate(record.id, true)
+    return (await this.forkAs(id, name, { isTemplate: true }, progress)).record
   }
 
   /** A disk that others may write is no foundation. @throws ServiceError machine-busy */
@@ -247,6 +250,15 @@ export class Clones {
     const settings = { ...copied, ...own }
     const origin: MachineOrigin = { kind: 'template', machineId: template.id, name: template.settings.name, linked: base !== undefined }
     return { settings: wanted.cloudInit ? await addSeed(settings, wanted.cloudInit, folder) : settings, origin, ...(base && { base }) }
+  }
+}
+
+/** @throws ServiceError disk-full, internal */
+async function syncAll(paths: readonly string[]): Promise<void> {
+  for (const path of paths) {
+    await syncFile(path).catch((error: unknown) => {
+      throw writeError(error, path)
+    })
   }
 }
 

@@ -44,6 +44,14 @@ function mayLive(holder: LockHolder | undefined): boolean {
   }
 }
 
+/** What says so is the write itself, which fails: that one file may not grow any further. */
+const fileLimitReached = (): void => undefined
+
+/** The lock's package ends the process on every deadly signal that nobody else hears. */
+function outliveFileLimits(): void {
+  if (process.platform !== 'win32' && !process.listeners('SIGXFSZ').includes(fileLimitReached)) process.on('SIGXFSZ', fileLimitReached)
+}
+
 export class LibraryLock {
   private constructor(private readonly home: string, private readonly unlock: () => Promise<void>, private readonly version: string) {}
 
@@ -52,6 +60,7 @@ export class LibraryLock {
    * @throws ServiceError library-locked with the holder as details, library-read-only, disk-full
    */
   static async acquire(home: string, version: string, onLost: (reason: string) => void): Promise<LibraryLock> {
+    outliveFileLimits()
     await makeFolder(home)
     const deadline = Date.now() + STALE_MS + 2 * UPDATE_MS
     for (;;) {

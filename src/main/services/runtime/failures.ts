@@ -1,9 +1,10 @@
 /** What can go wrong with a machine's process, as errors of the contract and in words of ours. */
+import { z } from 'zod'
 import { phrase, type ErrorCode, type Phrase, type Said } from '../../../preload/contract'
 import { ProcessEndError, SaveError, type ProcessEnd } from '../../engines/embedded/machine-process'
 import type { Stalled } from '../../vm-host/protocol'
 import { coreSaid } from '../core-said'
-import { messageOf, ServiceError, whyOf } from '../errors'
+import { messageOf, ServiceError, whyOf, writeError } from '../errors'
 
 /** Why a machine paused by itself, and what ends that. */
 export function stallProblem({ cause, message, details }: Stalled): Phrase {
@@ -23,15 +24,18 @@ export function endedMeanwhile(error: unknown): never {
 
 const SAVE_CODES: Readonly<Record<string, ErrorCode>> = { ended: 'machine-crashed', busy: 'machine-busy', 'disk-full': 'disk-full' }
 
+/** Details of a `disk-io` that a file of the host's was the reason of. */
+const fileFailure = z.object({ path: z.string(), errno: z.string() })
+
 /** Why a state was not saved; the machine goes on. */
 export function saveFailure(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error
   if (!(error instanceof SaveError)) return new ServiceError('internal', phrase('save.failed', { why: messageOf(error) }))
   const { code, message, details } = error
   if (code === 'cancelled') return new ServiceError('cancelled', phrase('save.cancelled'))
-  const failed = phrase('save.failed', { why: error.phrase ?? coreSaid(message, details) })
-  if (code === 'disk-io') return new ServiceError(message.includes('disk is full') ? 'disk-full' : 'library-read-only', failed)
-  return new ServiceError(SAVE_CODES[code] ?? 'internal', failed)
+  const file = fileFailure.safeParse(details)
+  if (file.success) return writeError(Object.assign(new Error(message), { code: file.data.errno }), file.data.path)
+  return new ServiceError(SAVE_CODES[code] ?? 'internal', phrase('save.failed', { why: error.phrase ?? coreSaid(message, details) }))
 }
 
 const REFUSALS: Readonly<Record<string, ErrorCode>> = {

@@ -253,15 +253,18 @@ export class MachineRuntime {
   ): Promise<SaveFigures> {
     const run = this.require(id, phrase('act.saved'), 'running', 'paused')
     const { state } = run
+    const memory = this.options.savedState(id)?.memory
     if (then === 'end') this.setState(run, 'saving')
     try {
-      const base = await this.options.savedState(id)?.memory.base()
+      const base = await memory?.base()
       const onProgress = (fraction: number): void => progress.report(fraction)
       const figures = await run.process.saveState(path, then, { signal: progress.signal, onProgress, copies, quick, ...(base && { base }) })
       if (then === 'end') await run.process.ended
       return figures
     } catch (error) {
       this.setState(run, state)
+      // What was kept for it to build on. Where even that fails it goes with the next snapshot that is deleted.
+      await memory?.collect().catch(() => undefined)
       throw saveFailure(error)
     }
   }

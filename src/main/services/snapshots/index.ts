@@ -112,7 +112,6 @@ export class Snapshots {
       if (name !== undefined) await this.checkName(store, name)
       const given = name ?? await this.freeName(store, 'Snapshot', true)
       const taken = await this.add(record, store, { name: given, notes, kind: 'user' }, 'go-on', progress)
-      await store.setCurrent(taken.entry.id)
       this.options.changed(id)
       return { ...(await this.view(store, taken.entry)), ...(taken.pauseMs === undefined ? {} : { pauseMs: taken.pauseMs }) }
     })
@@ -134,7 +133,7 @@ export class Snapshots {
     const planned: SnapshotRecord = {
       version: 1, id: randomUUID(), createdAt: new Date().toISOString(), parent: await store.current(), hasState, settings, disks, ...what,
     }
-    const entry = await store.add(planned, this.options.screen(record.id), async (folder) => {
+    const entry = await store.add(planned, this.options.screen(record.id), what.kind === 'user', async (folder) => {
       const copies = disks.map(({ path, file }) => ({ from: path, to: join(folder, file) }))
       if (isOn) pauseMs = (await runtime.saveTo(record.id, join(folder, STATE_FILE), copies, then, progress)).pauseMs
       else await this.copyAtRest(record, copies, hasState ? join(folder, STATE_FILE) : undefined, progress)
@@ -216,7 +215,8 @@ export class Snapshots {
   delete(id: string, snapshotId: string): Promise<void> {
     return this.alone(id, phrase('use.deletingSnapshot'), async ({ dir }, store) => {
       await store.remove(await store.require(snapshotId))
-      await new SavedState(dir).memory.collect()
+      // What is left goes at the next start.
+      await new SavedState(dir).memory.collect().catch(() => undefined)
       this.options.changed(id)
     })
   }

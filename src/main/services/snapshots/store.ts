@@ -1,6 +1,7 @@
 /**
  * The snapshots of one machine on disk: `<machine>/snapshots/<id>/` with `snapshot.json`, the state of a machine that ran and
- * its disks; and `tree.json` with the one the present descends from. Folders appear and vanish by one rename.
+ * its disks; and `tree.json` with the one the present descends from. Folders appear and vanish by one rename, and the tree with
+ * them: what names a snapshot that is not there yet, or not there any more, is read as it was before, or as it is without it.
  */
 import { existsSync } from 'node:fs'
 import { readFile, readdir, rename, rm } from 'node:fs/promises'
@@ -36,7 +37,12 @@ export const snapshotRecord = z.object({
 })
 export type SnapshotRecord = z.infer<typeof snapshotRecord>
 
-const tree = z.object({ version: z.literal(1), current: z.string().uuid().nullable() })
+const tree = z.object({
+  version: z.literal(1),
+  current: z.string().uuid().nullable(),
+  /** Holds until there is a snapshot `current`. */
+  before: z.string().uuid().nullable().optional(),
+})
 
 export class SnapshotStore {
   readonly folder: string
@@ -50,22 +56,33 @@ export class SnapshotStore {
     return join(this.folder, id, file)
   }
 
-  private async readRecord(id: string): Promise<SnapshotRecord | undefined> {
+  private async readRecord(folder: string): Promise<SnapshotRecord | undefined> {
     try {
-      return snapshotRecord.parse(JSON.parse(await readFile(this.pathOf(id, RECORD_FILE), 'utf8')))
+      return snapshotRecord.parse(JSON.parse(await readFile(this.pathOf(folder, RECORD_FILE), 'utf8')))
     } catch {
       // A folder without a usable record is shown nowhere and touched by nobody: its disks can still be rescued by hand.
       return undefined
     }
   }
 
+  /** With the names of their folders. */
+  private async records(isWanted: (name: string) => boolean): Promise<[folder: string, entry: SnapshotRecord][]> {
+    const names = (await readdir(this.folder).catch(() => [])).filter(isWanted)
+    const found = await Promise.all(names.map((name) => this.readRecord(name)))
+    return names.flatMap((name, i) => (found[i] === undefined ? [] : [[name, found[i]]]))
+  }
+
+  /** Those whose removal was begun: their children are their parents'. */
+  private async removed(): Promise<SnapshotRecord[]> {
+    return (await this.records((name) => name.startsWith(OLD_PREFIX))).map(([, entry]) => entry)
+  }
+
   /** Oldest first. A parent that is gone counts as none. */
   async list(): Promise<SnapshotRecord[]> {
-    const names = await readdir(this.folder).catch(() => [])
-    const found = (await Promise.all(names.filter((name) => !name.startsWith('.')).map((name) => this.readRecord(name))))
-      .filter((entry) => entry !== undefined)
+    const found = (await this.records((name) => !name.startsWith('.'))).map(([, entry]) => entry)
     const known = new Set(found.map(({ id }) => id))
-    return found.map((entry) => (entry.parent !== null && !known.has(entry.parent) ? { ...entry, parent: null } : entry))
+    const removed = await this.removed()
+    return found.map((entry) => ({ ...entry, parent: nearestOf(entry.parent, (id) => known.has(id), removed) }))
       .sort((a, b) => a.createdAt.localeCompare(b.createdAt))
   }
 
@@ -76,19 +93,27 @@ export class SnapshotStore {
     return found
   }
 
-  /** The snapshot the present descends from. */
-  async current(): Promise<string | null> {
+  private async readTree(): Promise<z.infer<typeof tree>> {
     try {
-      const { current } = tree.parse(JSON.parse(await readFile(join(this.folder, TREE), 'utf8')))
-      return current !== null && existsSync(this.pathOf(current, RECORD_FILE)) ? current : null
+      return tree.parse(JSON.parse(await readFile(join(this.folder, TREE), 'utf8')))
     } catch {
-      return null
+      return { version: 1, current: null }
     }
   }
 
-  async setCurrent(id: string | null): Promise<void> {
+  /** The snapshot the present descends from. */
+  async current(): Promise<string | null> {
+    const { current, before } = await this.readTree()
+    const isThere = (id: string): boolean => existsSync(this.pathOf(id, RECORD_FILE))
+    if (current === null || isThere(current)) return current
+    const removed = await this.removed()
+    return nearestOf(removed.some(({ id }) => id === current) ? current : before, isThere, removed)
+  }
+
+  /** @param before holds until there is a snapshot `id` */
+  async setCurrent(id: string | null, before?: string | null): Promise<void> {
     await makeFolder(this.folder)
-    await writeAtomic(join(this.folder, TREE), `${JSON.stringify({ version: 1, current: id })}\n`)
+    await writeAtomic(join(this.folder, TREE), `${JSON.stringify({ version: 1, current: id, ...(before !== undefined && { before }) })}\n`)
   }
 
   async size(id: string): Promise<number> {
@@ -100,8 +125,11 @@ export class SnapshotStore {
     return readFile(this.pathOf(id, SCREEN_FILE), 'utf8').catch(() => '')
   }
 
-  /** Fills a folder aside, then lets it appear. */
-  async add(entry: SnapshotRecord, screen: string, fill: (folder: string) => Promise<void>): Promise<SnapshotRecord> {
+  /**
+   * Fills a folder aside, then lets it appear.
+   * @param isCurrent the present descends from it as soon as it is there
+   */
+  async add(entry: SnapshotRecord, screen: string, isCurrent: boolean, fill: (folder: string) => Promise<void>): Promise<SnapshotRecord> {
     const making = join(this.folder, NEW_PREFIX + entry.id)
     try {
       await makeFolder(making)
@@ -109,6 +137,7 @@ export class SnapshotStore {
       if (screen !== '') await writeAtomic(join(making, SCREEN_FILE), screen)
       await writeAtomic(join(making, RECORD_FILE), `${JSON.stringify(entry, null, 2)}\n`)
       await syncFolder(making)
+      if (isCurrent) await this.setCurrent(entry.id, await this.current())
       await moveDurably(making, this.pathOf(entry.id))
       return entry
     } catch (error) {
@@ -118,22 +147,41 @@ export class SnapshotStore {
   }
 
   /** @throws ServiceError disk-full, library-read-only */
-  async write(entry: SnapshotRecord): Promise<void> {
-    await writeAtomic(this.pathOf(entry.id, RECORD_FILE), `${JSON.stringify(entry, null, 2)}\n`)
+  write(entry: SnapshotRecord): Promise<void> {
+    return this.writeTo(entry.id, entry)
   }
 
-  /** Children become its parent's: first they, then the folder goes, so that a crash leaves a tree. */
-  async remove(entry: SnapshotRecord): Promise<void> {
-    for (const child of await this.list()) if (child.parent === entry.id) await this.write({ ...child, parent: entry.parent })
-    if (await this.current() === entry.id) await this.setCurrent(entry.parent)
-    const old = join(this.folder, OLD_PREFIX + entry.id)
+  private writeTo(folder: string, entry: SnapshotRecord): Promise<void> {
+    return writeAtomic(this.pathOf(folder, RECORD_FILE), `${JSON.stringify(entry, null, 2)}\n`)
+  }
+
+  /** Its children become its parent's. One rename decides; what it then takes to be rid of it is done again where it was cut off. */
+  async remove({ id }: SnapshotRecord): Promise<void> {
     try {
-      await rename(this.pathOf(entry.id), old)
+      await rename(this.pathOf(id), join(this.folder, OLD_PREFIX + id))
       await syncFolder(this.folder)
     } catch (error) {
-      throw writeError(error, this.pathOf(entry.id))
+      throw writeError(error, this.pathOf(id))
     }
-    await rm(old, { recursive: true, force: true }).catch(() => undefined)
+    await this.finishRemoval(OLD_PREFIX + id).catch(() => undefined)
+  }
+
+  /** @param folder name of the renamed folder: the large files in it go first, for the rest may need their room */
+  private async finishRemoval(folder: string): Promise<void> {
+    const entry = await this.readRecord(folder)
+    const files = entry === undefined ? [] : await readdir(this.pathOf(folder))
+    for (const file of files) if (file !== RECORD_FILE) await rm(this.pathOf(folder, file), { recursive: true, force: true })
+    if (entry !== undefined) await this.bypass(entry)
+    await rm(this.pathOf(folder), { recursive: true, force: true })
+  }
+
+  /** Nothing names it any more. */
+  private async bypass({ id, parent }: SnapshotRecord): Promise<void> {
+    for (const [folder, child] of await this.records((name) => !name.startsWith(NEW_PREFIX))) {
+      if (child.parent === id) await this.writeTo(folder, { ...child, parent })
+    }
+    const { current, before } = await this.readTree()
+    if (current === id || before === id) await this.setCurrent(await this.current())
   }
 
   /** Removes what an interrupted operation left. */
@@ -141,7 +189,22 @@ export class SnapshotStore {
     const names = await readdir(this.folder).catch(() => [])
     if (names.length > 0) await removeTemporaries(this.folder).catch(() => undefined)
     for (const name of names) {
-      if (name.startsWith(NEW_PREFIX) || name.startsWith(OLD_PREFIX)) await rm(join(this.folder, name), { recursive: true, force: true }).catch(() => undefined)
+      const path = join(this.folder, name)
+      if (name.startsWith(NEW_PREFIX)) await rm(path, { recursive: true, force: true }).catch(() => undefined)
+      else await removeTemporaries(path).catch(() => undefined)
+      if (name.startsWith(OLD_PREFIX)) await this.finishRemoval(name).catch(() => undefined)
     }
   }
+}
+
+/** @param removed who lies between @returns the snapshot itself or its nearest ancestor that is there */
+function nearestOf(id: string | null | undefined, isThere: (id: string) => boolean, removed: readonly SnapshotRecord[]): string | null {
+  const parents = new Map(removed.map((entry) => [entry.id, entry.parent]))
+  let at = id ?? null
+  // Each is passed once at most: files that somebody made may go round in a circle.
+  for (let steps = 0; at !== null && steps <= removed.length; steps++) {
+    if (isThere(at)) return at
+    at = parents.get(at) ?? null
+  }
+  return null
 }

@@ -8,7 +8,7 @@ import { deflateRaw } from 'node:zlib'
 import { crc32 } from '../../host/crc32'
 import { encodeHeader } from '../../host/state-header'
 import { CHUNK_BYTES, encodeMachineState, type CapturedChunk, type MachineCapture } from '../../vmm/machine'
-import { VmmError } from '../../vmm/errors'
+import { fileError } from '../file-error'
 import { Appender } from './appender'
 import { encodeIndex, encodeTrailer, Packing, type PieceRecord, type Section } from './format'
 import type { Inherited } from './inherited'
@@ -126,12 +126,6 @@ export async function syncFolder(path: string): Promise<void> {
   await folder?.close()
 }
 
-function writeError(path: string, error: unknown): Error {
-  const { code, message } = error as NodeJS.ErrnoException
-  if (code === undefined || typeof code !== 'string' || !/^E[A-Z]+$/.test(code)) return error instanceof Error ? error : new Error(String(error))
-  return new VmmError('disk-io', `the state cannot be written to ${path}: ${code === 'ENOSPC' ? 'the disk is full' : message}`, { path, errno: code }, { cause: error })
-}
-
 /**
  * Writes `path` as a whole or not at all: a temporary file beside it, synced, then renamed over it. The capture is ended.
  * @throws VmmError `disk-io`; AbortError where the signal said so
@@ -156,7 +150,7 @@ export async function writeStateFile(path: string, capture: MachineCapture, opti
     await file?.close().catch(() => undefined)
     await rm(temporary, { force: true }).catch(() => undefined)
     capture.memory.abandon()
-    throw writeError(path, error)
+    throw fileError(path, error)
   } finally {
     capture.memory.end()
   }
