@@ -8,13 +8,12 @@ import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { MachineProcess, type ProcessEnd } from '../../src/main/engines/embedded/machine-process'
-import { startProcess } from '../../src/main/engines/embedded/spare-processes'
 import { compactDisk } from '../../src/main/host/disks/compact'
 import { openDisk } from '../../src/main/host/disks/open'
 import { createQcow2 } from '../../src/main/host/disks/qcow2/create'
 import { buildVmHostWithInterpreter } from '../fixtures/build-vm-host'
 import { buildWriterKernel, SlotModel, slotBytes, SLOT_BYTES, WriterPlan } from '../fixtures/disk-writer-guest'
+import { KilledMachine } from '../fixtures/killed-machine'
 import { checkSound } from '../fixtures/qemu-img'
 
 /** Of each kind of image. Hundreds on demand. */
@@ -37,57 +36,34 @@ async function contentOf(path: string): Promise<Buffer> {
 
 /** A machine that runs the writing guest on an image until it is killed. */
 class Writer {
-  /** Of the last flush it told of. */
-  acknowledged: number
-  private said = ''
-  private end: ProcessEnd | undefined
-  private readonly process: MachineProcess
-  private heard: () => void = () => undefined
+  private readonly machine: KilledMachine
 
-  constructor(entry: string, disk: string, readonly plan: WriterPlan, last: number) {
-    this.acknowledged = last
-    this.process = new MachineProcess({
-      process: startProcess(entry),
-      config: {
-        name: 'writer', uuid: '5d2c1e54-6b1c-4b8e-9d5e-2f1a3b4c5d6e', generationId: '5d2c1e54-6b1c-4b8e-9d5e-2f1a3b4c5d6e', memoryMiB: 16,
-        cpuProfile: 'nestbox64', kernel: at('writer.bin'), initrd: '', commandLine: plan.commandLine,
-        disks: [{ path: disk, format: 'qcow2', readOnly: false }], onReset: 'stop', maxTier: 2, logDir: dir, translationsDir: at('translations'),
-      },
-      events: {
-        onHeartbeat: () => undefined, onLog: () => undefined, onEnd: (end) => (this.end = end),
-        onOutput: (_port, bytes) => this.hear(bytes),
-      },
+  constructor(entry: string, disk: string, readonly plan: WriterPlan, private readonly last: number) {
+    this.machine = new KilledMachine(entry, {
+      memoryMiB: 16, kernel: at('writer.bin'), commandLine: plan.commandLine, disks: [{ path: disk, format: 'qcow2', readOnly: false }],
+      logDir: dir, translationsDir: at('translations'),
     })
   }
 
-  private hear(bytes: Uint8Array): void {
-    this.process.send({ type: 'ack', port: 'ttyS0', count: bytes.length })
-    this.said += Buffer.from(bytes).toString('latin1')
-    const lines = this.said.split('\n')
-    this.said = lines.pop() ?? ''
+  /** Stamp of the last flush it told of. @throws Error where the guest was told of a failure */
+  get acknowledged(): number {
+    const lines = this.machine.said.split('\n').slice(0, -1)
     if (lines.includes('E')) throw new Error('a request of the guest failed')
-    const last = lines.at(-1)
-    if (last !== undefined) this.acknowledged = Number.parseInt(last.slice(1), 16)
-    this.heard()
+    const line = lines.at(-1)
+    return line === undefined ? this.last : Number.parseInt(line.slice(1), 16)
   }
 
   /** Resolves with the first flush that is told of. */
-  async writing(): Promise<void> {
-    await this.process.running
-    await new Promise<void>((resolve) => (this.heard = resolve))
+  writing(): Promise<void> {
+    return this.machine.until((said) => said.includes('\n'))
   }
 
-  /** A snapshot of memory and disk while it writes. */
-  async snapshot(state: string, from: string, to: string): Promise<void> {
-    await this.process.saveState(state, 'go-on', { signal: new AbortController().signal, onProgress: () => undefined, copies: [{ from, to }] })
+  snapshot(state: string, from: string, to: string): Promise<void> {
+    return this.machine.snapshot(state, from, to)
   }
 
-  async kill(): Promise<void> {
-    const { pid } = this.process
-    if (pid === undefined) throw new Error('the process is gone')
-    process.kill(pid, 'SIGKILL')
-    await this.process.ended
-    expect(this.end, 'it ended by the kill and by nothing else').toMatchObject({ kind: 'crashed', message: expect.stringMatching(/SIGKILL/) as string })
+  kill(): Promise<void> {
+    return this.machine.kill()
   }
 }
 
