@@ -1,6 +1,6 @@
 /** `nestbox snapshot …`: named points a machine can go back to. */
 import type { Command } from 'commander'
-import type { Machine, Snapshot, SnapshotTree } from '../../preload/contract'
+import { inEnglish, type Machine, type Snapshot, type SnapshotTree } from '../../preload/contract'
 import type { LocalClient } from '../ipc/local-client'
 import { ServiceError } from '../services/errors'
 import { sameName } from '../services/library/names'
@@ -12,7 +12,9 @@ interface Json { readonly json?: boolean }
 
 /** By UUID or name. @throws ServiceError not-found */
 export async function findSnapshot(client: LocalClient, machine: Machine, wanted: string): Promise<Snapshot> {
-  const { snapshots } = await client.call('snapshot.list', { id: machine.id })
+  const { snapshots, damaged = [] } = await client.call('snapshot.list', { id: machine.id })
+  const broken = damaged.find(({ id }) => id === wanted.toLowerCase())
+  if (broken) throw new ServiceError('machine-damaged', broken.problem, { id: broken.id })
   const found = snapshots.find(({ id }) => id === wanted.toLowerCase()) ?? snapshots.find(({ name }) => sameName(name, wanted))
   if (!found) throw new ServiceError('not-found', `${machine.name} has no snapshot '${wanted}'. 'nestbox snapshot list' shows them.`, { name: wanted })
   return found
@@ -40,6 +42,7 @@ function* inTree({ snapshots }: SnapshotTree, parent: string | null = null, dept
 async function list(vm: string, { json }: Json): Promise<void> {
   const tree = await withManager(async (client) => client.call('snapshot.list', { id: (await findMachine(client, vm)).id }))
   if (json) return printJson(tree)
+  for (const { problem } of tree.damaged ?? []) process.stderr.write(`nestbox: ${printable(inEnglish(problem))}\n`)
   const rows = [...inTree(tree)].map(([{ id, name, createdAt, hasState, bytes }, depth]) =>
     [`${'  '.repeat(depth)}${printable(name)}${id === tree.current ? ' *' : ''}`, createdAt, hasState ? 'disks and memory' : 'disks', mib(bytes), id])
   printTable(['NAME', 'TAKEN', 'HOLDS', 'SIZE', 'ID'], rows)
@@ -58,10 +61,12 @@ async function restore(vm: string, name: string, { json, start, keepCurrent }: J
 async function remove(vm: string, name: string, { json }: Json): Promise<void> {
   await withManager(async (client) => {
     const machine = await findMachine(client, vm)
-    const snapshot = await findSnapshot(client, machine, name)
+    const { damaged = [] } = await client.call('snapshot.list', { id: machine.id })
+    // One that cannot be read has no name, and can be deleted all the same.
+    const snapshot = damaged.find(({ id }) => id === name.toLowerCase()) ?? await findSnapshot(client, machine, name)
     await client.call('snapshot.delete', { id: machine.id, snapshotId: snapshot.id })
     if (json) printJson(snapshot)
-    else say(false, `Deleted ${snapshot.name}.`)
+    else say(false, `Deleted ${'name' in snapshot ? snapshot.name : snapshot.id}.`)
   })
 }
 

@@ -4,6 +4,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { copyImage, syncFile } from '../host/copy-file'
 import { NodeClock, NodeEntropy, NodeWasmEngine, openDisk, type OpenDisk } from '../host'
+import { DiskFormatError } from '../host/disks/formats/common/format-error'
 import { createCpuKit, createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import { ConsolePort } from './console-port'
@@ -19,6 +20,7 @@ import { WarmStart } from './warm-start'
 
 function described(error: unknown): { code: string; message: string; details?: unknown } {
   if (error instanceof VmmError) return { code: error.code, message: error.message, details: error.details }
+  if (error instanceof DiskFormatError) return { code: error.code, message: error.message, details: { path: error.path, offset: error.offset } }
   return { code: 'internal', message: error instanceof Error ? error.message : String(error) }
 }
 

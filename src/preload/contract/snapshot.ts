@@ -1,6 +1,7 @@
 /** Snapshots: named points a machine can go back to. */
 import { z } from 'zod'
 import { LIMITS, NAME_PATTERN } from './machine'
+import { said } from './phrase'
 
 export const snapshotName = z.string().trim().min(1).max(LIMITS.snapshotNameLength).regex(NAME_PATTERN)
 export const snapshotNotes = z.string().max(LIMITS.notesLength)
@@ -25,10 +26,20 @@ export const snapshot = z.object({
 })
 export type Snapshot = z.infer<typeof snapshot>
 
+/** A folder of a snapshot whose record cannot be used: it can be deleted, and what it holds rescued by hand. */
+export const damagedSnapshot = z.object({
+  /** Name of the folder; the snapshot's own id. */
+  id: z.string(),
+  problem: said,
+})
+export type DamagedSnapshot = z.infer<typeof damagedSnapshot>
+
 export const snapshotTree = z.object({
   /** The snapshot the present descends from. */
   current: z.string().uuid().nullable(),
   /** Oldest first. */
   snapshots: z.array(snapshot),
+  /** Absent where there are none. */
+  damaged: z.array(damagedSnapshot).optional(),
 })
 export type SnapshotTree = z.infer<typeof snapshotTree>

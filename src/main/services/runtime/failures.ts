@@ -39,7 +39,7 @@ export function saveFailure(error: unknown): ServiceError {
 }
 
 const REFUSALS: Readonly<Record<string, ErrorCode>> = {
-  'bad-kernel': 'bad-kernel', 'no-memory': 'not-enough-memory', 'disk-full': 'disk-full', 'disk-io': 'bad-disk', 'bad-config': 'invalid-argument', unsupported: 'unsupported',
+  'bad-kernel': 'bad-kernel', 'no-memory': 'not-enough-memory', 'disk-full': 'disk-full', 'disk-io': 'bad-disk', 'bad-disk': 'bad-disk', 'bad-config': 'invalid-argument', unsupported: 'unsupported',
   'state-mismatch': 'state-mismatch', 'state-damaged': 'state-damaged', 'bad-state': 'state-damaged',
 }
 

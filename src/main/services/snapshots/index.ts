@@ -83,8 +83,9 @@ export class Snapshots {
 
   async list(id: string): Promise<SnapshotTree> {
     const store = new SnapshotStore(this.options.library.require(id).dir)
-    const records = await store.list()
-    return { current: await store.current(), snapshots: await Promise.all(records.map((record) => this.view(store, record))) }
+    const [records, damaged] = await Promise.all([store.list(), store.damaged()])
+    const snapshots = await Promise.all(records.map((record) => this.view(store, record)))
+    return { current: await store.current(), snapshots, ...(damaged.length > 0 && { damaged }) }
   }
 
   private async view(store: SnapshotStore, { id, name, notes, createdAt, parent, kind, hasState, settings }: SnapshotRecord): Promise<Snapshot> {
@@ -214,7 +215,7 @@ export class Snapshots {
   /** Its children stay as they are. @throws ServiceError not-found */
   delete(id: string, snapshotId: string): Promise<void> {
     return this.alone(id, phrase('use.deletingSnapshot'), async ({ dir }, store) => {
-      await store.remove(await store.require(snapshotId))
+      await store.remove(snapshotId)
       // What is left goes at the next start.
       await new SavedState(dir).memory.collect().catch(() => undefined)
       this.options.changed(id)

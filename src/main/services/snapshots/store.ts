@@ -7,8 +7,8 @@ import { existsSync } from 'node:fs'
 import { readFile, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { machineSettings, phrase } from '../../../preload/contract'
-import { ServiceError, writeError } from '../errors'
+import { machineSettings, phrase, type DamagedSnapshot } from '../../../preload/contract'
+import { ServiceError, whyOf, writeError } from '../errors'
 import { folderSize, makeFolder, moveDurably, removeTemporaries, syncFolder, writeAtomic } from '../files'
 
 const NEW_PREFIX = '.new-'
@@ -56,20 +56,36 @@ export class SnapshotStore {
     return join(this.folder, id, file)
   }
 
-  private async readRecord(folder: string): Promise<SnapshotRecord | undefined> {
+  /** @throws ServiceError machine-damaged */
+  private async readRecord(folder: string): Promise<SnapshotRecord> {
+    const path = this.pathOf(folder, RECORD_FILE)
     try {
-      return snapshotRecord.parse(JSON.parse(await readFile(this.pathOf(folder, RECORD_FILE), 'utf8')))
-    } catch {
-      // A folder without a usable record is shown nowhere and touched by nobody: its disks can still be rescued by hand.
-      return undefined
+      const record = snapshotRecord.parse(JSON.parse(await readFile(path, 'utf8')))
+      if (folder.endsWith(record.id)) return record
+      throw new ServiceError('machine-damaged', phrase('damage.field', { field: 'id', detail: record.id }))
+    } catch (error) {
+      const why = error instanceof z.ZodError ? phrase('damage.field', { field: error.issues[0].path.join('.'), detail: error.issues[0].message }) : whyOf(error)
+      throw new ServiceError('machine-damaged', phrase('snapshot.damaged', { path, why }), { path })
     }
   }
 
-  /** With the names of their folders. */
+  private async foldersOf(isWanted: (name: string) => boolean): Promise<string[]> {
+    const entries = await readdir(this.folder, { withFileTypes: true }).catch(() => [])
+    return entries.filter((entry) => entry.isDirectory() && isWanted(entry.name)).map(({ name }) => name)
+  }
+
+  /** Those that can be used, with the names of their folders. */
   private async records(isWanted: (name: string) => boolean): Promise<[folder: string, entry: SnapshotRecord][]> {
-    const names = (await readdir(this.folder).catch(() => [])).filter(isWanted)
-    const found = await Promise.all(names.map((name) => this.readRecord(name)))
+    const names = await this.foldersOf(isWanted)
+    const found = await Promise.all(names.map((name) => this.readRecord(name).catch(() => undefined)))
     return names.flatMap((name, i) => (found[i] === undefined ? [] : [[name, found[i]]]))
+  }
+
+  /** Nobody touches them unless told to delete them: their disks can still be rescued by hand. */
+  async damaged(): Promise<DamagedSnapshot[]> {
+    const names = await this.foldersOf((name) => !name.startsWith('.'))
+    const found = await Promise.all(names.map((id) => this.readRecord(id).then(() => [], (error: ServiceError) => [{ id, problem: error.phrase ?? error.message }])))
+    return found.flat()
   }
 
   /** Those whose removal was begun: their children are their parents'. */
@@ -86,11 +102,17 @@ export class SnapshotStore {
       .sort((a, b) => a.createdAt.localeCompare(b.createdAt))
   }
 
-  /** @throws ServiceError not-found */
+  /** @throws ServiceError not-found, machine-damaged */
   async require(id: string): Promise<SnapshotRecord> {
     const found = (await this.list()).find((entry) => entry.id === id)
-    if (!found) throw new ServiceError('not-found', phrase('snapshot.none', { id }), { id })
-    return found
+    if (found) return found
+    if (!(await this.has(id))) throw new ServiceError('not-found', phrase('snapshot.none', { id }), { id })
+    return this.readRecord(id)
+  }
+
+  /** Also where it is damaged. */
+  async has(id: string): Promise<boolean> {
+    return !id.startsWith('.') && (await this.foldersOf((name) => name === id)).length > 0
   }
 
   private async readTree(): Promise<z.infer<typeof tree>> {
@@ -155,8 +177,9 @@ export class SnapshotStore {
     return writeAtomic(this.pathOf(folder, RECORD_FILE), `${JSON.stringify(entry, null, 2)}\n`)
   }
 
-  /** Its children become its parent's. One rename decides; what it then takes to be rid of it is done again where it was cut off. */
-  async remove({ id }: SnapshotRecord): Promise<void> {
+  /** A damaged one too. Its children become its parent's. One rename decides; what it then takes to be rid of it is done again where it was cut off. @throws ServiceError not-found, library-read-only */
+  async remove(id: string): Promise<void> {
+    if (!(await this.has(id))) throw new ServiceError('not-found', phrase('snapshot.none', { id }), { id })
     try {
       await rename(this.pathOf(id), join(this.folder, OLD_PREFIX + id))
       await syncFolder(this.folder)
@@ -168,7 +191,7 @@ export class SnapshotStore {
 
   /** @param folder name of the renamed folder: the large files in it go first, for the rest may need their room */
   private async finishRemoval(folder: string): Promise<void> {
-    const entry = await this.readRecord(folder)
+    const entry = await this.readRecord(folder).catch(() => undefined)
     const files = entry === undefined ? [] : await readdir(this.pathOf(folder))
     for (const file of files) if (file !== RECORD_FILE) await rm(this.pathOf(folder, file), { recursive: true, force: true })
     if (entry !== undefined) await this.bypass(entry)

@@ -60,7 +60,7 @@ export class StateFile implements PageSource {
     try {
       this.sources.push(file)
       for (const id of header.bases) this.sources.push(SourceFile.openBase(baseFile(memoryDir, id), id, path))
-      this.records = decodeIndex(path, header.version, index, (source) => (source === 0 ? trailer.machine.offset : this.sources[source]?.bytes ?? 0))
+      this.records = decodeIndex(path, header.version, index, (source) => (source === 0 ? trailer.machine.offset : this.sources[source] ? Infinity : 0))
       this.state = decodeMachineState(this.unpackMachine(file, machine))
       const pages = (this.state.hardware.memoryMiB << 20) / PAGE_SIZE
       this.pieceOf = new Uint32Array(pages)
@@ -86,7 +86,10 @@ export class StateFile implements PageSource {
     }
   }
 
-  private place(path: string, { chunk, live }: PieceRecord, position: number): void {
+  private place(path: string, { chunk, live, source, offset, length }: PieceRecord, position: number): void {
+    const { path: base, bytes } = this.sources[source]
+    // The index is whole, so it is the other file that is not as it was.
+    if (source > 0 && offset + length > bytes) throw damaged(path, `its base ${base}`, 'is cut off')
     if (chunk >= this.masks.length) throw damaged(path, 'the index', 'names memory the machine has not')
     if ((this.masks[chunk] & live) !== 0) throw damaged(path, 'the index', `has a page of memory chunk ${chunk} twice`)
     this.masks[chunk] |= live

@@ -113,6 +113,19 @@ describe('the snapshots of a machine', () => {
     expect(api.snapshotMap.get(machine.id)?.current).toBe(second.id)
   })
 
+  it('names those that cannot be read, and deletes them when told to', async () => {
+    const machine = api.add('web')
+    const problem = { key: 'snapshot.damaged', values: { path: '/home/user/Nestbox/s/snapshot.json', why: { key: 'system.EIO' } } } as const
+    api.snapshotMap.set(machine.id, { current: null, snapshots: [], damaged: [{ id: 's1', problem }] })
+    await open(machine)
+    expect(document.querySelector('[role="alert"]')?.textContent).toContain('/home/user/Nestbox/s/snapshot.json cannot be used: input/output error')
+    await click('[data-action="snapshot-delete-damaged"]')
+    expect(body()).toContain('Delete snapshot s1?')
+    await click('.el-message-box__btns .el-button--danger')
+    await flushPromises()
+    expect(document.querySelector('[role="alert"].damaged')).toBeNull()
+  })
+
   it('is walked with the keyboard and keeps its keys from the machine', async () => {
     const machine = api.add('web')
     for (const name of ['one', 'two', 'three']) api.addSnapshot(machine.id, { name })

@@ -14,7 +14,7 @@ export interface SnapshotCommands {
   /** What is there now is kept, and the toast offers to bring it back. */
   restore(machine: Machine, snapshot: Snapshot): Promise<void>
   /** Asks first: what a snapshot holds is gone with it. */
-  remove(machine: Machine, snapshot: Snapshot): Promise<void>
+  remove(machine: Machine, snapshot: Pick<Snapshot, 'id' | 'name'>): Promise<void>
 }
 
 const isOn = ({ state }: Pick<Machine, 'state'>): boolean => state === 'running' || state === 'paused'
