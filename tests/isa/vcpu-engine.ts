@@ -3,7 +3,8 @@
  * through the IDT to a handler of `kernel.ts`.
  */
 import { CpuFault } from '../../src/main/vmm/cpu/core/context'
-import { Vcpu, type VcpuLayout } from '../../src/main/vmm/cpu/core/vcpu'
+import type { VcpuLayout } from '../../src/main/vmm/cpu/core/types'
+import { Vcpu } from '../../src/main/vmm/cpu/core/vcpu'
 import { InsnScanner } from '../../src/main/vmm/cpu/decode/scanner'
 import { buildInterpreter, numberHandlers, PSEUDO_SLOTS, type InterpreterModule } from '../../src/main/vmm/cpu/interp/builder'
 import { isaRows } from '../../src/main/vmm/cpu/isa'

@@ -1,6 +1,7 @@
 /** A bare PC for test kernels: one CPU with PIC and PIT, a debug port that keeps what it hears, a port that ends the run. */
 import { powerOnState } from '../../src/main/vmm/boot/apply'
-import { Vcpu, type TierOptions } from '../../src/main/vmm/cpu/core/vcpu'
+import type { TierOptions } from '../../src/main/vmm/cpu/core/types'
+import { Vcpu } from '../../src/main/vmm/cpu/core/vcpu'
 import { createCpuModel } from '../../src/main/vmm/cpu/cpuid'
 import { InsnScanner } from '../../src/main/vmm/cpu/decode/scanner'
 import { TripleFault } from '../../src/main/vmm/cpu/events/deliver'

@@ -5,7 +5,7 @@ import { loadInterpreter, type PrebuiltInterpreter } from '../cpu/interp/prebuil
 import type { HandlerSlots } from '../cpu/interp/record-writer'
 import { isaRows } from '../cpu/isa'
 import type { CpuModel } from '../cpu/core/context'
-import type { VcpuOptions } from '../cpu/core/vcpu'
+import type { VcpuOptions } from '../cpu/core/types'
 import type { WasmEngine } from '../ports'
 
 /** Machines of one process may share it: nothing in it outlasts the decoding of one instruction. */

@@ -3,7 +3,7 @@ import { VmmError } from '../errors'
 import { PAGE_SIZE } from '../memory/frame-table'
 import { CODE_TLB_BYTES, CODE_TLB_SETS, TLB_AREA_BYTES } from '../mmu/tlb-layout'
 import { STATE_SIZE } from '../cpu/state/layout'
-import type { VcpuLayout } from '../cpu/core/vcpu'
+import type { VcpuLayout } from '../cpu/core/types'
 import type { FrameTableLayout } from '../memory/frame-table'
 
 export const WASM_PAGE = 65536

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { CpuSpot } from '../cpu/core/vcpu'
+import type { CpuSpot } from '../cpu/core/types'
 import { Mode } from '../cpu/state/mode'
 import { GuestProfile, modeName } from './profile'
 

@@ -6,7 +6,7 @@
  * would always show the code that caused them. The place is the block head where the slice ended, so samples are even over
  * executed instructions, not over time; code slower per instruction than its neighbours in the same window is told too low.
  */
-import type { CpuSpot } from '../cpu/core/vcpu'
+import type { CpuSpot } from '../cpu/core/types'
 import { Mode } from '../cpu/state/mode'
 import { PAGE_SIZE } from '../memory/frame-table'
 import type { CpuModeName, OccupancyFigures } from './types'

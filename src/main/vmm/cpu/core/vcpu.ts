@@ -1,25 +1,17 @@
 /** One virtual CPU: state block, TLB, decoded code, and the loop that runs blocks and delivers events. */
 import { BugError } from '../../errors'
-import type { IoHandler } from '../../bus/types'
 import { Frame } from '../../memory/frame-table'
-import type { PhysicalRam } from '../../memory/guest-memory'
 import { checkSegment } from '../../mmu/segment'
 import { SoftTlb, Translation } from '../../mmu/soft-tlb'
 import { TLB_VIEWS, TlbView } from '../../mmu/tlb-layout'
 import { PageWalker } from '../../mmu/walk'
-import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
-import { instructionBreakpoints, isRepeatedString } from '../events/breakpoints'
-import { deliverEvent, type EventKind } from '../events/deliver'
+import type { WasmTable } from '../../ports'
 import { QuickDelivery } from '../events/quick'
 import { decodeBy } from '../decode/decode'
 import type { Decode } from '../decode/types'
-import { MAX_LENGTH, Scan, type InsnScanner } from '../decode/scanner'
-import type { Helper } from '../emit/emitter'
-import { CodeCache, type TranslationThread } from '../dbt/code-cache'
+import { CodeCache } from '../dbt/code-cache'
 import { Translator } from '../dbt/translator'
-import type { CallSlots } from '../interp/builder'
 import { DecodeCache, type BlockSource } from '../interp/decode-cache'
-import type { HandlerSlots } from '../interp/record-writer'
 import { createSlowPaths, notePendingFault } from '../interp/slow-paths'
 import { CpuState } from '../state/access'
 import { STATE_SIZE, offsetOf } from '../state/layout'
@@ -27,82 +19,14 @@ import { Mode, updateDerivedState, updatePrivilege } from '../state/mode'
 import { AccessChecks } from './access-checks'
 import { CodeFinder } from './code-finder'
 import { CpuFault, Vector, type CpuContext, type CpuModel, type CpuPlatform } from './context'
+import { DebugUnit } from './debug-unit'
+import { EventUnit } from './event-unit'
 import type { ExactControl } from './exact-run'
 import { Exit } from './exits'
+import { helperCalls } from './helper-calls'
 import { CpuLinearMemory } from './linear'
-
-/** What the interrupt controllers show to one CPU. When it may have changed, they have `requestExit` called. */
-export interface InterruptSource {
-  /** Vector that would be taken now if interrupts were enabled, -1 none. */
-  pendingVector(): number
-  /** Takes it: the controller moves it from requested to in service. */
-  acknowledge(): number
-  /** True once for each NMI that came. */
-  takeNmi(): boolean
-}
-
-/** Places in linear memory given to one vCPU, byte offsets. */
-export interface VcpuLayout {
-  readonly state: number
-  readonly tlb: number
-  readonly codeTlb: number
-  readonly decodeCache: number
-  readonly decodeCacheBytes: number
-}
-
-export interface VcpuOptions {
-  readonly memory: WasmMemory
-  readonly layout: VcpuLayout
-  readonly ram: PhysicalRam
-  readonly mmio: IoHandler
-  readonly platform: CpuPlatform
-  readonly model: CpuModel
-  readonly interrupts: InterruptSource
-  /** Decodes guest code, for this vCPU alone. */
-  readonly scanner: InsnScanner
-  readonly slots: HandlerSlots
-  readonly wasm: WasmEngine
-  /** Compiled tier 0 module, the helpers it imports, and where it puts them in the table. */
-  readonly interpreter: { readonly module: unknown; readonly helpers: readonly Helper[]; readonly calls: CallSlots; readonly tableSize: number }
-  /** Default: tier 0 alone. */
-  readonly tiers?: TierOptions
-}
-
-export interface TierOptions {
-  /** Highest tier used: 0 interprets only. */
-  readonly max: 0 | 1 | 2
-  /** Entries after which a block is translated. */
-  readonly hotAfter: number
-  /** Jumps back by one branch of tier 1 after which the loop is translated as a region. */
-  readonly hotLoopAfter: number
-  /** Blocks compiled at once. */
-  readonly batch: number
-  /** Host time in nanoseconds, for figures. */
-  readonly now: () => number
-  /** Where translation is done beside the guest; default: between two entries into generated code. */
-  readonly background?: TranslationThread
-}
-
-export interface VcpuCounters {
-  instructions: number
-  exceptions: number
-  interrupts: number
-  exits: Record<keyof typeof Exit, number>
-  unimplemented: Map<string, number>
-}
-
-/** A place in guest code. */
-export interface CpuSpot {
-  /** Linear address of RIP, as halves. */
-  readonly lo: number
-  readonly hi: number
-  readonly modeKey: number
-  readonly cpl: number
-  /** Tier that runs the code there; where none has it yet, 0. */
-  readonly tier: 0 | 1 | 2
-  /** Guest frame that holds it, -1 where it was not decoded. */
-  readonly page: number
-}
+import { SliceMeter } from './slice-meter'
+import type { CpuSpot, TierOptions, VcpuCounters, VcpuOptions } from './types'
 
 type EnterFunction = (cpu: number, rec: number) => number
 
@@ -114,7 +38,6 @@ const FLAG_RF = 1 << 16
 const DR6_SINGLE_STEP = 1 << 14
 
 // What every exit looks at: by offset, for lookups by name cost more than all the rest of an exit.
-const AT_SLICE_LEFT = offsetOf('sliceLeft')
 const AT_RFLAGS = offsetOf('rflags')
 const AT_MODE_KEY = offsetOf('modeKey')
 const AT_INT_SHADOW = offsetOf('intShadow')
@@ -123,7 +46,6 @@ const AT_HALTED = offsetOf('halted')
 const AT_FAULT_VECTOR = offsetOf('faultVector')
 const AT_FAULT_ERROR = offsetOf('faultError')
 const AT_FAULT_HAS_ERROR = offsetOf('faultHasError')
-const AT_NMI_BLOCKED = offsetOf('nmiBlocked')
 const AT_TLB_BASE = offsetOf('tlbBase')
 const AT_VIEW_BASES = offsetOf('viewBases')
 const AT_INTERRUPT_WAITS = offsetOf('interruptWaits')
@@ -146,15 +68,14 @@ export class Vcpu implements CpuContext {
   private enter: EnterFunction
   private readonly code: CodeFinder
   private readonly bytes: Uint8Array
-  /** Instructions granted but put aside by `requestExit`. */
-  private stash = 0
-  private granted = 0
+  private readonly slice: SliceMeter
   /** The instruction just run was a software interrupt. */
   private softwareInterrupt = false
   /** Translated code refused the instruction at RIP: it is run alone. */
   private again = false
   private hostError: { readonly error: unknown } | undefined
-  private readonly quick: QuickDelivery
+  private readonly events: EventUnit
+  private readonly debug: DebugUnit
   /** Set while a run must end at an exact place. */
   exact: ExactControl | undefined
 
@@ -162,12 +83,15 @@ export class Vcpu implements CpuContext {
     const { buffer } = options.memory
     this.state = new CpuState(buffer, options.layout.state)
     this.bytes = new Uint8Array(buffer)
+    this.slice = new SliceMeter(this.state.view)
     this.platform = options.platform
     this.model = options.model
     this.walker = new PageWalker(options.ram, this.state, options.model.physicalAddressBits)
     this.tlb = new SoftTlb(buffer, options.layout.tlb, this.walker, options.ram, this.state)
     this.memory = new CpuLinearMemory(buffer, this.tlb, options.ram, options.mmio, this.state)
-    this.quick = new QuickDelivery(buffer, this.state, this.tlb)
+    this.events = new EventUnit({
+      cpu: this, interrupts: options.interrupts, quick: new QuickDelivery(buffer, this.state, this.tlb), counters: this.counters,
+    })
     this.cache = new DecodeCache({
       buffer, base: options.layout.decodeCache, bytes: options.layout.decodeCacheBytes, scanner: options.scanner,
       slots: options.slots, hotAfter: options.tiers && options.tiers.max > 0 ? options.tiers.hotAfter : 0,
@@ -178,6 +102,7 @@ export class Vcpu implements CpuContext {
       ...options, buffer, state: this.state, memory: this.memory, walker: this.walker, tlb: this.tlb, cache: this.cache,
       codeTlb: options.layout.codeTlb,
     })
+    this.debug = new DebugUnit({ state: this.state, memory: this.memory, code: this.code, scanner: options.scanner })
     this.checks = new AccessChecks(this.state, this.tlb)
     this.memory.checks = this.checks
     const table = options.wasm.createTable(options.interpreter.tableSize)
@@ -204,8 +129,7 @@ export class Vcpu implements CpuContext {
       holdsCode: (page, offset, length) => this.cache.holds(page, offset, length),
       onError: (error) => this.noteHostError(error),
     })
-    const helper: Record<string, unknown> = {}
-    for (const h of interpreter.helpers) helper[h.name] = this.wrapHelper(h)
+    const helper = helperCalls(interpreter.helpers, this, (error) => this.noteThrown(error))
     const instance = wasm.instantiate(interpreter.module, { env: { memory, table }, slow: this.checks.around(slow) as unknown as Record<string, unknown>, helper })
     return instance.exports.enter as EnterFunction
   }
@@ -254,42 +178,10 @@ export class Vcpu implements CpuContext {
     this.code.lookup.flush(false)
   }
 
-  /** Gives a helper its context and unsigned arguments; turns its faults into a pending exception. */
-  private wrapHelper(h: Helper): (cpu: number, ...args: (number | bigint)[]) => number | bigint | void {
-    const run = h.run as (cpu: CpuContext, ...args: (number | bigint)[]) => number | bigint | void
-    const none = h.returns === 'i64' ? 0n : 0
-    const fail = (error: unknown): number | bigint => {
-      if (error instanceof CpuFault) notePendingFault(this.state, error)
-      else this.noteHostError(error)
-      return none
-    }
-    const unsigned = (arg: number | bigint): number | bigint => (typeof arg === 'bigint' ? BigInt.asUintN(64, arg) : arg >>> 0)
-    if (h.args.length > 4) {
-      return (_cpu, ...args) => {
-        try {
-          return run(this, ...args.map(unsigned))
-        } catch (error) {
-          return fail(error)
-        }
-      }
-    }
-    // Few arguments, as nearly all have: no array is made for them.
-    if (!h.args.includes('i64')) {
-      return (_cpu, a, b, c, d) => {
-        try {
-          return run(this, (a as number) >>> 0, (b as number) >>> 0, (c as number) >>> 0, (d as number) >>> 0)
-        } catch (error) {
-          return fail(error)
-        }
-      }
-    }
-    return (_cpu, a, b, c, d) => {
-      try {
-        return run(this, unsigned(a), unsigned(b), unsigned(c), unsigned(d))
-      } catch (error) {
-        return fail(error)
-      }
-    }
+  /** What a helper threw: faults of the guest become a pending exception. */
+  private noteThrown(error: unknown): void {
+    if (error instanceof CpuFault) notePendingFault(this.state, error)
+    else this.noteHostError(error)
   }
 
   /** Keeps an error of ours or of the host, and makes generated code come back at once. */
@@ -339,24 +231,15 @@ export class Vcpu implements CpuContext {
     const single = (view.getInt32(AT_MODE_KEY, true) & Mode.SINGLE_STEP) !== 0
     // RF ends with the next instruction. Where no breakpoint is armed nobody would see to that, and it has nothing to hold off.
     if (!single && (rflags & FLAG_RF) !== 0) view.setInt32(AT_RFLAGS, rflags & ~FLAG_RF, true)
-    const waits = (rflags & FLAG_IF) !== 0 && this.interruptWaits()
+    const waits = (rflags & FLAG_IF) !== 0 && this.events.waits()
     if (waits || single) this.requestExit()
   }
 
   /** An interrupt that waits is taken after the instruction that follows STI; where none does, STI casts no shadow. */
   interruptsEnabled(): void {
-    if (!this.interruptWaits()) return
+    if (!this.events.waits()) return
     this.state.set('intShadow', 1)
     this.requestExit()
-  }
-
-  /** Asks the controllers only after something asked for an exit: whoever has an interrupt does. */
-  private interruptWaits(): boolean {
-    const { view } = this.state
-    if (view.getInt32(AT_INTERRUPT_WAITS, true) === 0) return false
-    if (this.options.interrupts.pendingVector() >= 0) return true
-    view.setInt32(AT_INTERRUPT_WAITS, 0, true)
-    return false
   }
 
   loadPdptes(cr3: number): boolean {
@@ -400,8 +283,7 @@ export class Vcpu implements CpuContext {
     try {
       return this.code.crossingHolds(rec) ? 0 : 2
     } catch (error) {
-      if (error instanceof CpuFault) notePendingFault(this.state, error)
-      else this.noteHostError(error)
+      this.noteThrown(error)
       return 1
     }
   }
@@ -422,43 +304,31 @@ export class Vcpu implements CpuContext {
 
   /** Makes generated code return at the next block head; what is left of the slice is kept. An interrupt may wait afterwards. */
   requestExit(): void {
-    const { view } = this.state
-    view.setInt32(AT_INTERRUPT_WAITS, 1, true)
+    this.state.view.setInt32(AT_INTERRUPT_WAITS, 1, true)
     if (this.exact) this.exact.asked = true
-    const left = view.getInt32(AT_SLICE_LEFT, true)
-    if (left < 0) return
-    this.stash += left + 1
-    view.setInt32(AT_SLICE_LEFT, -1, true)
+    this.slice.takeBack()
   }
 
   /** Instructions executed since `run` was called, counting the part of the slice in progress. */
   executedInSlice(): number {
-    return this.granted - this.stash - this.state.view.getInt32(AT_SLICE_LEFT, true)
+    return this.slice.executed
   }
 
   /** Runs up to about `instructions` instructions; comes back early when the CPU halts. */
   run(instructions: number): RunResult {
-    const { view } = this.state
-    this.granted = instructions
-    this.stash = instructions
-    view.setInt32(AT_SLICE_LEFT, 0, true)
+    this.slice.grant(instructions)
     try {
       return this.steps()
     } finally {
       // Also where the host failed: whoever can mend that runs the CPU again, from before the instruction.
-      this.counters.instructions += this.executedInSlice()
-      this.granted = this.stash + view.getInt32(AT_SLICE_LEFT, true)
+      this.counters.instructions += this.slice.executed
+      this.slice.end()
     }
   }
 
   private steps(): RunResult {
-    const { view } = this.state
     let result: RunResult = 'slice'
-    for (;;) {
-      const left = this.stash + view.getInt32(AT_SLICE_LEFT, true)
-      if (left <= 0) break
-      view.setInt32(AT_SLICE_LEFT, left, true)
-      this.stash = 0
+    while (this.slice.handOut()) {
       if (!this.step()) {
         result = 'halted'
         break
@@ -479,15 +349,15 @@ export class Vcpu implements CpuContext {
   /** After each entry of an exact run. */
   private endsHere(exact: ExactControl): boolean {
     exact.holdEvents = true
-    return exact.single || (exact.asked && this.executedInSlice() > 0)
+    return exact.single || (exact.asked && this.slice.executed > 0)
   }
 
   /** Delivers what is due and enters generated code once. False: halted. */
   private step(): boolean {
     const { view, base } = this.state
     const held = view.getInt32(AT_INT_SHADOW, true)
-    if (view.getInt32(AT_PENDING_DEBUG, true) !== 0 && held !== SHADOW_SS) this.debugTrap()
-    if (held === 0 && !this.exact?.holdEvents) this.takeEvents()
+    if (view.getInt32(AT_PENDING_DEBUG, true) !== 0 && held !== SHADOW_SS) this.events.debugTrap()
+    if (held === 0 && !this.exact?.holdEvents) this.events.take()
     if (view.getInt32(AT_HALTED, true) !== 0) return false
     const shadow = view.getInt32(AT_INT_SHADOW, true)
     const trap = (view.getInt32(AT_RFLAGS, true) & FLAG_TF) !== 0
@@ -496,33 +366,24 @@ export class Vcpu implements CpuContext {
       if (single && shadow !== SHADOW_SS && this.breaksHere()) return true
       this.exact?.onEntry?.()
       const rec = this.resolve(single)
-      if (single) {
-        this.stash += view.getInt32(AT_SLICE_LEFT, true)
-        view.setInt32(AT_SLICE_LEFT, 0, true)
-      }
+      if (single) this.slice.single()
       if (shadow !== 0) view.setInt32(AT_INT_SHADOW, 0, true)
       this.again = false
       this.softwareInterrupt = false
       const resumed = single && (view.getInt32(AT_RFLAGS, true) & FLAG_RF) !== 0
-      const exit = resumed ? this.enterResumed(rec) : this.enter(base, rec)
+      const exit = resumed ? this.debug.resume(() => this.enter(base, rec)) : this.enter(base, rec)
       this.handleExit(exit, trap)
     } catch (error) {
       if (!(error instanceof CpuFault)) throw error
-      this.raise(error.vector, error.errorCode)
+      this.events.raise(error.vector, error.errorCode)
     }
     return true
   }
 
-  /** One instruction with RF set: it ends with the instruction, which for a repeated string is many entries. SDM vol. 3, 18.3.1.1. */
-  private enterResumed(rec: number): number {
-    const { state } = this
-    const rip = state.lo('rip')
-    const clear = (): void => state.setLoHi('rflags', state.lo('rflags') & ~FLAG_RF, 0)
-    const repeats = isRepeatedString(this.codeHere(), (state.get('modeKey') & Mode.CODE64) !== 0)
-    if (!repeats) clear()
-    const exit = this.enter(state.base, rec)
-    if (repeats && state.lo('rip') !== rip) clear()
-    return exit
+  private breaksHere(): boolean {
+    if (!this.debug.breaksHere()) return false
+    this.events.raise(Vector.DB)
+    return true
   }
 
   private handleExit(exit: number, trap: boolean): void {
@@ -541,8 +402,8 @@ export class Vcpu implements CpuContext {
         const vector = view.getInt32(AT_FAULT_VECTOR, true)
         view.setInt32(AT_FAULT_VECTOR, -1, true)
         if (this.hostError) return
-        if (vector === Vector.UD) this.noteUndefinedHere()
-        return this.raise(vector, view.getInt32(AT_FAULT_HAS_ERROR, true) !== 0 ? view.getUint32(AT_FAULT_ERROR, true) : undefined)
+        if (vector === Vector.UD) this.noteUndefined()
+        return this.events.raise(vector, view.getInt32(AT_FAULT_HAS_ERROR, true) !== 0 ? view.getUint32(AT_FAULT_ERROR, true) : undefined)
       }
       default: throw new BugError(`generated code returned ${exit}`)
     }
@@ -552,76 +413,19 @@ export class Vcpu implements CpuContext {
     }
   }
 
-  /** Instruction breakpoint at RIP: a #DB fault before the instruction. */
-  private breaksHere(): boolean {
-    const { state } = this
-    const [lo, hi] = this.code.linearRip()
-    const hits = instructionBreakpoints(state, (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0))
-    if (hits === 0) return false
-    state.set64('dr', (state.get64('dr', 6) & ~0xfn) | BigInt(hits), 6)
-    this.raise(Vector.DB)
-    return true
+  /** Names the opcode at RIP if the table lacks it: what the guest executed, not what merely was decoded. */
+  private noteUndefined(): void {
+    const name = this.debug.undefinedHere()
+    if (name !== undefined) this.noteUnimplemented(name)
   }
 
   /** The longest instruction's bytes at RIP; zeros from an unmapped page on. The guest sees nothing of it. */
   codeHere(): Uint8Array {
-    const code = new Uint8Array(MAX_LENGTH)
-    const [lo, hi] = this.code.linearRip()
-    const linear = (BigInt(hi) << 32n) | BigInt(lo)
-    const pending = this.state.get('pendingDebug')
-    const cr2 = this.state.get64('cr2')
-    try {
-      this.memory.readBytes(linear, code, 'system')
-    } catch (error) {
-      if (!(error instanceof CpuFault)) throw error
-    }
-    this.state.set64('cr2', cr2)
-    this.state.set('pendingDebug', pending)
-    return code
-  }
-
-  /** Names the opcode at RIP if the table lacks it: what the guest executed, not what merely was decoded. */
-  private noteUndefinedHere(): void {
-    const code = this.codeHere()
-    const { scanner } = this.options
-    if (scanner.scan(code, 0, MAX_LENGTH, this.state.get('modeKey')) === Scan.UNDEFINED) this.noteUnimplemented(scanner.opcodeName())
-  }
-
-  /** What the last instruction met: data and port breakpoints, its own single step, a task that asks for it. */
-  private debugTrap(): void {
-    const { state } = this
-    state.setLoHi('dr', state.lo('dr', 6) | state.get('pendingDebug'), 0, 6)
-    state.set('pendingDebug', 0)
-    this.counters.exceptions++
-    this.deliver(Vector.DB, 'trap')
-  }
-
-  private raise(vector: number, errorCode?: number): void {
-    this.counters.exceptions++
-    this.state.view.setInt32(AT_PENDING_DEBUG, 0, true)
-    this.deliver(vector, 'fault', errorCode)
-  }
-
-  private deliver(vector: number, kind: EventKind, errorCode?: number): void {
-    this.state.view.setInt32(AT_HALTED, 0, true)
-    if (!this.quick.deliver(vector, kind, errorCode)) deliverEvent(this, vector, kind, errorCode)
+    return this.debug.bytesHere()
   }
 
   interruptQuickly(vector: number, returnRip: bigint): boolean {
-    return this.quick.deliverSoftware(vector, returnRip)
-  }
-
-  private takeEvents(): void {
-    const { view } = this.state
-    const { interrupts } = this.options
-    if (view.getInt32(AT_NMI_BLOCKED, true) === 0 && interrupts.takeNmi()) {
-      view.setInt32(AT_NMI_BLOCKED, 1, true)
-      this.counters.interrupts++
-      return this.deliver(Vector.NMI, 'nmi')
-    }
-    if ((view.getInt32(AT_RFLAGS, true) & FLAG_IF) === 0 || !this.interruptWaits()) return
-    this.counters.interrupts++
-    this.deliver(interrupts.acknowledge(), 'interrupt')
+    return this.events.deliverSoftware(vector, returnRip)
   }
 
   /** Where the CPU stands, for sampling between two runs. Costs about a microsecond and changes nothing. */
