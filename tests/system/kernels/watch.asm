@@ -1,7 +1,8 @@
-; Data and port breakpoints, alignment checks: by the manual alone, for QEMU has neither right. A test tells its result: for every
+; Data and port breakpoints, steps on branches, alignment checks: by the manual alone, for QEMU has neither right. A test tells its result: for every
 ; debug exception the value of EBX, which counts what the program has done, and the low half of DR6; then where it ended.
-; SDM vol. 3, 18.2, 18.3.1.2, 6.15.
+; SDM vol. 3, 18.2, 18.3.1.2, 18.4.2, 6.15.
 %include "protected.inc"
+%include "checks.inc"
 %define OWN_RESTORE
 %define OWN_REPORT
 BUFFER equ 0x20000
@@ -43,6 +44,7 @@ main:
   call data
   call io
   call mixed
+  call branches
   mov byte [compact], 0
   call alignment
   jmp exit32
@@ -180,7 +182,7 @@ data:
   N 2
   pop ecx
   DONE
-  TRAPS "x87 and SSE", "2:0ff1 3:0ff1 4:0ff1 "
+  TRAPS "x87 and SSE", "0:0ff1 2:0ff1 3:0ff1 4:0ff1 "
   WATCH 0, BUFFER + 8, RW1
   fninit
   fld1
@@ -342,6 +344,108 @@ mixed:
 .both:
   rep stosb
   DONE
+  ret
+
+; DEBUGCTL.BTF: a step ends with a taken branch, and the first debug exception ends that. SDM vol. 3, 18.4.2.
+%macro BRANCHES 0
+  WRITE_MSR 0x1d9, 0, 2
+  xor ebx, ebx
+  push dword 0x102
+  popfd
+%endmacro
+%macro NO_STEPS 0
+  push dword 2
+  popfd
+%endmacro
+branches:
+  TRAPS "what does not branch", ""
+  mov edi, BUFFER
+  BRANCHES
+  N
+  mov ecx, 3
+  rep stosb
+  stc
+  jnc .never
+  N
+  mov ecx, 1
+  loop .never
+.never:
+  NO_STEPS
+  DONE
+  TRAPS "a jump, then every instruction", "1:4ff0 1:4ff0 2:4ff0 2:4ff0 2:4ff0 "
+  BRANCHES
+  N
+  jmp .on
+  N
+.on:
+  nop
+  N
+  NO_STEPS
+  DONE
+  TRAPS "a call", "1:4ff0 1:4ff0 1:4ff0 1:4ff0 "
+  BRANCHES
+  N
+  call .called
+  NO_STEPS
+  DONE
+  TRAPS "a jump to the next instruction", "1:4ff0 1:4ff0 1:4ff0 "
+  BRANCHES
+  N
+  jmp short $ + 2
+  NO_STEPS
+  DONE
+  TRAPS "a condition that holds", "1:4ff0 1:4ff0 1:4ff0 "
+  BRANCHES
+  N
+  jnz .holds
+  N
+.holds:
+  NO_STEPS
+  DONE
+  TRAPS "the last turn of a loop is none", "1:4ff0 2:4ff0 2:4ff0 2:4ff0 2:4ff0 "
+  mov ecx, 2
+  BRANCHES
+  mov ecx, 2
+.turn:
+  N
+  loop .turn
+  NO_STEPS
+  DONE
+  TRAPS "a return from an interrupt begins it", "1:4ff0 1:4ff0 1:4ff0 "
+  WRITE_MSR 0x1d9, 0, 2
+  xor ebx, ebx
+  push dword 0x102
+  push dword CODE0
+  push dword .stepped
+  iretd
+.stepped:
+  N
+  jmp short $ + 2
+  NO_STEPS
+  DONE
+  TRAPS "a breakpoint ends it too", "0:0ff1 1:4ff0 1:4ff0 1:4ff0 1:4ff0 "
+  mov byte [withrf], 1
+  WATCH 0, .here, 0
+  BRANCHES
+.here:
+  N
+  nop
+  NO_STEPS
+  DONE
+  TRAPS "DEBUGCTL has it no longer", "0:4ff0 0:4ff0 0:4ff0 5:0ff1 "
+  BRANCHES
+  jmp short $ + 2
+  NO_STEPS
+  READ_MSR 0x1d9
+  mov esi, eax
+  mov byte [withrf], 1
+  WATCH 0, .read, 0
+  lea ebx, [esi + 5]
+.read:
+  nop
+  DONE
+  ret
+.called:
   ret
 
 ; CR0.AM, EFLAGS.AC, ring 3.

@@ -1,6 +1,8 @@
-/** What is done for single instructions: breakpoints, RF, and looking at their bytes. SDM vol. 3, 18.2 and 18.3. */
+/** What is done for single instructions: breakpoints, RF, steps, and looking at their bytes. SDM vol. 3, 18.2 to 18.4. */
 import { instructionBreakpoints, isRepeatedString } from '../events/breakpoints'
+import { decodeBy } from '../decode/decode'
 import { MAX_LENGTH, Scan, type InsnScanner } from '../decode/scanner'
+import { stepsOnBranches } from '../msr/table'
 import type { CpuState } from '../state/access'
 import { Mode } from '../state/mode'
 import type { CodeFinder } from './code-finder'
@@ -8,6 +10,11 @@ import { CpuFault } from './context'
 import type { CpuLinearMemory } from './linear'
 
 const FLAG_RF = 1 << 16
+/** Branches that may not be taken. */
+const CONDITIONAL = /^(J(?!MP)|LOOP|INTO)/
+
+const always = (): boolean => true
+const never = (): boolean => false
 
 export interface DebugUnitOptions {
   readonly state: CpuState
@@ -46,6 +53,22 @@ export class DebugUnit {
     const exit = enter()
     if (repeats && state.lo('rip') !== rip) clear()
     return exit
+  }
+
+  /**
+   * Of the instruction at RIP, which runs alone with TF set.
+   * @returns tells once it has run whether a single-step trap follows. A conditional branch to the next instruction counts as not taken.
+   */
+  stepHere(): () => boolean {
+    const { state, scanner } = this.options
+    if (!stepsOnBranches(state)) return always
+    const mode = state.get('modeKey')
+    const decoded = decodeBy(scanner)(this.bytesHere(), 0, MAX_LENGTH, mode)
+    if (!decoded.ok || (decoded.insn.row.ends !== 'branch' && decoded.insn.row.ends !== 'leave')) return never
+    if (!CONDITIONAL.test(decoded.insn.row.mnemonic)) return always
+    const width = (mode & Mode.CODE64) !== 0 ? 64 : (mode & Mode.CODE32) !== 0 ? 32 : 16
+    const next = BigInt.asUintN(width, state.get64('rip') + BigInt(decoded.insn.length))
+    return () => state.get64('rip') !== next
   }
 
   /** The longest instruction's bytes at RIP; zeros from an unmapped page on. The guest sees nothing of it. */

@@ -1,6 +1,7 @@
 /** Which events one CPU takes, and when. SDM vol. 3, 6.8 and 6.9. */
 import { deliverEvent, type EventKind } from '../events/deliver'
 import type { QuickDelivery } from '../events/quick'
+import { stopStepsOnBranches } from '../msr/table'
 import { offsetOf } from '../state/layout'
 import { Vector, type CpuContext } from './context'
 import type { InterruptSource, VcpuCounters } from './types'
@@ -67,6 +68,7 @@ export class EventUnit {
   private deliver(vector: number, kind: EventKind, errorCode?: number): void {
     const { cpu, quick } = this.options
     this.view.setInt32(AT_HALTED, 0, true)
+    if (vector === Vector.DB) stopStepsOnBranches(cpu.state)
     if (!quick.deliver(vector, kind, errorCode)) deliverEvent(cpu, vector, kind, errorCode)
   }
 

@@ -366,13 +366,14 @@ export class Vcpu implements CpuContext {
       if (single && shadow !== SHADOW_SS && this.breaksHere()) return true
       this.exact?.onEntry?.()
       const rec = this.resolve(single)
+      const traps = trap ? this.debug.stepHere() : undefined
       if (single) this.slice.single()
       if (shadow !== 0) view.setInt32(AT_INT_SHADOW, 0, true)
       this.again = false
       this.softwareInterrupt = false
       const resumed = single && (view.getInt32(AT_RFLAGS, true) & FLAG_RF) !== 0
       const exit = resumed ? this.debug.resume(() => this.enter(base, rec)) : this.enter(base, rec)
-      this.handleExit(exit, trap)
+      this.handleExit(exit, traps)
     } catch (error) {
       if (!(error instanceof CpuFault)) throw error
       this.events.raise(error.vector, error.errorCode)
@@ -386,7 +387,8 @@ export class Vcpu implements CpuContext {
     return true
   }
 
-  private handleExit(exit: number, trap: boolean): void {
+  /** @param traps where TF was set: whether a step has ended */
+  private handleExit(exit: number, traps: (() => boolean) | undefined): void {
     const { exits } = this.counters
     switch (exit) {
       case Exit.SLICE: exits.SLICE++; break
@@ -408,7 +410,7 @@ export class Vcpu implements CpuContext {
       default: throw new BugError(`generated code returned ${exit}`)
     }
     // A load of SS holds debug traps off too, until after the next instruction.
-    if (trap && !this.softwareInterrupt && this.state.get('intShadow') !== SHADOW_SS) {
+    if (traps && !this.softwareInterrupt && this.state.get('intShadow') !== SHADOW_SS && traps()) {
       this.state.set('pendingDebug', this.state.get('pendingDebug') | DR6_SINGLE_STEP)
     }
   }

@@ -53,7 +53,7 @@ const constant = (value: bigint): MsrEntry => ({ read: () => value, write: () =>
 /** Reads as a constant; writes are taken and forgotten. */
 const ignoring = (value: bigint): MsrEntry => ({ read: () => value, write: () => true })
 
-/** Registers that keep a value without an effect here: index, reset value, writable bits. */
+/** Registers that keep a value, without an effect here but for DEBUGCTL.BTF: index, reset value, writable bits. */
 const STORED: readonly (readonly [index: number, reset: bigint, valid: Valid])[] = [
   // Bit 0: fast strings.
   [Msr.MISC_ENABLE, 1n, any],
@@ -160,6 +160,18 @@ export const MSR_TABLE: ReadonlyMap<number, MsrEntry> = new Map<number, MsrEntry
   [0xc001_0114, constant(0x10n)],
   ...STORED.map(([index, reset, valid], i) => [index, stored(FIRST_STORED_SLOT + i, reset, valid)] as const),
 ])
+
+const SLOT_DEBUGCTL = FIRST_STORED_SLOT + STORED.findIndex(([index]) => index === Msr.DEBUGCTL)
+/** Single-step on branches. SDM vol. 3, 18.4.2. */
+const DEBUGCTL_BTF = 2n
+
+/** RFLAGS.TF means a trap after branches alone. */
+export const stepsOnBranches = (state: CpuState): boolean => (state.get64('msrStore', SLOT_DEBUGCTL) & DEBUGCTL_BTF) !== 0n
+
+/** The processor does this as it generates a debug exception. */
+export function stopStepsOnBranches(state: CpuState): void {
+  if (stepsOnBranches(state)) state.set64('msrStore', state.get64('msrStore', SLOT_DEBUGCTL) & ~DEBUGCTL_BTF, SLOT_DEBUGCTL)
+}
 
 /** Registers that only keep what is written, with their values: for saved states. */
 export function storedMsrs(state: CpuState): [index: number, value: bigint][] {
