@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
-import { audit, walk } from './audit'
+import { audit as auditLooks, walk } from './audit'
 import { Flow } from './flow'
+import { auditRoles } from './roles'
 import { ServedPages } from './served-page'
 import { SCREENSHOTS } from './world'
 
@@ -30,6 +31,8 @@ beforeAll(async () => {
 afterAll(async () => {
   await pages?.end()
 })
+
+const audit = async (page: Page): Promise<string[]> => [...await auditLooks(page), ...await auditRoles(page)]
 
 async function escape(page: Page): Promise<void> {
   await page.keyboard.press('Escape')
@@ -59,7 +62,7 @@ describe.each(['light', 'dark'] as const)('in the %s theme', (colorScheme) => {
     expect(await audit(page)).toEqual([])
   })
 
-  it.each(['help', 'preferences', 'new', 'settings', 'clone', 'fork', 'rename', 'takeSnapshot'])('the dialog of %s, which gives the focus back', async (action) => {
+  it.each(['help', 'preferences', 'new', 'settings', 'clone', 'fork', 'rename', 'takeSnapshot', 'delete'])('the dialog of %s, which gives the focus back', async (action) => {
     await flow.machine('web').click()
     const isInMenu = !['help', 'preferences', 'new'].includes(action)
     if (isInMenu) await flow.menu(action)
@@ -72,6 +75,38 @@ describe.each(['light', 'dark'] as const)('in the %s theme', (colorScheme) => {
     await flow.screenshot(action)
     await escape(page)
     await expect.poll(() => page.evaluate(() => document.activeElement?.getAttribute('data-action'))).toBe(isInMenu ? 'more' : action)
+  })
+
+  it('the second step of the wizard, with a disk', async () => {
+    await flow.action('new').click()
+    await page.locator('.wizard input[value="kernel"]').check({ force: true })
+    await flow.action('next').click()
+    await page.locator('.wizard .disks button').first().click()
+    await page.waitForTimeout(300)
+    expect(await audit(page)).toEqual([])
+    await flow.screenshot('wizard-2')
+    await page.keyboard.press('Escape')
+    await page.locator('.question-dangerous').waitFor()
+    await page.waitForTimeout(300)
+    expect(await audit(page)).toEqual([])
+    await page.locator('.question-dangerous .el-button--danger').click()
+    await expect.poll(() => page.locator('[role="dialog"]:visible').count()).toBe(0)
+  })
+
+  it.each([[900, 600], [640, 480]])('every dialog’s buttons are in sight in a window of %i × %i', async (width, height) => {
+    await page.setViewportSize({ width, height })
+    await flow.machine('web').click()
+    await flow.menu('settings')
+    await page.locator('.settings-dialog [role="tab"]').nth(1).click()
+    const save = flow.action('save')
+    await save.waitFor()
+    const box = await save.boundingBox()
+    expect((box?.y ?? height) + (box?.height ?? 0)).toBeLessThanOrEqual(height)
+    expect((box?.x ?? width) + (box?.width ?? 0)).toBeLessThanOrEqual(width)
+    expect(await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight])).toEqual([width, height])
+    await flow.screenshot(`settings-${width}`)
+    await escape(page)
+    await page.setViewportSize({ width: 1100, height: 760 })
   })
 
   it('the menu and the tasks', async () => {
