@@ -12,8 +12,9 @@ import type { MachineUse } from '../machine-use'
 import type { MachineRuntime } from '../runtime'
 import type { MachineRecord, Progress } from '../types'
 import { giveName } from './memory'
+import { SnapshotRecords, type SnapshotRecord } from './records'
 import { RESTORED_SUFFIX, SavedState } from './saved-state'
-import { SnapshotStore, STATE_FILE, type SnapshotRecord } from './store'
+import { SnapshotStore, STATE_FILE } from './store'
 import { beginSwitch, finishSwitch, hasSwitch, type Switch } from './switch'
 
 export interface SnapshotsOptions {
@@ -38,14 +39,23 @@ function hardwareOf({ memoryMiB, cpuProfile, kernel, initrd, commandLine, disks,
 }
 
 export class Snapshots {
+  /** By the machine's folder. */
+  private readonly known = new Map<string, SnapshotRecords>()
+
   constructor(private readonly options: SnapshotsOptions) {}
+
+  private storeOf(dir: string): SnapshotStore {
+    const known = this.known.get(dir) ?? new SnapshotRecords()
+    this.known.set(dir, known)
+    return new SnapshotStore(dir, known)
+  }
 
   private alone<T>(id: string, what: Phrase, work: (record: MachineRecord, store: SnapshotStore) => Promise<T>): Promise<T> {
     const { library, use } = this.options
     const { settings, dir } = library.require(id)
     return use.during(id, settings.name, 'change', what, async () => {
       await this.recover(id)
-      return work(library.require(id), new SnapshotStore(dir))
+      return work(library.require(id), this.storeOf(dir))
     })
   }
 
@@ -82,14 +92,14 @@ export class Snapshots {
   }
 
   async list(id: string): Promise<SnapshotTree> {
-    const store = new SnapshotStore(this.options.library.require(id).dir)
+    const store = this.storeOf(this.options.library.require(id).dir)
     const [records, damaged] = await Promise.all([store.list(), store.damaged()])
     const snapshots = await Promise.all(records.map((record) => this.view(store, record)))
     return { current: await store.current(), snapshots, ...(damaged.length > 0 && { damaged }) }
   }
 
   private async view(store: SnapshotStore, { id, name, notes, createdAt, parent, kind, hasState, settings }: SnapshotRecord): Promise<Snapshot> {
-    const [bytes, screen] = await Promise.all([store.size(id), store.screen(id)])
+    const { bytes, screen } = await store.facts(id)
     return { id, name, notes, createdAt, parent, kind, hasState, memoryMiB: settings.memoryMiB, bytes, ...(screen === '' ? {} : { screen }) }
   }
 

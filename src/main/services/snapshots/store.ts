@@ -7,35 +7,15 @@ import { existsSync } from 'node:fs'
 import { readFile, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { machineSettings, phrase, type DamagedSnapshot } from '../../../preload/contract'
-import { ServiceError, whyOf, writeError } from '../errors'
-import { folderSize, makeFolder, moveDurably, removeTemporaries, syncFolder, writeAtomic } from '../files'
+import { phrase, type DamagedSnapshot } from '../../../preload/contract'
+import { ServiceError, writeError } from '../errors'
+import { makeFolder, moveDurably, removeTemporaries, syncFolder, writeAtomic } from '../files'
+import { RECORD_FILE, SCREEN_FILE, SnapshotRecords, type SnapshotFacts, type SnapshotRecord } from './records'
 
 const NEW_PREFIX = '.new-'
 const OLD_PREFIX = '.old-'
-export const RECORD_FILE = 'snapshot.json'
 const TREE = 'tree.json'
 export const STATE_FILE = 'state.nbs'
-/** What the console showed. */
-export const SCREEN_FILE = 'screen.txt'
-
-export const snapshotRecord = z.object({
-  version: z.literal(1),
-  id: z.string().uuid(),
-  name: z.string(),
-  notes: z.string(),
-  /** ISO 8601. */
-  createdAt: z.string(),
-  parent: z.string().uuid().nullable(),
-  /** `undo`: what was there before a snapshot was restored. */
-  kind: z.enum(['user', 'undo']),
-  /** With memory and devices: of a machine that ran or was suspended. */
-  hasState: z.boolean(),
-  settings: machineSettings,
-  /** Writable disks: where the image belongs, and its copy in the snapshot's folder. */
-  disks: z.array(z.object({ path: z.string(), file: z.string().regex(/^[\w.-]+$/) })),
-})
-export type SnapshotRecord = z.infer<typeof snapshotRecord>
 
 const tree = z.object({
   version: z.literal(1),
@@ -47,8 +27,8 @@ const tree = z.object({
 export class SnapshotStore {
   readonly folder: string
 
-  /** @param dir the machine's folder */
-  constructor(dir: string) {
+  /** @param dir the machine's folder @param known what was read before */
+  constructor(dir: string, private readonly known = new SnapshotRecords()) {
     this.folder = join(dir, 'snapshots')
   }
 
@@ -57,16 +37,8 @@ export class SnapshotStore {
   }
 
   /** @throws ServiceError machine-damaged */
-  private async readRecord(folder: string): Promise<SnapshotRecord> {
-    const path = this.pathOf(folder, RECORD_FILE)
-    try {
-      const record = snapshotRecord.parse(JSON.parse(await readFile(path, 'utf8')))
-      if (folder.endsWith(record.id)) return record
-      throw new ServiceError('machine-damaged', phrase('damage.field', { field: 'id', detail: record.id }))
-    } catch (error) {
-      const why = error instanceof z.ZodError ? phrase('damage.field', { field: error.issues[0].path.join('.'), detail: error.issues[0].message }) : whyOf(error)
-      throw new ServiceError('machine-damaged', phrase('snapshot.damaged', { path, why }), { path })
-    }
+  private readRecord(folder: string): Promise<SnapshotRecord> {
+    return this.known.read(this.pathOf(folder))
   }
 
   private async foldersOf(isWanted: (name: string) => boolean): Promise<string[]> {
@@ -84,6 +56,7 @@ export class SnapshotStore {
   /** Nobody touches them unless told to delete them: their disks can still be rescued by hand. */
   async damaged(): Promise<DamagedSnapshot[]> {
     const names = await this.foldersOf((name) => !name.startsWith('.'))
+    this.known.forgetAllBut(names.map((name) => this.pathOf(name)))
     const found = await Promise.all(names.map((id) => this.readRecord(id).then(() => [], (error: ServiceError) => [{ id, problem: error.phrase ?? error.message }])))
     return found.flat()
   }
@@ -138,13 +111,9 @@ export class SnapshotStore {
     await writeAtomic(join(this.folder, TREE), `${JSON.stringify({ version: 1, current: id, ...(before !== undefined && { before }) })}\n`)
   }
 
-  async size(id: string): Promise<number> {
-    return folderSize(this.pathOf(id))
-  }
-
-  /** '' where it is not known. */
-  async screen(id: string): Promise<string> {
-    return readFile(this.pathOf(id, SCREEN_FILE), 'utf8').catch(() => '')
+  /** @throws ServiceError machine-damaged */
+  facts(id: string): Promise<SnapshotFacts> {
+    return this.known.facts(this.pathOf(id))
   }
 
   /**

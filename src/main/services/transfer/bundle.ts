@@ -2,7 +2,8 @@
 import { z } from 'zod'
 import { machineSettings, type MachineSettings } from '../../../preload/contract'
 import { MEMORY_FOLDER } from '../snapshots/memory'
-import { snapshotRecord, STATE_FILE, type SnapshotRecord } from '../snapshots/store'
+import { snapshotRecord, type SnapshotRecord } from '../snapshots/records'
+import { STATE_FILE } from '../snapshots/store'
 
 export const BUNDLE_FILE = 'bundle.json'
 export const BUNDLE_VERSION = 1
