@@ -151,6 +151,14 @@ it.each(BY_MANUAL.flatMap((name) => TIERS.map((tier) => ({ name, tier }))))('$na
   expect(lines.length).toBeGreaterThan(10)
 })
 
+it.each(TIERS)('user code is noticed from one halt to the next, on tier %i', (tier) => {
+  const ran: boolean[] = []
+  const { log } = runKernel(shop.assemble('halts').image, tier, undefined, undefined, undefined, (cpu) => ran.push(cpu.takeUserRan()))
+  expect(log).toMatch(/\nexit\n$/)
+  // What ran before anybody asked is not known.
+  expect(ran).toEqual([true, false, false, true, false, true, false])
+})
+
 it('power-on EDX is the signature CPUID tells', () => {
   const { edx, cpuid } = powerOnSignature()
   expect(edx).toBe(cpuid)

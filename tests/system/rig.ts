@@ -117,9 +117,9 @@ function enterKernel({ state }: Vcpu): void {
 
 /**
  * Runs a flat image until it writes to the exit port or cannot go on.
- * @param decodeCacheBytes default: as a machine's
+ * @param decodeCacheBytes default: as a machine's @param onHalt called each time the CPU halts
  */
-export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Array, late?: LateTranslator, decodeCacheBytes?: number): RigRun {
+export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Array, late?: LateTranslator, decodeCacheBytes?: number, onHalt?: (cpu: Vcpu) => void): RigRun {
   const bench = new Bench()
   const { cpu, platform, ram } = createCpu(bench, tier, late, decodeCacheBytes)
   const slice = late ? SHORT_SLICE : SLICE
@@ -131,8 +131,10 @@ export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Arr
   let end = 'astray'
   try {
     for (let left = MAX_SLICES * SLICE; left > 0 && !platform.exited; left -= slice) {
-      if (cpu.run(slice) === 'halted' && !platform.exited) bench.time.advance(1_000_000)
-      else bench.time.advance(slice)
+      if (cpu.run(slice) === 'halted' && !platform.exited) {
+        onHalt?.(cpu)
+        bench.time.advance(1_000_000)
+      } else bench.time.advance(slice)
       late?.advance(cpu)
     }
     if (platform.exited) end = 'exit'

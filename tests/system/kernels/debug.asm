@@ -1,6 +1,7 @@
 ; Debug registers, single step, RF, the shadows of STI and MOV SS, HLT. Every #DB is logged and the program goes on.
 ; SDM vol. 3, chapter 18; 6.8.3.
 %include "protected.inc"
+%include "pit.inc"
 %define OWN_RESTORE
 BUFFER equ 0x20000
 %macro STEP_SOME 0
@@ -297,41 +298,6 @@ shadows:
   DONE
   ret
 
-; Channel 0, one shot of about a tenth of a millisecond, vector 0x20.
-pit:
-  mov dword [0xfee000f0], 0x1ff ; the local APIC passes on what the PIC has
-  mov dword [0xfee00350], 0x700
-  mov al, 0x11
-  out 0x20, al
-  mov al, 0x20
-  out 0x21, al
-  mov al, 4
-  out 0x21, al
-  mov al, 1
-  out 0x21, al
-  mov al, 0xfe
-  out 0x21, al
-  mov al, 0x30
-  out 0x43, al
-  mov al, 0x80
-  out 0x40, al
-  mov al, 0
-  out 0x40, al
-  ret
-wait_pit: ; until the controller has the request
-  mov al, 0x0a
-  out 0x20, al
-.poll:
-  in al, 0x20
-  test al, 1
-  jz .poll
-  mov eax, 0xa0a0a0a0
-  ret
-no_pit:
-  mov al, 0xff
-  out 0x21, al
-  mov al, 0x20
-  out 0x20, al
-  ret
+PIT_CODE
 
 PROTECTED_CODE

@@ -5,13 +5,14 @@
  * the host some hundred microseconds, whatever the guest does then, for caches are cold. When a guest has done nothing but tick for
  * a while, its one-shot timer may be late by a few of its own periods. Its clock is not the tick but the time-stamp counter, from
  * which it counts on all the ticks that passed; whatever else happens (input, disks, other timers) wakes it at once, and the first
- * wake that does more than a tick does makes its timer exact again.
+ * wake that comes to user code makes its timer exact again. What only the kernel does at a tick (it looks after itself several
+ * times a second) may be as late as the tick.
  *
  * What ticks at a rate of its own (periodic modes, PIT, RTC, HPET) is never late by this: guests count those.
  */
 
 /**
- * How late the timer may be: a part of the time in which nothing but ticks came, so a program that sleeps in an otherwise idle guest
+ * How late the timer may be: a part of the time in which no user code ran, so a program that sleeps in an otherwise idle guest
  * wakes later by this part of its sleep, and by no more than the limit.
  */
 const LATE_PART = 1 / 8
@@ -19,8 +20,6 @@ const MAX_LATE_NS = 60e6
 /** For so long nothing but ticks must have come. */
 const QUIET_NS = 20e6
 const SHORTEST_TICK_NS = 0.9e6
-/** A tick's handler takes some three thousand instructions; one that wakes a process takes more than this. */
-const TICK_INSTRUCTIONS = 8_000
 /** Part of a period by which a deadline may miss the grid of ticks. */
 const TOLERANCE = 1 / 32
 
@@ -28,25 +27,23 @@ export class IdleTicks {
   private deadlineNs = 0
   private periodNs = 0
   private quietSinceNs = Infinity
-  private instructions = 0
   private interrupts = 0
 
   /**
    * The guest halts.
    * @param deadlineNs machine time of its one-shot timer, Infinity where that is not armed
-   * @param instructions and @param interrupts that the CPU had since the machine was made
+   * @param interrupts that the CPU had since the machine was made
+   * @param userRan whether user code ran since it was asked last; asked only where that counts
    * @returns by how many nanoseconds the timer may be late
    */
-  lateness(nowNs: number, deadlineNs: number, instructions: number, interrupts: number): number {
-    const worked = instructions - this.instructions
+  lateness(nowNs: number, deadlineNs: number, interrupts: number, userRan: () => boolean): number {
     const taken = interrupts - this.interrupts
-    this.instructions = instructions
     this.interrupts = interrupts
     // Halted again with nothing taken: the host was early. The tick is the one it was.
     if (taken === 0 && deadlineNs === this.deadlineNs) return this.allowed(nowNs)
     const onGrid = this.isOnGrid(deadlineNs)
     if (!onGrid) this.periodNs = deadlineNs - this.deadlineNs
-    if (!onGrid || taken > 1 || worked > TICK_INSTRUCTIONS) this.quietSinceNs = nowNs
+    if (!onGrid || taken > 1 || userRan()) this.quietSinceNs = nowNs
     this.deadlineNs = deadlineNs
     return this.allowed(nowNs)
   }

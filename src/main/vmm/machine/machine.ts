@@ -277,7 +277,7 @@ export class EmbeddedMachine implements Machine {
     const tick = board.interrupts.lapic.timer.onceAtNs
     const next = clock.nextDeadlineNs()
     if (this.config.deterministic || tick === Infinity) return 0
-    const allowed = this.idleTicks.lateness(clock.nowNs(), tick, this.instructions(), cpu.counters.interrupts)
+    const allowed = this.idleTicks.lateness(clock.nowNs(), tick, cpu.counters.interrupts, () => cpu.takeUserRan())
     return allowed > 0 ? clock.latestWakeNs(tick, allowed) - next : 0
   }
 

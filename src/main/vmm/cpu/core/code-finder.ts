@@ -44,6 +44,8 @@ export class CodeFinder {
   private readonly crossing = new Uint8Array(2 * MAX_LENGTH)
   /** Upper half of the address `locate` found; the lower is its result. */
   private linearHi = 0
+  /** Generated code must not change to user code by itself. */
+  private userShut = false
 
   constructor(private readonly o: CodeFinderOptions) {
     this.bytes = new Uint8Array(o.buffer)
@@ -63,9 +65,16 @@ export class CodeFinder {
     const table = this.lookup.select(modeKey, unlimited ? -1 : view.getInt32(AT_CS_LIMIT, true))
     view.setInt32(AT_CODE_TLB_BASE, table, true)
     const user = (modeKey & Mode.USER) !== 0 ? 4 : 0
+    if (user !== 0) this.userShut = false
     const crosses = quick && unlimited && (modeKey & (Mode.PROTECTED | Mode.V86 | Mode.SINGLE_STEP)) === Mode.PROTECTED
     view.setInt32(AT_RING_TABLES + user, crosses ? table : 0, true)
-    view.setInt32(AT_RING_TABLES + 4 - user, crosses ? this.lookup.tableOf(modeKey ^ Mode.USER) : 0, true)
+    view.setInt32(AT_RING_TABLES + 4 - user, crosses && !this.userShut ? this.lookup.tableOf(modeKey ^ Mode.USER) : 0, true)
+  }
+
+  /** The next change to user code takes the long way, which calls `selectTable`. Only while the CPU runs supervisor code. */
+  shutUserSide(): void {
+    this.userShut = true
+    this.view.setInt32(AT_RING_TABLES + 4, 0, true)
   }
 
   /** Linear address of RIP in the running mode: the lower half; the upper is in `linearHi`. */

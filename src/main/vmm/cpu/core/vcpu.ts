@@ -76,6 +76,8 @@ export class Vcpu implements CpuContext {
   private hostError: { readonly error: unknown } | undefined
   private readonly events: EventUnit
   private readonly debug: DebugUnit
+  /** Since the way to user code was shut. */
+  private userRan = true
   /** Set while a run must end at an exact place. */
   exact: ExactControl | undefined
 
@@ -227,6 +229,7 @@ export class Vcpu implements CpuContext {
     for (let i = 0; i < TLB_VIEWS; i++) view.setInt32(AT_VIEW_BASES + i * 4, this.tlb.viewBase(i), true)
     view.setInt32(AT_TLB_BASE, this.tlb.viewBase(this.memory.currentView()), true)
     this.code.selectTable(!this.checks.armed)
+    if ((view.getInt32(AT_MODE_KEY, true) & Mode.USER) !== 0) this.userRan = true
     const rflags = view.getInt32(AT_RFLAGS, true)
     const single = (view.getInt32(AT_MODE_KEY, true) & Mode.SINGLE_STEP) !== 0
     // RF ends with the next instruction. Where no breakpoint is armed nobody would see to that, and it has nothing to hold off.
@@ -428,6 +431,14 @@ export class Vcpu implements CpuContext {
 
   interruptQuickly(vector: number, returnRip: bigint): boolean {
     return this.events.deliverSoftware(vector, returnRip)
+  }
+
+  /** Whether user code ran since the last call. To be called while the CPU is halted, which it is in supervisor code. */
+  takeUserRan(): boolean {
+    const ran = this.userRan
+    this.userRan = false
+    this.code.shutUserSide()
+    return ran
   }
 
   /** Where the CPU stands, for sampling between two runs. Costs about a microsecond and changes nothing. */
