@@ -179,11 +179,13 @@ export class VmHost {
       maxTier: config.maxTier, onReset: config.onReset,
     }
     this.warmStart = WarmStart.open(config.translationsDir, __filename, { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }, (text) => this.warn(text))
-    return this.create(machineConfig, config, {
+    const machine = this.create(machineConfig, config, {
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: this.wasm, ...this.prepare(), ...this.warmStart?.load(),
       log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },
       serial: this.ports.ttyS0, console: this.ports.hvc0, onDiskFull: (error) => this.stall('disk-full', error),
     })
+    kernel.release()
+    return machine
   }
 
   private create(machineConfig: MachineConfig, { savedState, workingSetsDir }: LaunchConfig, ports: MachinePorts): Machine {

@@ -30,6 +30,14 @@ it('gives what it read first once, then what is in the files at each reading', (
   expect(files.read().commandLine).toBe('quiet')
 })
 
+it('reads again what was released unread', () => {
+  const kernel = file('vmlinuz', 'one')
+  const files = new KernelFiles({ kernel, initrd: undefined, commandLine: '' })
+  writeFileSync(kernel, 'two')
+  files.release()
+  expect(Buffer.from(files.read().image).toString()).toBe('two')
+})
+
 it('takes an empty path for no initial RAM disk', () => {
   expect(new KernelFiles({ kernel: file('vmlinuz', 'one'), initrd: '', commandLine: '' }).read()).not.toHaveProperty('initrd')
 })

@@ -45,4 +45,9 @@ export class KernelFiles {
     this.first = undefined
     return first ?? this.readFiles()
   }
+
+  /** A machine that goes on from a saved state needs no kernel until it is reset: what was read at first is not kept for that. */
+  release(): void {
+    this.first = undefined
+  }
 }
