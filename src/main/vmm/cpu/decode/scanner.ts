@@ -30,8 +30,8 @@ const BASE16: readonly number[] = [3, 3, 5, 5, 6, 7, 5, 3]
 const INDEX16: readonly number[] = [6, 7, 6, 7, -1, -1, -1, -1]
 
 /** Address sizes as the scanner tells them. */
-const ADDRESS_16: number = 0
-const ADDRESS_32 = 1
+export const ADDRESS_16: number = 0
+export const ADDRESS_32 = 1
 export const ADDRESS_64 = 2
 
 const hex = (byte: number): string => byte.toString(16).toUpperCase().padStart(2, '0')

@@ -396,8 +396,10 @@ export class HandlerEmitter extends MemoryEmitter implements Emitter {
     const place = this.place(n)
     if (byteOffset) return this.memData(this.masked(this.raw(this.add(this.effectiveAddress(n), byteOffset))))
     if (place.kind === 'mem' && place.absolute) return this.memData(this.effectiveAddress(n))
-    const linear = this.addressSum(n)
-    const otherwise = (): WMem => this.memData(this.masked(linear))
+    const sum = this.addressSum(n)
+    // Where that is all, segments are flat, and the stack's size is the code's.
+    const linear = this.f.pure('i64.and', 'i64', [sum, this.stateLoad('i64.load', 'i64', 'stackMask')])
+    const otherwise = (): WMem => this.memData(this.masked(sum))
     return { ...otherwise(), plain: { linear, unless: this.recLoad('i32.load8_u', 'i32', Rec.special), otherwise } } as WMem
   }
 

@@ -101,15 +101,20 @@ export abstract class MemoryEmitter extends VecEmitter {
     const local = f.newLocal('i64')
     f.setLocal(local, sum)
     f.if(mem.checked, () => {
-      const flatAt = f.pure('i32.add', 'i32', [this.cpu, f.pure('i32.shl', 'i32', [mem.segment, f.i32(2)])])
-      const flat = f.load('i32.load', 'i32', flatAt, offsetOf('segFlat'))
-      f.if(f.pure('i32.eqz', 'i32', [flat]), () => {
+      f.if(f.pure('i32.eqz', 'i32', [this.isFlat(mem)]), () => {
         const args = [this.cpu, mem.segment, ...this.halves(mem.address), f.i32(bytes | (write ? 0x100 : 0))]
         this.failIf(this.callSlow('segment', args))
         f.setLocal(local, this.stateLoad('i64.load', 'i64', 'scratch', SEGMENT_SLOT))
       })
     })
     return f.finalLocal(local)
+  }
+
+  /** Whether the segment's limit and rights allow everything (i32). */
+  protected isFlat({ segment }: WMem): Node {
+    const { f } = this
+    const at = f.pure('i32.add', 'i32', [this.cpu, f.pure('i32.shl', 'i32', [segment, f.i32(2)])])
+    return f.load('i32.load', 'i32', at, offsetOf('segFlat'))
   }
 
   protected halves(address: Node): [Node, Node] {

@@ -1,6 +1,6 @@
 /** Writes scanned instructions as records of tier 0 (see `record.ts`). Runs for every instruction a guest reaches. */
 import type { FormPlan } from '../decode/form-plan'
-import { ADDRESS_64, Scan, type InsnScanner } from '../decode/scanner'
+import { ADDRESS_16, ADDRESS_32, ADDRESS_64, Scan, type InsnScanner } from '../decode/scanner'
 import type { Form } from '../isa/types'
 import { offsetOf, Seg } from '../state/layout'
 import { Mode } from '../state/mode'
@@ -39,6 +39,10 @@ const PLACE = Rec.delta / 4
 
 const SPECIAL = 1 << 24
 
+/** Sets of segments. Code segments are not written, and may be unreadable. */
+const DATA = (1 << Seg.ES) | (1 << Seg.SS) | (1 << Seg.DS)
+const DATA_AND_CODE = DATA | (1 << Seg.CS)
+
 const addressRegister = (number: number): number => (number < 0 ? AT_ZERO : AT_GPR + 8 * number)
 
 function registerField({ base, stride, mask, bytes }: RegisterField, number: number, rex: number): number {
@@ -53,8 +57,10 @@ export class RecordWriter {
   /** Of the block being written. */
   private checked = 0
   private fpuTrap = false
-  /** Segments below this have base 0. */
-  private flatBelow = 0
+  /** A bit for each segment whose base is 0 and whose accesses need no check. */
+  private flat = 0
+  /** Address size of accesses that mask their address as the stack does; see `Rec.special`. */
+  private plainAddress = 0
 
   constructor(buffer: ArrayBufferLike, private readonly slots: HandlerSlots) {
     this.words = new Int32Array(buffer)
@@ -67,7 +73,9 @@ export class RecordWriter {
   begin(modeKey: number, checked: boolean): void {
     this.checked = checked ? 1 : 0
     this.fpuTrap = (modeKey & Mode.FPU_TRAP) !== 0
-    this.flatBelow = (modeKey & Mode.CODE64) !== 0 ? Seg.FS : 0
+    const code64 = (modeKey & Mode.CODE64) !== 0
+    this.flat = code64 ? DATA_AND_CODE : (modeKey & Mode.FLAT) !== 0 ? DATA : 0
+    this.plainAddress = code64 ? ADDRESS_64 : (modeKey & Mode.CODE32) !== 0 ? ADDRESS_32 : ADDRESS_16
   }
 
   /**
@@ -123,17 +131,27 @@ export class RecordWriter {
     else {
       words[at + ADDRESS] = 0
       words[at + BASES] = this.segmentBase(scan.dataSegment) | (plan.addressMask << 16)
-      words[at + BYTES] = (scan.dataSegment << 8) | (this.checked << 16) | (scan.length << 24)
+      words[at + BYTES] = (scan.dataSegment << 8) | (this.checkedIn(scan.dataSegment) << 16) | (scan.length << 24)
     }
   }
 
-  /** Its linear address is base + index + displacement and no more. */
-  private isPlain(scan: InsnScanner): boolean {
-    return scan.segment < this.flatBelow && scan.addressIndex === ADDRESS_64
+  private isFlat(segment: number): boolean {
+    return ((this.flat >> segment) & 1) !== 0
   }
 
+  /** Implicit operands of the stack and of ES are in flat segments where that of DS, or what overrides it, is. */
+  private checkedIn(segment: number): number {
+    return this.isFlat(segment) ? 0 : this.checked
+  }
+
+  /** See `Rec.special`. */
+  private isPlain(scan: InsnScanner): boolean {
+    return this.isFlat(scan.segment) && scan.addressIndex === this.plainAddress
+  }
+
+  /** Where segments have limits, nothing that accesses memory is done in the common way. */
   private isCommon(scan: InsnScanner): boolean {
-    return !scan.isMemory || this.isPlain(scan)
+    return !scan.isMemory || this.flat !== 0
   }
 
   private writeMemory(at: number, scan: InsnScanner, plan: RecordPlan, delta: number): void {
@@ -145,7 +163,7 @@ export class RecordWriter {
     }
     if (!this.isPlain(scan)) words[at + PLACE] |= SPECIAL
     words[at + BASES] = this.segmentBase(scan.segment) | (ADDRESS_MASKS[scan.addressIndex] << 16)
-    words[at + BYTES] = scan.scale | (scan.segment << 8) | (this.checked << 16) | (scan.length << 24)
+    words[at + BYTES] = scan.scale | (scan.segment << 8) | (this.checkedIn(scan.segment) << 16) | (scan.length << 24)
   }
 
   /** The record's displacement is from the block's head. Where that takes more than 32 bits a constant field adds the rest. */
@@ -156,6 +174,6 @@ export class RecordWriter {
   }
 
   private segmentBase(segment: number): number {
-    return segment < this.flatBelow ? AT_ZERO : AT_SEG_BASE + 8 * segment
+    return this.isFlat(segment) ? AT_ZERO : AT_SEG_BASE + 8 * segment
   }
 }

@@ -42,7 +42,7 @@ export const Rec = {
   delta: 28,
   /** u8: instructions from the block's head up to and including this one. */
   count: 30,
-  /** u8: 0 where the linear address is base + index + displacement and no more: no mask, no segment base, no check. */
+  /** u8: 0 where the linear address is base + index + displacement, cut as the stack's addresses are: no segment base, no check. */
   special: 31,
 } as const
 

@@ -1,6 +1,6 @@
 /**
  * The emitter of a case of tier 0's switch: an instruction's common way alone. Whatever is not common (an access that misses the
- * TLB, a segment that counts, an exception) leaves, before anything was changed, for the form's handler, which does it all.
+ * TLB, a segment with limits, an exception) leaves, before anything was changed, for the form's handler, which does it all.
  */
 import { BugError } from '../../../errors'
 import type { Val } from '../../emit/emitter'
@@ -103,13 +103,18 @@ export class SwitchEmitter extends HandlerEmitter {
 
   // ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  protected override linear({ address, segmentBase, checked, plain }: WMem): Node {
+  /** Segments with a base, as FS and GS of kernels and threads, are common too; checks are not. */
+  protected override linear(mem: WMem): Node {
+    const { f } = this
+    const { plain } = mem
     if (plain) {
-      this.unless(this.f.pure('i32.eqz', 'i32', [plain.unless]))
-      return plain.linear
+      const result = f.newLocal('i64')
+      f.setLocal(result, plain.linear)
+      f.if(plain.unless, () => f.setLocal(result, this.linear(plain.otherwise())))
+      return f.finalLocal(result)
     }
-    if (checked) this.unless(this.f.pure('i32.eqz', 'i32', [checked]))
-    return this.f.pure('i64.add', 'i64', [address, segmentBase])
+    if (mem.checked) f.if(mem.checked, () => this.unless(this.isFlat(mem)))
+    return f.pure('i64.add', 'i64', [mem.address, mem.segmentBase])
   }
 
   protected override placeOf(linear: Node, bytes: Bytes, write: boolean): HostPlace {

@@ -17,7 +17,7 @@ const BYTES: readonly string[] = [
 const WORDS: readonly string[] = [
   '89 /r', '8B /r', 'C7 /0', 'B8+r', '8D /r', '63 /r', '0F B7 /r', '85 /r', 'F7 /0', 'A9', '0F AF /r', 'F7 /3', 'F7 /2',
   'FF /0', 'FF /1', 'C1 /4', 'C1 /5', 'C1 /7', 'C1 /0', 'C1 /1', 'D1 /5', 'D3 /4', 'D3 /5', '0F 44 /r', '0F 45 /r', '0F 42 /r', '0F 43 /r', '0F BA /4',
-  '50+r', '58+r', '68', '6A', 'FF /6', 'C9', '90', '98', '0F 1F /r',
+  '50+r', '58+r', '68', '6A', 'FF /6', 'C9', '90', '98', '0F 1F /r', 'A1', 'A3',
   ...GROUP1.flatMap((op) => [`${hex(8 * op + 1)} /r`, `${hex(8 * op + 3)} /r`, hex(8 * op + 5), `81 /${op}`, `83 /${op}`]),
 ]
 const JUMPS: readonly string[] = [
@@ -25,12 +25,14 @@ const JUMPS: readonly string[] = [
   // Not JO, JNO, JP and JNP.
   ...[2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15].flatMap((cc) => [hex(0x70 + cc), `0F ${hex(0x80 + cc)}`]),
 ]
-export const FREQUENT: ReadonlySet<string> = new Set([...BYTES, ...WORDS, ...JUMPS])
+/** INC and DEC of 32-bit code. */
+const LEGACY: readonly string[] = ['40+r', '48+r']
+export const FREQUENT: ReadonlySet<string> = new Set([...BYTES, ...WORDS, ...JUMPS, ...LEGACY])
 
 /** Operands of 16 bits are rare. */
 const isFrequent = (form: Form): boolean => {
   const { row } = form
-  return form.size !== 16 && FREQUENT.has(row.encoding) && row.modes !== 'not64' && row.unit === undefined && row.rep === undefined && form.rep === 'none' && !row.privileged
+  return form.size !== 16 && FREQUENT.has(row.encoding) && (row.modes !== 'not64' || LEGACY.includes(row.encoding)) && row.unit === undefined && row.rep === undefined && form.rep === 'none' && !row.privileged
 }
 
 /** In the order of their cases. */
