@@ -10,7 +10,7 @@ export default defineConfig({
   test: {
     projects: [
       node('unit', ['src/main/**/*.test.ts', 'src/preload/**/*.test.ts', 'scripts/**/*.test.ts']),
-      { plugins: [vue()], resolve: { alias }, test: { name: 'renderer', include: ['src/renderer/**/*.test.ts'], environment: 'happy-dom' as const } },
+      { plugins: [vue()], resolve: { alias }, test: { name: 'renderer', include: ['src/renderer/**/*.test.ts'], environment: 'happy-dom' as const, testTimeout: 20_000 } },
       node('isa', ['tests/isa/**/*.test.ts', 'tests/differential/**/*.test.ts'], 600_000),
       node('system', ['tests/system/**/*.test.ts'], 300_000),
       node('devices', ['tests/devices/**/*.test.ts'], 60_000),

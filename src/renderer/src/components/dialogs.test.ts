@@ -3,8 +3,6 @@ import { flushPromises } from '@vue/test-utils'
 import { describe, expect, it, vi } from 'vitest'
 import { api, body, choose, click, eachWithFreshApp, fill, find, open, press } from '../testing/mounted-app'
 
-// Each test mounts the whole window; beside other work that takes its time.
-vi.setConfig({ testTimeout: 20_000 })
 eachWithFreshApp()
 
 const value = (name: string): string => find<HTMLInputElement>(`input[name="${name}"]`).value
