@@ -38,11 +38,29 @@ function decode(offset: number, code: string): number {
 }
 
 describe('records', () => {
-  it('go to the switch for what is mostly common, to the handler where a segment base or an address size counts', () => {
-    const slotOf = (code: string): number => view.getUint32(decode(0, code) + Rec.handler, true)
+  describe('go to the switch', () => {
     const isCase = (slot: number): boolean => slot >= PSEUDO_SLOTS.frequent && slot < PSEUDO_SLOTS.frequent + handlers.frequent.length
-    expect(['48 8b 43 08', '48 89 d8', '74 00'].map((code) => isCase(slotOf(`${code} c3`)))).toEqual([true, true, true])
-    expect(['65 48 8b 43 08', '67 48 8b 43 08', '66 8b 43 08', '0f a2'].map((code) => isCase(slotOf(`${code} c3`)))).toEqual([false, false, false, false])
+
+    it('for frequent forms, whatever their segment and address size', () => {
+      const slotOf = (code: string): number => view.getUint32(decode(0, code) + Rec.handler, true)
+      expect(['48 8b 43 08', '48 89 d8', '74 00', '65 48 8b 43 08', '67 48 8b 43 08'].map((code) => isCase(slotOf(`${code} c3`)))).toEqual(new Array(5).fill(true))
+      expect(['66 8b 43 08', '0f a2'].map((code) => isCase(slotOf(`${code} c3`)))).toEqual([false, false])
+    })
+
+    it('from 32-bit code where segments are flat, with checks left to FS and GS', () => {
+      const record = (modeKey: number, code: string): number => cache.decodeOnce(Uint8Array.from(Buffer.from(code.replaceAll(' ', ''), 'hex')), 15, modeKey, true)
+      const found = (modeKey: number, code: string): [boolean, number, number] => {
+        const at = record(modeKey, code)
+        return [isCase(view.getUint32(at + Rec.handler, true)), view.getUint8(at + Rec.checked), view.getUint8(at + Rec.special)]
+      }
+      const flat = Mode.PROTECTED | Mode.CODE32 | Mode.FLAT
+      expect(found(flat, '8b 43 08')).toEqual([true, 0, 0])
+      expect(found(flat, '50')).toEqual([true, 0, 0])
+      expect(found(flat, '64 8b 43 08')).toEqual([true, 1, 1])
+      expect(found(flat, '67 8b 47 08')).toEqual([true, 0, 1])
+      expect(found(flat, '2e 8b 43 08')).toEqual([true, 1, 1])
+      expect(found(Mode.PROTECTED | Mode.CODE32, '8b 43 08')).toEqual([false, 1, 1])
+    })
   })
 
   it('hold 64-bit constants whole and narrower ones in 32 bits', () => {
