@@ -62,7 +62,7 @@ function runMachineProcess(entry, dir, kernel) {
 /** @param cli, machineProcess the two programs' launchers */
 export async function prebuildCode(cli, machineProcess) {
   for (const folder of new Set([cli, machineProcess].map(dirname))) {
-    for (const name of readdirSync(folder)) if (name.endsWith('.code')) rmSync(join(folder, name))
+    for (const name of readdirSync(folder)) if (/\.cjs\..*\.code$/.test(name)) rmSync(join(folder, name))
   }
   const dir = mkdtempSync(join(tmpdir(), 'nestbox-code-'))
   try {

@@ -1,5 +1,5 @@
 /** What the host says of a process: /proc of Linux. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, readdirSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** USER_HZ, which Linux fixes for /proc on every architecture we run on. */
@@ -39,4 +39,15 @@ export async function watchIdle(pid, memoryBytes) {
   await sleep(IDLE_SECONDS * 1000)
   const cpuShare = (cpuSeconds(pid) - before) / ((performance.now() - started) / 1000)
   return { cpuShare, residentBytes: residentBytes(pid), guestBytes: residentOfMapping(readFileSync(`/proc/${pid}/smaps`, 'utf8'), memoryBytes) }
+}
+
+/** Milliseconds a process has to begin what it does after its parent's end, and for all of it. */
+const SETTLE_START = 1000
+const SETTLE_LIMIT = 60_000
+
+/** Waits until nothing works on in a peer's state folder: Nestbox compiles what a machine left after that machine's end. */
+export async function settled(stateDir) {
+  const busy = () => readdirSync(stateDir, { recursive: true }).some((name) => name.endsWith('.working'))
+  await sleep(SETTLE_START)
+  for (const end = performance.now() + SETTLE_LIMIT; busy() && performance.now() < end;) await sleep(200)
 }

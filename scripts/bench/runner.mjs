@@ -8,6 +8,7 @@ import { root } from '../setup/run.mjs'
 import { ensureDebian } from './debian.mjs'
 import { BOOTS, PROGRAM_GUEST } from './options.mjs'
 import { canRun, titleOf } from './peers.mjs'
+import { settled } from './process-figures.mjs'
 import { PROGRAMS, PROGRAM_NAMES, buildProgramsInitramfs } from './programs.mjs'
 import { Results } from './results.mjs'
 import { Session, figuresOf, logInAndPowerOff } from './sessions.mjs'
@@ -77,6 +78,7 @@ export class Runner {
       const stateDir = mkdtempSync(join(this.scratch, 'state-'))
       try {
         await act(peer, { stateDir, round })
+        await settled(stateDir)
       } finally {
         rmSync(stateDir, { recursive: true, force: true })
       }
@@ -94,7 +96,10 @@ export class Runner {
       await session.prompt()
       return time
     }
-    for (const kind of ['cold', 'warm']) await this.#measureBoot(peer, `boot-${guest}`, kind, () => this.#session(peer, `boot-${guest}-${kind}`, where, files), boot)
+    for (const kind of ['cold', 'warm']) {
+      await this.#measureBoot(peer, `boot-${guest}`, kind, () => this.#session(peer, `boot-${guest}-${kind}`, where, files), boot)
+      await settled(where.stateDir)
+    }
   }
 
   /** A boot, and after a cold one the idle row. @param boot waits for the guest and gives {seconds, cpu} */
@@ -187,7 +192,10 @@ export class Runner {
       return this.#session(peer, `debian-${kind}`, where, { width: 64, kernel, initrd: debian.initrd, append: DEBIAN_APPEND, disk })
     }
     const boot = (session) => session.boot(DEBIAN_LOGIN)
-    for (const kind of ['cold', 'warm']) await this.#measureBoot(peer, 'debian', kind, open(kind), boot, logInAndPowerOff)
+    for (const kind of ['cold', 'warm']) {
+      await this.#measureBoot(peer, 'debian', kind, open(kind), boot, logInAndPowerOff)
+      await settled(where.stateDir)
+    }
     const { status } = spawnSync('e2fsck', ['-fn', disk], { stdio: 'ignore' })
     if (status !== 0 && !this.results.hasFailed('debian-warm', peer)) this.results.remark(`${titleOf(peer)}: e2fsck finds errors on Debian's disk after its shutdown`)
   }

@@ -2,11 +2,16 @@
  * Bare-metal kernels, assembled now, run on our processor and under QEMU's translator: what they write must be equal.
  * Each kernel runs on each tier. Where QEMU strays from the manual, the manual counts (`deviations.ts`).
  */
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it, vi } from 'vitest'
+import { NodeWasmEngine } from '../../src/main/host'
+import { compileWhole, machineCodeOf } from '../../src/main/host/machine-code'
+import { prebuildInterpreter } from '../../src/main/vmm/cpu/interp/prebuilt'
+import { isaRows } from '../../src/main/vmm/cpu/isa'
+import { packModule, type KeptTranslations } from '../../src/main/vmm/machine'
 import { DEVIATIONS } from './deviations'
 import { LateTranslator } from './late-translator'
 import { Workshop } from './qemu'
-import { powerOnSignature, runKernel, type Tier } from './rig'
+import { powerOnSignature, runKernel, type RigRun, type Tier } from './rig'
 
 const KERNELS = [
   'segments', 'tasks', 'v86', 'paging32', 'paging64', 'debug', 'calls32', 'calls64', 'rings64', 'rings32', 'near64', 'pages64', 'control32', 'control64',
@@ -72,13 +77,29 @@ it.each(['paging32', 'paging64', 'pcid'])('%s has its TLB misses dealt with in g
   expect(runKernel(shop.assemble(name).image, 0).filled).toBeGreaterThan(10)
 })
 
+const packOf = ({ translations }: RigRun): KeptTranslations => ({ pack: translations ?? new Uint8Array(0) })
+
 // A block's first entry is tier 0's, and kernels run most code once: only a second run has all of it translated.
 it.each([...KERNELS, ...BY_MANUAL])('%s does the same with the translations of an earlier run', (name) => {
   const { image } = shop.assemble(name)
   const cold = runKernel(image, 2)
-  const warm = runKernel(image, 2, cold.translations)
+  const warm = runKernel(image, 2, packOf(cold))
   expect(warm.log).toBe(cold.log)
   expect(warm.adopted).toBeGreaterThan(10)
+})
+
+// As the next process of this engine has it: nothing is compiled again.
+it.each(['paging64', 'debug'])('%s does the same with the machine code of an earlier run', (name) => {
+  const { image } = shop.assemble(name)
+  const cold = runKernel(image, 2)
+  const { pack } = packOf(cold)
+  const wasm = packModule(pack, prebuildInterpreter(isaRows).plan)
+  const revive = vi.spyOn(NodeWasmEngine.prototype, 'revive')
+  const warm = runKernel(image, 2, { pack, compiled: { wasm, machineCode: machineCodeOf(compileWhole(wasm)) } })
+  expect(revive.mock.results.map(({ value }) => value instanceof WebAssembly.Module)).toEqual([true])
+  expect(warm.log).toBe(cold.log)
+  expect(warm.adopted).toBeGreaterThan(10)
+  revive.mockRestore()
 })
 
 // What it answers may be about code that is gone by then, or has changed under it.

@@ -1,8 +1,10 @@
 /** A bare PC for test kernels: one CPU with PIC and PIT, a debug port that keeps what it hears, a port that ends the run. */
+import { NodeWasmEngine } from '../../src/main/host'
 import { powerOnState } from '../../src/main/vmm/boot/apply'
 import type { TierOptions } from '../../src/main/vmm/cpu/core/types'
 import { Vcpu } from '../../src/main/vmm/cpu/core/vcpu'
 import { createCpuModel } from '../../src/main/vmm/cpu/cpuid'
+import type { KeptTranslations } from '../../src/main/vmm/cpu/dbt/translation-pack'
 import { InsnScanner } from '../../src/main/vmm/cpu/decode/scanner'
 import { TripleFault } from '../../src/main/vmm/cpu/events/deliver'
 import { TestPlatform } from '../../src/main/vmm/cpu/helpers/system/test-cpu'
@@ -12,7 +14,6 @@ import { Gpr, Seg } from '../../src/main/vmm/cpu/state/layout'
 import { planLinearMemory } from '../../src/main/vmm/machine/linear-layout'
 import { FrameTable } from '../../src/main/vmm/memory/frame-table'
 import { PhysicalRam } from '../../src/main/vmm/memory/guest-memory'
-import type { WasmEngine } from '../../src/main/vmm/ports'
 import { Bench } from '../devices/platform-bench'
 import type { LateTranslator } from './late-translator'
 
@@ -26,12 +27,7 @@ const SHORT_SLICE = 300
 /** A run that takes longer than this has gone astray; the largest kernel needs a tenth of it. */
 const MAX_SLICES = 400
 
-const wasm: WasmEngine = {
-  createMemory: (pages) => new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) as unknown as { buffer: SharedArrayBuffer },
-  createTable: (initial) => new WebAssembly.Table({ initial, element: 'anyfunc' }),
-  compile: (bytes) => new WebAssembly.Module(bytes as BufferSource),
-  instantiate: (module, imports) => new WebAssembly.Instance(module as WebAssembly.Module, imports as WebAssembly.Imports),
-}
+const wasm = new NodeWasmEngine()
 
 class RigPlatform extends TestPlatform {
   readonly said: number[] = []
@@ -119,7 +115,7 @@ function enterKernel({ state }: Vcpu): void {
  * Runs a flat image until it writes to the exit port or cannot go on.
  * @param decodeCacheBytes default: as a machine's @param onHalt called each time the CPU halts
  */
-export function runKernel(image: Uint8Array, tier: Tier, translations?: Uint8Array, late?: LateTranslator, decodeCacheBytes?: number, onHalt?: (cpu: Vcpu) => void): RigRun {
+export function runKernel(image: Uint8Array, tier: Tier, translations?: KeptTranslations, late?: LateTranslator, decodeCacheBytes?: number, onHalt?: (cpu: Vcpu) => void): RigRun {
   const bench = new Bench()
   const { cpu, platform, ram } = createCpu(bench, tier, late, decodeCacheBytes)
   const slice = late ? SHORT_SLICE : SLICE

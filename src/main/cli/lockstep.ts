@@ -5,7 +5,7 @@ import { NodeClock, NodeWasmEngine } from '../host'
 import { Lockstep, LOCKSTEP_DIFFERENCE, type LockstepTier } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import { MachineLoop } from '../vm-host/loop'
-import { prebuiltPorts } from '../vm-host/prebuilt'
+import { readPrebuilt } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
 import { ExitCode } from './exit-codes'
 import { KernelFiles } from '../vm-host/kernel-files'
@@ -45,7 +45,7 @@ export async function runLockstep(options: RunOptions): Promise<number> {
   })
   const line = consoles.ttyS0
   try {
-    const { interpreter } = prebuiltPorts(join(__dirname, '..', 'main'), __filename, false)
+    const { interpreter } = readPrebuilt(join(__dirname, '..', 'main'), __filename)
     const lockstep = new Lockstep({
       config, tiers, wasm: () => new NodeWasmEngine(), ...(interpreter ? { interpreter } : {}), clock: new NodeClock(),
       log: new StderrLogger(options.verbose ?? false), output: (bytes) => line.write(bytes),

@@ -8,7 +8,7 @@ import { VmmError } from '../vmm/errors'
 import type { Logger } from '../vmm/ports'
 import { KernelFiles } from '../vm-host/kernel-files'
 import { MachineLoop } from '../vm-host/loop'
-import { prebuiltPorts } from '../vm-host/prebuilt'
+import { prebuiltPorts, readPrebuilt } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
 import { WarmStart } from '../vm-host/warm-start'
 import { defaultHome, translationsFolder } from '../services/manager'
@@ -124,15 +124,20 @@ function withKernelAdvice<T>(kernel: string, work: () => T): T {
   }
 }
 
-/** Runs a machine to its end. Returns the process's exit code. @throws VmmError for bad input */
-export async function runMachine(options: RunOptions): Promise<number> {
-  const front = parseConsole(options.console)
+async function openDisks(texts: readonly string[]): Promise<AttachedDisk[]> {
   const disks: AttachedDisk[] = []
-  for (const text of options.disk) {
+  for (const text of texts) {
     const { path, readOnly, format, cache, queues } = parseDisk(text)
     // As QEMU does: a raw disk whose guest wrote another format's header must stay a raw disk.
     disks.push({ backend: await openDisk(path, readOnly, format ?? 'raw', cache), ...(queues === undefined ? {} : { queues }) })
   }
+  return disks
+}
+
+/** Runs a machine to its end. Returns the process's exit code. @throws VmmError for bad input */
+export async function runMachine(options: RunOptions): Promise<number> {
+  const front = parseConsole(options.console)
+  const disks = await openDisks(options.disk)
   const kernel = new KernelFiles({ kernel: options.kernel, initrd: options.initrd, commandLine: options.append })
   const config = buildConfig(options, kernel, disks)
   let quit = false
@@ -143,11 +148,14 @@ export async function runMachine(options: RunOptions): Promise<number> {
   })
   try {
     const log = new StderrLogger(options.verbose ?? false)
-    const folder = options.translationCache && config.maxTier > 0 ? translationsFolder(defaultHome()) : undefined
-    const guest = { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }
-    const warmStart = WarmStart.open(folder, __filename, guest, (text) => log.log('warn', 'run', text))
+    const prebuilt = readPrebuilt(join(__dirname, '..', 'main'), __filename)
+    const warmStart = WarmStart.open({
+      folder: options.translationCache && config.maxTier > 0 ? translationsFolder(defaultHome()) : undefined,
+      guest: { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }, program: __filename, compiler: prebuilt.compiler,
+      warn: (text) => log.log('warn', 'run', text),
+    })
     const machine = withKernelAdvice(options.kernel, () => createMachine(config, {
-      ...prebuiltPorts(join(__dirname, '..', 'main'), __filename, config.maxTier > 0), ...warmStart?.load(),
+      ...prebuiltPorts(prebuilt, config.maxTier > 0), ...warmStart?.load(),
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log, serial: consoles.ttyS0, console: consoles.hvc0,
       onDiskFull: (error) => fullDisk.stalled(error),
     }))

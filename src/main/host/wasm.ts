@@ -1,6 +1,7 @@
 /** Node's WebAssembly behind the core's port. */
 import { VmmError } from '../vmm/errors'
 import type { WasmEngine, WasmInstance, WasmMemory, WasmTable } from '../vmm/ports'
+import { moduleFrom } from './machine-code'
 
 export class NodeWasmEngine implements WasmEngine {
   createMemory(pages: number): WasmMemory {
@@ -18,6 +19,14 @@ export class NodeWasmEngine implements WasmEngine {
 
   compile(bytes: Uint8Array): unknown {
     return new WebAssembly.Module(bytes as BufferSource)
+  }
+
+  revive(bytes: Uint8Array, machineCode: Uint8Array): unknown {
+    try {
+      return moduleFrom(bytes, machineCode)
+    } catch {
+      return undefined
+    }
   }
 
   instantiate(module: unknown, imports: Record<string, Record<string, unknown>>): WasmInstance {

@@ -12,7 +12,7 @@ import { fileError } from './file-error'
 import { KernelFiles } from './kernel-files'
 import { MachineLoop } from './loop'
 import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostHotBlock, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
-import { prebuiltPorts } from './prebuilt'
+import { prebuiltPorts, readPrebuilt } from './prebuilt'
 import { BackgroundLoad, openBase, saveMachine, setAside, USED_SUFFIX } from './saved-state'
 import { StateFile } from './state-file/reader'
 import { TouchRecorder } from './touch-recorder'
@@ -42,6 +42,7 @@ export class VmHost {
   private loop: MachineLoop | undefined
   private disks: OpenDisk[] = []
   private config: LaunchConfig | undefined
+  private compiler: string | undefined
   private warmStart: WarmStart | undefined
   private holds = 0
   /** What the guest waits for where the host's disk is full. */
@@ -72,7 +73,9 @@ export class VmHost {
   /** Makes what every machine needs: before the launch message comes it costs nobody time. */
   prepare(): Pick<MachinePorts, 'cpuKit' | 'interpreter' | 'translator'> {
     if (this.prepared) return this.prepared
-    const ports = prebuiltPorts(__dirname, __filename, true)
+    const prebuilt = readPrebuilt(__dirname, __filename)
+    this.compiler = prebuilt.compiler
+    const ports = prebuiltPorts(prebuilt, true)
     return this.prepared = { ...ports, cpuKit: createCpuKit(this.wasm, ports.interpreter) }
   }
 
@@ -178,9 +181,13 @@ export class VmHost {
       disks: this.disks.map((backend, i) => ({ id: `disk${i}`, backend, ...(config.disks[i].queues === undefined ? {} : { queues: config.disks[i].queues }) })),
       maxTier: config.maxTier, onReset: config.onReset,
     }
-    this.warmStart = WarmStart.open(config.translationsDir, __filename, { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }, (text) => this.warn(text))
+    const prepared = this.prepare()
+    this.warmStart = WarmStart.open({
+      folder: config.translationsDir, program: __filename, compiler: this.compiler,
+      guest: { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }, warn: (text) => this.warn(text),
+    })
     const machine = this.create(machineConfig, config, {
-      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: this.wasm, ...this.prepare(), ...this.warmStart?.load(),
+      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: this.wasm, ...prepared, ...this.warmStart?.load(),
       log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },
       serial: this.ports.ttyS0, console: this.ports.hvc0, onDiskFull: (error) => this.stall('disk-full', error),
     })

@@ -3,11 +3,13 @@ import { existsSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { NodeBackgroundThread } from '../host'
 import { programId } from '../host/cached-program'
+import { ENGINE } from '../host/machine-code'
 import type { MachinePorts, PrebuiltInterpreter } from '../vmm/machine'
 
 const MODULE = 'interpreter.wasm'
 const PLAN = 'interpreter.json'
 const TRANSLATOR = 'translator.cjs'
+const COMPILER = 'pack-compiler.cjs'
 
 export interface PlanFile {
   readonly plan: PrebuiltInterpreter['plan']
@@ -19,6 +21,8 @@ export interface Prebuilt {
   readonly interpreter?: PrebuiltInterpreter
   /** Path of the bundle that `NodeBackgroundThread` runs. */
   readonly translator?: string
+  /** Path of the bundle of `pack-compiler.ts`. */
+  readonly compiler?: string
 }
 
 /** @param folder where the build put it @param bundle this program's own file. Empty where there is none, or of another build */
@@ -26,16 +30,21 @@ export function readPrebuilt(folder: string, bundle: string): Prebuilt {
   try {
     const { plan, bundles } = JSON.parse(readFileSync(join(folder, PLAN), 'utf8')) as PlanFile
     if (bundles[basename(bundle)] !== programId(bundle)) return {}
-    const interpreter = { plan, bytes: readFileSync(join(folder, MODULE)) }
-    const translator = join(folder, TRANSLATOR)
-    return existsSync(translator) && bundles[TRANSLATOR] === programId(translator) ? { interpreter, translator } : { interpreter }
+    const bytes = readFileSync(join(folder, MODULE))
+    const code = join(folder, `interpreter.${ENGINE}.code`)
+    // Made of this module, for the build writes both.
+    const interpreter = { plan, bytes, ...(existsSync(code) ? { machineCode: readFileSync(code) } : {}) }
+    const [translator, compiler] = [TRANSLATOR, COMPILER].map((name) => {
+      const path = join(folder, name)
+      return existsSync(path) && bundles[name] === programId(path) ? path : undefined
+    })
+    return { interpreter, ...(translator ? { translator } : {}), ...(compiler ? { compiler } : {}) }
   } catch {
     return {}
   }
 }
 
-/** The same as ports of a machine. @param folder, bundle as `readPrebuilt` @param threads one CPU more than the guest's is to be used */
-export function prebuiltPorts(folder: string, bundle: string, threads: boolean): Pick<MachinePorts, 'interpreter' | 'translator'> {
-  const { interpreter, translator } = readPrebuilt(folder, bundle)
+/** The same as ports of a machine. @param threads one CPU more than the guest's is to be used */
+export function prebuiltPorts({ interpreter, translator }: Prebuilt, threads: boolean): Pick<MachinePorts, 'interpreter' | 'translator'> {
   return { ...(interpreter ? { interpreter } : {}), ...(translator && threads ? { translator: new NodeBackgroundThread(translator) } : {}) }
 }

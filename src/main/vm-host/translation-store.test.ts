@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -23,7 +24,7 @@ describe('the store of translations', () => {
 
   it('keeps translations by guest, for later processes', () => {
     open().save(guest, pack)
-    expect(Uint8Array.from(open().load(guest) ?? [])).toEqual(pack)
+    expect(Uint8Array.from(open().load(guest)?.pack ?? [])).toEqual(pack)
     expect(open().load({ ...guest, cpuProfile: 'nestbox32' })).toBeUndefined()
     expect(open().load({ ...guest, kernelHash: '0124' })).toBeUndefined()
     expect(files()).toHaveLength(1)
@@ -32,7 +33,7 @@ describe('the store of translations', () => {
   it('keeps what is written beside a running guest just so, and nothing half where it cannot', async () => {
     await open().saveAside(guest, pack)
     const aside = readFileSync(only())
-    expect(Uint8Array.from(open().load(guest) ?? [])).toEqual(pack)
+    expect(Uint8Array.from(open().load(guest)?.pack ?? [])).toEqual(pack)
     open().save(guest, pack)
     expect(readFileSync(only()).equals(aside)).toBe(true)
     const store = open()
@@ -54,6 +55,53 @@ describe('the store of translations', () => {
       writeFileSync(only(), bytes)
       expect(open().load(guest), `byte ${at}`).toBeUndefined()
       expect(files()).toEqual([])
+    }
+  })
+
+  const compiled = { wasm: Uint8Array.of(1, 2, 3), machineCode: Uint8Array.of(4, 5, 6, 7) }
+  const code = (): string => join(dir, 'translations', files().find((name) => name.endsWith('.code')) ?? 'none')
+
+  it('keeps the machine code of a pack with it, as long as it is of that pack', () => {
+    open().save(guest, pack)
+    open().saveCode(guest, { pack, compiled })
+    const kept = open().load(guest)?.compiled
+    expect([Uint8Array.from(kept?.wasm ?? []), Uint8Array.from(kept?.machineCode ?? [])]).toEqual([compiled.wasm, compiled.machineCode])
+    open().save(guest, pack.slice(1))
+    expect(open().load(guest)).not.toHaveProperty('compiled')
+    expect(open().load(guest)?.pack).toHaveLength(pack.length - 1)
+    open().save(guest, pack)
+    expect(open().load(guest)?.compiled?.wasm).toHaveLength(3)
+  })
+
+  it('removes machine code with any byte changed, and keeps the pack', () => {
+    for (const at of [0, 31, 32, 63, 64, 67, 68, 74]) {
+      open().save(guest, pack)
+      open().saveCode(guest, { pack, compiled })
+      const bytes = readFileSync(code())
+      bytes[at] ^= 1
+      writeFileSync(code(), bytes)
+      expect(open().load(guest), `byte ${at}`).not.toHaveProperty('compiled')
+      expect(open().load(guest)?.pack).toHaveLength(pack.length)
+      expect(files()).toHaveLength(1)
+    }
+  })
+
+  it('lets one process at a time work on a guest, and does not mind one that died at it', () => {
+    const store = open()
+    const done: string[] = []
+    expect(store.alone(guest, () => {
+      done.push('outer')
+      expect(open().alone(guest, () => done.push('inner'))).toBe(false)
+    })).toBe(true)
+    expect(done).toEqual(['outer'])
+    expect(files()).toEqual([])
+    expect(() => store.alone(guest, () => { throw new Error('broken') })).toThrow('broken')
+    const dead = spawnSync(process.execPath, ['-e', '']).pid
+    for (const left of [String(dead), '']) {
+      store.alone(guest, () => done.push(files()[0]))
+      writeFileSync(join(dir, 'translations', done[done.length - 1]), left)
+      expect(store.alone(guest, () => done.push('after it'))).toBe(true)
+      expect(done.pop()).toBe('after it')
     }
   })
 

@@ -1,36 +1,52 @@
 /** Gives a machine the translations of earlier runs, and keeps those it made. Both are a courtesy: a failure costs only speed. */
-import type { Machine } from '../vmm/machine'
+import { spawn } from 'node:child_process'
+import type { KeptTranslations, Machine } from '../vmm/machine'
 import { TranslationStore, type Guest } from './translation-store'
 
 /** How much larger a pack must have become since this machine's last snapshot. */
 const WORTH_KEEPING_AGAIN = 1.03
 
+export interface WarmStartOptions {
+  /** Where translations are kept; undefined: nowhere. */
+  readonly folder: string | undefined
+  /** This program's own file. */
+  readonly program: string
+  /** The bundle of `pack-compiler.ts`; undefined where the build has none for this program. */
+  readonly compiler: string | undefined
+  readonly guest: Guest
+  readonly warn: (text: string) => void
+}
+
 export class WarmStart {
   private keptBytes = 0
+  /** What is in the store was not compiled ahead yet. */
+  private uncompiled = false
 
-  private constructor(private readonly store: TranslationStore, private readonly guest: Guest, private readonly warn: (text: string) => void) {}
+  private constructor(private readonly store: TranslationStore, private readonly folder: string, private readonly options: WarmStartOptions) {}
 
-  /** @param folder undefined: nothing is kept @param program this program's own file */
-  static open(folder: string | undefined, program: string, guest: Guest, warn: (text: string) => void): WarmStart | undefined {
+  static open(options: WarmStartOptions): WarmStart | undefined {
+    const { folder, program, warn } = options
     if (folder === undefined) return undefined
     try {
-      return new WarmStart(new TranslationStore(folder, program), guest, warn)
+      return new WarmStart(new TranslationStore(folder, program), folder, options)
     } catch (error) {
       warn(`translations are not kept in ${folder}: ${reasonOf(error)}`)
       return undefined
     }
   }
 
-  load(): { readonly translations?: Uint8Array } {
-    const translations = this.store.load(this.guest)
+  load(): { readonly translations?: KeptTranslations } {
+    const translations = this.store.load(this.options.guest)
+    this.uncompiled = translations !== undefined && !translations.compiled
     return translations ? { translations } : {}
   }
 
+  /** At the machine's end. */
   save(machine: Machine): void {
     const pack = machine.translations()
-    if (!pack) return
     try {
-      this.store.save(this.guest, pack)
+      if (pack) this.store.save(this.options.guest, pack)
+      if (pack !== undefined || this.uncompiled) this.compile()
     } catch (error) {
       this.notKept(error)
     }
@@ -41,11 +57,27 @@ export class WarmStart {
     const pack = machine.translations()
     if (!pack || pack.length < this.keptBytes * WORTH_KEEPING_AGAIN) return
     this.keptBytes = pack.length
-    await this.store.saveAside(this.guest, pack).catch((error: unknown) => this.notKept(error))
+    try {
+      await this.store.saveAside(this.options.guest, pack)
+      this.compile()
+    } catch (error) {
+      this.notKept(error)
+    }
+  }
+
+  /** Has what is in the store compiled by a process of its own, which may outlive this one. */
+  private compile(): void {
+    const { compiler, program, guest } = this.options
+    if (compiler === undefined) return
+    const child = spawn(process.execPath, [...process.execArgv, compiler, this.folder, program, JSON.stringify(guest)], {
+      detached: true, windowsHide: true, stdio: 'ignore', env: { ...process.env, ELECTRON_RUN_AS_NODE: '1' },
+    })
+    child.on('error', (error) => this.notKept(error))
+    child.unref()
   }
 
   private notKept(error: unknown): void {
-    this.warn(`translations were not kept: ${reasonOf(error)}`)
+    this.options.warn(`translations were not kept: ${reasonOf(error)}`)
   }
 }
 

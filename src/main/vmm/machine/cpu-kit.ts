@@ -20,10 +20,12 @@ export interface CpuKit {
 /** @param prebuilt tier 0 as it was built with the program; built anew where it is missing or of another table */
 export function createCpuKit(wasm: WasmEngine, prebuilt?: PrebuiltInterpreter): CpuKit {
   const handlers = numberHandlers(isaRows)
-  const interpreter = (prebuilt && loadInterpreter(isaRows, prebuilt, handlers)) ?? buildInterpreter(isaRows)
+  const loaded = prebuilt && loadInterpreter(isaRows, prebuilt, handlers)
+  const interpreter = loaded ?? buildInterpreter(isaRows)
+  const revived = loaded && prebuilt.machineCode && wasm.revive?.(prebuilt.bytes, prebuilt.machineCode)
   const scanners = new Map<string, InsnScanner>()
   return {
-    interpreter: { ...interpreter, module: wasm.compile(interpreter.bytes) },
+    interpreter: { ...interpreter, module: revived ?? wasm.compile(interpreter.bytes) },
     slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) },
     scannerFor(profile, model) {
       const scanner = scanners.get(profile) ?? new InsnScanner(isaRows, (feature) => model.has(feature))

@@ -2,6 +2,7 @@
 import { applyBootState } from '../boot/apply'
 import { loadLinux } from '../boot/linux'
 import { VmmError } from '../errors'
+import type { KeptTranslations } from '../cpu/dbt/translation-pack'
 import { TripleFault } from '../cpu/events/deliver'
 import { Gpr, Seg } from '../cpu/state/layout'
 import { packRflags } from '../cpu/state/flags'
@@ -98,10 +99,10 @@ export class EmbeddedMachine implements Machine {
   }
 
   /** A pack that cannot be used costs speed only. */
-  private loadTranslations(pack: Uint8Array | undefined): void {
-    if (!pack) return
+  private loadTranslations(kept: KeptTranslations | undefined): void {
+    if (!kept) return
     try {
-      this.cpu.translations?.loadPack(pack)
+      this.cpu.translations?.loadPack(kept)
     } catch (error) {
       this.ports.log.log('warn', 'translator', `translations of an earlier run are not used: ${error instanceof Error ? error.message : String(error)}`)
     }

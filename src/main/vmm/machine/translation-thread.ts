@@ -1,5 +1,6 @@
 /** Both ends of the thread that translates while the guest runs: what the machine asks with, and what answers. */
 import { createCpuModel } from '../cpu/cpuid'
+import { CPU_PROFILES } from '../cpu/cpuid/profiles'
 import type { TranslationThread } from '../cpu/dbt/code-cache'
 import { buildMerged, translateAndCompile, type CompiledResult, type TranslationJob } from '../cpu/dbt/translation-job'
 import { decodeJob, decodeResult, encodeJob, encodeResult, isMerge, type JobMessage, type MergeMessage, type ResultMessage } from '../cpu/dbt/translation-message'
@@ -116,6 +117,16 @@ export function serveTranslations(wasm: ThreadCompiler, clock: Pick<HostClock, '
     if (isMerge(message)) return wasm.optimise(buildMerged(translator, decodePack(message.functions)))
     return encodeResult(translateAndCompile(translator, decodeJob(message as JobMessage), (bytes) => wasm.compile(bytes), () => clock.monotonicNs()))
   }
+}
+
+/**
+ * The wasm module with all functions of a pack, as a machine that loads the pack makes it.
+ * @throws Error where the interpreter's plan is of another program
+ * @throws VmmError `bad-state` where it is no pack
+ */
+export function packModule(pack: Uint8Array, plan: InterpreterPlan): Uint8Array {
+  const translator = createTranslator({ memory: new SharedArrayBuffer(0), cpuProfile: CPU_PROFILES[0].name, hotLoopAfter: 0, plan })
+  return buildMerged(translator, decodePack(pack))
 }
 
 function createTranslator({ memory, cpuProfile, hotLoopAfter, plan }: TranslationSetup): Translator {

@@ -1,5 +1,6 @@
 /** The face the machine shows to `vm-host`: configuration in, events and figures out. */
 import type { BackgroundThread, BlockBackend, CharBackend, EntropySource, HostClock, Logger, WasmEngine } from '../ports'
+import type { KeptTranslations } from '../cpu/dbt/translation-pack'
 import type { PrebuiltInterpreter } from '../cpu/interp/prebuilt'
 import type { VmmError } from '../errors'
 import type { CpuKit } from './cpu-kit'
@@ -60,7 +61,7 @@ export interface MachinePorts {
   /** Made of `interpreter` ahead of the machine; made with it where it is missing. */
   readonly cpuKit?: CpuKit
   /** What `Machine.translations` gave in an earlier run, by the same version of the translator. */
-  readonly translations?: Uint8Array
+  readonly translations?: KeptTranslations
   /** A thread that runs `serveTranslations`; default: code is translated between two slices. */
   readonly translator?: BackgroundThread
   readonly log: Logger

@@ -67,6 +67,11 @@ export interface WasmEngine {
   createMemory(pages: number): WasmMemory
   createTable(initial: number): WasmTable
   compile(bytes: Uint8Array): unknown
+  /**
+   * The module `bytes` with machine code that such an engine made of it in another process. Undefined, or no such method: the code
+   * does not fit, or the engine cannot.
+   */
+  revive?(bytes: Uint8Array, machineCode: Uint8Array): unknown
   instantiate(module: unknown, imports: Record<string, Record<string, unknown>>): WasmInstance
 }
 

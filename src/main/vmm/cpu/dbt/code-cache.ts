@@ -3,7 +3,7 @@ import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import { PAGE_SIZE } from '../../memory/frame-table'
 import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
 import { FunctionTable } from './function-table'
-import { decodePack, encodePack, TranslationIndex } from './translation-pack'
+import { decodePack, encodePack, TranslationIndex, type KeptTranslations } from './translation-pack'
 import { buildMerged, isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type RegionHead, type TranslationJob } from './translation-job'
 import { furtherPages, RegionPages, type Surroundings } from './region-pages'
 import { shapeOf, type TranslatedFunction, type Translator } from './translator'
@@ -373,11 +373,14 @@ export class CodeCache {
    * Puts what `pack` of an earlier machine gave at this one's disposal. Only before the machine runs.
    * @throws VmmError `bad-state` where it is no pack
    */
-  loadPack(pack: Uint8Array): void {
-    const functions = decodePack(pack).filter(({ kind }) => kind === 'block' || this.options.regions)
+  loadPack({ pack, compiled }: KeptTranslations): void {
+    const { regions, translator, wasm } = this.options
+    const all = decodePack(pack)
+    const functions = regions ? all : all.filter(({ kind }) => kind === 'block')
     if (functions.length === 0) return
-    const bytes = buildMerged(this.options.translator, functions)
-    const first = this.add(this.options.wasm.compile(bytes), bytes.length, functions.length, [])
+    const revived = functions.length === all.length && compiled ? wasm.revive?.(compiled.wasm, compiled.machineCode) : undefined
+    const bytes = revived ? compiled?.wasm ?? pack : buildMerged(translator, functions)
+    const first = this.add(revived ?? wasm.compile(bytes), bytes.length, functions.length, [])
     functions.forEach((fn, i) => {
       this.earlier.add(fn, first + i)
       this.inherited.push(fn)

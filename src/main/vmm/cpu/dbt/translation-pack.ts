@@ -12,6 +12,18 @@ import type { TranslatedFunction } from './translator'
 
 const KINDS = ['block', 'region'] as const
 
+/** What is kept of earlier runs. */
+export interface KeptTranslations {
+  readonly pack: Uint8Array
+  readonly compiled?: CompiledPack
+}
+
+/** The module of all functions of a pack in their order, and what the engine made of it. */
+export interface CompiledPack {
+  readonly wasm: Uint8Array
+  readonly machineCode: Uint8Array
+}
+
 const sizeOf = ({ shape, entries, ranges, body }: TranslatedFunction): number =>
   13 + 2 * entries.length + shape.length + body.length + ranges.reduce((sum, { bytes }) => sum + 8 + bytes.length, 0)
 

@@ -16,7 +16,12 @@ export interface InterpreterPlan {
   readonly tableSize: number
 }
 
-export interface PrebuiltInterpreter { readonly plan: InterpreterPlan; readonly bytes: Uint8Array }
+export interface PrebuiltInterpreter {
+  readonly plan: InterpreterPlan
+  readonly bytes: Uint8Array
+  /** What an engine made of it (`WasmEngine.revive`). */
+  readonly machineCode?: Uint8Array
+}
 
 const allForms = (rows: readonly InsnRow[]): Form[] => rows.flatMap((row) => [...formsOf(row)])
 

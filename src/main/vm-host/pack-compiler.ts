@@ -1,0 +1,35 @@
+/**
+ * Entry of a process that compiles the translations of an earlier run, all of them with the optimising compiler, and keeps what came out:
+ * the next machine with that guest begins with it. It works after the machine's end, when nobody waits, and behind everything else.
+ * Arguments: the store's folder, the program whose translations they are, the guest as JSON.
+ */
+import { constants, setPriority } from 'node:os'
+import { basename } from 'node:path'
+import { compileWhole, machineCodeOf, moduleFrom } from '../host/machine-code'
+import { packModule } from '../vmm/machine'
+import { readPrebuilt } from './prebuilt'
+import { TranslationStore, type Guest } from './translation-store'
+
+/** Machines that end meanwhile leave other packs: as often as that is done, or it will be at the end of the next one. */
+const ROUNDS = 3
+
+/** @returns false where nothing is to be done */
+function compilePack(store: TranslationStore, guest: Guest, program: string): boolean {
+  const kept = store.load(guest)
+  const { interpreter } = readPrebuilt(__dirname, __filename)
+  if (!kept || kept.compiled || !interpreter) return false
+  const wasm = packModule(kept.pack, interpreter.plan)
+  const machineCode = machineCodeOf(compileWhole(wasm))
+  // An engine that does not like to read it ends this process, which nobody misses, instead of a machine's.
+  if (moduleFrom(wasm, machineCode) === undefined) throw new Error(`${basename(program)}: the engine does not take its own code back`)
+  store.saveCode(guest, { pack: kept.pack, compiled: { wasm, machineCode } })
+  return true
+}
+
+setPriority(constants.priority.PRIORITY_LOW)
+const [folder, program, guest] = process.argv.slice(2)
+const store = new TranslationStore(folder, program)
+const parsed = JSON.parse(guest) as Guest
+store.alone(parsed, () => {
+  for (let round = 0; round < ROUNDS && compilePack(store, parsed, program); round++);
+})
