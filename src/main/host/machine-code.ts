@@ -5,6 +5,7 @@
  * only read where a process of the same engine has made and read it: `vm-host/pack-compiler.ts`.
  */
 import { setFlagsFromString } from 'node:v8'
+import { setEngineFlags } from './engine-flags'
 
 interface EngineFunctions {
   readonly serialize: (module: object) => ArrayBuffer
@@ -19,6 +20,7 @@ let found: EngineFunctions | undefined
 /** @throws SyntaxError where this engine has no such functions */
 function engineFunctions(): EngineFunctions {
   if (found) return found
+  setEngineFlags()
   setFlagsFromString('--allow-natives-syntax')
   try {
     // The engine's functions have names only its parser knows.

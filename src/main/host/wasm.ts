@@ -1,9 +1,14 @@
 /** Node's WebAssembly behind the core's port. */
 import { VmmError } from '../vmm/errors'
 import type { WasmEngine, WasmInstance, WasmMemory, WasmTable } from '../vmm/ports'
+import { setEngineFlags } from './engine-flags'
 import { moduleFrom } from './machine-code'
 
 export class NodeWasmEngine implements WasmEngine {
+  constructor() {
+    setEngineFlags()
+  }
+
   createMemory(pages: number): WasmMemory {
     try {
       return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) as unknown as WasmMemory

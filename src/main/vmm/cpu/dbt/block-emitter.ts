@@ -19,7 +19,8 @@ import { offsetOf } from '../state/layout'
 import { LEAVE_FLAGS_SHIFT } from './flag-code'
 import { basedOn, KnownPages, type KnownPage } from './known-pages'
 import { FLAGS_IN_MEMORY, type FlagState } from './lazy-flags'
-import { OperandEmitter, type BlockInsn, type BlockLinks, type BlockPlace } from './operand-emitter'
+import { InsnEmitter, type BlockLinks } from './insn-emitter'
+import type { BlockInsn, BlockPlace } from './state-emitter'
 import { WriteThroughRegisters } from './register-file'
 
 /** Table slot of the handler that leaves generated code: what every record of an invalidated page holds. */
@@ -31,7 +32,7 @@ interface WayOut { readonly mark: Mark; readonly flags: FlagState }
 /** Jumps back after which a hot loop that still runs on tier 1 is reported again; a power of two. */
 const LOOP_REPORTED_EVERY = 1 << 18
 
-export class BlockEmitter extends OperandEmitter {
+export class BlockEmitter extends InsnEmitter {
   protected readonly regs: WriteThroughRegisters
   private readonly ways: WayOut[] = []
   /** Stores and calls written before the instruction. */
@@ -94,11 +95,11 @@ export class BlockEmitter extends OperandEmitter {
   private chain(): void {
     const { f, cpu } = this
     const [target, record] = [f.finalLocal(this.target), f.finalLocal(this.record)]
-    f.if(f.pure('i32.eqz', 'i32', [record]), () => f.tailCall(this.links.link, [cpu, target, f.pure('i32.add', 'i32', [f.param(1), f.finalLocal(this.from)])]))
+    f.unlikely(f.pure('i32.eqz', 'i32', [record]), () => f.tailCall(this.links.link, [cpu, target, f.pure('i32.add', 'i32', [f.param(1), f.finalLocal(this.from)])]))
     f.store('i64.store', cpu, target, offsetOf('blockRip'))
     const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.finalLocal(this.count)])
     f.store('i32.store', cpu, left, offsetOf('sliceLeft'))
-    f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
+    f.unlikely(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
       f.store('i64.store', cpu, target, offsetOf('rip'))
       f.return(f.i32(Exit.SLICE))
     })
@@ -147,7 +148,7 @@ export class BlockEmitter extends OperandEmitter {
   private leaveIfStale(): void {
     const { f } = this
     const handler = f.load('i32.load', 'i32', f.param(1), this.current.next + Rec.handler)
-    f.if(f.pure('i32.eq', 'i32', [handler, f.i32(RESYNC_SLOT)]), this.inArm(() => this.continueInTier0(this.current.next)))
+    f.unlikely(f.pure('i32.eq', 'i32', [handler, f.i32(RESYNC_SLOT)]), this.inArm(() => this.continueInTier0(this.current.next)))
   }
 
   // ── ways out ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -164,7 +165,7 @@ export class BlockEmitter extends OperandEmitter {
     if (known) return this.placeIn(known, linear, based.displacement, bytes)
     const { f } = this
     const { hit, page, host } = this.probe(linear, bytes, write ? TlbEntry.writeTag : TlbEntry.readTag)
-    f.if(f.pure('i32.eqz', 'i32', [hit]), () => this.exitFault())
+    f.unlikely(f.pure('i32.eqz', 'i32', [hit]), () => this.exitFault())
     const at = host()
     const { base, displacement } = based
     this.knownIn = this.tlb
@@ -189,7 +190,7 @@ export class BlockEmitter extends OperandEmitter {
     const narrow = page.type === 'i32'
     const at = narrow ? f.pure('i32.add', 'i32', [linear.args[0], f.i32(offset)]) : f.pure('i64.add', 'i64', [linear, f.i64(BigInt(offset))])
     const itsPage = narrow ? f.pure('i32.and', 'i32', [at, f.i32(-4096)]) : f.pure('i64.and', 'i64', [at, f.i64(-4096n)])
-    f.if(f.pure(narrow ? 'i32.ne' : 'i64.ne', 'i32', [itsPage, page]), () => this.exitFault())
+    f.unlikely(f.pure(narrow ? 'i32.ne' : 'i64.ne', 'i32', [itsPage, page]), () => this.exitFault())
   }
 
   /** The pending exception, or the instruction again on tier 0. What is pending of the flags is computed there: many places leave, few do. */
@@ -217,7 +218,7 @@ export class BlockEmitter extends OperandEmitter {
     // Most instructions that may change the mode do not.
     if (this.flat) {
       const same = f.pure('i32.eq', 'i32', [this.stateLoad('i32.load', 'i32', 'modeKey'), f.i32(this.place.modeKey)])
-      f.if(same, () => probeJump(f, this.cpu, target, this.place.modeKey, (record) => this.chainTo(target, record, FLAGS_IN_MEMORY)))
+      f.likely(same, () => probeJump(f, this.cpu, target, this.place.modeKey, (record) => this.chainTo(target, record, FLAGS_IN_MEMORY)))
     }
     this.f.tailCall(this.links.goto, [this.cpu, target, this.rec])
   }
@@ -267,7 +268,7 @@ export class BlockEmitter extends OperandEmitter {
     const at = this.current.record + Rec.loops
     const count = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', f.param(1), at), f.i32(1)])
     f.store('i32.store', f.param(1), count, at)
-    f.if(f.pure('i32.eq', 'i32', [f.pure('i32.and', 'i32', [count, f.i32(LOOP_REPORTED_EVERY - 1)]), f.i32(this.links.hotLoopAfter)]), () => {
+    f.unlikely(f.pure('i32.eq', 'i32', [f.pure('i32.and', 'i32', [count, f.i32(LOOP_REPORTED_EVERY - 1)]), f.i32(this.links.hotLoopAfter)]), () => {
       // Who is told looks there for the head's address.
       f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
       f.callIndirect(this.links.handlerType, 'i32', [this.cpu, head], f.i32(this.links.calls.loop))
@@ -278,7 +279,7 @@ export class BlockEmitter extends OperandEmitter {
     const { f } = this
     const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.i32(1)])
     f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
-    f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
+    f.unlikely(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), () => {
       this.inArm(() => this.spillFlags())()
       f.store('i32.store', this.cpu, f.pure('i32.sub', 'i32', [left, f.i32(this.current.count - 1)]), offsetOf('sliceLeft'))
       f.store('i64.store', this.cpu, this.raw(this.currentRip()), offsetOf('rip'))

@@ -6,53 +6,24 @@
  *
  * Where the code lies in further pages, the entry looks whether those stand now where they stood when it was translated; the way into one
  * that does not leaves the region.
- *
- * Every way out goes to one place behind the code, which stores what the region may have changed: `xrip` holds where the
- * guest goes on, `xkind` how. Flags cross jumps as their operands (`fk` says what they are) and are only computed there.
  */
-import { Exit } from '../core/exits'
-import type { FlagsKind, Helper, Val, Width } from '../emit/emitter'
-import type { BlockLabel, FunctionBuilder, LoopLabel, Mark, Node } from '../emit/wasm/function'
-import type { AccessPath, SlowPath } from '../interp/memory-emitter'
-import { probeJump } from '../interp/jump-cache'
+import type { BlockLabel, FunctionBuilder, LoopLabel, Node } from '../emit/wasm/function'
 import { findCode } from '../interp/glue'
-import { Head, Rec } from '../interp/record'
-import { offsetOf, type FieldName } from '../state/layout'
-import { RESYNC_SLOT } from './block-emitter'
-import { FlagCode, flagCode } from './flag-code'
-import { FLAGS_IN_MEMORY } from './lazy-flags'
-import { OperandEmitter, type BlockLinks, type BlockPlace } from './operand-emitter'
 import type { OperandPlace } from '../interp/places'
+import { Head, Rec } from '../interp/record'
 import type { Form } from '../isa/types'
+import { offsetOf } from '../state/layout'
+import { FLAGS_IN_MEMORY } from './lazy-flags'
 import { fallsThrough, pagesOf, type Region, type RegionBlock, type Segment } from './region'
 import type { Scope } from './region-nest'
-import { LocalRegisters } from './register-file'
-
-export interface RegionLinks extends BlockLinks {
-  /** (fk, fa, fb, fr) → `ccCarry`. */
-  readonly flagCarry: number
-  /** (cpu, rip, 0) → exit: finds code for an address and runs it. */
-  readonly lookup: number
-}
-
-/** How a region is left. */
-const Kind = { STOP: 0, FAULT: 1, GOTO: 2, MODE: 3 } as const
+import { Kind, RegionState, type RegionLinks } from './region-state'
+import type { BlockInsn, BlockPlace } from './state-emitter'
 
 type Label = LoopLabel | BlockLabel
 
-export class RegionEmitter extends OperandEmitter {
-  protected readonly regs: LocalRegisters
-  private readonly left: number
-  private readonly fk: number
-  private readonly fa: number
-  private readonly fb: number
-  private readonly fr: number
-  private readonly xrip: number
-  private readonly xkind: number
-  private readonly tlbLocal: number
+export class RegionEmitter extends RegionState {
   /** A bit for each further page that stands where it is expected. */
   private readonly pagesHere: number
-  private exitLabel!: BlockLabel
   private readonly labels = new Map<Scope, Label>()
   private segment!: Segment
   private nextScope = 0
@@ -61,25 +32,11 @@ export class RegionEmitter extends OperandEmitter {
   private switchLoop: LoopLabel | undefined
   private readonly ahead = new Map<Segment, BlockLabel>()
   private blockIndex = 0
-  /** Instructions of the running block that were charged but not yet executed, this one included. */
-  private uncharged = 0
-  /** Places where registers must be stored or loaded, once it is known which. */
-  private readonly syncs: { readonly mark: Mark; readonly store: boolean }[] = []
-
   constructor(
-    f: FunctionBuilder, private readonly regionLinks: RegionLinks, place: BlockPlace, private readonly region: Region,
+    f: FunctionBuilder, links: RegionLinks, place: BlockPlace, private readonly region: Region,
     private readonly placesOf: (form: Form) => readonly OperandPlace[],
   ) {
-    super(f, regionLinks, place)
-    this.regs = new LocalRegisters(f, this.code64)
-    this.left = f.newLocal('i32')
-    this.fk = f.newLocal('i32')
-    this.fa = f.newLocal('i64')
-    this.fb = f.newLocal('i64')
-    this.fr = f.newLocal('i64')
-    this.xrip = f.newLocal('i64')
-    this.xkind = f.newLocal('i32')
-    this.tlbLocal = f.newLocal('i32')
+    super(f, links, place)
     this.next = f.newLocal('i32')
     this.pagesHere = f.newLocal('i32')
   }
@@ -231,7 +188,7 @@ export class RegionEmitter extends OperandEmitter {
     if (!this.terminated && fallsThrough(block)) this.fallThrough(block, index)
   }
 
-  private insn(at: OperandEmitter['current']): void {
+  private insn(at: BlockInsn): void {
     this.translate(at)
     if (this.terminated) return
     const { ends } = at.insn.row
@@ -250,7 +207,7 @@ export class RegionEmitter extends OperandEmitter {
       return this.jumpStatic(this.ripAt(delta), delta, 'jump')
     }
     const may = this.mayEnter(index + 1)
-    if (may) f.if(f.pure('i32.eqz', 'i32', [may]), this.inArm(() => this.exit(Kind.GOTO, this.addressOfBlock(index + 1), 0)))
+    if (may) f.unlikely(f.pure('i32.eqz', 'i32', [may]), this.inArm(() => this.exit(Kind.GOTO, this.addressOfBlock(index + 1), 0)))
     if (this.isTarget(index + 1)) this.settleFlags()
   }
 
@@ -258,108 +215,7 @@ export class RegionEmitter extends OperandEmitter {
     return this.narrowed(this.ripAt(this.region.blocks[index].offset - this.place.pageOffset))
   }
 
-  // ── state that lives in locals ────────────────────────────────────────────────────────────────────────────────
-
-  private loadRest(): void {
-    const { f } = this
-    f.setLocal(this.left, this.stateLoad('i32.load', 'i32', 'sliceLeft'))
-    f.setLocal(this.fk, f.i32(FlagCode.RAW))
-    f.setLocal(this.fa, this.stateLoad('i64.load', 'i64', 'ccCarry'))
-    f.setLocal(this.fr, this.stateLoad('i64.load', 'i64', 'ccResult'))
-    f.setLocal(this.tlbLocal, this.stateLoad('i32.load', 'i32', 'tlbBase'))
-  }
-
-  private storeFlags(): void {
-    const { f } = this
-    f.store('i64.store', this.cpu, this.stored('ccCarry'), offsetOf('ccCarry'))
-    f.store('i64.store', this.cpu, f.getLocal(this.fr), offsetOf('ccResult'))
-  }
-
-  protected override stored(name: 'ccCarry' | 'ccResult'): Node {
-    const { f } = this
-    if (name === 'ccResult') return f.getLocal(this.fr)
-    return f.callPure(this.regionLinks.flagCarry, 'i64', [f.getLocal(this.fk), f.getLocal(this.fa), f.getLocal(this.fb), f.getLocal(this.fr)])
-  }
-
-  /** Brings pending flags into the locals: as operands where they come from one instruction, else as carry and result. */
-  protected override spillFlags(): void {
-    const { carry, result, source } = this.flagState
-    const { f } = this
-    if (!carry && !result) return
-    if (carry && result && source && source.kind !== 'result' && source.kind !== 'rflags') return this.spillSource(source.kind, source)
-    // `fr` is part of what the carry is computed from, so the carry comes first.
-    const carryValue = carry?.make() ?? this.stored('ccCarry')
-    const resultValue = result?.make()
-    f.setLocal(this.fk, f.i32(FlagCode.RAW))
-    f.setLocal(this.fa, carryValue)
-    if (resultValue) f.setLocal(this.fr, resultValue)
-  }
-
-  private spillSource(kind: FlagsKind, source: { readonly a: Val; readonly b: Val; readonly result: Val; readonly old?: { readonly make: () => Node } }): void {
-    const { f } = this
-    const widened = (v: Val): Node => (v.width === 64 ? this.raw(v) : f.pure('i64.extend_i32_u', 'i64', [this.raw(v)]))
-    const result = this.raw(this.sext(source.result, 64))
-    const second = source.old ? source.old.make() : widened(source.b)
-    f.setLocal(this.fk, f.i32(flagCode(kind, source.result.width as Width)))
-    if (kind !== 'logic') {
-      f.setLocal(this.fa, widened(source.a))
-      f.setLocal(this.fb, second)
-    }
-    f.setLocal(this.fr, result)
-  }
-
-  protected override tlbBase(): Node {
-    return this.f.getLocal(this.tlbLocal)
-  }
-
-  override setField(name: FieldName, value: Val, index = 0): void {
-    super.setField(name, value, index)
-    if (name === 'tlbBase') this.f.setLocal(this.tlbLocal, this.clean(value))
-  }
-
-  // ── ways out ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-  private leaveFunction(): void {
-    const { f } = this
-    this.regs.storeAll(this.cpu)
-    this.storeFlags()
-    const left = f.getLocal(this.left)
-    const rip = f.getLocal(this.xrip)
-    const kind = f.getLocal(this.xkind)
-    f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
-    const goesOn = f.pure('i32.ge_u', 'i32', [kind, f.i32(Kind.GOTO)])
-    f.if(f.pure('i32.and', 'i32', [goesOn, f.pure('i32.ge_s', 'i32', [left, f.i32(0)])]), () => this.leaveFor(rip, kind))
-    f.store('i64.store', this.cpu, rip, offsetOf('rip'))
-    f.if(f.pure('i32.ne', 'i32', [kind, f.i32(Kind.FAULT)]), () => f.return(f.i32(Exit.SLICE)))
-    const pending = f.pure('i32.ge_s', 'i32', [this.stateLoad('i32.load', 'i32', 'faultVector'), f.i32(0)])
-    f.return(f.pure('select', 'i32', [f.i32(Exit.FAULT), f.i32(Exit.AGAIN), pending]))
-  }
-
-  /** Goes on at an address, by the jump cache where the mode is the same. */
-  private leaveFor(rip: Node, kind: Node): void {
-    const { f } = this
-    if (this.flat) {
-      f.if(f.pure('i32.eq', 'i32', [kind, f.i32(Kind.GOTO)]), () => probeJump(f, this.cpu, rip, this.place.modeKey, (record) => {
-        f.store('i64.store', this.cpu, rip, offsetOf('blockRip'))
-        f.tailCallIndirect(this.links.handlerType, [this.cpu, record], f.load('i32.load', 'i32', record, Rec.handler))
-      }))
-    }
-    f.tailCall(this.regionLinks.lookup, [this.cpu, rip, f.i32(0)])
-  }
-
-  /** @param executed instructions of the running block that are done, counted from its end: those still charged come back */
-  private exit(kind: number, rip: Node, unexecuted: number): void {
-    const { f } = this
-    this.spillFlags()
-    f.setLocal(this.xrip, rip)
-    f.setLocal(this.xkind, f.i32(kind))
-    if (unexecuted !== 0) f.setLocal(this.left, f.pure('i32.add', 'i32', [f.getLocal(this.left), f.i32(unexecuted)]))
-    f.jump(this.exitLabel, 'break')
-  }
-
-  protected exitFault(): void {
-    this.inArm(() => { this.exit(Kind.FAULT, this.raw(this.currentRip()), this.uncharged) })()
-  }
+  // ── jumps ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   protected leaveTo(target: Node): void {
     const { f } = this
@@ -372,17 +228,12 @@ export class RegionEmitter extends OperandEmitter {
     this.exit(Kind.GOTO, target, this.uncharged - 1)
   }
 
-  /** The lookup a region ends with goes by the mode in force. */
-  protected leaveMode(target: Node): void {
-    this.exit(Kind.MODE, target, this.uncharged - 1)
-  }
-
   protected jumpStatic(target: Node, delta: number, kind: 'branch' | 'jump' | 'call'): void {
     const { f } = this
     const to = Number.isNaN(delta) ? undefined : this.region.at.get(this.place.pageOffset + delta)
     if (to === undefined) return this.exit(Kind.GOTO, target, this.uncharged - 1)
     const may = this.mayEnter(to)
-    if (may) f.if(f.pure('i32.eqz', 'i32', [may]), this.inArm(() => this.exit(Kind.GOTO, target, this.uncharged - 1)))
+    if (may) f.unlikely(f.pure('i32.eqz', 'i32', [may]), this.inArm(() => this.exit(Kind.GOTO, target, this.uncharged - 1)))
     const scope = kind === 'call' ? undefined : this.scopeOf(to)
     const label = scope && this.labels.get(scope)
     if (!scope || !label) return this.goToSegment(to, target)
@@ -409,7 +260,7 @@ export class RegionEmitter extends OperandEmitter {
   private stopIfOver(target: Node): void {
     const { f } = this
     const over = f.pure('i32.lt_s', 'i32', [f.getLocal(this.left), f.i32(0)])
-    f.if(over, this.inArm(() => this.exit(Kind.STOP, target, this.uncharged - 1)))
+    f.unlikely(over, this.inArm(() => this.exit(Kind.STOP, target, this.uncharged - 1)))
   }
 
   /** The open scope whose label leads to a block. */
@@ -417,53 +268,5 @@ export class RegionEmitter extends OperandEmitter {
     const forward = to > this.blockIndex
     return this.segment.scopes.find((scope) => this.labels.has(scope) &&
       (forward ? scope.kind === 'block' && scope.end === to : scope.kind === 'loop' && scope.start === to))
-  }
-
-  checkpoint(): void {
-    const { f } = this
-    const left = f.pure('i32.sub', 'i32', [f.getLocal(this.left), f.i32(1)])
-    f.setLocal(this.left, left)
-    f.if(f.pure('i32.lt_s', 'i32', [left, f.i32(0)]), this.inArm(() => this.exit(Kind.STOP, this.raw(this.currentRip()), this.uncharged)))
-  }
-
-  /** A helper may have written to code of this page: the head record tells. */
-  private leaveIfStale(): void {
-    const { f } = this
-    const handler = f.load('i32.load', 'i32', f.param(1), Rec.handler)
-    f.if(f.pure('i32.eq', 'i32', [handler, f.i32(RESYNC_SLOT)]),
-      this.inArm(() => this.exit(Kind.STOP, this.raw(this.nextRip()), this.uncharged - 1)))
-  }
-
-  // ── calls ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** What is called may ask for the slice to end, or how much of it was used. */
-  private aroundCall(call: () => Node): Node {
-    const { f } = this
-    f.store('i32.store', this.cpu, f.getLocal(this.left), offsetOf('sliceLeft'))
-    const result = call()
-    f.setLocal(this.left, this.stateLoad('i32.load', 'i32', 'sliceLeft'))
-    return result
-  }
-
-  protected override callSlow(path: SlowPath, args: readonly Node[]): Node {
-    return this.aroundCall(() => super.callSlow(path, args))
-  }
-
-  protected override callAccess(path: AccessPath, linear: Node, access: Node, slot: number): Node {
-    return this.aroundCall(() => super.callAccess(path, linear, access, slot))
-  }
-
-  protected callExposed(helper: Helper, args: readonly Val[]): Val {
-    const { f } = this
-    const nodes = this.helperArguments(helper, args)
-    this.spillFlags()
-    this.storeFlags()
-    this.syncs.push({ mark: f.mark(), store: true })
-    const result = this.aroundCall(() => this.callHelper(helper, nodes))
-    this.forgetFlags()
-    this.regs.forgetAll()
-    this.syncs.push({ mark: f.mark(), store: false })
-    this.loadRest()
-    return this.helperResult(helper, result)
   }
 }

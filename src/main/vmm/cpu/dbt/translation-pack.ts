@@ -4,7 +4,7 @@
  *
  * Layout, little-endian: u32 count, then for each function: u8 kind, u16 mode key, u16 number of entries with u16
  * page offset each, u16 length and UTF-8 of the shape, u16 number of ranges with i32 page, u16 offset, u16 length and bytes each, u32
- * length and bytes of the body.
+ * length and bytes of the body, u16 length and bytes of its branch hints.
  */
 import { VmmError } from '../../errors'
 import { PAGE_SIZE } from '../../memory/frame-table'
@@ -24,8 +24,8 @@ export interface CompiledPack {
   readonly machineCode: Uint8Array
 }
 
-const sizeOf = ({ shape, entries, ranges, body }: TranslatedFunction): number =>
-  13 + 2 * entries.length + shape.length + body.length + ranges.reduce((sum, { bytes }) => sum + 8 + bytes.length, 0)
+const sizeOf = ({ shape, entries, ranges, body, hints }: TranslatedFunction): number =>
+  15 + 2 * entries.length + shape.length + body.length + hints.length + ranges.reduce((sum, { bytes }) => sum + 8 + bytes.length, 0)
 
 export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array {
   const out = new Uint8Array(4 + functions.reduce((sum, fn) => sum + sizeOf(fn), 0))
@@ -35,7 +35,7 @@ export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array
   const u32 = (value: number): void => { view.setUint32((at += 4) - 4, value, true) }
   const raw = (bytes: Uint8Array): void => { out.set(bytes, (at += bytes.length) - bytes.length) }
   u32(functions.length)
-  for (const { kind, modeKey, entries, shape, ranges, body } of functions) {
+  for (const { kind, modeKey, entries, shape, ranges, body, hints } of functions) {
     out[at++] = KINDS.indexOf(kind)
     u16(modeKey)
     u16(entries.length)
@@ -51,6 +51,8 @@ export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array
     }
     u32(body.length)
     raw(body)
+    u16(hints.length)
+    raw(hints)
   }
   return out
 }
@@ -96,11 +98,11 @@ class PackReader {
       return { page, offset, bytes }
     })
     if (entries.length === 0 || entries.some((offset) => offset >= PAGE_SIZE) || ranges.length === 0) throw new VmmError('bad-state', `translation pack: a function without code at byte ${this.at}`)
-    return { kind, modeKey, pageOffset: entries[0], entries, shape, ranges, body: this.raw(this.u32()) }
+    return { kind, modeKey, pageOffset: entries[0], entries, shape, ranges, body: this.raw(this.u32()), hints: this.raw(this.u16()) }
   }
 }
 
-/** @throws VmmError `bad-state` where the bytes are no pack; bodies are not looked into */
+/** @throws VmmError `bad-state` where the bytes are no pack; bodies and hints are not looked into */
 export function decodePack(bytes: Uint8Array): readonly TranslatedFunction[] {
   const reader = new PackReader(bytes)
   return Array.from({ length: reader.u32() }, () => reader.function())

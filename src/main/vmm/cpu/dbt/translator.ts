@@ -15,9 +15,10 @@ import { Mode } from '../state/mode'
 import { BlockEmitter } from './block-emitter'
 import { buildFlagCarry, buildLeave } from './flag-code'
 import { pageAt, type CodeWindow } from './code-window'
-import { ACCESS_SLOT_SHIFT, type BlockLinks } from './operand-emitter'
+import { ACCESS_SLOT_SHIFT, type BlockLinks } from './insn-emitter'
 import { findRegion, findWidestRegion } from './region'
-import { RegionEmitter, type RegionLinks } from './region-emitter'
+import { RegionEmitter } from './region-emitter'
+import type { RegionLinks } from './region-state'
 import type { RegionCode, Shape } from './region-flow'
 import type { CodeBlock } from './translation-job'
 
@@ -68,6 +69,8 @@ export interface TranslatedFunction {
   readonly shape: string
   /** Locals and code of the wasm function. */
   readonly body: Uint8Array
+  /** Which way its branches mostly go, see `ModuleBuilder.setBody`. */
+  readonly hints: Uint8Array
 }
 
 /** Kind and place of each of a block's records. */
@@ -119,9 +122,9 @@ export class Translator {
     const m = new ModuleBuilder()
     const [handlerType, , , slowType] = [HANDLER, MOVE, FLAG_CARRY, SLOW].map((type) => m.typeIndex(type))
     const typeIndices = new Map<FuncType | undefined, number>(this.helperTypes.map((type) => [type, m.typeIndex(type)]))
-    const define = (type: FuncType, body: Uint8Array): number => {
+    const define = (type: FuncType, body: Uint8Array, hints?: Uint8Array): number => {
       const index = m.defineFunction(type)
-      m.setBody(index, body)
+      m.setBody(index, body, hints)
       return index
     }
     define(HANDLER, buildTranslatedFault(handlerType))
@@ -138,7 +141,7 @@ export class Translator {
     const indices: number[] = []
     const functions: TranslatedFunction[] = []
     const add = (made: TranslatedFunction): void => {
-      indices.push(define(HANDLER, made.body))
+      indices.push(define(HANDLER, made.body, made.hints))
       functions.push(made)
     }
     const kept = (made: TranslatedFunction | undefined): TranslatedFunction | undefined => {
@@ -171,7 +174,7 @@ export class Translator {
     const f = new FunctionBuilder([I32, I32])
     new RegionEmitter(f, links, { modeKey, pageOffset }, region, this.options.places).build()
     const ranges = region.blocks.flatMap(({ offset, end }) => window.ranges(offset, end))
-    return { kind: 'region', modeKey, pageOffset, entries: region.entries, ranges, shape: '', body: f.encode() }
+    return { kind: 'region', modeKey, pageOffset, entries: region.entries, ranges, shape: '', body: f.encode(), hints: f.hints }
   }
 
   private block(block: CodeBlock, links: BlockLinks): TranslatedFunction | undefined {
@@ -198,6 +201,6 @@ export class Translator {
     })
     if (changed) return undefined
     const ranges = [{ page: 0, offset: pageOffset, bytes: page.slice(pageOffset, pageOffset + length) }]
-    return { kind: 'block', modeKey, pageOffset, entries: [pageOffset], ranges, shape: shapeOf(block), body: f.encode() }
+    return { kind: 'block', modeKey, pageOffset, entries: [pageOffset], ranges, shape: shapeOf(block), body: f.encode(), hints: f.hints }
   }
 }

@@ -83,7 +83,7 @@ export abstract class MemoryEmitter extends VecEmitter {
   }
 
   private failIf(status: Node): void {
-    this.f.if(status, () => { this.exitFault() })
+    this.f.unlikely(status, () => { this.exitFault() })
   }
 
   /** Linear address of an access; i64, in a local. */
@@ -93,7 +93,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     if (plain) {
       const result = f.newLocal('i64')
       f.setLocal(result, plain.linear)
-      f.if(plain.unless, () => f.setLocal(result, this.linear(plain.otherwise(), bytes, write)))
+      f.unlikely(plain.unless, () => f.setLocal(result, this.linear(plain.otherwise(), bytes, write)))
       return f.finalLocal(result)
     }
     const sum = f.pure('i64.add', 'i64', [mem.address, mem.segmentBase])
@@ -101,7 +101,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     const local = f.newLocal('i64')
     f.setLocal(local, sum)
     f.if(mem.checked, () => {
-      f.if(f.pure('i32.eqz', 'i32', [this.isFlat(mem)]), () => {
+      f.unlikely(f.pure('i32.eqz', 'i32', [this.isFlat(mem)]), () => {
         const args = [this.cpu, mem.segment, ...this.halves(mem.address), f.i32(bytes | (write ? 0x100 : 0))]
         this.failIf(this.callSlow('segment', args))
         f.setLocal(local, this.stateLoad('i64.load', 'i64', 'scratch', SEGMENT_SLOT))
@@ -144,7 +144,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     if (place) return f.load(op, type, place.host, place.offset)
     const { hit, host } = this.probe(linear, bytes, TlbEntry.readTag)
     const result = f.newLocal(type)
-    f.if(hit, () => f.setLocal(result, f.load(op, type, host())), () => {
+    f.likely(hit, () => f.setLocal(result, f.load(op, type, host())), () => {
       this.slow('load', linear, mem, bytes, PLAIN_SLOT)
       f.setLocal(result, this.stateLoad(op, type, 'scratch', PLAIN_SLOT))
     })
@@ -157,7 +157,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     const place = this.placeOf(linear, bytes, true)
     if (place) return f.store(STORE[bytes], place.host, value, place.offset)
     const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
-    f.if(hit, () => f.store(STORE[bytes], host(), value), () => {
+    f.likely(hit, () => f.store(STORE[bytes], host(), value), () => {
       f.store(STORE[bytes], this.cpu, value, offsetOf('scratch', PLAIN_SLOT))
       this.slow('store', linear, mem, bytes, PLAIN_SLOT)
     })
@@ -174,7 +174,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     const place = f.newLocal('i32')
     const isSlow = f.newLocal('i32')
     f.setLocal(isSlow, f.i32(0))
-    f.if(hit, () => f.setLocal(place, host()), () => {
+    f.likely(hit, () => f.setLocal(place, host()), () => {
       this.slow('probe', linear, mem, bytes, UPDATE_SLOT)
       f.setLocal(place, f.pure('i32.add', 'i32', [this.cpu, f.i32(offsetOf('scratch', UPDATE_SLOT))]))
       f.setLocal(isSlow, f.i32(1))
@@ -182,7 +182,7 @@ export abstract class MemoryEmitter extends VecEmitter {
     const old = f.load(op, type, f.finalLocal(place))
     const finish = (value: Node): void => {
       f.store(STORE[bytes], f.finalLocal(place), value)
-      f.if(f.finalLocal(isSlow), () => this.slow('commit', linear, mem, bytes, UPDATE_SLOT))
+      f.unlikely(f.finalLocal(isSlow), () => this.slow('commit', linear, mem, bytes, UPDATE_SLOT))
     }
     return { old, finish }
   }

@@ -1,6 +1,9 @@
 /** Writes WebAssembly binary modules: bytes, LEB128, sections. Knows nothing of guests. */
 import { VALTYPE_CODE, type ValType } from './opcodes'
 
+/** Of a body that says nothing about its branches. */
+export const NO_HINTS = new Uint8Array()
+
 /** Growing byte buffer. */
 export class ByteWriter {
   private bytes: Uint8Array
@@ -74,7 +77,7 @@ export class ByteWriter {
 export interface FuncType { readonly params: readonly ValType[]; readonly results: readonly ValType[] }
 
 interface ImportedFunction { readonly module: string; readonly name: string; readonly type: number }
-interface DefinedFunction { readonly type: number; body: Uint8Array; readonly export?: string }
+interface DefinedFunction { readonly type: number; body: Uint8Array; hints: Uint8Array; readonly export?: string }
 
 /** Collects types, imports and functions; `finish` gives the module's bytes. Function indices: imports first. */
 export class ModuleBuilder {
@@ -104,12 +107,13 @@ export class ModuleBuilder {
 
   /** Reserves an index; the body (locals and code, without its size) may be set later. */
   defineFunction(type: FuncType, exportName?: string): number {
-    this.functions.push({ type: this.typeIndex(type), body: new Uint8Array(), ...(exportName ? { export: exportName } : {}) })
+    this.functions.push({ type: this.typeIndex(type), body: new Uint8Array(), hints: NO_HINTS, ...(exportName ? { export: exportName } : {}) })
     return this.imports.length + this.functions.length - 1
   }
 
-  setBody(index: number, body: Uint8Array): void {
-    this.functions[index - this.imports.length].body = body
+  /** @param hints which way the body's branches mostly go: the vector of them that the branch hinting proposal wants for a function */
+  setBody(index: number, body: Uint8Array, hints: Uint8Array = NO_HINTS): void {
+    Object.assign(this.functions[index - this.imports.length], { body, hints })
   }
 
   /** Function indices to place in the imported table, from the offset `finish` is told. */
@@ -132,6 +136,7 @@ export class ModuleBuilder {
     })
     this.section(out, 7, (w) => this.writeExports(w))
     if (this.elements.length > 0) this.section(out, 9, (w) => this.writeElements(w, elementOffset))
+    if (this.functions.some(({ hints }) => hints.length > 0)) this.section(out, 0, (w) => this.writeHints(w))
     this.section(out, 10, (w) => {
       w.u32(this.functions.length)
       for (const fn of this.functions) {
@@ -198,6 +203,17 @@ export class ModuleBuilder {
       w.u8(0)
       w.u32(index)
     }
+  }
+
+  /** The custom section of the branch hinting proposal; compilers that do not know it skip it. */
+  private writeHints(w: ByteWriter): void {
+    w.name('metadata.code.branch_hint')
+    w.u32(this.functions.filter(({ hints }) => hints.length > 0).length)
+    this.functions.forEach(({ hints }, i) => {
+      if (hints.length === 0) return
+      w.u32(this.imports.length + i)
+      w.raw(hints)
+    })
   }
 
   private writeElements(w: ByteWriter, offset: number | 'imported'): void {
