@@ -5,6 +5,8 @@
 import { afterAll, describe, expect, it, vi } from 'vitest'
 import { NodeWasmEngine } from '../../src/main/host'
 import { compileWhole, machineCodeOf } from '../../src/main/host/machine-code'
+import { furtherPages } from '../../src/main/vmm/cpu/dbt/region-pages'
+import { decodePack, encodePack } from '../../src/main/vmm/cpu/dbt/translation-pack'
 import { prebuildInterpreter } from '../../src/main/vmm/cpu/interp/prebuilt'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
 import { packModule, type KeptTranslations } from '../../src/main/vmm/machine'
@@ -86,6 +88,15 @@ it.each([...KERNELS, ...BY_MANUAL])('%s does the same with the translations of a
   const warm = runKernel(image, 2, packOf(cold))
   expect(warm.log).toBe(cold.log)
   expect(warm.adopted).toBeGreaterThan(10)
+})
+
+it('takes over regions across pages, too', () => {
+  const { image } = shop.assemble('pages64')
+  const { pack } = packOf(runKernel(image, 2))
+  const ofOnePage = encodePack(decodePack(pack).filter((fn) => furtherPages(fn).length === 0))
+  const [all, some] = [pack, ofOnePage].map((translations) => runKernel(image, 2, { pack: translations }))
+  expect(all.log).toBe(some.log)
+  expect(all.regions).toBeLessThan(some.regions)
 })
 
 // As the next process of this engine has it: nothing is compiled again.

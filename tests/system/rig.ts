@@ -64,6 +64,8 @@ export interface RigRun {
   readonly adopted: number
   /** Functions put into use. */
   readonly translated: number
+  /** Those of them that are regions. */
+  readonly regions: number
   /** Blocks whose translation was set aside and came back. */
   readonly returned: number
   /** TLB misses that generated code dealt with. */
@@ -140,7 +142,7 @@ export function runKernel(image: Uint8Array, tier: Tier, translations?: KeptTran
   }
   return {
     log: `${platform.log()}${end}\n`, instructions: cpu.counters.instructions,
-    translations: cpu.translations?.pack(), adopted: cpu.translations?.adopted ?? 0, translated: cpu.translations?.blocks ?? 0, returned: cpu.translations?.returned ?? 0,
+    translations: cpu.translations?.pack(), adopted: cpu.translations?.adopted ?? 0, translated: cpu.translations?.blocks ?? 0, regions: cpu.translations?.regions ?? 0, returned: cpu.translations?.returned ?? 0,
     filled: cpu.state.get('tlbFills'),
   }
 }

@@ -288,7 +288,7 @@ export class CodeCache {
   /** What waits, as the translator needs it. */
   private takeJob(): TranslationJob {
     const { cache } = this.options
-    const loops = this.sources(this.hotLoops).filter((block) => this.mayRemake(block))
+    const loops = this.sources(this.hotLoops).filter((block) => !this.adoptAcrossPages(block) && this.mayRemake(block))
     const blocks = this.sources(this.hot).filter((block) => cache.isUntranslated(block))
     this.forgetHot()
     return { regions: loops.map((block) => this.hotOf(block)), blocks: blocks.map((block) => this.codeOf(block)) }
@@ -325,7 +325,6 @@ export class CodeCache {
   }
 
   private put(fn: TranslatedFunction, slot: number, { blocks, pages, list }: Places): void {
-    const { cache } = this.options
     this.blocks++
     if (blocks.length > 1) this.holders.set(slot, blocks.length)
     this.keep(fn)
@@ -337,7 +336,12 @@ export class CodeCache {
       this.regions++
       this.regionSlots.set(slot, spansOf(fn))
     }
-    for (const { page, offset, bytes } of fn.ranges) cache.noteTranslated(pages.get(page) ?? blocks[0].code, offset, offset + bytes.length - 1)
+    this.install(fn, slot, { blocks, pages, list })
+  }
+
+  private install({ ranges }: TranslatedFunction, slot: number, { blocks, pages, list }: Places): void {
+    const { cache } = this.options
+    for (const { page, offset, bytes } of ranges) cache.noteTranslated(pages.get(page) ?? blocks[0].code, offset, offset + bytes.length - 1)
     for (const block of blocks) cache.install(block, slot, list)
   }
 
@@ -399,8 +403,6 @@ export class CodeCache {
   }
 
   private keep(fn: TranslatedFunction): void {
-    // Another machine may have other code in the further pages.
-    if (furtherPages(fn).length > 0) return
     if (this.madeBytes > MAX_PACK_BYTES || this.made.has(fn) || this.earlier.has(fn)) return
     this.made.add(fn, 0)
     this.used.add(fn)
@@ -427,6 +429,23 @@ export class CodeCache {
     this.used.add(found.fn)
     if (back) this.returned++
     else this.adopted++
+  }
+
+  /**
+   * A loop is hot for which an earlier run has a region with code of further pages: only now is it known which those are.
+   * @returns false where there is none, or its code is not that
+   */
+  private adoptAcrossPages(block: BlockSource): boolean {
+    for (const { fn, slot } of this.earlier.acrossPages(block.code.modeKey, block.pageOffset)) {
+      const places = this.placesFor(fn, block.head)
+      if (places.blocks.length === 0) continue
+      this.install(fn, slot, places)
+      this.around.forget(block.head)
+      this.used.add(fn)
+      this.adopted++
+      return true
+    }
+    return false
   }
 
   /**

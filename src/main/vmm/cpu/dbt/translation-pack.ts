@@ -140,6 +140,11 @@ export class TranslationIndex {
         page === fn.ranges[i].page && offset === fn.ranges[i].offset && bytes.length === fn.ranges[i].bytes.length && sameBytes(bytes, fn.ranges[i].bytes, 0))) ?? false
   }
 
+  /** Regions with code of further pages, among them the one at a place. Whether it is the code that is there now is not looked at. */
+  acrossPages(modeKey: number, pageOffset: number): readonly { readonly fn: TranslatedFunction; readonly slot: number }[] {
+    return (this.byPlace.get(keyOf(modeKey, pageOffset)) ?? []).filter(({ fn }) => fn.ranges.some(({ page }) => page !== 0))
+  }
+
   /**
    * The best translation of the code at a place, made from its page alone: regions before blocks.
    * @param memory linear memory @param host byte offset of the page in it
