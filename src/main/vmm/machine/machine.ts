@@ -38,7 +38,7 @@ const DISK_SLICE_NS = 0.4e6
 const MIN_INSTRUCTIONS = 2_000
 const MAX_INSTRUCTIONS = 4_000_000
 /** Entries of a block on tier 0 before it is translated, and blocks per module. */
-const HOT_AFTER = 2000
+const HOT_AFTER = 6000
 const TRANSLATION_BATCH = 64
 /** Jumps back by one branch before its loop becomes a region of tier 2. */
 const HOT_LOOP_AFTER = 3000

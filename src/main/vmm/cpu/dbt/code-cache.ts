@@ -20,7 +20,7 @@ const UNHALTED_TO_START = 16
 /** What took longer to gather came of an idle guest's ticks: a thread at rest would take ten times as long to start as this to translate. */
 const TRICKLE_NS = 1e9
 /** A block is taken into regions once it was entered this often on tier 0, as a share of what makes it hot. */
-const WARM = 1 / 16
+const WARM = 1 / 32
 /** Times a head gets a new region: paths through a loop may warm up late. */
 const MAX_REMADE = 3
 /**
