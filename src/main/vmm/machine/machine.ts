@@ -60,6 +60,8 @@ export class EmbeddedMachine implements Machine {
   /** Running estimate, for choosing how many instructions fill a stretch of time. */
   private nsPerInstruction = 10
   private guestRunNs = 0
+  /** Without the translations, dozens of megabytes: what is in use of them is kept elsewhere. */
+  private readonly ports: Omit<MachinePorts, 'translations'>
   private readonly background: BackgroundTranslator | undefined
   private readonly profile: GuestProfile
   private readonly idleTicks = new IdleTicks()
@@ -70,7 +72,8 @@ export class EmbeddedMachine implements Machine {
    * @param saved continue this instead of booting
    * @throws VmmError `bad-config`, `bad-kernel`, `no-memory`; with `saved` also `bad-state`, `state-mismatch`, `state-damaged`
    */
-  constructor(private readonly config: MachineConfig, private readonly ports: MachinePorts, saved?: SavedMachine) {
+  constructor(private readonly config: MachineConfig, { translations, ...ports }: MachinePorts, saved?: SavedMachine) {
+    this.ports = ports
     this.layout = planLinearMemory(config.memoryMiB)
     const memory = ports.wasm.createMemory(this.layout.wasmPages)
     this.ram = new PhysicalRam(memory.buffer, new FrameTable(memory.buffer, this.layout.frames))
@@ -87,7 +90,7 @@ export class EmbeddedMachine implements Machine {
     this.kvmClock = new KvmClock(this.ram, this.clock, this.board.tsc)
     this.background = this.createTranslatorThread(memory.buffer)
     this.cpu = this.createCpu(memory)
-    this.loadTranslations(ports.translations)
+    this.loadTranslations(translations)
     this.profile = new GuestProfile({
       spot: () => this.cpu.spot(),
       translationNs: () => (this.cpu.translations ? this.cpu.translations.translateNs + this.cpu.translations.compileNs : 0),
