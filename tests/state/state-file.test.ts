@@ -147,7 +147,7 @@ describe('what is stored', () => {
     const limit = (bytes: number | 'unlimited'): void => void execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${bytes}:unlimited`])
     limit(8 * MIB)
     try {
-      await expect(memory.save('full', [], { alone })).rejects.toThrow(/full\.nbs: EFBIG/)
+      await expect(memory.save('full', [], { alone })).rejects.toThrow(/full\.nbs cannot be written: EFBIG/)
     } finally {
       limit('unlimited')
     }

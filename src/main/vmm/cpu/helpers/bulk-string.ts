@@ -14,31 +14,49 @@ export const bulkString: Helper = {
   name: 'bulkString', args: ['i64', 'i64', 'i32', 'i32'], faults: false,
   /** @param source64 linear address, or the fill pattern @param kind element bytes, bit 8 fill, bits 16–18 the source's segment */
   run(cpu: CpuContext, source64: bigint, destination64: bigint, kind: number, addressSize: number): void {
-    const { state } = cpu
-    // Every element may have a debug trap of its own.
-    if ((state.get('modeKey') & Mode.SINGLE_STEP) !== 0) return
-    const bytes = kind & 0xff
     const fill = (kind & 0x100) !== 0
     const mask = (1n << BigInt(addressSize)) - 1n
-    const count = state.gpr(Gpr.RCX) & mask
-    const room = (linear: bigint): number => Math.floor((4096 - Number(linear & 0xfffn)) / bytes)
-    let elements = Number(count < 4096n ? count : 4096n)
-    elements = Math.min(elements, room(destination64))
-    if (!fill) elements = Math.min(elements, room(source64))
-    const length = elements * bytes
-    if (elements < 2 || !allowed(cpu, Seg.ES, state.gpr(Gpr.RDI) & mask, length, mask, true)) return
-    if (!fill && !allowed(cpu, (kind >> 16) & 7, state.gpr(Gpr.RSI) & mask, length, mask, false)) return
-    if (!copyWithinRam(cpu, source64, destination64, length, fill ? bytes : 0)) return
-    const moved = BigInt(length)
-    const bump = (register: number, by: bigint): void => {
-      const old = state.gpr(register)
-      const next = (old + by) & mask
-      state.setGpr(register, addressSize === 32 ? next : (old & ~mask) | next)
-    }
-    if (!fill) bump(Gpr.RSI, moved)
-    bump(Gpr.RDI, moved)
-    bump(Gpr.RCX, -BigInt(elements))
+    const address = (register: number): bigint => cpu.state.gpr(register) & mask
+    const allowed = (length: number): boolean => allows(cpu, Seg.ES, address(Gpr.RDI), length, mask, true) &&
+      (fill || allows(cpu, (kind >> 16) & 7, address(Gpr.RSI), length, mask, false))
+    const bytes = kind & 0xff
+    moveElements(cpu, { source: source64, destination: destination64, bytes, fill, addressSize, least: 2 * bytes, allowed })
   },
+}
+
+interface Move {
+  /** Linear addresses; the pattern instead of the source's where `fill`. */
+  readonly source: bigint
+  readonly destination: bigint
+  /** Of an element. */
+  readonly bytes: number
+  readonly fill: boolean
+  readonly addressSize: number
+  /** Bytes that are worth it. */
+  readonly least: number
+  readonly allowed: (length: number) => boolean
+}
+
+function moveElements(cpu: CpuContext, { source, destination, bytes, fill, addressSize, least, allowed }: Move): void {
+  const { state } = cpu
+  // Every element may have a debug trap of its own.
+  if ((state.get('modeKey') & Mode.SINGLE_STEP) !== 0) return
+  const mask = (1n << BigInt(addressSize)) - 1n
+  const count = state.gpr(Gpr.RCX) & mask
+  const room = (linear: bigint): number => Math.floor((4096 - Number(linear & 0xfffn)) / bytes)
+  let elements = Number(count < 4096n ? count : 4096n)
+  elements = Math.min(elements, room(destination))
+  if (!fill) elements = Math.min(elements, room(source))
+  const length = elements * bytes
+  if (length < least || !allowed(length) || !copyWithinRam(cpu, source, destination, length, fill ? bytes : 0)) return
+  const bump = (register: number, by: bigint): void => {
+    const old = state.gpr(register)
+    const next = (old + by) & mask
+    state.setGpr(register, addressSize === 16 ? (old & ~mask) | next : next)
+  }
+  if (!fill) bump(Gpr.RSI, BigInt(length))
+  bump(Gpr.RDI, BigInt(length))
+  bump(Gpr.RCX, -BigInt(elements))
 }
 
 /** What both kinds need to know: elements in this page, as bytes and as a count, and how registers move. */
@@ -64,14 +82,14 @@ function withinPages(e: HelperEmitter, registers: readonly number[], use: (run: 
   const elements = registers.reduce((n, register) => least(n, room(register)), count)
   const length = e.shl(elements, shift)
   const bump = (register: number, by: Val): void => e.setField('gpr', e.and(e.add(e.field('gpr', register), by), mask), register)
-  e.if(e.ltu(length, e.const(32, 8)), () => e.finish())
+  e.if(e.ltu(length, e.const(32, LEAST_FLAT)), () => e.finish())
   use({ length, elements, address, bump })
 }
 
-/** The host address of a register's page, or the end: the next turn finds out why, and mostly fills the TLB. */
+/** The host address of a register's page, where the TLB has it. */
 function placeOf(e: HelperEmitter, address: Val, write: boolean): Val {
   const host = e.hostOf(address, write)
-  e.if(e.isZero(host), () => e.finish())
+  e.if(e.isZero(host), () => e.fallBack())
   return host
 }
 
@@ -81,14 +99,26 @@ function finishRun(e: HelperEmitter, { length, elements, bump }: Run, registers:
   e.finish()
 }
 
-/** Kernels and C libraries do this at every copy and page: there is nothing to it but wasm. */
-const flat = (name: string, common: (e: HelperEmitter) => void): Helper => ({
+/** Bytes that are worth it where segments need not be looked at. */
+const LEAST_FLAT = 8
+
+/**
+ * Kernels and C libraries do this at every copy and page: mostly there is nothing to it but wasm. What the TLB does not have takes the same
+ * elements at once all the same: turns count as instructions, and their number must not depend on what was run before.
+ */
+const flat = (name: string, fill: boolean, common: (e: HelperEmitter) => void): Helper => ({
   name, args: ['i32', 'i32'], faults: false, common,
-  run() { /* Everything is left to the turns. */ },
+  /** @param shift log2 of an element's bytes @param wide 1 for 64-bit addresses, 0 for 32-bit ones */
+  run(cpu: CpuContext, shift: number, wide: number): void {
+    const addressSize = wide ? 64 : 32
+    const address = (register: number): bigint => cpu.state.gpr(register) & ((1n << BigInt(addressSize)) - 1n)
+    const source = fill ? cpu.state.gpr(Gpr.RAX) : address(Gpr.RSI)
+    moveElements(cpu, { source, destination: address(Gpr.RDI), bytes: 1 << shift, fill, addressSize, least: LEAST_FLAT, allowed: () => true })
+  },
 })
 
 /** REP MOVS in flat segments. @see withinPages */
-export const bulkMove = flat('bulkMove', (e) => {
+export const bulkMove = flat('bulkMove', false, (e) => {
   const registers = [Gpr.RSI, Gpr.RDI]
   withinPages(e, registers, (run) => {
     const to = placeOf(e, run.address(Gpr.RDI), true)
@@ -102,7 +132,7 @@ export const bulkMove = flat('bulkMove', (e) => {
 })
 
 /** REP STOS in flat segments. @see withinPages */
-export const bulkFill = flat('bulkFill', (e) => {
+export const bulkFill = flat('bulkFill', true, (e) => {
   withinPages(e, [Gpr.RDI], (run) => {
     const to = placeOf(e, run.address(Gpr.RDI), true)
     const [shift, bits] = [e.argument(0), e.shl(e.const(64, 8), e.zext(e.argument(0), 64))]
@@ -115,7 +145,7 @@ export const bulkFill = flat('bulkFill', (e) => {
 })
 
 /** True where the whole range lies before the address wraps and the segment allows the access; else single turns find the fault. */
-function allowed(cpu: CpuContext, segment: number, ea: bigint, length: number, mask: bigint, write: boolean): boolean {
+function allows(cpu: CpuContext, segment: number, ea: bigint, length: number, mask: bigint, write: boolean): boolean {
   if (ea + BigInt(length) > mask + 1n) return false
   if ((cpu.state.get('modeKey') & Mode.CODE64) !== 0) return true
   try {
@@ -135,10 +165,11 @@ function copyWithinRam(cpu: CpuContext, from: bigint, to: bigint, length: number
     for (let done = patternBytes; done < length; done *= 2) target.copyWithin(done, 0, Math.min(done, length - done))
     return true
   }
-  const distance = to - from
-  if (distance > 0n && distance < BigInt(length)) return false
   const origin = cpu.memory.directBytes(from, length, false)
   if (!origin) return false
+  // Forward overlap makes a pattern of the first bytes. The same bytes may be mapped twice, so hosts are compared.
+  const distance = target.byteOffset - origin.byteOffset
+  if (distance > 0 && distance < length) return false
   target.set(origin)
   return true
 }
