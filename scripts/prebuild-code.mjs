@@ -59,7 +59,7 @@ function runMachineProcess(entry, dir, kernel) {
   })
 }
 
-/** @param cli, machineProcess the two programs' launchers */
+/** Without it the programs are compiled at each start. @param cli, machineProcess the two programs' launchers */
 export async function prebuildCode(cli, machineProcess) {
   for (const folder of new Set([cli, machineProcess].map(dirname))) {
     for (const name of readdirSync(folder)) if (/\.cjs\..*\.code$/.test(name)) rmSync(join(folder, name))
@@ -70,6 +70,8 @@ export async function prebuildCode(cli, machineProcess) {
     writeFileSync(kernel, bzImage(POWER_OFF))
     runCommand(cli, dir, kernel)
     await runMachineProcess(machineProcess, dir, kernel)
+  } catch (error) {
+    console.warn(`the programs are not compiled ahead: ${error.message}`)
   } finally {
     rmSync(dir, { recursive: true, force: true })
   }

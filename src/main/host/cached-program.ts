@@ -7,6 +7,7 @@ import { closeSync, fstatSync, openSync, readFileSync, readSync, writeFileSync }
 import Module, { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { Script } from 'node:vm'
+import { ENGINE } from './machine-code'
 
 /** The last line of a bundle: what the build says it is. */
 const ID_LINE = /\n\/\/ build ([0-9a-f]{64})\n$/
@@ -31,7 +32,7 @@ export function programId(path: string): string {
 }
 
 /** Where the engine's code for a bundle is kept: one file for each version of the engine. */
-export const codePathOf = (program: string): string => `${program}.${process.versions.v8}-${process.arch}.code`
+export const codePathOf = (program: string): string => `${program}.${ENGINE}.code`
 
 interface Compiled { readonly script: Script; readonly id: string | undefined }
 

@@ -382,8 +382,9 @@ export class CodeCache {
     const all = decodePack(pack)
     const functions = regions ? all : all.filter(({ kind }) => kind === 'block')
     if (functions.length === 0) return
-    const revived = functions.length === all.length && compiled ? wasm.revive?.(compiled.wasm, compiled.machineCode) : undefined
-    const bytes = revived ? compiled?.wasm ?? pack : buildMerged(translator, functions)
+    const whole = functions.length === all.length ? compiled : undefined
+    const revived = whole && wasm.revive?.(whole.wasm, whole.machineCode)
+    const bytes = whole?.wasm ?? buildMerged(translator, functions)
     const first = this.add(revived ?? wasm.compile(bytes), bytes.length, functions.length, [])
     functions.forEach((fn, i) => {
       this.earlier.add(fn, first + i)
