@@ -2,16 +2,13 @@
  * The decoder against binutils: length and mnemonic of random instructions of every row, in 16-, 32- and 64-bit mode.
  * Only bytes that both take for an instruction are compared; how many that must be is checked too.
  */
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
 import type { DecodedInsn } from '../../src/main/vmm/cpu/decode/types'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
 import { shapeOf } from '../../src/main/vmm/cpu/isa/forms'
 import { MODE_KEYS } from './generate'
+import { listedName, listingOf } from './objdump'
 import { Random } from './random'
 import type { CpuMode } from './records'
 
@@ -38,26 +35,6 @@ function randomBytes(rowIndex: number, mode: CpuMode, random: Random): number[] 
   return bytes.slice(0, SLOT / 2)
 }
 
-/** Address → text and length, of a whole file. The second half of each slot is NOPs, so every slot starts in step. */
-function disassemble(image: Uint8Array, mode: CpuMode): Map<number, { text: string; length: number }> {
-  const folder = mkdtempSync(join(tmpdir(), 'nestbox-objdump-'))
-  try {
-    const file = join(folder, 'image')
-    writeFileSync(file, image)
-    const machine = { 64: 'i386:x86-64', 32: 'i386', 16: 'i8086' }[mode]
-    const args = ['-D', '-z', '-w', '--insn-width=16', '-b', 'binary', '-m', machine, '-M', 'intel,intel64', file]
-    const listing = execFileSync('objdump', args, { encoding: 'utf8', maxBuffer: 1 << 28 })
-    const found = new Map<number, { text: string; length: number }>()
-    for (const line of listing.split('\n')) {
-      const match = /^\s*([0-9a-f]+):\t([0-9a-f ]+)\t(.*)$/.exec(line)
-      if (match) found.set(parseInt(match[1], 16), { text: match[3].trim(), length: match[2].trim().split(/\s+/).length })
-    }
-    return found
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
-}
-
 const CONDITION_NAMES: Readonly<Record<string, string>> = {
   c: 'b', nae: 'b', nc: 'ae', nb: 'ae', z: 'e', nz: 'ne', na: 'be', nbe: 'a', pe: 'p', po: 'np', nge: 'l', nl: 'ge', ng: 'le', nle: 'g',
 }
@@ -81,15 +58,6 @@ const SYNONYMS: Readonly<Record<string, string>> = {
   fnstenvw: 'fnstenv', fnstenvd: 'fnstenv', fnsavew: 'fnsave', fnsaved: 'fnsave', fldenvw: 'fldenv', fldenvd: 'fldenv', frstorw: 'frstor', frstord: 'frstor',
   xsave64: 'xsave', xrstor64: 'xrstor', xsaveopt64: 'xsaveopt', sgdtd: 'sgdt', sgdtw: 'sgdt', sidtd: 'sidt', sidtw: 'sidt', lgdtd: 'lgdt',
   lgdtw: 'lgdt', lidtd: 'lidt', lidtw: 'lidt', rex: '', sysretd: 'sysret', sysexitd: 'sysexit', popd: 'pop', retd: 'ret', calld: 'call', jmpd: 'jmp', leaved: 'leave',
-}
-
-const LISTING_PREFIX =
-  /^(rex(\.[WRXB]+)?|data16|data32|addr16|addr32|lock|repz|repnz|rep|repne|bnd|notrack|[cdefgs]s|xacquire|xrelease|data64)\s+/
-
-function listedName(text: string): string {
-  let rest = text
-  while (LISTING_PREFIX.test(rest)) rest = rest.replace(LISTING_PREFIX, '')
-  return rest.split(/[\s,]/)[0] ?? ''
 }
 
 /** Rows whose names are legitimately told apart by operands in one place and by name in the other. */
@@ -122,7 +90,7 @@ describe.each([64, 32, 16] as const)('decoder and objdump in %i-bit mode', (mode
   samples.forEach((bytes, i) => image.set(bytes, i * SLOT))
 
   it('agree on length and name', () => {
-    const listing = disassemble(image, mode)
+    const listing = listingOf(image, mode)
     const wrong: string[] = []
     let compared = 0
     samples.forEach((bytes, i) => {

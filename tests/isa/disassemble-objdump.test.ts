@@ -2,16 +2,13 @@
  * The disassembler against binutils: operands of random instructions of every row, in 16-, 32- and 64-bit mode. Names are
  * compared by `decode-objdump.test.ts`. What is spelled otherwise on purpose is listed here, and nothing else may differ.
  */
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { createDecoder } from '../../src/main/vmm/cpu/decode/decode'
 import { disassemble } from '../../src/main/vmm/cpu/decode/disassemble'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
 import { shapeOf } from '../../src/main/vmm/cpu/isa/forms'
 import { MODE_KEYS } from './generate'
+import { listingOf, withoutPrefixes } from './objdump'
 import { Random } from './random'
 import type { CpuMode } from './records'
 
@@ -35,35 +32,12 @@ function randomBytes(rowIndex: number, mode: CpuMode, random: Random): number[] 
   return bytes.slice(0, SLOT / 2)
 }
 
-function listing(image: Uint8Array, mode: CpuMode): Map<number, string> {
-  const folder = mkdtempSync(join(tmpdir(), 'nestbox-objdump-'))
-  try {
-    const file = join(folder, 'image')
-    writeFileSync(file, image)
-    const machine = { 64: 'i386:x86-64', 32: 'i386', 16: 'i8086' }[mode]
-    const text = execFileSync('objdump', ['-D', '-z', '-w', '--no-show-raw-insn', '-b', 'binary', '-m', machine, '-M', 'intel,intel64', file], {
-      encoding: 'utf8', maxBuffer: 1 << 28,
-    })
-    const found = new Map<number, string>()
-    for (const line of text.split('\n')) {
-      const match = /^\s*([0-9a-f]+):\t(.*)$/.exec(line)
-      if (match) found.set(parseInt(match[1], 16), match[2].trim())
-    }
-    return found
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
-}
-
-const PREFIX = /^(rex(\.[wrxb]+)?|data16|data32|addr16|addr32|lock|repz|repnz|rep|repne|bnd|notrack|xacquire|xrelease)\s+/
-
 /** The operands of a line, in one spelling. */
 function operandsOf(line: string): string {
   // An address relative to RIP is shown resolved by us, and behind a hash sign by them.
   const target = /# (0x[0-9a-f]+)/.exec(line)?.[1] ?? ''
-  let text = line.replace(/\s+[#<].*$/, '').toLowerCase().replace(/\[[re]ip[+-]0x[0-9a-f]+\]/, `[${target}]`)
-  while (PREFIX.test(text)) text = text.replace(PREFIX, '')
-  return text.replace(/^\S+\s*/, '')
+  const text = line.replace(/\s+[#<].*$/, '').toLowerCase().replace(/\[[re]ip[+-]0x[0-9a-f]+\]/, `[${target}]`)
+  return withoutPrefixes(text).replace(/^\S+\s*/, '')
     .replace(/\b([a-z]+ )ptr /g, '')
     .replace(/\b(ds|es|ss|cs):(?=0x|\[0x)/g, '').replace(/\b([fg]s):0x/g, '$1:[0x')
     .replace(/[[\]\s]/g, '').replace(/\+?\b[re]iz\*\d/, '').replace(/\*1\b/g, '')
@@ -98,12 +72,12 @@ describe.each([64, 32, 16] as const)('disassembler and objdump in %i-bit mode', 
   samples.forEach((bytes, i) => image.set(bytes, i * SLOT))
 
   it('show the same operands', () => {
-    const listed = listing(image, mode)
+    const listed = listingOf(image, mode)
     const wrong: string[] = []
     let compared = 0
     samples.forEach((_, i) => {
       const result = decode(image, i * SLOT, SLOT, MODE_KEYS[mode])
-      const theirs = listed.get(i * SLOT)
+      const theirs = listed.get(i * SLOT)?.text
       if (!result.ok || !theirs || theirs.includes('(bad)') || !isComparable(result.insn.row.mnemonic, theirs)) return
       compared++
       const ours = disassemble(result.insn, BigInt(i * SLOT), mode === 64)

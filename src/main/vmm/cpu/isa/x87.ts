@@ -191,6 +191,9 @@ const nothing: Meaning = checked((e, form) => {
   e.if(e.bit(e.field('fsw'), 7), () => e.call(noteOpcodeHelper))
 })
 
+/** Not even an exception that is pending is reported. */
+const ignored: Meaning = () => undefined
+
 export const x87Rows: readonly InsnRow[] = [
   row('FLD', 'D9 /0 mod=m', 'Md', 'r', load('single'), x87),
   row('FLD', 'DD /0 mod=m', 'Mq', 'r', load('double'), x87),
@@ -229,6 +232,8 @@ export const x87Rows: readonly InsnRow[] = [
   row('FCOMPP', 'DE D9', '', '', compareWith(Compare.POP_TWICE)(1), x87),
   row('FUCOMPP', 'DA E9', '', '', compareWith(Compare.POP_TWICE | Compare.QUIET)(1), x87),
   row('FNOP', 'D9 D0', '', '', nothing, x87),
+  // What the 8087 and 80287 had and later ones ignore (SDM vol. 3, 23.18.6).
+  row('FNENI', 'DB E0', '', '', ignored, x87), row('FNDISI', 'DB E1', '', '', ignored, x87), row('FNSETPM', 'DB E4', '', '', ignored, x87),
   ...constants,
   row('FCHS', 'D9 E0', '', '', withNumbers(signHelper, 0xffff, 0x8000), x87),
   row('FABS', 'D9 E1', '', '', withNumbers(signHelper, 0x7fff, 0), x87),
