@@ -10,6 +10,14 @@ const NEAR = 64
 /** An address as a node and bytes behind it. */
 export interface Based { readonly base: Node; readonly displacement: number }
 
+/** True for two nodes of one value: registers are the same node, the address of the code is read anew each time. */
+export const sameBase = (a: Node, b: Node): boolean =>
+  a === b || (a.pure && b.pure && a.op.endsWith('.load') && a.op === b.op && a.imm === b.imm && a.args[0] === b.args[0])
+
+/** True where bytes are among known ones or near them, but not on both sides of them. */
+export const isNear = (known: { readonly low: number; readonly high: number }, low: number, high: number): boolean =>
+  (low >= known.low && high <= known.high + NEAR) || (high <= known.high && low >= known.low - NEAR)
+
 /** The page of an access, and the bytes around it that lie in it as well. */
 export interface KnownPage {
   /** Linear address of the page. */
@@ -47,9 +55,7 @@ export class KnownPages {
   /** The page that bytes at a displacement are in, or near whose known bytes they are. */
   find({ base, displacement: low }: Based, bytes: number, write: boolean): KnownPage | undefined {
     const high = low + bytes - 1
-    const fits = ({ page }: { page: KnownPage }): boolean =>
-      (low >= page.low && high <= page.high + NEAR) || (high <= page.high && low >= page.low - NEAR)
-    const known = this.pages.filter((k) => k.base === base && (k.page.writable || !write))
-    return (known.find(({ page }) => low >= page.low && high <= page.high) ?? known.find(fits))?.page
+    const known = this.pages.filter((k) => sameBase(k.base, base) && (k.page.writable || !write))
+    return (known.find(({ page }) => low >= page.low && high <= page.high) ?? known.find(({ page }) => isNear(page, low, high)))?.page
   }
 }

@@ -175,6 +175,7 @@ export class RegionEmitter extends RegionState {
     if (index === 0 || this.isTarget(index) || !fallsThrough(this.region.blocks[index - 1])) {
       this.flagState = FLAGS_IN_MEMORY
       this.regs.forgetAll()
+      this.recentPages.forget()
     }
     this.blockIndex = index
     this.terminated = false

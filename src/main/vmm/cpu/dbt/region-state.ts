@@ -7,13 +7,16 @@
 import { Exit } from '../core/exits'
 import type { FlagsKind, Helper, Val, Width } from '../emit/emitter'
 import type { BlockLabel, FunctionBuilder, Mark, Node } from '../emit/wasm/function'
-import type { AccessPath, SlowPath } from '../interp/memory-emitter'
+import type { Probe } from '../emit/wasm/tlb-probe'
+import type { AccessPath, Bytes, SlowPath } from '../interp/memory-emitter'
 import { probeJump } from '../interp/jump-cache'
 import { Rec } from '../interp/record'
+import { TlbEntry } from '../../mmu/tlb-layout'
 import { offsetOf, type FieldName } from '../state/layout'
 import { RESYNC_SLOT } from './block-emitter'
 import { FlagCode, flagCode } from './flag-code'
 import { InsnEmitter, type BlockLinks } from './insn-emitter'
+import { RecentPages } from './recent-pages'
 import { LocalRegisters } from './register-file'
 import type { BlockPlace } from './state-emitter'
 
@@ -37,6 +40,7 @@ export abstract class RegionState extends InsnEmitter {
   private readonly xrip: number
   private readonly xkind: number
   private readonly tlbLocal: number
+  protected readonly recentPages: RecentPages
   protected exitLabel!: BlockLabel
   /** Instructions of the running block that were charged but not yet executed, this one included. */
   protected uncharged = 0
@@ -46,6 +50,7 @@ export abstract class RegionState extends InsnEmitter {
   constructor(f: FunctionBuilder, private readonly regionLinks: RegionLinks, place: BlockPlace) {
     super(f, regionLinks, place)
     this.regs = new LocalRegisters(f, this.code64)
+    this.recentPages = new RecentPages(f)
     this.left = f.newLocal('i32')
     this.fk = f.newLocal('i32')
     this.fa = f.newLocal('i64')
@@ -112,7 +117,13 @@ export abstract class RegionState extends InsnEmitter {
 
   override setField(name: FieldName, value: Val, index = 0): void {
     super.setField(name, value, index)
-    if (name === 'tlbBase') this.f.setLocal(this.tlbLocal, this.clean(value))
+    if (name !== 'tlbBase') return
+    this.f.setLocal(this.tlbLocal, this.clean(value))
+    this.recentPages.invalidate()
+  }
+
+  protected override probe(linear: Node, bytes: Bytes, tagOffset: number): Probe {
+    return this.recentPages.probe(linear, bytes, tagOffset === TlbEntry.writeTag, this.depth === 0, () => super.probe(linear, bytes, tagOffset))
   }
 
   // ── ways out ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -195,7 +206,9 @@ export abstract class RegionState extends InsnEmitter {
   }
 
   protected override callAccess(path: AccessPath, linear: Node, access: Node, slot: number): Node {
-    return this.aroundCall(() => super.callAccess(path, linear, access, slot))
+    const status = this.aroundCall(() => super.callAccess(path, linear, access, slot))
+    this.recentPages.invalidate()
+    return status
   }
 
   protected callExposed(helper: Helper, args: readonly Val[]): Val {
@@ -209,6 +222,7 @@ export abstract class RegionState extends InsnEmitter {
     this.regs.forgetAll()
     this.syncs.push({ mark: f.mark(), store: false })
     this.loadRest()
+    this.recentPages.invalidate()
     return this.helperResult(helper, result)
   }
 }

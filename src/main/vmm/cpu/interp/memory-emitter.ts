@@ -142,9 +142,9 @@ export abstract class MemoryEmitter extends VecEmitter {
     const linear = this.linear(mem, bytes, false)
     const place = this.placeOf(linear, bytes, false)
     if (place) return f.load(op, type, place.host, place.offset)
-    const { hit, host } = this.probe(linear, bytes, TlbEntry.readTag)
+    const { hit, host, offset } = this.probe(linear, bytes, TlbEntry.readTag)
     const result = f.newLocal(type)
-    f.likely(hit, () => f.setLocal(result, f.load(op, type, host())), () => {
+    f.likely(hit, () => f.setLocal(result, f.load(op, type, host(), offset)), () => {
       this.slow('load', linear, mem, bytes, PLAIN_SLOT)
       f.setLocal(result, this.stateLoad(op, type, 'scratch', PLAIN_SLOT))
     })
@@ -156,8 +156,8 @@ export abstract class MemoryEmitter extends VecEmitter {
     const linear = this.linear(mem, bytes, true)
     const place = this.placeOf(linear, bytes, true)
     if (place) return f.store(STORE[bytes], place.host, value, place.offset)
-    const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
-    f.likely(hit, () => f.store(STORE[bytes], host(), value), () => {
+    const { hit, host, offset } = this.probe(linear, bytes, TlbEntry.writeTag)
+    f.likely(hit, () => f.store(STORE[bytes], host(), value, offset), () => {
       f.store(STORE[bytes], this.cpu, value, offsetOf('scratch', PLAIN_SLOT))
       this.slow('store', linear, mem, bytes, PLAIN_SLOT)
     })
@@ -170,11 +170,11 @@ export abstract class MemoryEmitter extends VecEmitter {
     const linear = this.linear(mem, bytes, true)
     const known = this.placeOf(linear, bytes, true)
     if (known) return { old: f.load(op, type, known.host, known.offset), finish: (value) => f.store(STORE[bytes], known.host, value, known.offset) }
-    const { hit, host } = this.probe(linear, bytes, TlbEntry.writeTag)
+    const { hit, host, offset } = this.probe(linear, bytes, TlbEntry.writeTag)
     const place = f.newLocal('i32')
     const isSlow = f.newLocal('i32')
     f.setLocal(isSlow, f.i32(0))
-    f.likely(hit, () => f.setLocal(place, host()), () => {
+    f.likely(hit, () => f.setLocal(place, f.pure('i32.add', 'i32', [host(), f.i32(offset)])), () => {
       this.slow('probe', linear, mem, bytes, UPDATE_SLOT)
       f.setLocal(place, f.pure('i32.add', 'i32', [this.cpu, f.i32(offsetOf('scratch', UPDATE_SLOT))]))
       f.setLocal(isSlow, f.i32(1))

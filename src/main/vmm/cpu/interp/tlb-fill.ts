@@ -247,8 +247,9 @@ class FillEmitter {
     this.giveUpIf(this.op('eqz', kind))
     const linear = this.linear(kind)
     const place = this.place(linear)
-    // After a probe for reading and writing the commit finds the entry.
-    f.if(f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', place.entry, TlbEntry.writeTag), place.page]), () => {
+    // After a probe for reading and writing the commit finds the entry, and regions ask here for pages they remember others than (see `RecentPages`).
+    const tag = f.load('i64.load', 'i64', this.op('add', place.entry, this.op('shl', this.write, Math.log2(TlbEntry.writeTag - TlbEntry.readTag))), TlbEntry.readTag)
+    f.if(f.pure('i64.eq', 'i32', [tag, place.page]), () => {
       f.return(this.op('add', this.lo, f.load('i32.load', 'i32', place.entry, TlbEntry.addend)))
     })
     f.setLocal(this.rights, f.i32(RW | US))

@@ -10,8 +10,17 @@ export interface Probe {
   /** Whether an entry serves the access (i32), and the page of its last byte. */
   readonly hit: Node
   readonly page: Node
-  /** Host address of the first byte, if so. */
+  /** Host address of the first byte, if so, less `offset`. */
   readonly host: () => Node
+  readonly offset: number
+  /** What it is made of: the low half of the linear address, and what the entry adds to that. */
+  readonly low: Node
+  readonly addend: () => Node
+}
+
+function hostBy(f: FunctionBuilder, low: Node, entry: Node): Pick<Probe, 'host' | 'offset' | 'low' | 'addend'> {
+  const addend = (): Node => f.load('i32.load', 'i32', entry, TlbEntry.addend)
+  return { low, addend, offset: 0, host: () => f.pure('i32.add', 'i32', [low, addend()]) }
 }
 
 /** @param tlbBase address of the entries of the view in force @param linear i64 @param tagOffset of the tag the access goes by */
@@ -21,8 +30,7 @@ export function probeTlb(f: FunctionBuilder, tlbBase: Node, linear: Node, bytes:
   const last = bytes === 1 ? linear : f.pure('i64.add', 'i64', [linear, f.i64(BigInt(bytes - 1))])
   const page = f.pure('i64.and', 'i64', [last, f.i64(-4096n)])
   const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, tagOffset), page])
-  const host = (): Node => f.pure('i32.add', 'i32', [f.pure('i32.wrap_i64', 'i32', [linear]), f.load('i32.load', 'i32', entry, TlbEntry.addend)])
-  return { hit, page, host }
+  return { hit, page, ...hostBy(f, f.pure('i32.wrap_i64', 'i32', [linear]), entry) }
 }
 
 /** As `probeTlb` where every linear address has 32 bits: no entry has a tag above them. @param linear i32 */
@@ -32,6 +40,5 @@ export function probeTlb32(f: FunctionBuilder, tlbBase: Node, linear: Node, byte
   const last = bytes === 1 ? linear : f.pure('i32.add', 'i32', [linear, f.i32(bytes - 1)])
   const page = f.pure('i32.and', 'i32', [last, f.i32(-4096)])
   const hit = f.pure('i32.eq', 'i32', [f.load('i32.load', 'i32', entry, tagOffset), page])
-  const host = (): Node => f.pure('i32.add', 'i32', [linear, f.load('i32.load', 'i32', entry, TlbEntry.addend)])
-  return { hit, page, host }
+  return { hit, page, ...hostBy(f, linear, entry) }
 }
