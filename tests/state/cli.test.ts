@@ -1,40 +1,24 @@
 /** The commands for suspending and snapshots, as scripts use them. */
-import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Machine, Snapshot, SnapshotTree } from '../../src/preload/contract'
-import { buildCli } from '../fixtures/build-cli'
+import { CliFolder, type CliResult } from '../fixtures/run-cli'
 import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
 
 describe('nestbox vm suspend and nestbox snapshot', () => {
+  let world: CliFolder
   let dir: string
-  let cli: string
 
   beforeAll(() => {
-    cli = buildCli()
-    dir = mkdtempSync(join(tmpdir(), 'nestbox-state-cli-'))
+    world = new CliFolder('state-cli')
+    dir = world.dir
     writeFileSync(join(dir, 'echo.bin'), buildTinyKernel(GUESTS.echo))
   }, 60_000)
-  afterAll(async () => {
-    await nestbox('manager', 'stop')
-    rmSync(dir, { recursive: true, force: true })
-  })
+  afterAll(() => world.end())
 
-  function nestbox(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
-    const child = spawn(process.execPath, [cli, ...args], { cwd: dir, env: { ...process.env, NESTBOX_HOME: join(dir, 'library') }, stdio: ['ignore', 'pipe', 'pipe'] })
-    let [out, err] = ['', '']
-    child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
-    child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
-    return new Promise((resolve) => child.on('close', (code) => resolve({ code, out, err })))
-  }
-
-  async function json<T>(...args: string[]): Promise<T> {
-    const { code, out, err } = await nestbox(...args, '--json')
-    expect({ code, err }, args.join(' ')).toEqual({ code: 0, err: '' })
-    return JSON.parse(out) as T
-  }
+  const nestbox = (...args: string[]): Promise<CliResult> => world.run(...args)
+  const json = <T>(...args: string[]): Promise<T> => world.json<T>(...args)
 
   it('suspends, continues, discards', async () => {
     await json('vm', 'create', 'a', '--kernel', 'echo.bin', '--memory', '32', '--on-reset', 'stop')

@@ -1,7 +1,7 @@
 /** The manager: holds the library, runs the machines, answers the contract's calls for any number of clients. */
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { calls, phrase, type CallName, type WireError } from '../../preload/contract'
+import { calls, phrase, type CallName, type MachineFigures, type WireError } from '../../preload/contract'
 import { Clones } from './clones'
 import { ConsoleHub } from './console'
 import { screenText } from './console/screen'
@@ -118,17 +118,9 @@ class LocalManager implements Manager {
     this.runtime = new MachineRuntime({
       entry: options.vmHostEntry, spareProcesses: options.spareProcesses, consoles, translationsDir: translationsFolder(options.home),
       workingSetsDir: join(options.home, 'cache', 'working-sets'),
-      savedState: (id) => {
-        const dir = library.get(id)?.dir
-        return dir === undefined ? undefined : new SavedState(dir)
-      },
+      savedState: (id) => this.savedState(id),
       onStateChanged: (id) => this.machineChanged(id),
-      onFigures: (id, figures) => {
-        const now = Date.now()
-        if (now - (this.figuresSent.get(id) ?? 0) < FIGURES_EVERY_MS) return
-        this.figuresSent.set(id, now)
-        this.emit('machine.figures', { id, figures })
-      },
+      onFigures: (id, figures) => this.figuresCame(id, figures),
     })
     library.onDidChange((id) => this.machineChanged(id))
     this.tasks.onDidChange((task) => this.emit('task.changed', task))
@@ -161,6 +153,18 @@ class LocalManager implements Manager {
 
   private readonly emit: Emit = (name, payload) => {
     for (const session of this.sessions) session.emit(name, payload)
+  }
+
+  private savedState(id: string): SavedState | undefined {
+    const dir = this.library.get(id)?.dir
+    return dir === undefined ? undefined : new SavedState(dir)
+  }
+
+  private figuresCame(id: string, figures: MachineFigures): void {
+    const now = Date.now()
+    if (now - (this.figuresSent.get(id) ?? 0) < FIGURES_EVERY_MS) return
+    this.figuresSent.set(id, now)
+    this.emit('machine.figures', { id, figures })
   }
 
   private machineChanged(id: string): void {

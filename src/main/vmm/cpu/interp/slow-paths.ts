@@ -59,43 +59,141 @@ export interface SlowPathOptions {
   readonly onError: (error: unknown) => void
 }
 
+/** What generated code is given of `SlowPaths`. */
 export function createSlowPaths(options: SlowPathOptions): SlowImports {
-  const { state, memory } = options
-  const scratch = new DataView(state.view.buffer, state.base + offsetOf('scratch'), 64)
+  const paths = new SlowPaths(options)
+  return {
+    load: (_cpu, lo, hi, access, slot) => paths.load(lo, hi, access, slot),
+    store: (_cpu, lo, hi, access, slot) => paths.store(lo, hi, access, slot, false),
+    probe: (_cpu, lo, hi, access, slot) => paths.probe(lo, hi, access, slot, false),
+    tstore: (_cpu, lo, hi, access, slot) => paths.store(lo, hi, access, slot, true),
+    tprobe: (_cpu, lo, hi, access, slot) => paths.probe(lo, hi, access, slot, true),
+    loop: (_cpu, head) => {
+      options.onHotLoop(head)
+      return 0
+    },
+    hot: (_cpu, rec) => {
+      options.onHot(rec)
+      return 0
+    },
+    segment: (_cpu, segment, lo, hi, access) => paths.segment(segment, lo, hi, access),
+    unit: (_cpu, unit) => paths.unit(unit),
+    crossing: (_cpu, rec) => options.checkCrossing(rec),
+  }
+}
 
-  const bytes = new Uint8Array(state.view.buffer)
-  const whole = new DataView(state.view.buffer)
-  const scratchAt = state.base + offsetOf('scratch')
+class SlowPaths {
+  private readonly state: CpuState
+  private readonly memory: CpuLinearMemory
+  private readonly scratch: DataView
+  private readonly scratchAt: number
+  private readonly bytes: Uint8Array
+  private readonly whole: DataView
+
+  constructor(private readonly options: SlowPathOptions) {
+    this.state = options.state
+    this.memory = options.memory
+    const { buffer } = this.state.view
+    this.scratchAt = this.state.base + offsetOf('scratch')
+    this.scratch = new DataView(buffer, this.scratchAt, 64)
+    this.bytes = new Uint8Array(buffer)
+    this.whole = new DataView(buffer)
+  }
+
+  // A TLB miss or #PF within one page of RAM, which nearly all slow accesses are: no exception, no closure.
+
+  load(lo: number, hi: number, access: number, slot: number): number {
+    const bytes = access & 0xff
+    const host = this.memory.hostOf(lo, hi, bytes, false)
+    if (host === Translation.MMIO) return this.longLoad(lo, hi, access, slot)
+    if (host === Translation.FAULT) return this.pendingPageFault()
+    this.copy(host, this.scratchAt + slot * 8, bytes)
+    return Slow.OK
+  }
+
+  store(lo: number, hi: number, access: number, slot: number, translated: boolean): number {
+    const bytes = access & 0xff
+    const host = this.memory.hostOf(lo, hi, bytes, true)
+    if (host === Translation.MMIO) return translated && this.writesCode(lo, hi, bytes) ? Slow.AGAIN : this.longStore(lo, hi, access, slot)
+    if (host === Translation.FAULT) return this.pendingPageFault()
+    if (translated && this.holdsCodeAt(this.memory.codeGpa, bytes)) return Slow.AGAIN
+    this.memory.prepareWrite(bytes)
+    this.copy(this.scratchAt + slot * 8, host, bytes)
+    return Slow.OK
+  }
+
+  /** The value to be changed, with all faults of the store that follows. */
+  probe(lo: number, hi: number, access: number, slot: number, translated: boolean): number {
+    const bytes = access & 0xff
+    const host = this.memory.hostOf(lo, hi, bytes, true)
+    if (host === Translation.MMIO) return translated && this.writesCode(lo, hi, bytes) ? Slow.AGAIN : this.longProbe(lo, hi, access, slot)
+    if (host === Translation.FAULT) return this.pendingPageFault()
+    if (translated && this.holdsCodeAt(this.memory.codeGpa, bytes)) return Slow.AGAIN
+    this.copy(host, this.scratchAt + slot * 8, bytes)
+    return Slow.OK
+  }
+
+  segment(segment: number, lo: number, hi: number, access: number): number {
+    return this.guarded(() => {
+      const ea = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
+      const linear = this.options.checkSegment(segment, ea, access & 0xff, (access & 0x100) !== 0)
+      this.scratch.setBigUint64(7 * 8, BigInt.asUintN(64, linear), true)
+    })
+  }
+
+  unit(unit: number): number {
+    return this.guarded(() => this.options.checkUnit(unit))
+  }
+
+  private longLoad(lo: number, hi: number, access: number, slot: number): number {
+    return this.guarded(() => {
+      this.checkWrap(lo, hi, access)
+      this.readInto(lo, hi, access & 0xff, slot)
+    }, access >> 8)
+  }
+
+  private longStore(lo: number, hi: number, access: number, slot: number): number {
+    return this.guarded(() => {
+      this.checkWrap(lo, hi, access)
+      this.writeFrom(lo, hi, access & 0xff, slot)
+    }, access >> 8)
+  }
+
+  private longProbe(lo: number, hi: number, access: number, slot: number): number {
+    return this.guarded(() => {
+      this.checkWrap(lo, hi, access)
+      this.memory.probeAt(lo, hi, access & 0xff, true, this.memory.currentView())
+      this.readInto(lo, hi, access & 0xff, slot)
+    }, access >> 8)
+  }
 
   /** 1, 2, 4, 8 or 16 bytes within linear memory. */
-  const copy = (from: number, to: number, length: number): void => {
+  private copy(from: number, to: number, length: number): void {
+    const { bytes, whole } = this
     if (length === 1) bytes[to] = bytes[from]
     else if (length === 2) whole.setUint16(to, whole.getUint16(from, true), true)
     else for (let i = 0; i < length; i += 4) whole.setInt32(to + i, whole.getInt32(from + i, true), true)
   }
 
-  const pendingPageFault = (): number => {
-    const { view } = state
+  private pendingPageFault(): number {
+    const { view } = this.state
     view.setInt32(AT_FAULT_VECTOR, Vector.PF, true)
-    view.setInt32(AT_FAULT_ERROR, memory.faultCode, true)
+    view.setInt32(AT_FAULT_ERROR, this.memory.faultCode, true)
     view.setInt32(AT_FAULT_HAS_ERROR, 1, true)
     return Slow.FAULT
   }
 
-  const holdsCodeAt = (gpa: number, length: number): boolean =>
-    gpa >= 0 && options.holdsCode(Math.floor(gpa / PAGE_SIZE), gpa % PAGE_SIZE, length)
-
   /** Runs an access; a fault becomes a status, anything else stops the machine. */
-  const guarded = (access: () => void, segment: number = Seg.DS): number => {
+  private guarded(access: () => void, segment: number = Seg.DS): number {
     try {
       access()
       return Slow.OK
     } catch (error) {
       // Linear accesses raise #GP only for non-canonical and wrapping addresses, which are #SS on the stack.
       const onStack = segment === Seg.SS && error instanceof CpuFault && error.vector === Vector.GP
-      if (onStack) notePendingFault(state, new CpuFault(Vector.SS, 0))
-      else if (error instanceof CpuFault) notePendingFault(state, error)
-      else options.onError(error)
+      if (onStack) notePendingFault(this.state, new CpuFault(Vector.SS, 0))
+      else if (error instanceof CpuFault) notePendingFault(this.state, error)
+      else this.options.onError(error)
       return Slow.FAULT
     }
   }
@@ -104,13 +202,14 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
    * An access over the end of a flat 4 GiB segment, the one limit violation that fast paths do not check; in 64-bit mode
    * one that runs out of the lower canonical half.
    */
-  const checkWrap = (lo: number, hi: number, access: number): void => {
+  private checkWrap(lo: number, hi: number, access: number): void {
     if ((lo >>> 0) + (access & 0xff) <= 2 ** 32) return
-    const is64 = (state.get('modeKey') & Mode.CODE64) !== 0
-    if (is64 ? (hi | 0) === 0x7fff : state.get64('segBase', access >> 8) === 0n) throw new CpuFault(Vector.GP, 0)
+    const is64 = (this.state.get('modeKey') & Mode.CODE64) !== 0
+    if (is64 ? (hi | 0) === 0x7fff : this.state.get64('segBase', access >> 8) === 0n) throw new CpuFault(Vector.GP, 0)
   }
 
-  const readInto = (lo: number, hi: number, bytes: number, slot: number): void => {
+  private readInto(lo: number, hi: number, bytes: number, slot: number): void {
+    const { memory, scratch } = this
     const view = memory.currentView()
     const at = slot * 8
     if (bytes <= 2) scratch.setUint32(at, memory.readAt(lo, hi, bytes as 1 | 2, view), true)
@@ -122,7 +221,8 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
     }
   }
 
-  const writeFrom = (lo: number, hi: number, bytes: number, slot: number): void => {
+  private writeFrom(lo: number, hi: number, bytes: number, slot: number): void {
+    const { memory, scratch } = this
     const view = memory.currentView()
     const at = slot * 8
     if (bytes > 4) memory.probeAt(lo, hi, bytes, true, view)
@@ -134,84 +234,18 @@ export function createSlowPaths(options: SlowPathOptions): SlowImports {
     }
   }
 
+  private holdsCodeAt(gpa: number, length: number): boolean {
+    return gpa >= 0 && this.options.holdsCode(Math.floor(gpa / PAGE_SIZE), gpa % PAGE_SIZE, length)
+  }
+
   /**
    * A store into code may change the running block, so translated code must not make it: tier 0 makes it instead, and sees
    * at its next record that its page was dropped. Both pages of a crossing access count.
    */
-  const writesCode = (lo: number, hi: number, bytes: number): boolean => {
+  private writesCode(lo: number, hi: number, bytes: number): boolean {
+    const { memory, options } = this
     const inFirst = Math.min(bytes, PAGE_SIZE - (lo & 0xfff))
     return memory.writesTo(lo, hi, inFirst, options.holdsCode) ||
       (inFirst < bytes && memory.writesTo(((lo >>> 0) + inFirst) >>> 0, hi, bytes - inFirst, options.holdsCode))
-  }
-
-  const long = {
-    load: (lo: number, hi: number, access: number, slot: number) => guarded(() => {
-      checkWrap(lo, hi, access)
-      readInto(lo, hi, access & 0xff, slot)
-    }, access >> 8),
-    store: (lo: number, hi: number, access: number, slot: number) => guarded(() => {
-      checkWrap(lo, hi, access)
-      writeFrom(lo, hi, access & 0xff, slot)
-    }, access >> 8),
-    probe: (lo: number, hi: number, access: number, slot: number) => guarded(() => {
-      checkWrap(lo, hi, access)
-      memory.probeAt(lo, hi, access & 0xff, true, memory.currentView())
-      readInto(lo, hi, access & 0xff, slot)
-    }, access >> 8),
-  }
-
-  // A TLB miss or #PF within one page of RAM, which nearly all slow accesses are: no exception, no closure.
-
-  const load = (_cpu: number, lo: number, hi: number, access: number, slot: number): number => {
-    const bytes = access & 0xff
-    const host = memory.hostOf(lo, hi, bytes, false)
-    if (host === Translation.MMIO) return long.load(lo, hi, access, slot)
-    if (host === Translation.FAULT) return pendingPageFault()
-    copy(host, scratchAt + slot * 8, bytes)
-    return Slow.OK
-  }
-
-  const change = (lo: number, hi: number, access: number, slot: number, translated: boolean): number => {
-    const bytes = access & 0xff
-    const host = memory.hostOf(lo, hi, bytes, true)
-    if (host === Translation.MMIO) return translated && writesCode(lo, hi, bytes) ? Slow.AGAIN : long.store(lo, hi, access, slot)
-    if (host === Translation.FAULT) return pendingPageFault()
-    if (translated && holdsCodeAt(memory.codeGpa, bytes)) return Slow.AGAIN
-    memory.prepareWrite(bytes)
-    copy(scratchAt + slot * 8, host, bytes)
-    return Slow.OK
-  }
-
-  const update = (lo: number, hi: number, access: number, slot: number, translated: boolean): number => {
-    const bytes = access & 0xff
-    const host = memory.hostOf(lo, hi, bytes, true)
-    if (host === Translation.MMIO) return translated && writesCode(lo, hi, bytes) ? Slow.AGAIN : long.probe(lo, hi, access, slot)
-    if (host === Translation.FAULT) return pendingPageFault()
-    if (translated && holdsCodeAt(memory.codeGpa, bytes)) return Slow.AGAIN
-    copy(host, scratchAt + slot * 8, bytes)
-    return Slow.OK
-  }
-
-  return {
-    load,
-    store: (_cpu, lo, hi, access, slot) => change(lo, hi, access, slot, false),
-    probe: (_cpu, lo, hi, access, slot) => update(lo, hi, access, slot, false),
-    tstore: (_cpu, lo, hi, access, slot) => change(lo, hi, access, slot, true),
-    tprobe: (_cpu, lo, hi, access, slot) => update(lo, hi, access, slot, true),
-    loop: (_cpu, head) => {
-      options.onHotLoop(head)
-      return 0
-    },
-    hot: (_cpu, rec) => {
-      options.onHot(rec)
-      return 0
-    },
-    segment: (_cpu, segment, lo, hi, access) => guarded(() => {
-      const ea = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
-      const linear = options.checkSegment(segment, ea, access & 0xff, (access & 0x100) !== 0)
-      scratch.setBigUint64(7 * 8, BigInt.asUintN(64, linear), true)
-    }),
-    unit: (_cpu, unit) => guarded(() => options.checkUnit(unit)),
-    crossing: (_cpu, rec) => options.checkCrossing(rec),
   }
 }
