@@ -150,6 +150,7 @@ export abstract class StateEmitter extends LazyFlagEmitter {
       if (this.code64) return this.const(64, -1n)
       return this.const(64, (this.place.modeKey & Mode.CODE32) !== 0 ? 0xffff_ffffn : 0xffffn)
     }
+    if (name === 'segLimit' && index === Seg.CS && this.flat && !this.code64) return this.const(32, 0xffff_ffff)
     const base = (name === 'dataBase' && index < Seg.FS) || name === 'stackBase' || name === 'codeBase'
     return base && this.flat ? this.const(64, 0n) : undefined
   }

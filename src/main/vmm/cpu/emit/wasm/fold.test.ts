@@ -56,3 +56,17 @@ describe('folding shifts', () => {
     expect(evaluate(down('i64.shr_u'))(-256)).toBe(-1)
   })
 })
+
+describe('folding comparisons', () => {
+  const below = (limit: bigint): Build => (f, x) => f.pure('i64.lt_u', 'i32', [f.i64(limit), f.pure('i64.extend_i32_u', 'i64', [x])])
+
+  it('nothing of 32 bits is above a limit of 4 GiB', () => {
+    expect(body(below(0xffff_ffffn))).toEqual(['i32.const 0', 'return', 'unreachable'])
+    expect(body(below(-1n))).toEqual(['i32.const 0', 'return', 'unreachable'])
+  })
+
+  it('a smaller limit is compared', () => {
+    const run = evaluate(below(0xffff_fffen))
+    expect([run(-1), run(-2), run(0)]).toEqual([1, 0, 0])
+  })
+})

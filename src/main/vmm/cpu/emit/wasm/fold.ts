@@ -74,6 +74,8 @@ export function fold(f: ConstantMaker, op: string, args: readonly Node[]): Node 
   if (isConst(a) && isConst(b)) return foldBinary(f, name, wide, a, b)
   if (isConst(b)) return foldRight(f, name, wide, a, b)
   if (isConst(a) && COMMUTATIVE.has(name)) return foldRight(f, name, wide, b, a)
+  // A limit of 4 GiB.
+  if (op === 'i64.lt_u' && isConst(a) && b.op === 'i64.extend_i32_u' && u64(big(a)) >= 0xffff_ffffn) return f.i32(0)
   return undefined
 }
 
