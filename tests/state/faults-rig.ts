@@ -1,15 +1,13 @@
 /** A library with a machine that has snapshots of its memory, put back after each test, and operations that are cut off anywhere. */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { buildSync } from 'esbuild'
 import { expect } from 'vitest'
 import { readStateHeader } from '../../src/main/host/state-header'
+import { KillableManager } from '../fixtures/killed-manager'
 import { ManagerRig } from './manager-rig'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
 /** What the machine holds in memory: more than the room that a full disk leaves. */
 const FILLED_MIB = 6
 const DISK_BYTES = 64 << 10
@@ -32,46 +30,14 @@ export interface View {
   readonly saved: string
 }
 
-/** Calls of the file system that change something; the n-th one after the start of the operation is not come to. */
-const KILL_SWITCH = `
-let nestboxSteps = -1, nestboxKillAt = Infinity
-{
-  const files = require('node:fs/promises')
-  const writes = (flags) => (typeof flags === 'number' ? (flags & 3) !== 0 : /[wa+]/.test(flags ?? 'r'))
-  for (const name of ['open', 'rename', 'link', 'rm', 'mkdir', 'writeFile', 'copyFile']) {
-    const real = files[name]
-    files[name] = (...args) => {
-      const counts = nestboxSteps >= 0 && !/[/](logs|manager[.]lock|translations|cache)/.test(String(args[0])) && (name !== 'open' || writes(args[1]))
-      if (counts && nestboxSteps++ === nestboxKillAt) process.kill(process.pid, 'SIGKILL')
-      return real(...args)
-    }
-  }
-}`
-
-const SCRIPT = `import { createManager } from './src/main/services/manager'
-  void (async () => {
-    const [home, vmHostEntry, start, name, params, killAt] = process.argv.slice(2)
-    const manager = await createManager({ home, vmHostEntry })
-    const client = manager.connect(() => undefined)
-    if (start) await client.call('machine.start', { id: start })
-    process.stdout.write('go')
-    nestboxKillAt = killAt === '' ? Infinity : Number(killAt)
-    nestboxSteps = 0
-    const begun = performance.now()
-    const outcome = await client.call(name, JSON.parse(params))
-    const ms = performance.now() - begun
-    process.stdout.write(outcome.ok ? JSON.stringify({ steps: nestboxSteps, ms }) : JSON.stringify(outcome.error))
-    await manager.shutdown()
-  })()`
-
 export class FaultsRig {
   rig!: ManagerRig
   ids!: Readonly<Record<'id' | 'first' | 'second' | 'template', string>>
-  private readonly script = `${root}.cache/tests/faults-${process.pid}.cjs`
+  private readonly killable: KillableManager
   private contents = new Map<string, string>()
 
   constructor(private readonly vmHostEntry: string) {
-    buildSync({ stdin: { contents: SCRIPT, resolveDir: root, loader: 'ts' }, banner: { js: KILL_SWITCH }, outfile: this.script, bundle: true, platform: 'node', format: 'cjs', logLevel: 'error' })
+    this.killable = new KillableManager(vmHostEntry, 'names')
   }
 
   readonly call: ManagerRig['call'] = (name, params) => this.rig.call(name, params)
@@ -124,7 +90,7 @@ export class FaultsRig {
 
   async close(): Promise<void> {
     await this.rig.close()
-    rmSync(this.script, { force: true })
+    this.killable.close()
   }
 
   filled(params: object): string {
@@ -132,20 +98,8 @@ export class FaultsRig {
   }
 
   /** As a manager of its own does it. @param killAt how many changes of files it comes to; all unless given */
-  perform({ call: name, params, running }: Operation, killAt: number | '' = ''): Promise<{ steps: number; ms: number } | undefined> {
-    return new Promise((resolve, reject) => {
-      const args = [this.script, this.rig.home, this.vmHostEntry, running ? this.ids.id : '', name, this.filled(params), String(killAt)]
-      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-      let said = ''
-      child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()))
-      child.on('error', reject)
-      child.on('close', (code, signal) => {
-        if (signal === 'SIGKILL') return said === 'go' ? resolve(undefined) : reject(new Error(`killed after it said ${said}`))
-        const outcome = JSON.parse(said.slice(2) || '{}') as { steps: number; ms: number; message?: string }
-        if (code === 0 && outcome.message === undefined) resolve(outcome)
-        else reject(new Error(`${name}: ${said}`))
-      })
-    })
+  perform({ call: name, params, running }: Operation, killAt?: number): Promise<{ steps: number; ms: number } | undefined> {
+    return this.killable.perform(this.rig.home, { name, params: this.filled(params), ...(running && { start: this.ids.id }), ...(killAt !== undefined && { killAt }) })
   }
 
   async reopen(): Promise<void> {

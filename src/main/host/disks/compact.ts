@@ -1,7 +1,7 @@
 /** Makes the file of a disk as small as it can be. The old file stays until the new one is whole and on stable storage. */
-import { chmod, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { chmod, realpath, stat } from 'node:fs/promises'
 import { VmmError } from '../../vmm/errors'
+import { writeBeside } from './beside'
 import type { WriteOptions } from './formats/common/write'
 import { writeRaw } from './formats/common/write-raw'
 import { withDiskLock } from './lock'
@@ -15,28 +15,7 @@ export interface Compacted {
   readonly after: number
 }
 
-const SUFFIX = 'compacting'
-
 const allocated = async (path: string): Promise<number> => (await stat(path)).blocks * 512
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
-  }
-}
-
-/** What processes that were killed have left beside the disk. */
-async function removeLeftovers(path: string): Promise<void> {
-  const start = `${basename(path)}.`
-  for (const name of await readdir(dirname(path))) {
-    const [pid, suffix, ...more] = name.startsWith(start) ? name.slice(start.length).split('.') : []
-    if (suffix !== SUFFIX || more.length > 0 || !/^\d+$/.test(pid) || isAlive(Number(pid))) continue
-    await rm(join(dirname(path), name), { force: true })
-  }
-}
 
 async function compactRaw(path: string, target: string, options: WriteOptions): Promise<void> {
   const source = await openRawSource(path)
@@ -45,13 +24,6 @@ async function compactRaw(path: string, target: string, options: WriteOptions): 
   } finally {
     await source.close()
   }
-}
-
-/** Renaming is durable once the folder is. Windows cannot open folders, and needs no such thing. */
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r').catch(() => undefined)
-  await folder?.sync().catch(() => undefined)
-  await folder?.close()
 }
 
 /**
@@ -67,22 +39,14 @@ export async function compactDisk(disk: string, format: string, options: WriteOp
 }
 
 async function compactLocked(path: string, format: 'raw' | 'qcow2', options: WriteOptions): Promise<Compacted> {
-  await removeLeftovers(path)
   const before = await allocated(path)
   const was = await identityOf(path)
-  const target = `${path}.${process.pid}.${SUFFIX}`
-  try {
+  await writeBeside(path, 'compacting', async (target) => {
     await (format === 'raw' ? compactRaw : compactQcow2)(path, target, options)
     await chmod(target, (await stat(path)).mode & 0o7777)
     const change = changeSince(was, await identityOf(path))
     if (change !== undefined) throw new VmmError('disk-io', `${path} was written to while it was compacted (${change}): it is left as it is`, { path })
     options.signal?.throwIfAborted()
-    await rename(target, path)
-  } catch (error) {
-    // Another compaction of this process owns the file where it was there already.
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') await rm(target, { force: true })
-    throw error
-  }
-  await syncFolder(dirname(path))
+  })
   return { before, after: await allocated(path) }
 }

@@ -17,6 +17,7 @@ export function diskError(error: unknown, path: string): Error {
     case 'unsupported': return new ServiceError('unsupported', hostSaid(error), { path })
     // Another process has it, or has written to it meanwhile.
     case 'disk-io': return cause === error ? new ServiceError('machine-busy', hostSaid(error), { path }) : writeError(cause, path)
+    case 'disk-full': return writeError(cause, path)
     case undefined: case 'bad-disk': return new ServiceError('bad-disk', messageOf(error), { path })
     default: return writeError(error, path)
   }

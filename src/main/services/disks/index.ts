@@ -1,7 +1,8 @@
 /** The disks of all machines with what they lie over, new disks, and copies in other formats. */
-import { open, realpath, rename, rm, stat } from 'node:fs/promises'
-import { dirname, isAbsolute } from 'node:path'
+import { open, realpath, stat } from 'node:fs/promises'
+import { basename, dirname, isAbsolute } from 'node:path'
 import { phrase, type Disk, type DiskCheck, type ImageFormat } from '../../../preload/contract'
+import { writeBeside } from '../../host/disks/beside'
 import { writeForeignImage } from '../../host/disks/formats/foreign'
 import { writeRaw } from '../../host/disks/formats/common/write-raw'
 import { openDisk } from '../../host/disks/open'
@@ -13,8 +14,6 @@ import type { MachineRuntime } from '../runtime'
 import type { Progress } from '../types'
 import { diskError, optionsOf, soundness } from './disk-work'
 import { layersOf } from './layers'
-
-const PART_SUFFIX = '.part'
 
 export interface CreateDisk {
   readonly path: string
@@ -54,11 +53,7 @@ export class Disks {
   async create({ path, format, sizeBytes }: CreateDisk): Promise<Disk> {
     await this.requireFree(path)
     try {
-      if (format === 'qcow2') await createQcow2(path, { sizeBytes })
-      else {
-        const file = await open(path, 'wx', 0o600)
-        await file.truncate(sizeBytes).finally(() => file.close())
-      }
+      await writeBeside(path, 'writing', (part) => (format === 'qcow2' ? createQcow2(part, { sizeBytes }) : createRaw(part, sizeBytes)))
     } catch (error) {
       if (error instanceof RangeError) throw new ServiceError('invalid-argument', error.message)
       throw systemCode(error) === 'EEXIST' ? taken(path) : writeError(error, path)
@@ -76,16 +71,14 @@ export class Disks {
     const source = await openDisk(real, true).catch((error: unknown) => {
       throw new ServiceError('bad-disk', hostSaid(error), { path: real })
     })
-    const part = target + PART_SUFFIX
     const options = optionsOf(progress)
     try {
-      await rm(part, { force: true })
-      if (format === 'raw') await writeRaw(source, part, options)
-      else if (format === 'qcow2') await writeQcow2(source, part, options)
-      else await writeForeignImage(source, part, format, options, target.split(/[\\/]/).pop())
-      await rename(part, target)
+      await writeBeside(target, 'writing', (part) => {
+        if (format === 'raw') return writeRaw(source, part, options)
+        if (format === 'qcow2') return writeQcow2(source, part, options)
+        return writeForeignImage(source, part, format, options, basename(target))
+      })
     } catch (error) {
-      await rm(part, { force: true }).catch(() => undefined)
       if (error instanceof RangeError) throw new ServiceError('invalid-argument', error.message)
       throw error instanceof Error && error.name === 'AbortError' ? error : writeError(error, target)
     } finally {
@@ -121,3 +114,13 @@ export class Disks {
 }
 
 const taken = (path: string): ServiceError => new ServiceError('name-taken', phrase('file.there', { path }), { path })
+
+async function createRaw(path: string, sizeBytes: number): Promise<void> {
+  const file = await open(path, 'wx', 0o600)
+  try {
+    await file.truncate(sizeBytes)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
