@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Appliance } from '../appliance'
 import { OvfError, parseOvf } from './read'
 import { writeOvf } from './write'
+import { parseXml, type XmlElement } from './xml'
 
 /** In the form of VirtualBox 7: OVF 1.0, a disk on SATA, a CD drive, two adapters, and VirtualBox's own settings. */
 const VIRTUALBOX = `<?xml version="1.0"?>
@@ -100,6 +101,39 @@ describe('OVF descriptions', () => {
     expect(parseOvf(writeOvf(OURS, FILES))).toEqual([OURS])
     const { directBoot: _none, ...plain } = { ...OURS, disks: [], networks: [], description: '' }
     expect(parseOvf(writeOvf(plain, []))).toEqual([plain])
+  })
+
+  const LIKE_OURS: readonly (readonly [string, Appliance, readonly { name: string; sizeBytes: number }[]])[] = [
+    ['disks, notes and a kernel', OURS, FILES],
+    ['no disk, no notes and no network', { ...OURS, disks: [], description: '', networks: [], directBoot: undefined }, []],
+    ['each controller', { ...OURS, disks: (['ide', 'sata', 'scsi', 'nvme', 'virtio'] as const).map((controller, unit) => ({ ...OURS.disks[0], controller, unit })) }, FILES],
+    ['a kernel without RAM disk', { ...OURS, directBoot: { kernelFile: 'kernel', initrdFile: '', commandLine: '', cpuProfile: 'nestbox32' } }, FILES],
+  ]
+  const ORDERS: Readonly<Record<string, readonly string[]>> = {
+    Envelope: ['References', 'DiskSection', 'NetworkSection', 'VirtualSystem'],
+    VirtualHardwareSection: ['Info', 'System', 'Item'],
+  }
+  const REQUIRED: Readonly<Record<string, readonly string[]>> = {
+    File: ['id', 'href'], Disk: ['diskId', 'capacity', 'format'], Network: ['name'], VirtualSystem: ['id'], OperatingSystemSection: ['id'],
+  }
+  const everyElement = (element: XmlElement): XmlElement[] => [element, ...element.children.flatMap(everyElement)]
+
+  // DSP0243 7 and 7.1: the envelope and its files; 8.1 and 8.3: hardware, whose settings are by the alphabet; 9: sections begin with their Info.
+  it.each(LIKE_OURS)('of ours have what the schema demands: %s', (_what, appliance, files) => {
+    const envelope = parseXml(writeOvf(appliance, files))
+    for (const element of everyElement(envelope)) {
+      const names = element.children.map(({ name }) => name)
+      if (element.name.endsWith('Section')) expect(names[0], element.name).toBe('Info')
+      for (const attribute of REQUIRED[element.name] ?? []) expect(element.attribute(attribute), `${element.name} ${attribute}`).not.toBe('')
+      if (element.name in ORDERS) expect(names.map((name) => ORDERS[element.name].indexOf(name))).toEqual(names.map((name) => ORDERS[element.name].indexOf(name)).filter((at) => at >= 0).sort((x, y) => x - y))
+      if (element.name === 'Item' || element.name === 'System') {
+        expect(names).toEqual([...names].sort())
+        expect(names).toEqual(expect.arrayContaining(['ElementName', 'InstanceID']))
+      }
+    }
+    const items = everyElement(envelope).filter(({ name }) => name === 'Item')
+    const ids = items.map((item) => item.textOf('InstanceID'))
+    for (const item of items.filter((other) => other.first('Parent'))) expect(ids).toContain(item.textOf('Parent'))
   })
 
   it('of ours keep the order of the schema: fields of an item by the alphabet, sections in their order', () => {
