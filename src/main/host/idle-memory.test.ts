@@ -10,7 +10,7 @@ it('collects once, after enough work and a quiet while', () => {
   vi.useFakeTimers()
   let collected = 0
   let rested = 0
-  const memory = new IdleMemory({ worth: 3, collect: () => collected++, rest: () => rested++, quietMs: QUIET_MS })
+  const memory = new IdleMemory({ worth: 3, stray: 0, collect: () => collected++, rest: () => rested++, quietMs: QUIET_MS })
   memory.worked()
   memory.worked()
   vi.advanceTimersByTime(3 * QUIET_MS)
@@ -25,6 +25,38 @@ it('collects once, after enough work and a quiet while', () => {
   memory.worked()
   vi.advanceTimersByTime(3 * QUIET_MS)
   expect([collected, rested]).toEqual([1, 3])
+})
+
+it('a while with a few stray pieces of work is a quiet one, a while with one more is not', () => {
+  vi.useFakeTimers()
+  const stray = 2
+  let collected = 0
+  const memory = new IdleMemory({ worth: 10, stray, collect: () => collected++, quietMs: QUIET_MS })
+  const spread = (pieces: number): void => {
+    for (let i = 0; i < pieces; i++) {
+      memory.worked()
+      vi.advanceTimersByTime(QUIET_MS / pieces)
+    }
+  }
+  for (let i = 0; i < 10; i++) memory.worked()
+  for (let i = 0; i < 20; i++) spread(stray + 3)
+  expect(collected).toBe(0)
+  spread(stray)
+  spread(stray)
+  expect(collected).toBe(1)
+})
+
+it('waits a while longer for what is not finished', () => {
+  vi.useFakeTimers()
+  let ready = false
+  let collected = 0
+  const memory = new IdleMemory({ worth: 1, collect: () => collected++, ready: () => ready, quietMs: QUIET_MS })
+  memory.worked()
+  vi.advanceTimersByTime(3 * QUIET_MS)
+  expect(collected).toBe(0)
+  ready = true
+  vi.advanceTimersByTime(QUIET_MS)
+  expect(collected).toBe(1)
 })
 
 it('what stirs without work rests once after the same while, however often it stirs', () => {

@@ -2,7 +2,12 @@
 import { Session } from 'node:inspector'
 
 /** Shorter pauses are not idleness: a full collection takes some 100 ms, in which the guest stands still. */
-const QUIET_MS = 3000
+const QUIET_MS = 2000
+/**
+ * So many pieces of work in that while do not count. A guest at rest has them too: a timer of systemd's, a page that is written back.
+ * Waiting for a while without any put the collection off by up to ten seconds, into the guest's rest.
+ */
+const STRAY_PIECES = 8
 
 /** Collects this thread's garbage as development tools ask for it: that shrinks the young generation too. */
 export function collectGarbage(): void {
@@ -20,28 +25,47 @@ export interface IdleMemoryOptions {
   /** At each quiet while after work, be it ever so little. */
   readonly rest?: () => void
   readonly quietMs?: number
+  /** False: the quiet while begins again, for something is not finished that collecting would miss. Default: always true. */
+  readonly ready?: () => boolean
+  /** Pieces of work within the quiet while that do not end it. */
+  readonly stray?: number
 }
 
 export class IdleMemory {
   private work = 0
   private timer: NodeJS.Timeout | undefined
+  private readonly quietMs: number
+  /** When the last pieces of work were done, one more than may be astray: a ring whose oldest place `pieces` tells. */
+  private readonly doneAt: number[]
+  private pieces = 0
 
-  constructor(private readonly options: IdleMemoryOptions) {}
+  constructor(private readonly options: IdleMemoryOptions) {
+    this.quietMs = options.quietMs ?? QUIET_MS
+    this.doneAt = Array.from({ length: (options.stray ?? STRAY_PIECES) + 1 }, () => -Infinity)
+  }
 
   /** A piece of work was done. */
   worked(): void {
     this.work++
-    if (this.timer) this.timer.refresh()
-    else this.begin()
+    this.doneAt[this.pieces++ % this.doneAt.length] = performance.now()
+    if (!this.timer) this.begin(this.quietMs)
   }
 
   /** Something is to rest that did not come of work: it may at the end of the quiet while that has begun, or begins now. */
   stirred(): void {
-    if (!this.timer) this.begin()
+    if (!this.timer) this.begin(this.quietMs)
   }
 
-  private begin(): void {
-    this.timer = setTimeout(() => this.quiet(), this.options.quietMs ?? QUIET_MS).unref()
+  private begin(ms: number): void {
+    this.timer = setTimeout(() => this.ended(), ms).unref()
+  }
+
+  /** A while is over: it was a quiet one unless more than stray pieces were done in it. */
+  private ended(): void {
+    const left = this.doneAt[this.pieces % this.doneAt.length] + this.quietMs - performance.now()
+    if (left > 0) this.begin(Math.ceil(left))
+    else if (this.options.ready?.() === false) this.begin(this.quietMs)
+    else this.quiet()
   }
 
   private quiet(): void {

@@ -21,7 +21,7 @@ const LONGEST_SLEEP_MS = 1000
 const SLICES_WORTH_COLLECTING = 250
 
 /** What is given time: a machine, or two of them in lockstep. */
-export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'> & Partial<Pick<Machine, 'mergeTranslations' | 'restTranslator' | 'hasTranslatorRunning'>>
+export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'> & Partial<Pick<Machine, 'mergeTranslations' | 'restTranslator' | 'hasTranslatorRunning' | 'isTranslating'>>
 
 export class MachineLoop {
   private paused = false
@@ -34,6 +34,7 @@ export class MachineLoop {
   private attended = 0
   private readonly memory = new IdleMemory({
     worth: SLICES_WORTH_COLLECTING, collect: () => void this.putInOrder(), rest: () => this.machine.restTranslator?.(),
+    ready: () => !this.machine.isTranslating,
   })
   private readonly neverNotified = new Int32Array(new SharedArrayBuffer(4))
 

@@ -397,6 +397,10 @@ export class EmbeddedMachine implements Machine {
     return background !== undefined && background.alive && !background.resting
   }
 
+  get isTranslating(): boolean {
+    return this.background?.busy ?? false
+  }
+
   restTranslator(): void {
     this.background?.rest()
   }

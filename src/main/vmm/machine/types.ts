@@ -199,6 +199,8 @@ export interface Machine {
   mergeTranslations(): Promise<void>
   /** The thread that translates runs, though it may have nothing to do. */
   readonly hasTranslatorRunning: boolean
+  /** That thread has a job: until it answers, modules cannot be put together. */
+  readonly isTranslating: boolean
   /** The guest is quiet: the thread that translates ends, until there is work for it again. */
   restTranslator(): void
   /** Readable one-page state for crash reports: registers, mode, last exits. */
