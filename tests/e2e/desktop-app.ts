@@ -2,7 +2,10 @@
 import { _electron, type ElectronApplication, type Page } from 'playwright-core'
 import { electronRuntime, type ElectronRuntime } from './electron-runtime'
 import { Flow } from './flow'
-import { requireBuild, SCREENSHOTS, type World } from './world'
+import { createWorld, requireBuild, SCREENSHOTS, type World } from './world'
+
+/** Buttons of the question at the end of the app while machines run. */
+export const Quit = { KEEP: 0, SUSPEND: 1, POWER_OFF: 2, CANCEL: 3 } as const
 
 /** What the app asked in a dialog of the desktop. */
 export interface Asked {
@@ -26,9 +29,21 @@ export class DesktopApp {
   readonly problems: string[] = []
   private runtime: ElectronRuntime | undefined
 
-  /** @param prefix of the screenshots */
-  constructor(private readonly world: World, private readonly prefix: string) {
+  private constructor(readonly world: World, private readonly prefix: string) {
     requireBuild('out/main/index.cjs', 'out/main/vm-host.cjs', 'out/preload/index.cjs', 'out/renderer/index.html')
+  }
+
+  /** A first start, on an empty library. @param prefix of the screenshots */
+  static async start(prefix: string): Promise<DesktopApp> {
+    const world = await createWorld(true)
+    const desktop = new DesktopApp(world, prefix)
+    try {
+      await desktop.launch()
+    } catch (error) {
+      await world.dispose()
+      throw error
+    }
+    return desktop
   }
 
   async launch(): Promise<void> {
@@ -100,6 +115,14 @@ export class DesktopApp {
   }
 
   async close(): Promise<void> {
-    await this.app?.close()
+    await this.app.close()
+  }
+
+  /** Ends the app, whatever runs in it, and removes its library. */
+  async end(): Promise<void> {
+    // It may have ended already.
+    await this.willAnswer(Quit.SUSPEND).catch(() => undefined)
+    await this.close().catch(() => undefined)
+    await this.world.dispose()
   }
 }

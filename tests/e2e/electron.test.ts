@@ -3,21 +3,15 @@ import { copyFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DesktopApp } from './desktop-app'
-import { createWorld, ROOT, type World } from './world'
+import { ROOT } from './world'
 
-let world: World
 let desktop: DesktopApp
 
 beforeAll(async () => {
-  world = await createWorld(true)
-  desktop = new DesktopApp(world, 'electron')
-  await desktop.launch()
+  desktop = await DesktopApp.start('electron')
 }, 300_000)
 
-afterAll(async () => {
-  await desktop?.close()
-  await world?.dispose()
-})
+afterAll(() => desktop?.end())
 
 describe('in Electron', () => {
   it('gives the page nothing but the contract', async () => {

@@ -3,15 +3,11 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
-import { DesktopApp } from './desktop-app'
-import { createWorld, type World } from './world'
+import { DesktopApp, Quit } from './desktop-app'
 
 const NAME = 'Typed'
 const SLOW_MS = 60_000
-/** Buttons of the question at the end. */
-const [SUSPEND, CANCEL] = [1, 3]
 
-let world: World
 let desktop: DesktopApp
 let kernel: string
 
@@ -43,18 +39,12 @@ async function typeIntoConsole(text: string): Promise<void> {
 }
 
 beforeAll(async () => {
-  world = await createWorld(true)
-  kernel = join(world.home, '..', 'echo.bin')
+  desktop = await DesktopApp.start('keyboard')
+  kernel = join(desktop.world.home, '..', 'echo.bin')
   writeFileSync(kernel, buildTinyKernel(GUESTS.echo))
-  desktop = new DesktopApp(world, 'keyboard')
-  await desktop.launch()
 }, 300_000)
 
-afterAll(async () => {
-  await desktop?.willAnswer(SUSPEND).catch(() => undefined)
-  await desktop?.close().catch(() => undefined)
-  await world?.dispose()
-})
+afterAll(() => desktop?.end())
 
 describe('with the keyboard alone', () => {
   it('makes a machine of a kernel and starts it', async () => {
@@ -159,7 +149,7 @@ describe('in French', () => {
     await press('Escape')
     await noDialog()
     await expect.poll(() => desktop.app.evaluate(({ Menu }) => Menu.getApplicationMenu()?.items.map(({ label }) => label))).toContain('&Affichage')
-    await desktop.willAnswer(CANCEL)
+    await desktop.willAnswer(Quit.CANCEL)
     await desktop.quit()
     await expect.poll(() => desktop.asked()).toMatchObject([{
       message: 'Une machine fonctionne encore', buttons: ['Laisser tourner', 'Mettre en veille et quitter', 'Éteindre et quitter', 'Annuler'],
@@ -167,7 +157,7 @@ describe('in French', () => {
   })
 
   it('the machine that was suspended at the end goes on at the next start', async () => {
-    await desktop.willAnswer(SUSPEND)
+    await desktop.willAnswer(Quit.SUSPEND)
     const ended = desktop.ended()
     await desktop.quit()
     await ended

@@ -1,33 +1,23 @@
 /** One machine and what is made of it in the real Electron: a disk, snapshots, a fork, a template with three machines, and the end of the app. */
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { DesktopApp } from './desktop-app'
-import { createWorld, ROOT, type World } from './world'
+import { DesktopApp, Quit } from './desktop-app'
+import { ROOT } from './world'
 
 const GUEST = join(ROOT, '.cache/guests/amd64-cloud')
 const PROMPT = /NESTBOX-SHELL-READY[\s\S]*# ?$/
 const SLOW_MS = 120_000
 const COPIES = ['Golden 2', 'Golden 3', 'Golden 4']
-/** Buttons of the question at the end. */
-const [KEEP, SUSPEND, , CANCEL] = [0, 1, 2, 3]
 
-let world: World
 let desktop: DesktopApp
 let disk: string
 
 beforeAll(async () => {
-  world = await createWorld(true)
-  disk = join(world.home, '..', 'work.qcow2')
-  desktop = new DesktopApp(world, 'machines')
-  await desktop.launch()
+  desktop = await DesktopApp.start('machines')
+  disk = join(desktop.world.home, '..', 'work.qcow2')
 }, 300_000)
 
-afterAll(async () => {
-  // Where the last test did not come so far.
-  await desktop?.willAnswer(SUSPEND).catch(() => undefined)
-  await desktop?.close().catch(() => undefined)
-  await world?.dispose()
-})
+afterAll(() => desktop?.end())
 
 describe('the desktop’s file dialogs', () => {
   it('choose kernel, initial RAM disk and a place for a new disk', async () => {
@@ -118,16 +108,16 @@ describe('a template', () => {
 
 describe('the end of the app while machines run', () => {
   it('asks, and goes on when the person does not want it', async () => {
-    await desktop.willAnswer(CANCEL)
+    await desktop.willAnswer(Quit.CANCEL)
     await desktop.quit()
     await expect.poll(() => desktop.asked()).toMatchObject([{
-      message: '4 machines are still running', buttons: ['Keep Running', 'Suspend and Quit', 'Power Off and Quit', 'Cancel'], defaultId: SUSPEND,
+      message: '4 machines are still running', buttons: ['Keep Running', 'Suspend and Quit', 'Power Off and Quit', 'Cancel'], defaultId: Quit.SUSPEND,
     }])
     await desktop.flow.ask('Fork', 'remembered=$((6 * 9)); echo here-$remembered', /^here-54$/m)
   })
 
   it('keeps them without the window, which comes back', async () => {
-    await desktop.willAnswer(KEEP)
+    await desktop.willAnswer(Quit.KEEP)
     const closed = desktop.page.waitForEvent('close')
     await desktop.app.evaluate(({ BrowserWindow }) => BrowserWindow.getAllWindows()[0].close())
     await closed
@@ -138,7 +128,7 @@ describe('the end of the app while machines run', () => {
   })
 
   it('suspends them by default, and they go on at the next start', async () => {
-    await desktop.willAnswer(SUSPEND)
+    await desktop.willAnswer(Quit.SUSPEND)
     const ended = desktop.ended()
     await desktop.quit()
     await ended
@@ -153,7 +143,7 @@ describe('the end of the app while machines run', () => {
     await desktop.flow.action('preferences').click()
     await desktop.page.locator('[data-field="on-quit"]').click()
     await desktop.page.getByRole('option', { name: 'Suspend them; they go on at the next start' }).click()
-    await desktop.willAnswer(CANCEL)
+    await desktop.willAnswer(Quit.CANCEL)
     const ended = desktop.ended()
     await desktop.quit()
     await ended
