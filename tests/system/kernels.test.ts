@@ -143,15 +143,23 @@ it.each([...KERNELS, ...BY_MANUAL].filter((name) => !SHORT.has(name)))('%s does 
 /** Just enough for a block: what is decoded is dropped all the time. */
 const TINY_DECODE_CACHE = 20 << 10
 
-it.each([...KERNELS, ...BY_MANUAL])('%s does the same where decoded code finds no room', (name) => {
-  const { image } = shop.assemble(name)
-  const roomy = runKernel(image, 2)
-  expect(roomy.returned).toBe(0)
-  for (const thread of [undefined, new LateTranslator({ mergeEvery: 20 })]) {
-    const run = runKernel(image, 2, undefined, thread, TINY_DECODE_CACHE)
-    expect(run.log).toBe(roomy.log)
-    expect(run.returned).toBeGreaterThan(0)
-  }
+describe('where decoded code finds no room', () => {
+  let returnedLate = 0
+
+  it.each([...KERNELS, ...BY_MANUAL])('%s does the same', (name) => {
+    const { image } = shop.assemble(name)
+    const roomy = runKernel(image, 2)
+    expect(roomy.returned).toBe(0)
+    const tight = runKernel(image, 2, undefined, undefined, TINY_DECODE_CACHE)
+    expect(tight.log).toBe(roomy.log)
+    expect(tight.returned).toBeGreaterThan(0)
+    const late = runKernel(image, 2, undefined, new LateTranslator({ mergeEvery: 20 }), TINY_DECODE_CACHE)
+    expect(late.log).toBe(roomy.log)
+    returnedLate += late.returned
+  })
+
+  // Of a short kernel that need not be one: its end may come before an answer does.
+  it('translations that came late take their places again too', () => expect(returnedLate).toBeGreaterThan(0))
 })
 
 it('modules become one while the guest is busy', () => {
