@@ -5,11 +5,12 @@
 import { afterAll, describe, expect, it, vi } from 'vitest'
 import { NodeWasmEngine } from '../../src/main/host'
 import { compileWhole, machineCodeOf } from '../../src/main/host/machine-code'
+import { isTranslated } from '../../src/main/vmm/cpu/dbt/kept-code'
 import { furtherPages } from '../../src/main/vmm/cpu/dbt/region-pages'
 import { decodePack, encodePack } from '../../src/main/vmm/cpu/dbt/translation-pack'
 import { prebuildInterpreter } from '../../src/main/vmm/cpu/interp/prebuilt'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
-import { packModule, type KeptTranslations } from '../../src/main/vmm/machine'
+import { completePack, packModule, type KeptTranslations } from '../../src/main/vmm/machine'
 import { DEVIATIONS } from './deviations'
 import { LateTranslator } from './late-translator'
 import { Workshop } from './qemu'
@@ -17,7 +18,7 @@ import { powerOnSignature, runKernel, type RigRun, type Tier } from './rig'
 
 const KERNELS = [
   'segments', 'tasks', 'v86', 'paging32', 'paging64', 'debug', 'calls32', 'calls64', 'rings64', 'rings32', 'near64', 'pages64', 'control32', 'control64',
-  'devices', 'spans64',
+  'devices', 'spans64', 'moved64',
 ]
 /** QEMU has no right answer to these: every line tells the manual's. */
 const BY_MANUAL = ['watch', 'pcid', 'reserved32', 'reserved64', 'vme']
@@ -88,6 +89,36 @@ it.each([...KERNELS, ...BY_MANUAL])('%s does the same with the translations of a
   const warm = runKernel(image, 2, packOf(cold))
   expect(warm.log).toBe(cold.log)
   expect(warm.adopted).toBeGreaterThan(10)
+})
+
+// Also of the blocks that a run leaves to the process that compiles them: here that is all that was not translated.
+it.each([...KERNELS, ...BY_MANUAL])('%s does the same with everything translated from its first entry on', (name) => {
+  const { image } = shop.assemble(name)
+  const cold = runKernel(image, 2)
+  const { pack } = packOf(cold)
+  const whole = completePack(pack, prebuildInterpreter(isaRows).plan, 'nestbox64') ?? pack
+  expect(decodePack(whole).every(isTranslated)).toBe(true)
+  const warm = runKernel(image, 2, { pack: whole })
+  expect(warm.log).toBe(cold.log)
+  expect(warm.adopted).toBeGreaterThan(10)
+})
+
+/** The image as a loader leaves it that moved its kernel by 256 MiB: the upper halves of its addresses are 0x9123 then. */
+function moved(image: Uint8Array): Uint8Array {
+  const copy = Uint8Array.from(image)
+  for (let i = 1; i < copy.length; i++) if (copy[i - 1] === 0x23 && copy[i] === 0x81) copy[i] = 0x91
+  return copy
+}
+
+it('a kernel that was moved is known again, and has its own addresses', () => {
+  const { image } = shop.assemble('moved64')
+  const there = runKernel(moved(image), 2)
+  const { translations, log } = runKernel(image, 2)
+  const warm = runKernel(moved(image), 2, packOf({ ...there, translations }))
+  expect(there.log).not.toBe(log)
+  expect(warm.log).toBe(there.log)
+  expect(warm.translated).toBeLessThan(there.translated / 4)
+  expect(warm.regions).toBeLessThan(there.regions)
 })
 
 it('takes over regions across pages, too', () => {

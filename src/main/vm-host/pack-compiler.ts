@@ -1,12 +1,12 @@
 /**
- * Entry of a process that compiles the translations of an earlier run, all of them with the optimising compiler, and keeps what came out:
- * the next machine with that guest begins with it. It works after the machine's end, when nobody waits, and behind everything else.
- * Arguments: the store's folder, the program whose translations they are, the guest as JSON.
+ * Entry of a process that translates what the machines of a guest had no time for, compiles all their translations with the optimising
+ * compiler, and keeps what came out: the next machine with that guest begins with it. It works after the machine's end, when nobody
+ * waits, and behind everything else. Arguments: the store's folder, the program whose translations they are, the guest as JSON.
  */
 import { constants, setPriority } from 'node:os'
 import { basename } from 'node:path'
 import { compileWhole, machineCodeOf, moduleFrom } from '../host/machine-code'
-import { packModule } from '../vmm/machine'
+import { completePack, packModule } from '../vmm/machine'
 import { readPrebuilt } from './prebuilt'
 import { TranslationStore, type Guest } from './translation-store'
 
@@ -18,11 +18,15 @@ function compilePack(store: TranslationStore, guest: Guest, program: string): bo
   const kept = store.load(guest)
   const { interpreter } = readPrebuilt(__dirname, __filename)
   if (!kept || kept.compiled || !interpreter) return false
-  const wasm = packModule(kept.pack, interpreter.plan)
+  const whole = completePack(kept.pack, interpreter.plan, guest.cpuProfile)
+  // Where a machine left another pack meanwhile, that one is next.
+  if (whole && !store.replace(guest, kept.pack, whole)) return true
+  const pack = whole ?? kept.pack
+  const wasm = packModule(pack, interpreter.plan)
   const machineCode = machineCodeOf(compileWhole(wasm))
   // An engine that does not like to read it ends this process, which nobody misses, instead of a machine's.
   if (moduleFrom(wasm, machineCode) === undefined) throw new Error(`${basename(program)}: the engine does not take its own code back`)
-  store.saveCode(guest, { pack: kept.pack, compiled: { wasm, machineCode } })
+  store.saveCode(guest, { pack, compiled: { wasm, machineCode } })
   return true
 }
 

@@ -92,6 +92,17 @@ export class TranslationStore {
   }
 
   /**
+   * Puts a pack in the place of another.
+   * @returns false where that one is no longer there, and nothing was done
+   * @throws as `save`
+   */
+  replace(guest: Guest, pack: Uint8Array, by: Uint8Array): boolean {
+    if (!this.loadFile(this.path(guest))?.subarray(0, MAC_BYTES).equals(this.sign(pack))) return false
+    this.save(guest, by)
+    return true
+  }
+
+  /**
    * Keeps what this engine made of a pack.
    * @param pack as `load` gave it: where another one stands there by now, nothing is ever made of this one's code
    * @throws Error where the file cannot be written; an earlier one is still there then

@@ -21,7 +21,7 @@ import { IdleTicks } from './idle-ticks'
 import { KvmClock } from './kvm-clock'
 import { planLinearMemory, type LinearLayout } from './linear-layout'
 import { createPlatform } from './platform'
-import { BackgroundTranslator, cpuModelOf } from './translation-thread'
+import { BackgroundTranslator, cpuModelOf, HOT_LOOP_AFTER } from './translation-thread'
 import { GuestProfile } from './profile'
 import { encodeState } from './state/encoding'
 import { describeHardware, type MachineState } from './state/machine-state'
@@ -40,8 +40,6 @@ const MAX_INSTRUCTIONS = 4_000_000
 /** Entries of a block on tier 0 before it is translated, and blocks per module. */
 const HOT_AFTER = 6000
 const TRANSLATION_BATCH = 64
-/** Jumps back by one branch before its loop becomes a region of tier 2. */
-const HOT_LOOP_AFTER = 3000
 
 /** What a machine is restored from. */
 export interface SavedMachine { readonly state: MachineState; readonly memory: PageSource }

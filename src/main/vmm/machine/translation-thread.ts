@@ -4,6 +4,7 @@ import { CPU_PROFILES } from '../cpu/cpuid/profiles'
 import type { TranslationThread } from '../cpu/dbt/code-cache'
 import { buildMerged, translateAndCompile, type CompiledResult, type TranslationJob } from '../cpu/dbt/translation-job'
 import { decodeJob, decodeResult, encodeJob, encodeResult, isMerge, type JobMessage, type MergeMessage, type ResultMessage } from '../cpu/dbt/translation-message'
+import { isTranslated, translateKept } from '../cpu/dbt/kept-code'
 import { decodePack, encodePack } from '../cpu/dbt/translation-pack'
 import { Translator, type TranslatedFunction } from '../cpu/dbt/translator'
 import { createDecoder } from '../cpu/decode/decode'
@@ -11,7 +12,11 @@ import { numberHandlers } from '../cpu/interp/builder'
 import { loadInterpreter, type InterpreterPlan } from '../cpu/interp/prebuilt'
 import { isaRows } from '../cpu/isa'
 import type { BackgroundThread, HostClock } from '../ports'
+import { PAGE_SIZE } from '../memory/frame-table'
 import { TSC_KHZ } from './board'
+
+/** Jumps back by one branch before its loop becomes a region of tier 2. */
+export const HOT_LOOP_AFTER = 3000
 
 /** What the thread must know of the machine: its first message. */
 export interface TranslationSetup {
@@ -126,7 +131,18 @@ export function serveTranslations(wasm: ThreadCompiler, clock: Pick<HostClock, '
  */
 export function packModule(pack: Uint8Array, plan: InterpreterPlan): Uint8Array {
   const translator = createTranslator({ memory: new SharedArrayBuffer(0), cpuProfile: CPU_PROFILES[0].name, hotLoopAfter: 0, plan })
-  return buildMerged(translator, decodePack(pack))
+  return buildMerged(translator, decodePack(pack).filter(isTranslated))
+}
+
+/**
+ * The pack with translations of the blocks that its machines found no time for; undefined where it has none of them.
+ * @throws as `packModule`
+ */
+export function completePack(pack: Uint8Array, plan: InterpreterPlan, cpuProfile: string): Uint8Array | undefined {
+  const kept = decodePack(pack)
+  if (kept.every(isTranslated)) return undefined
+  const translator = createTranslator({ memory: new SharedArrayBuffer(PAGE_SIZE), cpuProfile, hotLoopAfter: HOT_LOOP_AFTER, plan })
+  return encodePack(translateKept(translator, kept))
 }
 
 function createTranslator({ memory, cpuProfile, hotLoopAfter, plan }: TranslationSetup): Translator {

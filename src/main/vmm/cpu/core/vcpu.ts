@@ -99,6 +99,7 @@ export class Vcpu implements CpuContext {
       slots: options.slots, hotAfter: options.tiers && options.tiers.max > 0 ? options.tiers.hotAfter : 0,
       onDecoded: (head, code, offset) => this.translations?.adopt(head, code.modeKey, code.page, offset),
       onDropped: (tableSlots) => this.translations?.drop(tableSlots),
+      onDropping: (code) => this.translations?.noteLeaving(code),
     })
     this.code = new CodeFinder({
       ...options, buffer, state: this.state, memory: this.memory, walker: this.walker, tlb: this.tlb, cache: this.cache,

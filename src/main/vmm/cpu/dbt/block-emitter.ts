@@ -13,7 +13,7 @@ import type { Helper, Val } from '../emit/emitter'
 import type { BlockLabel, FunctionBuilder, Mark, Node } from '../emit/wasm/function'
 import type { Bytes, HostPlace } from '../interp/memory-emitter'
 import { probeJump } from '../interp/jump-cache'
-import { PSEUDO_SLOTS, Rec } from '../interp/record'
+import { Head, PSEUDO_SLOTS, Rec } from '../interp/record'
 import { TlbEntry } from '../../mmu/tlb-layout'
 import { offsetOf } from '../state/layout'
 import { LEAVE_FLAGS_SHIFT } from './flag-code'
@@ -57,6 +57,10 @@ export class BlockEmitter extends InsnEmitter {
   }
 
   // ── the block ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  protected constantList(): { readonly list: Node; readonly at: number } {
+    return { list: this.f.loadConstant('i32.load', 'i32', this.f.param(1), Head.list), at: 0 }
+  }
 
   /** Builds the whole function. @param body adds the instructions and how the block ends */
   build(body: () => void): void {

@@ -3,7 +3,10 @@ import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 import { PAGE_SIZE } from '../../memory/frame-table'
 import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
 import { FunctionTable } from './function-table'
-import { decodePack, encodePack, TranslationIndex, type KeptTranslations } from './translation-pack'
+import { isTranslated, KeptCode } from './kept-code'
+import { pageAt } from './code-window'
+import { CONSTANT_BYTES } from './own-constants'
+import { decodePack, TranslationIndex, type KeptTranslations } from './translation-pack'
 import { buildMerged, isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type RegionHead, type TranslationJob } from './translation-job'
 import { furtherPages, RegionPages, type Surroundings } from './region-pages'
 import { shapeOf, type TranslatedFunction, type Translator } from './translator'
@@ -21,6 +24,8 @@ const UNHALTED_TO_START = 16
 const TRICKLE_NS = 1e9
 /** A block is taken into regions once it was entered this often on tier 0, as a share of what makes it hot. */
 const WARM = 1 / 32
+/** The same of blocks that are worth a translation for the next machine: with fewer entries it takes as long to load as it saves. */
+const WORTH_TRANSLATING = 1 / 8
 /** Times a head gets a new region: paths through a loop may warm up late. */
 const MAX_REMADE = 3
 /**
@@ -28,16 +33,12 @@ const MAX_REMADE = 3
  * wait twice as long and are twice as large, after twice as many three times, and so on.
  */
 const MODULES_TO_SLOW_DOWN = 100
-/** Bytes of translations kept for the next run: what this run used goes before what only earlier ones did. */
-const MAX_PACK_BYTES = 10e6
 /**
  * Small modules that are put together though the guest is busy. A jump from module to module goes through the copy of the table that
  * the one it leaves has, and many copies do not stay in the host's caches: 12 ns a jump with one, 24 with ten, 90 to 160 with 400.
  * But the compiler takes a processor for a second or more.
  */
 const MODULES_TO_MERGE = 48
-/** New translations that are worth writing a pack anew, as a share of it. */
-const WORTH_KEEPING = 0.03
 /** Bytes of functions kept to be shown, and to be put together with others. */
 const MAX_BODY_BYTES = 24e6
 /** More functions than this are not kept: everything is dropped and begins anew. */
@@ -128,11 +129,7 @@ export class CodeCache {
   /** Functions whose decoded code was dropped for want of room, by slot: they take their place again once it is decoded anew. */
   private readonly setAside = new Map<number, TranslatedFunction>()
   private aside = new TranslationIndex()
-  /** What this run used or made, for the next one. */
-  private readonly used = new Set<TranslatedFunction>()
-  private readonly made = new TranslationIndex()
-  private madeBytes = 0
-  private readonly inherited: TranslatedFunction[] = []
+  private readonly kept = new KeptCode()
   /** Functions by table slot, for people who want to see them; of new ones up to MAX_BODY_BYTES. */
   private readonly inUse = new Map<number, TranslatedFunction>()
   private inUseBytes = 0
@@ -327,7 +324,7 @@ export class CodeCache {
   private put(fn: TranslatedFunction, slot: number, { blocks, pages, list }: Places): void {
     this.blocks++
     if (blocks.length > 1) this.holders.set(slot, blocks.length)
-    this.keep(fn)
+    if (!this.earlier.has(fn)) this.kept.keep(fn)
     if (this.inUseBytes < MAX_BODY_BYTES) {
       this.inUse.set(slot, fn)
       this.inUseBytes += fn.body.length
@@ -339,9 +336,10 @@ export class CodeCache {
     this.install(fn, slot, { blocks, pages, list })
   }
 
-  private install({ ranges }: TranslatedFunction, slot: number, { blocks, pages, list }: Places): void {
+  private install(fn: TranslatedFunction, slot: number, { blocks, pages, list }: Places): void {
     const { cache } = this.options
-    for (const { page, offset, bytes } of ranges) cache.noteTranslated(pages.get(page) ?? blocks[0].code, offset, offset + bytes.length - 1)
+    for (const { page, offset, bytes } of fn.ranges) cache.noteTranslated(pages.get(page) ?? blocks[0].code, offset, offset + bytes.length - 1)
+    for (const { page, offset } of fn.constants) cache.noteTranslated(pages.get(page) ?? blocks[0].code, offset, offset + CONSTANT_BYTES - 1)
     for (const block of blocks) cache.install(block, slot, list)
   }
 
@@ -358,8 +356,17 @@ export class CodeCache {
     if (asked.code.modeKey !== fn.modeKey || !isMadeFrom(fn, translator.memory, hostOf)) return NOWHERE
     const blocks = this.blocksFor(fn, asked)
     const further = blocks.length > 0 ? furtherPages(fn) : []
-    const list = further.length > 0 ? cache.noteFurther(asked.code, further.map((delta) => pages.get(delta) as CodePage)) : 0
+    const list = blocks.length > 0 ? cache.noteFurther(asked.code, further.map((delta) => pages.get(delta) as CodePage), this.constantsOf(fn, hostOf)) : 0
     return list === undefined ? NOWHERE : { blocks, pages, list }
+  }
+
+  /** Its constants as they are now. @param hostOf where the bytes of its pages stand */
+  private constantsOf({ constants }: TranslatedFunction, hostOf: (page: number) => number | undefined): number[] {
+    const { memory } = this.options.translator
+    return constants.map(({ page, offset }) => {
+      const at = (hostOf(page) ?? 0) + offset
+      return memory[at] | (memory[at + 1] << 8) | (memory[at + 2] << 16) | (memory[at + 3] << 24)
+    })
   }
 
   private blocksFor(fn: TranslatedFunction, asked: BlockSource): BlockSource[] {
@@ -379,7 +386,9 @@ export class CodeCache {
    */
   loadPack({ pack, compiled }: KeptTranslations): void {
     const { regions, translator, wasm } = this.options
-    const all = decodePack(pack)
+    const kept = decodePack(pack)
+    this.kept.inherit(kept)
+    const all = kept.filter(isTranslated)
     const functions = regions ? all : all.filter(({ kind }) => kind === 'block')
     if (functions.length === 0) return
     const whole = functions.length === all.length ? compiled : undefined
@@ -388,7 +397,6 @@ export class CodeCache {
     const first = this.add(revived ?? wasm.compile(bytes), bytes.length, functions.length, [])
     functions.forEach((fn, i) => {
       this.earlier.add(fn, first + i)
-      this.inherited.push(fn)
       this.inUse.set(first + i, fn)
       if (fn.kind === 'region') this.regionSlots.set(first + i, spansOf(fn))
     })
@@ -396,18 +404,15 @@ export class CodeCache {
 
   /** What is worth keeping for the next machine with the same guest; undefined where that is what there is already. */
   pack(): Uint8Array | undefined {
-    const inheritedBytes = this.inherited.reduce((sum, { body }) => sum + body.length, 0)
-    if (this.madeBytes <= inheritedBytes * WORTH_KEEPING) return undefined
-    let room = MAX_PACK_BYTES
-    const unused = this.inherited.filter((fn) => !this.used.has(fn))
-    return encodePack([...this.used, ...unused].filter(({ body }) => (room -= body.length) >= 0))
+    for (const code of this.options.cache.codePages) this.noteLeaving(code)
+    return this.kept.pack()
   }
 
-  private keep(fn: TranslatedFunction): void {
-    if (this.madeBytes > MAX_PACK_BYTES || this.made.has(fn) || this.earlier.has(fn)) return
-    this.made.add(fn, 0)
-    this.used.add(fn)
-    this.madeBytes += fn.body.length
+  /** Blocks of a page are about to go. Those that ran a good deal are worth a translation for the next machine. */
+  noteLeaving(code: CodePage): void {
+    const { cache, hotAfter, hostOfPage, translator } = this.options
+    const blocks = cache.untranslated(code, hotAfter * WORTH_TRANSLATING)
+    if (blocks.length > 0) this.kept.noteUntranslated(blocks, pageAt(translator.memory, hostOfPage(code.page)))
   }
 
   /** A block was just decoded: a translation from an earlier run takes its place at once. */
@@ -424,10 +429,11 @@ export class CodeCache {
     if (!found) return
     block ??= cache.blockAt(head)
     if (!block) return
-    for (const { offset, bytes } of found.fn.ranges) cache.noteTranslated(block.code, offset, offset + bytes.length - 1)
+    const list = cache.noteFurther(block.code, [], this.constantsOf(found.fn, () => host))
+    if (list === undefined) return
     this.hold(found.slot)
-    cache.install(block, found.slot)
-    this.used.add(found.fn)
+    this.install(found.fn, found.slot, { blocks: [block], pages: new Map(), list })
+    this.kept.use(found.fn)
     if (back) this.returned++
     else this.adopted++
   }
@@ -442,7 +448,7 @@ export class CodeCache {
       if (places.blocks.length === 0) continue
       this.install(fn, slot, places)
       this.around.forget(block.head)
-      this.used.add(fn)
+      this.kept.use(fn)
       this.adopted++
       return true
     }

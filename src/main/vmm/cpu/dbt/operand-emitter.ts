@@ -8,6 +8,7 @@ import { wasmType } from '../emit/wasm/int-emitter'
 import { bytesOf, type WMem } from '../interp/memory-emitter'
 import type { OperandPlace } from '../interp/places'
 import { Seg, offsetOf } from '../state/layout'
+import { CONSTANT_BYTES } from './own-constants'
 import { StateEmitter } from './state-emitter'
 
 export abstract class OperandEmitter extends StateEmitter {
@@ -15,6 +16,18 @@ export abstract class OperandEmitter extends StateEmitter {
   protected pendingWrites = new Map<number, (value: Node) => void>()
 
   abstract raise(vector: number, errorCode?: Val | number): void
+  /** The list of the code's own constants: its address, and the byte offset of the first of them. */
+  protected abstract constantList(): { readonly list: Node; readonly at: number }
+
+  /** A constant of the running instruction, from the list where it may be another one at the next boot. */
+  private constant(width: Width, value: bigint): Val {
+    const { place: { constants, pageOffset }, current, f } = this
+    const index = constants.indexOf(pageOffset + current.delta, current.insn, value, width)
+    if (index === undefined) return this.const(width, value)
+    const { list, at } = this.constantList()
+    const op = width === 64 ? 'i64.load32_s' : 'i32.load'
+    return this.wrap(width, f.loadConstant(op, wasmType(width), list, at + CONSTANT_BYTES * index), true)
+  }
 
   private memory(n: number): MemoryOperand {
     const operand = this.current.insn.operands[n]
@@ -34,7 +47,7 @@ export abstract class OperandEmitter extends StateEmitter {
       case 'mem': return this.readMemory(n, place, w)
       case 'gpr': return operand.high8 ? this.regHigh8(operand.index) : this.reg(operand.index, w)
       case 'xmm': case 'mmx': return this.readVectorPart(n, width ?? 64)
-      case 'imm': return this.const(w, place.kind === 'const' ? place.value : BigInt.asIntN(64, operand.value))
+      case 'imm': return place.kind === 'const' ? this.const(w, place.value) : this.constant(w, BigInt.asIntN(64, operand.value))
       case 'rel': return this.const(64, operand.displacement)
       case 'far': return this.const(w, operand.offset)
       default: return this.const(32, place.kind === 'const' ? place.value : operand.index)
@@ -94,12 +107,12 @@ export abstract class OperandEmitter extends StateEmitter {
   // ── effective addresses ───────────────────────────────────────────────────────────────────────────────────────
 
   effectiveAddress(n: number): Val {
-    return this.addressOf(this.memory(n), 0n)
+    return this.addressOf(this.memory(n))
   }
 
-  private addressOf(mem: MemoryOperand, extra: bigint): Val {
+  private addressOf(mem: MemoryOperand): Val {
     const { current } = this
-    let sum = this.const(64, mem.displacement + extra)
+    let sum = mem.ripRelative ? this.const(64, mem.displacement) : this.constant(64, mem.displacement)
     if (mem.ripRelative) sum = this.add(this.wrap(64, this.ripAt(current.delta + current.insn.length), true), sum)
     if (mem.index >= 0) sum = this.add(this.shl(this.reg(mem.index, 64), this.const(64, mem.scale)), sum)
     if (mem.base >= 0) sum = this.add(this.reg(mem.base, 64), sum)
@@ -112,7 +125,7 @@ export abstract class OperandEmitter extends StateEmitter {
 
   memOperand(n: number, byteOffset?: Val): MemRef {
     const mem = this.memory(n)
-    const ea = this.addressOf(mem, 0n)
+    const ea = this.addressOf(mem)
     return this.reference(mem.segment, byteOffset ? this.wrapAddress(this.add(ea, byteOffset), mem.addressSize) : ea)
   }
 

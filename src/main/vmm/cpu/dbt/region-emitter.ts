@@ -32,6 +32,9 @@ export class RegionEmitter extends RegionState {
   private switchLoop: LoopLabel | undefined
   private readonly ahead = new Map<Segment, BlockLabel>()
   private blockIndex = 0
+  /** Address of the list that the head record names. */
+  private readonly list: number
+
   constructor(
     f: FunctionBuilder, links: RegionLinks, place: BlockPlace, private readonly region: Region,
     private readonly placesOf: (form: Form) => readonly OperandPlace[],
@@ -39,6 +42,7 @@ export class RegionEmitter extends RegionState {
     super(f, links, place)
     this.next = f.newLocal('i32')
     this.pagesHere = f.newLocal('i32')
+    this.list = f.newLocal('i32')
   }
 
   /** Builds the whole function. */
@@ -59,8 +63,14 @@ export class RegionEmitter extends RegionState {
       this.regs.loadAll(this.cpu)
       this.loadRest()
       this.chooseEntry()
+      if (this.region.pages.length > 0 || this.place.constants.places.length > 0) f.setLocal(this.list, f.load('i32.load', 'i32', f.param(1), Head.list))
       this.lookAtPages()
     })
+  }
+
+  /** The constants stand behind the further pages' maps. */
+  protected constantList(): { readonly list: Node; readonly at: number } {
+    return { list: this.f.getLocal(this.list), at: 4 * this.region.pages.length }
   }
 
   // ── structure ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -82,7 +92,7 @@ export class RegionEmitter extends RegionState {
   private lookAtPages(): void {
     const { f, region: { pages } } = this
     if (pages.length === 0) return
-    const expected = f.load('i32.load', 'i32', f.param(1), Head.pages)
+    const expected = f.getLocal(this.list)
     const home = f.pure('i64.and', 'i64', [this.stateLoad('i64.load', 'i64', 'blockRip'), f.i64(-4096n)])
     const bits = pages.map((page, i) => {
       const linear = this.narrowed(f.pure('i64.add', 'i64', [home, f.i64(BigInt(page) * 4096n)]))

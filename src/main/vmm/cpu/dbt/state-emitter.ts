@@ -13,6 +13,7 @@ import type { OperandPlace } from '../interp/places'
 import { FIELDS, Seg, offsetOf, type FieldName } from '../state/layout'
 import { Mode } from '../state/mode'
 import { LazyFlagEmitter } from './lazy-flags'
+import type { OwnConstants } from './own-constants'
 import type { RegisterFile } from './register-file'
 
 /** One instruction of a block. */
@@ -32,6 +33,8 @@ export interface BlockPlace {
   readonly modeKey: number
   /** Byte offset of the first instruction in its page. */
   readonly pageOffset: number
+  /** Constants that the code has in a list. */
+  readonly constants: OwnConstants
 }
 
 export abstract class StateEmitter extends LazyFlagEmitter {

@@ -5,10 +5,10 @@ import type { TranslatedFunction } from './translator'
 const code = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes)
 
 const block: TranslatedFunction = {
-  kind: 'block', modeKey: 0x152, pageOffset: 0xff0, entries: [0xff0], shape: 'i0 i2 n5', ranges: [{ page: 0, offset: 0xff0, bytes: code(1, 2, 3, 4, 5) }], body: code(9, 8, 7), hints: code(),
+  kind: 'block', modeKey: 0x152, pageOffset: 0xff0, entries: [0xff0], shape: 'i0 i2 n5', ranges: [{ page: 0, offset: 0xff0, bytes: code(1, 2, 3, 4, 5) }], constants: [{ page: 0, offset: 0xff5 }], body: code(9, 8, 7), hints: code(),
 }
 const region: TranslatedFunction = {
-  kind: 'region', modeKey: 0x152, pageOffset: 0x10, entries: [0x10, 0x20], shape: '', body: code(6), hints: code(1, 5, 1, 0),
+  kind: 'region', modeKey: 0x152, pageOffset: 0x10, entries: [0x10, 0x20], shape: '', constants: [], body: code(6), hints: code(1, 5, 1, 0),
   ranges: [{ page: 0, offset: 0x10, bytes: code(0x90, 0x90) }, { page: 0, offset: 0x20, bytes: code(0xeb, 0xee) }],
 }
 

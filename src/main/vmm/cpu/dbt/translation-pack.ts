@@ -3,11 +3,12 @@
  * same byte for byte, so a pack may be shared by all machines; its version must be that of the translator.
  *
  * Layout, little-endian: u32 count, then for each function: u8 kind, u16 mode key, u16 number of entries with u16
- * page offset each, u16 length and UTF-8 of the shape, u16 number of ranges with i32 page, u16 offset, u16 length and bytes each, u32
- * length and bytes of the body, u16 length and bytes of its branch hints.
+ * page offset each, u16 length and UTF-8 of the shape, u16 number of ranges with i32 page, u16 offset, u16 length and bytes each, u16
+ * number of constants with i32 page and u16 offset each, u32 length and bytes of the body, u16 length and bytes of its branch hints.
  */
 import { VmmError } from '../../errors'
 import { PAGE_SIZE } from '../../memory/frame-table'
+import { CONSTANT_BYTES } from './own-constants'
 import type { TranslatedFunction } from './translator'
 
 const KINDS = ['block', 'region'] as const
@@ -24,8 +25,8 @@ export interface CompiledPack {
   readonly machineCode: Uint8Array
 }
 
-const sizeOf = ({ shape, entries, ranges, body, hints }: TranslatedFunction): number =>
-  15 + 2 * entries.length + shape.length + body.length + hints.length + ranges.reduce((sum, { bytes }) => sum + 8 + bytes.length, 0)
+const sizeOf = ({ shape, entries, ranges, constants, body, hints }: TranslatedFunction): number =>
+  17 + 6 * constants.length + 2 * entries.length + shape.length + body.length + hints.length + ranges.reduce((sum, { bytes }) => sum + 8 + bytes.length, 0)
 
 export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array {
   const out = new Uint8Array(4 + functions.reduce((sum, fn) => sum + sizeOf(fn), 0))
@@ -35,7 +36,7 @@ export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array
   const u32 = (value: number): void => { view.setUint32((at += 4) - 4, value, true) }
   const raw = (bytes: Uint8Array): void => { out.set(bytes, (at += bytes.length) - bytes.length) }
   u32(functions.length)
-  for (const { kind, modeKey, entries, shape, ranges, body, hints } of functions) {
+  for (const { kind, modeKey, entries, shape, ranges, constants, body, hints } of functions) {
     out[at++] = KINDS.indexOf(kind)
     u16(modeKey)
     u16(entries.length)
@@ -48,6 +49,11 @@ export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array
       u16(offset)
       u16(bytes.length)
       raw(bytes)
+    }
+    u16(constants.length)
+    for (const { page, offset } of constants) {
+      u32(page)
+      u16(offset)
     }
     u32(body.length)
     raw(body)
@@ -97,8 +103,13 @@ class PackReader {
       if (bytes.length === 0 || offset + bytes.length > PAGE_SIZE) throw new VmmError('bad-state', `translation pack: a range leaves its page at byte ${this.at}`)
       return { page, offset, bytes }
     })
+    const constants = Array.from({ length: this.u16() }, () => {
+      const place = { page: this.u32() | 0, offset: this.u16() }
+      if (place.offset > PAGE_SIZE - CONSTANT_BYTES) throw new VmmError('bad-state', `translation pack: a constant leaves its page at byte ${this.at}`)
+      return place
+    })
     if (entries.length === 0 || entries.some((offset) => offset >= PAGE_SIZE) || ranges.length === 0) throw new VmmError('bad-state', `translation pack: a function without code at byte ${this.at}`)
-    return { kind, modeKey, pageOffset: entries[0], entries, shape, ranges, body: this.raw(this.u32()), hints: this.raw(this.u16()) }
+    return { kind, modeKey, pageOffset: entries[0], entries, shape, ranges, constants, body: this.raw(this.u32()), hints: this.raw(this.u16()) }
   }
 }
 
@@ -112,6 +123,12 @@ const keyOf = (modeKey: number, pageOffset: number): number => modeKey * PAGE_SI
 
 const sameBytes = (a: Uint8Array, memory: Uint8Array, at: number): boolean => {
   for (let i = 0; i < a.length; i++) if (a[i] !== memory[at + i]) return false
+  return true
+}
+
+/** True where the function was made from one page, and its code stands in the page at `host`. Runs for every block that is decoded. */
+function standsAt({ ranges }: TranslatedFunction, memory: Uint8Array, host: number): boolean {
+  for (const { page, offset, bytes } of ranges) if (page !== 0 || !sameBytes(bytes, memory, host + offset)) return false
   return true
 }
 
@@ -151,9 +168,14 @@ export class TranslationIndex {
    * @param shape of the block that begins there, asked for only where something fits
    */
   find(modeKey: number, pageOffset: number, memory: Uint8Array, host: number, shape: () => string): { readonly fn: TranslatedFunction; readonly slot: number } | undefined {
-    const list = this.byPlace.get(keyOf(modeKey, pageOffset))
-    if (!list) return undefined
-    const fits = list.filter(({ fn }) => fn.ranges.every(({ page, offset, bytes }) => page === 0 && sameBytes(bytes, memory, host + offset)))
-    return fits.find(({ fn }) => fn.kind === 'region') ?? fits.find(({ fn }) => fn.shape === shape())
+    let block: { readonly fn: TranslatedFunction; readonly slot: number } | undefined
+    for (const known of this.byPlace.get(keyOf(modeKey, pageOffset)) ?? []) {
+      const { fn } = known
+      if (block && fn.kind === 'block') continue
+      if (!standsAt(fn, memory, host) || (fn.kind === 'block' && fn.shape !== shape())) continue
+      if (fn.kind === 'region') return known
+      block = known
+    }
+    return block
   }
 }

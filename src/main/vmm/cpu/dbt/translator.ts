@@ -1,5 +1,6 @@
 /** Turns decoded blocks (tier 1) and the loops around them (tier 2) into one wasm module with a function for each. */
 import type { Decode, DecodedInsn } from '../decode/types'
+import { MAX_LENGTH } from '../decode/scanner'
 import { BugError } from '../../errors'
 import type { Helper } from '../emit/emitter'
 import { FunctionBuilder, type Node } from '../emit/wasm/function'
@@ -16,6 +17,7 @@ import { BlockEmitter } from './block-emitter'
 import { buildFlagCarry, buildLeave } from './flag-code'
 import { pageAt, type CodeWindow } from './code-window'
 import { ACCESS_SLOT_SHIFT, type BlockLinks } from './insn-emitter'
+import { OwnConstants, withoutConstants, type CodeRange, type ConstantPlace } from './own-constants'
 import { findRegion, findWidestRegion } from './region'
 import { RegionEmitter } from './region-emitter'
 import type { RegionLinks } from './region-state'
@@ -63,8 +65,10 @@ export interface TranslatedFunction {
   readonly pageOffset: number
   /** Page offsets of the blocks whose place it takes, its head first. */
   readonly entries: readonly number[]
-  /** The bytes of guest code, by page (its distance from the head's) and offset in it. */
-  readonly ranges: readonly { readonly page: number; readonly offset: number; readonly bytes: Uint8Array }[]
+  /** The bytes of guest code. */
+  readonly ranges: readonly CodeRange[]
+  /** Constants in its code that it reads from the list its head record names; they are in none of the ranges. */
+  readonly constants: readonly ConstantPlace[]
   /** The head's records as `shapeOf` tells them: a block addresses them by place. Empty for regions. */
   readonly shape: string
   /** Locals and code of the wasm function. */
@@ -172,16 +176,18 @@ export class Translator {
     if (!found) return undefined
     const { head: pageOffset, region } = found
     const f = new FunctionBuilder([I32, I32])
-    new RegionEmitter(f, links, { modeKey, pageOffset }, region, this.options.places).build()
-    const ranges = region.blocks.flatMap(({ offset, end }) => window.ranges(offset, end))
-    return { kind: 'region', modeKey, pageOffset, entries: region.entries, ranges, shape: '', body: f.encode(), hints: f.hints }
+    const constants = new OwnConstants(modeKey, (offset) => window.from(offset))
+    new RegionEmitter(f, links, { modeKey, pageOffset, constants }, region, this.options.places).build()
+    const ranges = region.blocks.flatMap(({ offset, end, insns }) => withoutConstants(window.ranges(offset, end), constants.within(insns.map((insn) => insn.offset))))
+    return { kind: 'region', modeKey, pageOffset, entries: region.entries, ranges, constants: constants.places, shape: '', body: f.encode(), hints: f.hints }
   }
 
   private block(block: CodeBlock, links: BlockLinks): TranslatedFunction | undefined {
     const { modeKey, pageOffset, host } = block
     const page = pageAt(this.memory, host)
     const f = new FunctionBuilder([I32, I32])
-    const e = new BlockEmitter(f, links, { modeKey, pageOffset })
+    const constants = new OwnConstants(modeKey, (offset) => page.subarray(offset, offset + MAX_LENGTH))
+    const e = new BlockEmitter(f, links, { modeKey, pageOffset, constants })
     let length = 0
     let changed = false
     e.build(() => {
@@ -200,7 +206,7 @@ export class Translator {
       }
     })
     if (changed) return undefined
-    const ranges = [{ page: 0, offset: pageOffset, bytes: page.slice(pageOffset, pageOffset + length) }]
-    return { kind: 'block', modeKey, pageOffset, entries: [pageOffset], ranges, shape: shapeOf(block), body: f.encode(), hints: f.hints }
+    const ranges = withoutConstants([{ page: 0, offset: pageOffset, bytes: page.slice(pageOffset, pageOffset + length) }], constants.places)
+    return { kind: 'block', modeKey, pageOffset, entries: [pageOffset], ranges, constants: constants.places, shape: shapeOf(block), body: f.encode(), hints: f.hints }
   }
 }

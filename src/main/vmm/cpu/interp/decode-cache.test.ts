@@ -25,7 +25,7 @@ beforeEach(() => {
   bytes = new Uint8Array(buffer)
   cache = new DecodeCache({
     buffer, base: CACHE_AT, bytes: CACHE_BYTES, scanner, slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, hotAfter: 100,
-    onDecoded: () => {}, onDropped: () => {},
+    onDecoded: () => {}, onDropping: () => undefined, onDropped: () => {},
   })
 })
 

@@ -62,6 +62,8 @@ export interface DecodeCacheOptions {
   readonly onDecoded: (head: number, code: CodePage, offset: number) => void
   /** Translations whose code is gone. Generated code may still be running in one of them. */
   readonly onDropped: (tableSlots: readonly number[]) => void
+  /** A page's blocks are about to be dropped; they can still be looked at. */
+  readonly onDropping: (code: CodePage) => void
 }
 
 /** A block as the translator finds it: what its head record says. */
@@ -115,7 +117,10 @@ export class DecodeCache {
 
   /** Forgets everything. Code lookups and links must have been dropped, and no generated code may be running. */
   clear(): void {
-    for (const list of this.pages.values()) for (const code of list) this.dropTranslations(code)
+    for (const code of this.codes) {
+      this.options.onDropping(code)
+      this.dropTranslations(code)
+    }
     this.pages.clear()
     this.codes = []
     this.top = this.bottom
@@ -158,6 +163,23 @@ export class DecodeCache {
     return heads
   }
 
+  /** Blocks of a page that run on tier 0 and were entered at least so often. */
+  untranslated(code: CodePage, entries: number): BlockSource[] {
+    const found: BlockSource[] = []
+    for (let i = 0; i < code.blocks.length; i += 2) {
+      const head = code.blocks[i]
+      if (this.words[(head + Rec.handler) >> 2] !== this.options.slots.head || this.options.hotAfter - this.entriesLeft(head) < entries) continue
+      const block = this.blockAt(head)
+      if (block) found.push(block)
+    }
+    return found
+  }
+
+  /** Every page with decoded code. */
+  get codePages(): readonly CodePage[] {
+    return this.codes
+  }
+
   /** Entries until a head's block is hot; below zero since then. Only while it runs on tier 0. */
   entriesLeft(head: number): number {
     return this.words[(head + Head.entries) >> 2] | 0
@@ -175,10 +197,10 @@ export class DecodeCache {
 
   /**
    * Puts a translation in the place of a block's head, or of an earlier translation.
-   * @param pages from `noteFurther`; 0: made from the block's page alone
+   * @param list from `noteFurther`; 0: it reads none
    */
-  install(block: BlockSource, tableSlot: number, pages = 0): void {
-    if (pages !== 0) this.words[(block.head + Head.pages) >> 2] = pages
+  install(block: BlockSource, tableSlot: number, list = 0): void {
+    if (list !== 0) this.words[(block.head + Head.list) >> 2] = list
     const word = (block.head + Rec.handler) >> 2
     const { translated } = block.code
     const before = translated.indexOf(this.words[word])
@@ -206,11 +228,15 @@ export class DecodeCache {
 
   /**
    * A translation that stands in a page was made from further ones too: what drops their code drops that page's.
-   * @returns address of the list of their maps; undefined where there is no room
+   * @param constants what it reads behind their maps
+   * @returns address of the list; 0 where nothing is in it, undefined where there is no room
    */
-  noteFurther(code: CodePage, further: readonly CodePage[]): number | undefined {
-    if (!this.hasRoom()) return undefined
-    const list = this.takeMap(further.length, 0)
+  noteFurther(code: CodePage, further: readonly CodePage[], constants: readonly number[]): number | undefined {
+    const length = further.length + constants.length
+    if (length === 0) return 0
+    if (!this.hasRoom() || this.top + 4 * length >= this.end) return undefined
+    const list = this.takeMap(length, 0)
+    constants.forEach((value, i) => (this.words[(list >> 2) + further.length + i] = value))
     further.forEach(({ map, dependents }, i) => {
       this.words[(list >> 2) + i] = map
       dependents.add(code)
@@ -320,6 +346,7 @@ export class DecodeCache {
   /** Drops the code of a page, and of those with translations that were made from it too. */
   private drop(code: CodePage): void {
     this.invalidations++
+    this.options.onDropping(code)
     for (let i = 0; i < code.blocks.length; i += 2) {
       for (let rec = code.blocks[i]; rec < code.blocks[i + 1]; rec += RECORD_SIZE) {
         this.words[(rec + Rec.handler) >> 2] = this.options.slots.resync

@@ -55,8 +55,8 @@ export const Head = {
   entries: Rec.imm,
   /** u32: number of its `CodePage` in the decode cache. */
   code: Rec.displacement,
-  /** u32, where a region stands in it: address of a list of u32, the maps of the further pages it was made from. */
-  pages: Rec.base,
+  /** u32: address of a list of u32 that its translation reads: the maps of the further pages it was made from, and constants of its code. */
+  list: Rec.base,
 } as const
 
 /** u32, of the guard before an instruction that crosses a page: map of the second page it was decoded from. */
