@@ -118,7 +118,7 @@ describe('convert', () => {
     const before = readdirSync(dir)
     const { code } = await nestbox(['convert', 'back.raw', 'cancelled.qcow2'], (kill) => {
       const timer = setInterval(() => {
-        if (!readdirSync(dir).some((name) => name.startsWith('cancelled.qcow2.tmp-'))) return
+        if (!readdirSync(dir).some((name) => name.startsWith('cancelled.qcow2.'))) return
         clearInterval(timer)
         kill('SIGINT')
       }, 20)

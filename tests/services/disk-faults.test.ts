@@ -55,7 +55,7 @@ const IN_PLACE = ['enlarge a qcow2 disk', 'enlarge a raw disk', 'repair', 'rebas
 /** What they write lies outside the folder of the files, in the library. */
 const IN_LIBRARY = ['delete a machine', 'restore from the trash', 'delete for ever', 'make a template of a machine', 'delete a template', 'import an OVA', 'import our archive']
 /** What a killed process leaves beside its target: it has the number of the process in it. */
-const LEFT = /\.\d+\.(?:writing|compacting)$|\.tmp-[0-9a-f]{12}$|\.lock$/
+const LEFT = /\.\d+-\d+\.(?:writing|compacting)$|\.tmp-[0-9a-f]{12}$|\.lock$/
 
 interface View {
   readonly machines: readonly string[]

@@ -1,9 +1,16 @@
 /** A file that is written beside the one it becomes, and what killed processes have left of such files. */
-import { open, readdir, rename, rm } from 'node:fs/promises'
+import { link, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
-/** What it is written for: it stands at the end of its name. */
-type Purpose = 'compacting' | 'writing'
+export interface Beside {
+  /** What it is written for: it stands at the end of its name. */
+  readonly purpose: 'compacting' | 'writing'
+  /** Put it in the place of a file that is there. */
+  readonly replace: boolean
+}
+
+/** Files of one process beside the same one. */
+let written = 0
 
 function isAlive(pid: number): boolean {
   try {
@@ -14,11 +21,11 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function removeLeftovers(path: string, purpose: Purpose): Promise<void> {
+async function removeLeftovers(path: string, purpose: Beside['purpose']): Promise<void> {
   const start = `${basename(path)}.`
   for (const name of await readdir(dirname(path))) {
-    const [pid, suffix, ...more] = name.startsWith(start) ? name.slice(start.length).split('.') : []
-    if (suffix !== purpose || more.length > 0 || !/^\d+$/.test(pid) || isAlive(Number(pid))) continue
+    const [, pid] = (name.startsWith(start) && /^(\d+)-\d+\.(\w+)$/.exec(name.slice(start.length))) || []
+    if (pid === undefined || !name.endsWith(`.${purpose}`) || isAlive(Number(pid))) continue
     await rm(join(dirname(path), name), { force: true })
   }
 }
@@ -30,20 +37,37 @@ async function syncFolder(path: string): Promise<void> {
   await folder?.close()
 }
 
+async function requireFree(path: string): Promise<void> {
+  if (await stat(path).catch(() => undefined)) throw Object.assign(new Error(`${path} is there already`), { code: 'EEXIST' })
+}
+
+/** Under the name at last, without taking it from a file that came meanwhile. */
+async function place(part: string, path: string): Promise<void> {
+  try {
+    await link(part, path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw error
+    // File systems without hard links.
+    await requireFree(path)
+    return rename(part, path)
+  }
+  await rm(part)
+}
+
 /**
  * The file of that path is the old one, or none, until `write` has put the whole new one onto stable storage.
  * @param write makes the file it is given the name of, which is not there yet
- * @throws what `write` throws, system errors: the path is then as it was
+ * @throws what `write` throws, EEXIST where the file is there and not to be replaced, system errors: the path is then as it was
  */
-export async function writeBeside(path: string, purpose: Purpose, write: (part: string) => Promise<void>): Promise<void> {
+export async function writeBeside(path: string, { purpose, replace }: Beside, write: (part: string) => Promise<void>): Promise<void> {
+  if (!replace) await requireFree(path)
   await removeLeftovers(path, purpose)
-  const part = `${path}.${process.pid}.${purpose}`
+  const part = `${path}.${process.pid}-${++written}.${purpose}`
   try {
     await write(part)
-    await rename(part, path)
+    await (replace ? rename(part, path) : place(part, path))
   } catch (error) {
-    // Another writer of this process owns the file where it was there already.
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') await rm(part, { force: true }).catch(() => undefined)
+    await rm(part, { force: true }).catch(() => undefined)
     throw error
   }
   await syncFolder(dirname(path))

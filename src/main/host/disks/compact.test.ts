@@ -103,8 +103,8 @@ describe('compacting a qcow2 image', () => {
   it('removes what a killed one has left, and nothing else', async () => {
     qemuImg('create', '-q', '-f', 'qcow2', 'disk.qcow2', '4M')
     // Of a process that cannot be there: process ids end at 2^22.
-    const left = at('disk.qcow2.99999999.compacting')
-    const others = [at(`disk.qcow2.${process.ppid}.compacting`), at('disk.qcow2.x.compacting'), at('other.qcow2.99999999.compacting')]
+    const left = at('disk.qcow2.99999999-1.compacting')
+    const others = [at(`disk.qcow2.${process.ppid}-1.compacting`), at('disk.qcow2.x.compacting'), at('other.qcow2.99999999-1.compacting')]
     for (const path of [left, ...others]) writeFileSync(path, 'x')
     await compactDisk(at('disk.qcow2'), 'qcow2')
     expect(existsSync(left)).toBe(false)

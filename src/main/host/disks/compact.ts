@@ -41,7 +41,7 @@ export async function compactDisk(disk: string, format: string, options: WriteOp
 async function compactLocked(path: string, format: 'raw' | 'qcow2', options: WriteOptions): Promise<Compacted> {
   const before = await allocated(path)
   const was = await identityOf(path)
-  await writeBeside(path, 'compacting', async (target) => {
+  await writeBeside(path, { purpose: 'compacting', replace: true }, async (target) => {
     await (format === 'raw' ? compactRaw : compactQcow2)(path, target, options)
     await chmod(target, (await stat(path)).mode & 0o7777)
     const change = changeSince(was, await identityOf(path))

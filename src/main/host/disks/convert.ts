@@ -1,7 +1,6 @@
 /** New disk images in any format, empty or with what another one holds. They appear under their names when they are whole. */
-import { randomBytes } from 'node:crypto'
-import { link, rename, rm, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
+import { writeBeside, type Beside } from './beside'
 import { writeRaw } from './formats/common/write-raw'
 import type { DiskSource, WriteOptions } from './formats/common/write'
 import { writeForeignImage } from './formats/foreign'
@@ -16,37 +15,20 @@ export interface NewImage extends WriteOptions {
   readonly overwrite?: boolean
 }
 
-function write(source: DiskSource, temporary: string, path: string, options: NewImage): Promise<void> {
-  if (options.format === 'raw') return writeRaw(source, temporary, options)
-  if (options.format === 'qcow2') return writeQcow2(source, temporary, options)
-  return writeForeignImage(source, temporary, options.format, options, basename(path))
+function write(source: DiskSource, part: string, path: string, options: NewImage): Promise<void> {
+  if (options.format === 'raw') return writeRaw(source, part, options)
+  if (options.format === 'qcow2') return writeQcow2(source, part, options)
+  return writeForeignImage(source, part, options.format, options, basename(path))
 }
 
-/** Under the name at last, without taking it from a file that came meanwhile. */
-async function place(temporary: string, path: string, overwrite: boolean): Promise<void> {
-  if (overwrite) return rename(temporary, path)
-  try {
-    await link(temporary, path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw error
-    // File systems without hard links.
-    if (await stat(path).catch(() => undefined)) throw Object.assign(new Error(`${path} is there already`), { code: 'EEXIST' })
-    return rename(temporary, path)
-  }
-  await rm(temporary)
-}
+const beside = ({ overwrite = false }: NewImage): Beside => ({ purpose: 'writing', replace: overwrite })
 
-/** @param make writes the file it is given the name of @throws what `make` throws; EEXIST where the file is there and not to be replaced */
-async function appear(path: string, overwrite: boolean, make: (temporary: string) => Promise<void>): Promise<void> {
-  if (!overwrite && await stat(path).catch(() => undefined)) throw Object.assign(new Error(`${path} is there already`), { code: 'EEXIST' })
-  const temporary = `${path}.tmp-${randomBytes(6).toString('hex')}`
-  try {
-    await make(temporary)
-    await place(temporary, path, overwrite)
-  } catch (error) {
-    await rm(temporary, { force: true }).catch(() => undefined)
-    throw error
-  }
+/**
+ * Writes what a disk holds as one new image.
+ * @throws RangeError where the format cannot hold it; AbortError; EEXIST where the file is there and not to be replaced; system errors
+ */
+export async function writeImage(source: DiskSource, path: string, options: NewImage): Promise<void> {
+  await writeBeside(path, beside(options), (part) => write(source, part, path, options))
 }
 
 /**
@@ -57,7 +39,7 @@ async function appear(path: string, overwrite: boolean, make: (temporary: string
 export async function convertDisk(from: { readonly path: string; readonly format?: DiskFormat }, path: string, options: NewImage): Promise<void> {
   const source = await openDisk(from.path, true, from.format)
   try {
-    await appear(path, options.overwrite ?? false, (temporary) => write(source, temporary, path, options))
+    await writeImage(source, path, options)
   } finally {
     await source.close()
   }
@@ -72,7 +54,7 @@ export async function createDisk(path: string, { backing, ...options }: NewImage
     sizeBytes, read: (_, target) => Promise.resolve(void target.fill(0)),
     extent: (offset, length) => Promise.resolve({ length: Math.min(length, sizeBytes - offset), zero: true }),
   }
-  await appear(path, options.overwrite ?? false, (temporary) => options.format === 'qcow2'
-    ? createQcow2(temporary, { sizeBytes, ...(clusterBits !== undefined && { clusterBits }), ...(backing && { backing }) })
-    : write(empty, temporary, path, options))
+  await writeBeside(path, beside(options), (part) => options.format === 'qcow2'
+    ? createQcow2(part, { sizeBytes, ...(clusterBits !== undefined && { clusterBits }), ...(backing && { backing }) })
+    : write(empty, part, path, options))
 }

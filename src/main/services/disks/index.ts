@@ -1,12 +1,9 @@
 /** The disks of all machines with what they lie over, new disks, and copies in other formats. */
-import { open, realpath, stat } from 'node:fs/promises'
-import { basename, dirname, isAbsolute } from 'node:path'
+import { realpath, stat } from 'node:fs/promises'
+import { dirname, isAbsolute } from 'node:path'
 import { phrase, type Disk, type DiskCheck, type ImageFormat } from '../../../preload/contract'
-import { writeBeside } from '../../host/disks/beside'
-import { writeForeignImage } from '../../host/disks/formats/foreign'
-import { writeRaw } from '../../host/disks/formats/common/write-raw'
+import { createDisk, writeImage } from '../../host/disks/convert'
 import { openDisk } from '../../host/disks/open'
-import { createQcow2, writeQcow2 } from '../../host/disks/qcow2/create'
 import { hostSaid } from '../core-said'
 import { ServiceError, systemCode, writeError } from '../errors'
 import type { Library } from '../library'
@@ -53,7 +50,7 @@ export class Disks {
   async create({ path, format, sizeBytes }: CreateDisk): Promise<Disk> {
     await this.requireFree(path)
     try {
-      await writeBeside(path, 'writing', (part) => (format === 'qcow2' ? createQcow2(part, { sizeBytes }) : createRaw(part, sizeBytes)))
+      await createDisk(path, { format, sizeBytes })
     } catch (error) {
       if (error instanceof RangeError) throw new ServiceError('invalid-argument', error.message)
       throw systemCode(error) === 'EEXIST' ? taken(path) : writeError(error, path)
@@ -71,13 +68,8 @@ export class Disks {
     const source = await openDisk(real, true).catch((error: unknown) => {
       throw new ServiceError('bad-disk', hostSaid(error), { path: real })
     })
-    const options = optionsOf(progress)
     try {
-      await writeBeside(target, 'writing', (part) => {
-        if (format === 'raw') return writeRaw(source, part, options)
-        if (format === 'qcow2') return writeQcow2(source, part, options)
-        return writeForeignImage(source, part, format, options, basename(target))
-      })
+      await writeImage(source, target, { ...optionsOf(progress), format })
     } catch (error) {
       if (error instanceof RangeError) throw new ServiceError('invalid-argument', error.message)
       throw error instanceof Error && error.name === 'AbortError' ? error : writeError(error, target)
@@ -114,13 +106,3 @@ export class Disks {
 }
 
 const taken = (path: string): ServiceError => new ServiceError('name-taken', phrase('file.there', { path }), { path })
-
-async function createRaw(path: string, sizeBytes: number): Promise<void> {
-  const file = await open(path, 'wx', 0o600)
-  try {
-    await file.truncate(sizeBytes)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-}
