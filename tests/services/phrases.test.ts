@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import ts from 'typescript'
 import { describe, expect, it } from 'vitest'
 import { inEnglish, PHRASE_KEYS, phrase, phraseSchema, wireError } from '../../src/preload/contract'
-import { coreSaid } from '../../src/main/services/core-said'
+import { DiskFormatError } from '../../src/main/host/disks/formats/common/format-error'
+import { coreSaid, hostSaid } from '../../src/main/services/core-said'
 import { ServiceError, toWireError, whyOf, writeError } from '../../src/main/services/errors'
 import { parseSetupHeader } from '../../src/main/vmm/boot/linux'
 import { VmmError } from '../../src/main/vmm/errors'
@@ -82,6 +83,12 @@ describe('phrases', () => {
     const said = coreSaid(message, details)
     expect(said).toMatchObject({ key: `core.${name}` })
     expect(inEnglish(said)).toBe(message)
+  })
+
+  it('of the host about an image say what it said itself', () => {
+    const error = new DiskFormatError('/a/b.vdi', 'VDI header', 64, 'its magic number is missing')
+    expect(hostSaid(error)).toMatchObject({ key: 'core.diskFormat' })
+    expect(inEnglish(hostSaid(error))).toBe(error.message)
   })
 
   it('give way to the core where it says something else', () => {

@@ -20,7 +20,7 @@ import { WarmStart } from './warm-start'
 
 function described(error: unknown): { code: string; message: string; details?: unknown } {
   if (error instanceof VmmError) return { code: error.code, message: error.message, details: error.details }
-  if (error instanceof DiskFormatError) return { code: error.code, message: error.message, details: { path: error.path, offset: error.offset } }
+  if (error instanceof DiskFormatError) return { code: error.code, message: error.message, details: error.details }
   return { code: 'internal', message: error instanceof Error ? error.message : String(error) }
 }
 

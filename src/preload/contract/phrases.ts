@@ -68,6 +68,7 @@ export const PHRASES = {
     baseChanged: '{image} is laid over {path}, which was changed since: {change}. Bring the old one back, or say that it is the right one with "nestbox disk rebase"',
     diskReadOnlyFormat: '{path}: {format} images can be read only; convert it to qcow2 or raw to write to it',
     diskNoDirect: "{path}: the disk cannot be used past the host's cache (cache modes none and directsync): {detail}",
+    diskFormat: '{path}: {structure} at byte {offset}: {why}',
     diskNotOpened: '{path}: cannot open the disk: {detail}',
     diskFull: "{path}: cannot write at byte {offset}: the host's disk is full",
     diskQuota: "{path}: cannot write at byte {offset}: the quota on the host's disk is used up",

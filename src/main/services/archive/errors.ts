@@ -1,6 +1,7 @@
 /** What can be wrong with an archive or with the files around it. */
 import { phrase, type PhraseValue } from '../../../preload/contract'
 import { DiskFormatError } from '../../host/disks/formats/common/format-error'
+import { hostSaid } from '../core-said'
 import { messageOf, ServiceError, systemCode, writeError, whyOf } from '../errors'
 
 /** Of what a stranger's archive holds: never the fault of this computer. */
@@ -13,7 +14,7 @@ const WRITE_CODES = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS'])
 export function archiveError(thrown: unknown, path: string): unknown {
   if (thrown instanceof ServiceError) return thrown
   if (thrown instanceof Error && thrown.name === 'AbortError') return thrown
-  if (thrown instanceof DiskFormatError) return new ServiceError('bad-disk', thrown.message, { path: thrown.path, offset: thrown.offset })
+  if (thrown instanceof DiskFormatError) return new ServiceError('bad-disk', hostSaid(thrown), { path: thrown.path, offset: thrown.offset })
   const code = systemCode(thrown) ?? ''
   if (WRITE_CODES.has(code)) return writeError(thrown, path)
   if (code === 'ENOENT' || code === 'ENOTDIR') return new ServiceError('file-missing', phrase('file.missing', { path }), { path })

@@ -3,7 +3,7 @@ import type { DiskCheck } from '../../../preload/contract'
 import type { WriteOptions } from '../../host/disks/formats/common/write'
 import { checkQcow2 } from '../../host/disks/qcow2/check'
 import { hostSaid } from '../core-said'
-import { messageOf, ServiceError, systemCode, writeError } from '../errors'
+import { ServiceError, systemCode, writeError } from '../errors'
 import type { Progress } from '../types'
 
 export const optionsOf = (progress: Progress): WriteOptions => ({ signal: progress.signal, onProgress: (done, total) => progress.report(done / total) })
@@ -18,7 +18,7 @@ export function diskError(error: unknown, path: string): Error {
     // Another process has it, or has written to it meanwhile.
     case 'disk-io': return cause === error ? new ServiceError('machine-busy', hostSaid(error), { path }) : writeError(cause, path)
     case 'disk-full': return writeError(cause, path)
-    case undefined: case 'bad-disk': return new ServiceError('bad-disk', messageOf(error), { path })
+    case undefined: case 'bad-disk': return new ServiceError('bad-disk', hostSaid(error), { path })
     default: return writeError(error, path)
   }
 }

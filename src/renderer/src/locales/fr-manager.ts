@@ -67,6 +67,7 @@ export const frManager: Translated<typeof PHRASES> = {
     baseChanged: '{image} recouvre {path}, qui a changé depuis : {change}. Remettez l’ancien, ou dites dans « Disques » que c’est le bon',
     diskReadOnlyFormat: '{path} : les images {format} ne peuvent qu’être lues ; copiez-la en qcow2 ou brut pour y écrire',
     diskNoDirect: '{path} : le disque ne peut pas être utilisé sans le cache de cet ordinateur (modes « aucun » et « synchrone direct ») : {detail}',
+    diskFormat: '{path} : {structure}, à l’octet {offset} : {why}',
     diskNotOpened: '{path} : le disque ne peut pas être ouvert : {detail}',
     diskFull: '{path} : impossible d’écrire à l’octet {offset} : le disque de cet ordinateur est plein',
     diskQuota: '{path} : impossible d’écrire à l’octet {offset} : votre quota sur le disque de cet ordinateur est épuisé',
