@@ -1,5 +1,5 @@
 /**
- * Disks, the trash, templates and archives under faults: at whatever write the manager is killed, with a full disk and in a folder
+ * Disks, the trash, templates and archives under faults: the manager is killed at some of its writes, spread over all, with a full disk and in a folder
  * that cannot be written, each is in the old or in the new state afterwards, and no other file has changed.
  */
 import { execFileSync } from 'node:child_process'
@@ -188,7 +188,7 @@ describe('disks, the trash, templates and archives under faults', () => {
     return { seen: await view(), steps: done?.steps ?? 0 }
   }
 
-  it.each(Object.keys(OPERATIONS))('%s: killed at any write', async (name) => {
+  it.each(Object.keys(OPERATIONS))('%s: killed on the way', async (name) => {
     const { seen: done, steps } = await after(name)
     await reset()
     const before = await view()
