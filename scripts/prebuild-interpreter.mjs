@@ -1,4 +1,4 @@
-/** Builds tier 0 once, beside the bundles that use it, and has the engine compile it. */
+/** Builds what lies beside the bundles: tier 0, compiled by the engine, and what gives back the free part of a heap. */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,7 +9,8 @@ import { root } from './setup/run.mjs'
 
 const PARTS = `export { prebuildInterpreter } from './src/main/vmm/cpu/interp/prebuilt'
   export { isaRows } from './src/main/vmm/cpu/isa'
-  export { programId } from './src/main/host/cached-program'`
+  export { programId } from './src/main/host/cached-program'
+  export { TRIM_OBJECT, writeTrimObject } from './src/main/host/trim-heap'`
 
 /** Run by itself: an engine that has other functions than expected ends the process. Arguments: the module, the folder of the code. */
 const COMPILE = `import { readFileSync, writeFileSync } from 'node:fs'
@@ -30,12 +31,13 @@ const bundle = async (contents, outfile) => {
 export async function prebuildInterpreter(bundles, folder) {
   const dir = mkdtempSync(join(tmpdir(), 'nestbox-prebuild-'))
   try {
-    const { prebuildInterpreter: prebuild, isaRows, programId } = await import(pathToFileURL(await bundle(PARTS, join(dir, 'prebuild.mjs'))).href)
+    const { prebuildInterpreter: prebuild, isaRows, programId, TRIM_OBJECT, writeTrimObject } = await import(pathToFileURL(await bundle(PARTS, join(dir, 'prebuild.mjs'))).href)
     const { plan, bytes } = prebuild(isaRows)
     const ids = Object.fromEntries(bundles.filter((path) => existsSync(path)).map((path) => [basename(path), programId(path)]))
     const module = join(folder, 'interpreter.wasm')
     for (const name of readdirSync(folder)) if (name.startsWith('interpreter.') && name.endsWith('.code')) rmSync(join(folder, name))
     writeFileSync(module, bytes)
+    writeTrimObject(join(folder, TRIM_OBJECT))
     writeFileSync(join(folder, 'interpreter.json'), `${JSON.stringify({ plan, bundles: ids })}\n`)
     compileAhead(await bundle(COMPILE, join(dir, 'compile.mjs')), module, folder)
   } finally {

@@ -8,7 +8,7 @@ import { VmmError } from '../vmm/errors'
 import type { Logger } from '../vmm/ports'
 import { KernelFiles } from '../vm-host/kernel-files'
 import { MachineLoop } from '../vm-host/loop'
-import { prebuiltPorts, readPrebuilt } from '../vm-host/prebuilt'
+import { heapTrimmer, prebuiltPorts, readPrebuilt } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
 import { WarmStart } from '../vm-host/warm-start'
 import { defaultHome, translationsFolder } from '../services/manager'
@@ -148,7 +148,8 @@ export async function runMachine(options: RunOptions): Promise<number> {
   })
   try {
     const log = new StderrLogger(options.verbose ?? false)
-    const prebuilt = readPrebuilt(join(__dirname, '..', 'main'), __filename)
+    const builtFolder = join(__dirname, '..', 'main')
+    const prebuilt = readPrebuilt(builtFolder, __filename)
     const warmStart = WarmStart.open({
       folder: options.translationCache && config.maxTier > 0 ? translationsFolder(defaultHome()) : undefined,
       guest: { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }, program: __filename, compiler: prebuilt.compiler,
@@ -159,7 +160,7 @@ export async function runMachine(options: RunOptions): Promise<number> {
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log, serial: consoles.ttyS0, console: consoles.hvc0,
       onDiskFull: (error) => fullDisk.stalled(error),
     }))
-    loop = new MachineLoop(machine)
+    loop = new MachineLoop(machine, { trimHeap: heapTrimmer(builtFolder) })
     const fullDisk = new FullDisk({ machine, loop, say: (text) => process.stderr.write(`nestbox: ${text}\r\n`) })
     const reason = await loop.run()
     fullDisk.end()

@@ -37,11 +37,11 @@ export class NodeBackgroundThread implements BackgroundThread {
     worker.postMessage(message)
   }
 
-  end(): void {
+  async end(): Promise<void> {
     const { worker } = this
     if (this.reason !== undefined) return
     this.worker = undefined
-    void worker?.terminate()
+    await worker?.terminate()
   }
 
   onMessage(receive: (message: unknown) => void): void {

@@ -12,7 +12,7 @@ import { fileError } from './file-error'
 import { KernelFiles } from './kernel-files'
 import { MachineLoop } from './loop'
 import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostHotBlock, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
-import { prebuiltPorts, readPrebuilt } from './prebuilt'
+import { heapTrimmer, prebuiltPorts, readPrebuilt } from './prebuilt'
 import { BackgroundLoad, openBase, saveMachine, setAside, USED_SUFFIX } from './saved-state'
 import { StateFile } from './state-file/reader'
 import { TouchRecorder } from './touch-recorder'
@@ -150,7 +150,7 @@ export class VmHost {
       this.send({ type: 'refused', ...described(error) })
       return this.finish(1)
     }
-    const loop = this.loop = new MachineLoop(this.machine)
+    const loop = this.loop = new MachineLoop(this.machine, { trimHeap: heapTrimmer(__dirname) })
     // A machine that was saved while it waited for room asks for it again before it runs.
     if (this.stalled) loop.pause()
     await this.startLoading(config)

@@ -104,4 +104,21 @@ describe('the loop that gives a machine its time', () => {
     loop.stop({ kind: 'power-off' })
     await run
   })
+
+  it('gives back what a thread left that ended while the guest is quiet, once', async () => {
+    const guest = new TickingGuest(60_000, 1000)
+    let ended = 0
+    let trimmed = 0
+    Object.assign(guest, { hasTranslatorRunning: true, restTranslator: () => Promise.resolve(ended++ === 0) })
+    const loop = new MachineLoop(guest.machine, { trimHeap: () => trimmed++ })
+    const run = loop.run()
+    for (let i = 0; i < 10; i++) {
+      await new Promise<void>((resolve) => setTimeout(resolve, 500))
+      guest.interrupt()
+    }
+    loop.stop({ kind: 'power-off' })
+    await run
+    expect(ended).toBeGreaterThan(1)
+    expect(trimmed).toBe(1)
+  }, 15_000)
 })

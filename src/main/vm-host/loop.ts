@@ -19,9 +19,16 @@ const TIMER_GRAIN_MS = 1
 const LONGEST_SLEEP_MS = 1000
 /** Full slices that leave garbage worth collecting: a second of work. */
 const SLICES_WORTH_COLLECTING = 250
+/** Until what was let go is free: the engine sweeps garbage beside its threads. */
+const FREE_AFTER_MS = 500
 
 /** What is given time: a machine, or two of them in lockstep. */
 export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'> & Partial<Pick<Machine, 'mergeTranslations' | 'restTranslator' | 'hasTranslatorRunning' | 'isTranslating'>>
+
+export interface LoopOptions {
+  /** Gives the computer back what is free in this process's heap: after much work, while there is none. */
+  readonly trimHeap?: (() => void) | undefined
+}
 
 export class MachineLoop {
   private paused = false
@@ -33,12 +40,14 @@ export class MachineLoop {
   /** Works under way that must not wait for a nap's end. */
   private attended = 0
   private readonly memory = new IdleMemory({
-    worth: SLICES_WORTH_COLLECTING, collect: () => void this.putInOrder(), rest: () => this.machine.restTranslator?.(),
+    worth: SLICES_WORTH_COLLECTING, collect: () => void this.putInOrder(), rest: () => void this.restTranslator(),
     ready: () => !this.machine.isTranslating,
   })
   private readonly neverNotified = new Int32Array(new SharedArrayBuffer(4))
 
-  constructor(private readonly machine: Runnable) {
+  private trim: NodeJS.Timeout | undefined
+
+  constructor(private readonly machine: Runnable, private readonly options: LoopOptions = {}) {
     machine.onWake(() => this.wake())
   }
 
@@ -70,7 +79,19 @@ export class MachineLoop {
   private async putInOrder(): Promise<void> {
     await this.machine.mergeTranslations?.()
     collectGarbage()
-    this.machine.restTranslator?.()
+    this.trimSoon()
+    await this.restTranslator()
+  }
+
+  private async restTranslator(): Promise<void> {
+    if (await this.machine.restTranslator?.()) this.trimSoon()
+  }
+
+  private trimSoon(): void {
+    const { trimHeap } = this.options
+    if (!trimHeap) return
+    clearTimeout(this.trim)
+    this.trim = setTimeout(trimHeap, FREE_AFTER_MS).unref()
   }
 
   /** @param loose a timer of the host is good enough */

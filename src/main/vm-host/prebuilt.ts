@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import { NodeBackgroundThread } from '../host'
 import { programId } from '../host/cached-program'
 import { ENGINE } from '../host/machine-code'
+import { TRIM_OBJECT, trimHeap } from '../host/trim-heap'
 import type { MachinePorts, PrebuiltInterpreter } from '../vmm/machine'
 
 const MODULE = 'interpreter.wasm'
@@ -42,6 +43,12 @@ export function readPrebuilt(folder: string, bundle: string): Prebuilt {
   } catch {
     return {}
   }
+}
+
+/** What gives back the free part of the process's heap. @param folder where the build put what it needs. Undefined where it put nothing */
+export function heapTrimmer(folder: string): (() => void) | undefined {
+  const object = join(folder, TRIM_OBJECT)
+  return existsSync(object) ? () => trimHeap(object) : undefined
 }
 
 /** The same as ports of a machine. @param threads one CPU more than the guest's is to be used */

@@ -399,8 +399,8 @@ export class EmbeddedMachine implements Machine {
     return this.background?.busy ?? false
   }
 
-  restTranslator(): void {
-    this.background?.rest()
+  async restTranslator(): Promise<boolean> {
+    return await this.background?.rest() ?? false
   }
 
   translations(): Uint8Array | undefined {

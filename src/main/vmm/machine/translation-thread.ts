@@ -91,11 +91,12 @@ export class BackgroundTranslator implements TranslationThread {
     this.thread.post({ functions: encodePack(functions) } satisfies MergeMessage)
   }
 
-  /** Ends the thread until there is work again, unless it works. */
-  rest(): void {
-    if (this.busy || this.lost || !this.started) return
+  /** Ends the thread until there is work again, unless it works. Resolves with true when it is gone, with false where it did not run or works. */
+  async rest(): Promise<boolean> {
+    if (this.busy || this.lost || !this.started) return false
     this.started = false
-    this.thread.end()
+    await this.thread.end()
+    return true
   }
 }
 

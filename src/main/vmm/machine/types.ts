@@ -201,8 +201,8 @@ export interface Machine {
   readonly hasTranslatorRunning: boolean
   /** That thread has a job: until it answers, modules cannot be put together. */
   readonly isTranslating: boolean
-  /** The guest is quiet: the thread that translates ends, until there is work for it again. */
-  restTranslator(): void
+  /** The guest is quiet: the thread that translates ends, until there is work for it again. Resolves with whether it ended, when it is gone. */
+  restTranslator(): Promise<boolean>
   /** Readable one-page state for crash reports: registers, mode, last exits. */
   describe(): string
 }

@@ -81,8 +81,8 @@ export interface BackgroundThread {
   readonly unhurried: boolean
   /** Starts the thread where it does not run. */
   post(message: unknown): void
-  /** Ends the thread, which has nothing to do: the next message starts another, which knows nothing of this one's messages. */
-  end(): void
+  /** Ends the thread, which has nothing to do: the next message starts another, which knows nothing of this one's messages. Resolves when it is gone. */
+  end(): Promise<void>
   /** Replies come between two slices of the machine, never within one. */
   onMessage(receive: (message: unknown) => void): void
   /** The thread did not start, or died: nothing more comes. Called at once where that is known already. */
