@@ -21,12 +21,23 @@ export abstract class OperandEmitter extends StateEmitter {
 
   /** A constant of the running instruction, from the list where it may be another one at the next boot. */
   private constant(width: Width, value: bigint): Val {
-    const { place: { constants, pageOffset }, current, f } = this
-    const index = constants.indexOf(pageOffset + current.delta, current.insn, value, width)
+    const { place: { constants, pageOffset }, current } = this
+    return this.listed(width, value, constants.indexOf(pageOffset + current.delta, current.insn, value, width))
+  }
+
+  /** The displacement of an operand from RIP. */
+  private distance({ displacement, segment }: MemoryOperand): Val {
+    const { place: { constants, pageOffset }, current } = this
+    const index = segment < Seg.FS ? undefined : constants.indexOfDistance(pageOffset + current.delta, current.insn, displacement)
+    return this.listed(64, displacement, index)
+  }
+
+  /** @param index in the list; undefined: it is not there */
+  private listed(width: Width, value: bigint, index: number | undefined): Val {
     if (index === undefined) return this.const(width, value)
     const { list, at } = this.constantList()
     const op = width === 64 ? 'i64.load32_s' : 'i32.load'
-    return this.wrap(width, f.loadConstant(op, wasmType(width), list, at + CONSTANT_BYTES * index), true)
+    return this.wrap(width, this.f.loadConstant(op, wasmType(width), list, at + CONSTANT_BYTES * index), true)
   }
 
   private memory(n: number): MemoryOperand {
@@ -112,7 +123,7 @@ export abstract class OperandEmitter extends StateEmitter {
 
   private addressOf(mem: MemoryOperand): Val {
     const { current } = this
-    let sum = mem.ripRelative ? this.const(64, mem.displacement) : this.constant(64, mem.displacement)
+    let sum = mem.ripRelative ? this.distance(mem) : this.constant(64, mem.displacement)
     if (mem.ripRelative) sum = this.add(this.wrap(64, this.ripAt(current.delta + current.insn.length), true), sum)
     if (mem.index >= 0) sum = this.add(this.shl(this.reg(mem.index, 64), this.const(64, mem.scale)), sum)
     if (mem.base >= 0) sum = this.add(this.reg(mem.base, 64), sum)

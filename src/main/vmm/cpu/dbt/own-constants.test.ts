@@ -38,6 +38,21 @@ describe('constants that may be other ones at the next boot', () => {
     expect(of(0, MOV).indexOf(0, insn(11), MARK, 32)).toBeUndefined()
   })
 
+  it('are addresses with many zeros, but no masks', () => {
+    const aligned = code(0x48, 0x3d, 0, 0, 0x40, 0xaf)
+    expect(of(Mode.CODE64, aligned).indexOf(0, insn(6), -0x50c00000n, 64)).toBe(0)
+    expect(of(Mode.CODE64, code(0x48, 0x3d, 0, 0, 0, 0xa0)).indexOf(0, insn(6), -0x60000000n, 64)).toBeUndefined()
+  })
+
+  it('are distances to what does not move, of any size, in supervisor code', () => {
+    // inc dword gs:[rip + 0x20207594]
+    const percpu = code(0x65, 0xff, 0x05, 0x94, 0x75, 0x20, 0x20)
+    const constants = of(Mode.CODE64, percpu)
+    expect(constants.indexOfDistance(0x100, insn(7), 0x20207594n)).toBe(0)
+    expect(constants.places).toEqual([{ page: 0, offset: 0x103 }])
+    expect(of(Mode.CODE64 | Mode.USER, percpu).indexOfDistance(0x100, insn(7), 0x20207594n)).toBeUndefined()
+  })
+
   it('of a 32-bit kernel are addresses from 3 GiB on', () => {
     expect(of(Mode.CODE32, code(0xb8, 0x54, 0x76, 0x23, 0xc1)).indexOf(0, insn(5), 0xc1237654n, 32)).toBe(0)
   })

@@ -20,8 +20,8 @@ export const CONSTANT_BYTES = 4
 /** The part of the address space that a kernel's own image has, as 32 bits: 1 GiB at -2 GiB, or 512 MiB from 3 GiB on. */
 const KERNEL_64 = { first: -(2 ** 31), end: -(2 ** 30) }
 const KERNEL_32 = { first: -(2 ** 30), end: -(2 ** 29) }
-/** Masks and sizes look like addresses, but have nothing but zeros here; a kernel's place changes none of these bits. */
-const LOW_BITS = 0xffff
+/** Masks and sizes look like addresses, but have nothing but zeros here. */
+const LOW_BITS = 0x0fff_ffff
 
 export class OwnConstants {
   readonly places: ConstantPlace[] = []
@@ -39,11 +39,23 @@ export class OwnConstants {
    * The number of a constant of the instruction at an offset.
    * @returns undefined where it is no address of the kernel's, or where its bytes cannot be told from others
    */
-  indexOf(offset: number, { length }: DecodedInsn, value: bigint, width: Width): number | undefined {
+  indexOf(offset: number, insn: DecodedInsn, value: bigint, width: Width): number | undefined {
     const { range } = this
     if (!range || (width !== 32 && width !== 64)) return undefined
     const number = Number(BigInt.asIntN(width, value))
-    if (number < range.first || number >= range.end || (number & LOW_BITS) === 0) return undefined
+    return number < range.first || number >= range.end || (number & LOW_BITS) === 0 ? undefined : this.enter(offset, insn, number)
+  }
+
+  /**
+   * The same of a displacement from RIP to what does not move with the code: Linux reaches a CPU's own data in FS or GS so, which begin
+   * at 0, and takes from these displacements what it adds to addresses.
+   * @returns undefined where its bytes cannot be told from others, and outside supervisor code
+   */
+  indexOfDistance(offset: number, insn: DecodedInsn, displacement: bigint): number | undefined {
+    return this.range && this.enter(offset, insn, Number(displacement))
+  }
+
+  private enter(offset: number, { length }: DecodedInsn, number: number): number | undefined {
     const at = this.find(offset, length, number)
     if (at === undefined || inPage(at) > PAGE_SIZE - CONSTANT_BYTES) return undefined
     const known = this.indices.get(at) ?? this.places.length
