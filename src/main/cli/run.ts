@@ -3,14 +3,14 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { writeFile } from 'node:fs/promises'
 import { CACHE_MODES, NodeClock, NodeEntropy, NodeWasmEngine, DISK_FORMATS, openDisk, type CacheMode, type DiskFormat, type OpenDisk } from '../host'
-import { createMachine, type Machine, type MachineConfig } from '../vmm/machine'
+import { createMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
 import type { Logger } from '../vmm/ports'
 import { KernelFiles } from '../vm-host/kernel-files'
 import { MachineLoop } from '../vm-host/loop'
 import { heapTrimmer, prebuiltPorts, readPrebuilt } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
-import { WarmStart } from '../vm-host/warm-start'
+import { WarmStart, type WarmStartOptions } from '../vm-host/warm-start'
 import { defaultHome, translationsFolder } from '../services/manager'
 import { ExitCode } from './exit-codes'
 import { FullDisk } from './full-disk'
@@ -134,6 +134,21 @@ async function openDisks(texts: readonly string[]): Promise<AttachedDisk[]> {
   return disks
 }
 
+/** Where the build put what programs use beside themselves. */
+const builtFolder = (): string => join(__dirname, '..', 'main')
+
+function openWarmStart(guest: WarmStartOptions['guest'], compiler: string | undefined, log: Logger): WarmStart | undefined {
+  return WarmStart.open({ folder: translationsFolder(defaultHome()), guest, program: __filename, compiler, warn: (text) => log.log('warn', 'run', text) })
+}
+
+/** The machine, with what the build and earlier machines made. What of that is only needed at first is not kept. */
+function createWarm(options: RunOptions, config: MachineConfig, kernelHash: string, ports: MachinePorts): { machine: Machine; warmStart: WarmStart | undefined } {
+  const prebuilt = readPrebuilt(builtFolder(), __filename)
+  const warmStart = options.translationCache && config.maxTier > 0 ? openWarmStart({ kernelHash, cpuProfile: config.cpuProfile }, prebuilt.compiler, ports.log) : undefined
+  const machine = withKernelAdvice(options.kernel, () => createMachine(config, { ...prebuiltPorts(prebuilt, config.maxTier > 0), ...warmStart?.load(), ...ports }))
+  return { machine, warmStart }
+}
+
 /** Runs a machine to its end. Returns the process's exit code. @throws VmmError for bad input */
 export async function runMachine(options: RunOptions): Promise<number> {
   const front = parseConsole(options.console)
@@ -148,19 +163,11 @@ export async function runMachine(options: RunOptions): Promise<number> {
   })
   try {
     const log = new StderrLogger(options.verbose ?? false)
-    const builtFolder = join(__dirname, '..', 'main')
-    const prebuilt = readPrebuilt(builtFolder, __filename)
-    const warmStart = WarmStart.open({
-      folder: options.translationCache && config.maxTier > 0 ? translationsFolder(defaultHome()) : undefined,
-      guest: { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }, program: __filename, compiler: prebuilt.compiler,
-      warn: (text) => log.log('warn', 'run', text),
-    })
-    const machine = withKernelAdvice(options.kernel, () => createMachine(config, {
-      ...prebuiltPorts(prebuilt, config.maxTier > 0), ...warmStart?.load(),
+    const { machine, warmStart } = createWarm(options, config, kernel.kernelHash, {
       clock: new NodeClock(), entropy: new NodeEntropy(), wasm: new NodeWasmEngine(), log, serial: consoles.ttyS0, console: consoles.hvc0,
       onDiskFull: (error) => fullDisk.stalled(error),
-    }))
-    loop = new MachineLoop(machine, { trimHeap: heapTrimmer(builtFolder) })
+    })
+    loop = new MachineLoop(machine, { trimHeap: heapTrimmer(builtFolder()) })
     const fullDisk = new FullDisk({ machine, loop, say: (text) => process.stderr.write(`nestbox: ${text}\r\n`) })
     const reason = await loop.run()
     fullDisk.end()

@@ -182,6 +182,8 @@ export class VmHost {
       maxTier: config.maxTier, onReset: config.onReset,
     }
     const prepared = this.prepare()
+    // Some megabytes of it are of use only until the machine is made.
+    this.prepared = undefined
     this.warmStart = WarmStart.open({
       folder: config.translationsDir, program: __filename, compiler: this.compiler,
       guest: { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }, warn: (text) => this.warn(text),

@@ -21,11 +21,12 @@ export interface CpuKit {
 export function createCpuKit(wasm: WasmEngine, prebuilt?: PrebuiltInterpreter): CpuKit {
   const handlers = numberHandlers(isaRows)
   const loaded = prebuilt && loadInterpreter(isaRows, prebuilt, handlers)
-  const interpreter = loaded ?? buildInterpreter(isaRows)
+  // The bytes stay with the engine alone.
+  const { bytes, ...interpreter } = loaded ?? buildInterpreter(isaRows)
   const revived = loaded && prebuilt.machineCode && wasm.revive?.(prebuilt.bytes, prebuilt.machineCode)
   const scanners = new Map<string, InsnScanner>()
   return {
-    interpreter: { ...interpreter, module: revived ?? wasm.compile(interpreter.bytes) },
+    interpreter: { ...interpreter, module: revived ?? wasm.compile(bytes) },
     slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) },
     scannerFor(profile, model) {
       const scanner = scanners.get(profile) ?? new InsnScanner(isaRows, (feature) => model.has(feature))

@@ -3,6 +3,7 @@ import { applyBootState } from '../boot/apply'
 import { loadLinux } from '../boot/linux'
 import { VmmError } from '../errors'
 import type { KeptTranslations } from '../cpu/dbt/translation-pack'
+import type { InterpreterPlan } from '../cpu/interp/prebuilt'
 import { TripleFault } from '../cpu/events/deliver'
 import { Gpr, Seg } from '../cpu/state/layout'
 import { packRflags } from '../cpu/state/flags'
@@ -15,7 +16,7 @@ import { RamCapture, type CaptureScope } from '../memory/ram-capture'
 import { HPET_CAPABILITIES } from '../timers/hpet'
 import { MachineClock } from '../timers/virtual-clock'
 import { Board } from './board'
-import { createCpuKit } from './cpu-kit'
+import { createCpuKit, type CpuKit } from './cpu-kit'
 import { hotBlocks, wasmOf } from './hot-code'
 import { IdleTicks } from './idle-ticks'
 import { KvmClock } from './kvm-clock'
@@ -58,8 +59,8 @@ export class EmbeddedMachine implements Machine {
   /** Running estimate, for choosing how many instructions fill a stretch of time. */
   private nsPerInstruction = 10
   private guestRunNs = 0
-  /** Without the translations, dozens of megabytes: what is in use of them is kept elsewhere. */
-  private readonly ports: Omit<MachinePorts, 'translations'>
+  /** Without what is large and only needed at first: what is in use of it is kept elsewhere. */
+  private readonly ports: Omit<MachinePorts, 'translations' | 'interpreter'>
   private readonly background: BackgroundTranslator | undefined
   private readonly profile: GuestProfile
   private readonly idleTicks = new IdleTicks()
@@ -70,7 +71,7 @@ export class EmbeddedMachine implements Machine {
    * @param saved continue this instead of booting
    * @throws VmmError `bad-config`, `bad-kernel`, `no-memory`; with `saved` also `bad-state`, `state-mismatch`, `state-damaged`
    */
-  constructor(private readonly config: MachineConfig, { translations, ...ports }: MachinePorts, saved?: SavedMachine) {
+  constructor(private readonly config: MachineConfig, { translations, interpreter, ...ports }: MachinePorts, saved?: SavedMachine) {
     this.ports = ports
     this.layout = planLinearMemory(config.memoryMiB)
     const memory = ports.wasm.createMemory(this.layout.wasmPages)
@@ -86,8 +87,8 @@ export class EmbeddedMachine implements Machine {
       onCompletion: () => this.wake(),
     })
     this.kvmClock = new KvmClock(this.ram, this.clock, this.board.tsc)
-    this.background = this.createTranslatorThread(memory.buffer)
-    this.cpu = this.createCpu(memory)
+    this.background = this.createTranslatorThread(memory.buffer, interpreter?.plan)
+    this.cpu = this.createCpu(memory, ports.cpuKit ?? createCpuKit(ports.wasm, interpreter))
     this.loadTranslations(translations)
     this.profile = new GuestProfile({
       spot: () => this.cpu.spot(),
@@ -126,10 +127,9 @@ export class EmbeddedMachine implements Machine {
     return { board, cpu, clock, kvmClock, hardware: describeHardware(config, cpu.model) }
   }
 
-  private createCpu(memory: ReturnType<MachinePorts['wasm']['createMemory']>): Vcpu {
+  private createCpu(memory: ReturnType<MachinePorts['wasm']['createMemory']>, kit: CpuKit): Vcpu {
     const { ports, config, board } = this
     const model = cpuModelOf(config.cpuProfile)
-    const kit = ports.cpuKit ?? createCpuKit(ports.wasm, ports.interpreter)
     return new Vcpu({
       memory, layout: this.layout.vcpu, ram: this.ram, mmio: board.mmio, model, wasm: ports.wasm,
       platform: createPlatform(board, this.kvmClock, ports.entropy), interrupts: board.interrupts,
@@ -142,10 +142,10 @@ export class EmbeddedMachine implements Machine {
   }
 
   /** What is to be the same at each run must not depend on when another thread is done. */
-  private createTranslatorThread(memory: SharedArrayBuffer): BackgroundTranslator | undefined {
-    const { config: { maxTier, cpuProfile, deterministic }, ports: { translator, interpreter, log } } = this
-    if (!translator || !interpreter || maxTier === 0 || deterministic) return undefined
-    const setup = { memory, cpuProfile, plan: interpreter.plan, hotLoopAfter: maxTier > 1 ? HOT_LOOP_AFTER : 0 }
+  private createTranslatorThread(memory: SharedArrayBuffer, plan: InterpreterPlan | undefined): BackgroundTranslator | undefined {
+    const { config: { maxTier, cpuProfile, deterministic }, ports: { translator, log } } = this
+    if (!translator || !plan || maxTier === 0 || deterministic) return undefined
+    const setup = { memory, cpuProfile, plan, hotLoopAfter: maxTier > 1 ? HOT_LOOP_AFTER : 0 }
     return new BackgroundTranslator(translator, setup, (result) => this.cpu.translations?.use(result), (job, reason) => {
       log.log('warn', 'translator', `code is translated between slices from now on: ${reason}`)
       if (job) this.cpu.translations?.requeue(job)

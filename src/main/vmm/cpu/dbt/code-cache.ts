@@ -6,7 +6,8 @@ import { FunctionTable } from './function-table'
 import { isTranslated, KeptCode } from './kept-code'
 import { pageAt } from './code-window'
 import { CONSTANT_BYTES } from './own-constants'
-import { decodePack, TranslationIndex, type KeptTranslations } from './translation-pack'
+import type { PackedFunction } from './packed-function'
+import { decodePack, packed, TranslationIndex, type KeptTranslations } from './translation-pack'
 import { buildMerged, isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type RegionHead, type TranslationJob } from './translation-job'
 import { furtherPages, RegionPages, type Surroundings } from './region-pages'
 import { shapeOf, type TranslatedFunction, type Translator } from './translator'
@@ -127,11 +128,11 @@ export class CodeCache {
   /** What earlier runs translated, with its table slots. */
   private readonly earlier = new TranslationIndex()
   /** Functions whose decoded code was dropped for want of room, by slot: they take their place again once it is decoded anew. */
-  private readonly setAside = new Map<number, TranslatedFunction>()
+  private readonly setAside = new Map<number, PackedFunction>()
   private aside = new TranslationIndex()
   private readonly kept = new KeptCode()
   /** Functions by table slot, for people who want to see them; of new ones up to MAX_BODY_BYTES. */
-  private readonly inUse = new Map<number, TranslatedFunction>()
+  private readonly inUse = new Map<number, PackedFunction>()
   private inUseBytes = 0
   /** Regions by table slot: the page offsets they were made from, as [first, end) pairs. */
   private readonly regionSlots = new Map<number, readonly number[]>()
@@ -233,7 +234,7 @@ export class CodeCache {
     }
   }
 
-  private putAside(slot: number, fn: TranslatedFunction): void {
+  private putAside(slot: number, fn: PackedFunction): void {
     this.hold(slot)
     this.setAside.set(slot, fn)
     this.aside.add(fn, slot)
@@ -310,9 +311,10 @@ export class CodeCache {
   }
 
   /** Puts what was translated into use, as far as the guest's code is still the same. Only between two entries. */
-  use({ functions, heads, module, wasmBytes, translateNs, compileNs }: CompiledResult): void {
+  use({ functions: translated, heads, module, wasmBytes, translateNs, compileNs }: CompiledResult): void {
     this.translateNs += translateNs
     this.compileNs += compileNs
+    const functions = packed(translated)
     const places = functions.map((fn, i) => this.placesFor(fn, heads[i]))
     for (const head of heads) this.around.forget(head)
     const held = functions.map((_, i) => i).filter((i) => places[i].blocks.length > 0)
@@ -321,7 +323,7 @@ export class CodeCache {
     for (const i of held) this.put(functions[i], first + i, places[i])
   }
 
-  private put(fn: TranslatedFunction, slot: number, { blocks, pages, list }: Places): void {
+  private put(fn: PackedFunction, slot: number, { blocks, pages, list }: Places): void {
     this.blocks++
     if (blocks.length > 1) this.holders.set(slot, blocks.length)
     if (!this.earlier.has(fn)) this.kept.keep(fn)
@@ -336,7 +338,7 @@ export class CodeCache {
     this.install(fn, slot, { blocks, pages, list })
   }
 
-  private install(fn: TranslatedFunction, slot: number, { blocks, pages, list }: Places): void {
+  private install(fn: PackedFunction, slot: number, { blocks, pages, list }: Places): void {
     const { cache } = this.options
     for (const { page, offset, bytes } of fn.ranges) cache.noteTranslated(pages.get(page) ?? blocks[0].code, offset, offset + bytes.length - 1)
     for (const { page, offset } of fn.constants) cache.noteTranslated(pages.get(page) ?? blocks[0].code, offset, offset + CONSTANT_BYTES - 1)
@@ -344,7 +346,7 @@ export class CodeCache {
   }
 
   /** The blocks whose place a function takes; none where its code is gone or runs as a region already. */
-  private placesFor(fn: TranslatedFunction, head: number): Places {
+  private placesFor(fn: PackedFunction, head: number): Places {
     const { cache, translator, hostOfPage } = this.options
     const asked = cache.blockAt(head)
     if (!asked) return NOWHERE
@@ -361,7 +363,7 @@ export class CodeCache {
   }
 
   /** Its constants as they are now. @param hostOf where the bytes of its pages stand */
-  private constantsOf({ constants }: TranslatedFunction, hostOf: (page: number) => number | undefined): number[] {
+  private constantsOf({ constants }: PackedFunction, hostOf: (page: number) => number | undefined): number[] {
     const { memory } = this.options.translator
     return constants.map(({ page, offset }) => {
       const at = (hostOf(page) ?? 0) + offset
@@ -369,7 +371,7 @@ export class CodeCache {
     })
   }
 
-  private blocksFor(fn: TranslatedFunction, asked: BlockSource): BlockSource[] {
+  private blocksFor(fn: PackedFunction, asked: BlockSource): BlockSource[] {
     const { cache } = this.options
     // Where all code was dropped meanwhile, another block's head may stand where this one's stood.
     if (fn.kind === 'block') return asked.pageOffset === fn.pageOffset && cache.isUntranslated(asked) && shapeOf(asked) === fn.shape ? [asked] : []
@@ -467,7 +469,7 @@ export class CodeCache {
   }
 
   /** The function that runs the code at a place of a page; undefined where tier 0 runs it, or so much is translated that not all is kept. */
-  translationAt(code: CodePage, offset: number): TranslatedFunction | undefined {
+  translationAt(code: CodePage, offset: number): PackedFunction | undefined {
     const { cache } = this.options
     const region = code.translated.find((slot) => covers(this.regionSlots.get(slot) ?? [], offset))
     const block = cache.blockAt(cache.recordAt(code, offset))
@@ -506,7 +508,7 @@ export class CodeCache {
   merge(done: () => void, busy = false): boolean {
     const { background, translator, wasm } = this.options
     const slots = background?.busy ? [] : this.place.scattered((slot) => this.inUse.has(slot))
-    const functions = slots.map((slot) => this.inUse.get(slot)) as TranslatedFunction[]
+    const functions = slots.map((slot) => this.inUse.get(slot)) as PackedFunction[]
     const finish = (module: unknown): void => {
       if (module) this.replace(slots, functions, module)
       done()
@@ -518,7 +520,7 @@ export class CodeCache {
   }
 
   /** What was dropped meanwhile stays so. */
-  private replace(old: readonly number[], functions: readonly TranslatedFunction[], module: unknown): void {
+  private replace(old: readonly number[], functions: readonly PackedFunction[], module: unknown): void {
     const slots = old.map((slot, i) => (this.inUse.get(slot) === functions[i] ? slot : undefined))
     if (slots.every((slot) => slot === undefined)) return
     const moved = this.place.rebuild({ module, slots })

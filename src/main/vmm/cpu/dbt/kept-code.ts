@@ -6,7 +6,8 @@ import { PAGE_SIZE } from '../../memory/frame-table'
 import { MAX_LENGTH } from '../decode/scanner'
 import type { BlockRecord, BlockSource } from '../interp/decode-cache'
 import { RECORD_SIZE } from '../interp/record'
-import { encodePack, TranslationIndex } from './translation-pack'
+import type { PackedFunction } from './packed-function'
+import { decodePack, encodePack, packed, TranslationIndex } from './translation-pack'
 import { shapeOf, type TranslatedFunction, type Translator } from './translator'
 
 /** Bytes of translations kept for the next run: what this run used goes before what only earlier ones did. */
@@ -28,7 +29,8 @@ function untranslated(block: BlockSource, page: Uint8Array): TranslatedFunction 
   const { code: { modeKey }, pageOffset, records } = block
   // Where the last instruction ends only who decodes it knows.
   const end = Math.min(PAGE_SIZE, pageOffset + records[records.length - 1].delta + MAX_LENGTH)
-  return { kind: 'block', modeKey, pageOffset, entries: [pageOffset], shape: shapeOf(block), ranges: [{ page: 0, offset: pageOffset, bytes: page.slice(pageOffset, end) }], constants: [], body: NOTHING, hints: NOTHING }
+  const ranges = [{ page: 0, offset: pageOffset, bytes: page.subarray(pageOffset, end) }]
+  return { kind: 'block', modeKey, pageOffset, entries: [pageOffset], shape: shapeOf(block), ranges, constants: [], body: NOTHING, hints: NOTHING }
 }
 
 /** The records of a block with that shape. */
@@ -47,7 +49,7 @@ export function recordsOf(shape: string): BlockRecord[] {
  * @param translator its memory is used for the code: one page
  * @returns what was translated before, and as much of the rest as there is room for
  */
-export function translateKept(translator: Translator, kept: readonly TranslatedFunction[]): TranslatedFunction[] {
+export function translateKept(translator: Translator, kept: readonly PackedFunction[]): PackedFunction[] {
   const functions = kept.filter(isTranslated)
   let room = MAX_PACK_BYTES - functions.reduce((sum, { body }) => sum + body.length, 0)
   const draft = translator.begin()
@@ -59,30 +61,30 @@ export function translateKept(translator: Translator, kept: readonly TranslatedF
   }
   const known = new TranslationIndex()
   for (const fn of functions) known.add(fn, 0)
-  return [...functions, ...draft.functions.filter((fn) => !known.has(fn))]
+  return [...functions, ...packed(draft.functions).filter((fn) => !known.has(fn))]
 }
 
 export class KeptCode {
-  private inherited: readonly TranslatedFunction[] = []
-  private readonly used = new Set<TranslatedFunction>()
+  private inherited: readonly PackedFunction[] = []
+  private readonly used = new Set<PackedFunction>()
   private readonly made = new TranslationIndex()
   private madeBytes = 0
-  private readonly waiting: TranslatedFunction[] = []
+  private readonly waiting: PackedFunction[] = []
   private readonly waits = new TranslationIndex()
   private waitingBytes = 0
 
   /** What earlier machines left. */
-  inherit(functions: readonly TranslatedFunction[]): void {
+  inherit(functions: readonly PackedFunction[]): void {
     this.inherited = functions
   }
 
   /** One of them runs here too. */
-  use(fn: TranslatedFunction): void {
+  use(fn: PackedFunction): void {
     this.used.add(fn)
   }
 
   /** A new function. */
-  keep(fn: TranslatedFunction): void {
+  keep(fn: PackedFunction): void {
     if (this.madeBytes > MAX_PACK_BYTES || this.made.has(fn)) return
     this.made.add(fn, 0)
     this.used.add(fn)
@@ -91,11 +93,10 @@ export class KeptCode {
 
   /** Blocks of a page that are worth a translation. @param page its bytes */
   noteUntranslated(blocks: readonly BlockSource[], page: Uint8Array): void {
-    for (const block of blocks) {
-      if (this.waitingBytes > MAX_UNTRANSLATED_BYTES) return
-      if (block.records[0]?.kind !== 'insn') continue
-      const fn = untranslated(block, page)
-      if (this.waits.has(fn)) continue
+    if (this.waitingBytes > MAX_UNTRANSLATED_BYTES) return
+    const all = packed(blocks.filter(({ records }) => records[0]?.kind === 'insn').map((block) => untranslated(block, page)))
+    // Packed once more: a pack stays as long as one of its functions.
+    for (const fn of decodePack(encodePack(all.filter((fn) => !this.waits.has(fn))))) {
       this.waits.add(fn, 0)
       this.waiting.push(fn)
       this.waitingBytes += fn.ranges[0].bytes.length

@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { decodePack, encodePack, TranslationIndex } from './translation-pack'
+import { decodePack, encodePack, packed, TranslationIndex } from './translation-pack'
 import type { TranslatedFunction } from './translator'
+
+/** What a function says, however it is held. */
+const said = ({ kind, modeKey, pageOffset, entries, shape, ranges, constants, body, hints }: TranslatedFunction): TranslatedFunction =>
+  ({ kind, modeKey, pageOffset, entries, shape, ranges, constants, body, hints })
 
 const code = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes)
 
@@ -14,7 +18,8 @@ const region: TranslatedFunction = {
 
 describe('translation packs', () => {
   it('give back what was put in', () => {
-    expect(decodePack(encodePack([block, region]))).toEqual([block, region])
+    expect(decodePack(encodePack([block, region])).map(said)).toEqual([block, region])
+    expect(encodePack(decodePack(encodePack([block, region])))).toEqual(encodePack([block, region]))
     expect(decodePack(encodePack([]))).toEqual([])
   })
 
@@ -44,8 +49,8 @@ describe('the index of translations', () => {
   const memory = new Uint8Array(2 * 4096)
   const host = 4096
   const index = new TranslationIndex()
-  index.add(block, 100)
-  index.add(region, 101)
+  const known = packed([block, region])
+  known.forEach((fn, i) => index.add(fn, 100 + i))
   const put = (fn: TranslatedFunction): void => { for (const { offset, bytes } of fn.ranges) memory.set(bytes, host + offset) }
 
   it('finds a block by its bytes and the layout of its records', () => {
@@ -64,8 +69,29 @@ describe('the index of translations', () => {
   })
 
   it('knows what it has', () => {
-    expect(index.has({ ...block, body: code(1) })).toBe(true)
-    expect(index.has({ ...block, ranges: [{ page: 0, offset: 0xff0, bytes: code(1, 2, 3, 4, 6) }] })).toBe(false)
-    expect(index.has({ ...region, kind: 'block' })).toBe(false)
+    const has = (fn: TranslatedFunction): boolean => index.has(packed([fn])[0])
+    expect(has({ ...block, body: code(1), constants: [] })).toBe(true)
+    expect(has({ ...block, ranges: [{ page: 0, offset: 0xff0, bytes: code(1, 2, 3, 4, 6) }] })).toBe(false)
+    expect(has({ ...block, shape: 'i0 i2 n6' })).toBe(false)
+    expect(has({ ...block, modeKey: 0x153 })).toBe(false)
+    expect(has({ ...region, kind: 'block' })).toBe(false)
+  })
+
+  it('finds the first of several that fit, regions before blocks, by the slots they have now', () => {
+    const memory = new Uint8Array(4096)
+    const index = new TranslationIndex()
+    const small: TranslatedFunction = { ...region, kind: 'block', shape: 'i0 n2', entries: [0x10], ranges: [{ page: 0, offset: 0x10, bytes: code(0x90, 0x90) }] }
+    const further: TranslatedFunction = { ...region, ranges: [...region.ranges, { page: -1, offset: 0, bytes: code(0xc3) }] }
+    packed([small, small, further, region, region]).forEach((fn, i) => index.add(fn, i))
+    memory.set(code(0x90, 0x90), 0x10)
+    const find = (): number | undefined => index.find(0x152, 0x10, memory, 0, () => 'i0 n2')?.slot
+    expect(find()).toBe(0)
+    memory.set(code(0xeb, 0xee), 0x20)
+    expect(find()).toBe(3)
+    expect(index.acrossPages(0x152, 0x10).map(({ slot, fn }) => [slot, said(fn)])).toEqual([[2, further]])
+    expect(index.acrossPages(0x152, 0x20).map(({ slot }) => slot)).toEqual([2])
+    index.move(new Map([[3, 7], [2, 9]]))
+    expect(find()).toBe(7)
+    expect(index.acrossPages(0x152, 0x10).map(({ slot }) => slot)).toEqual([9])
   })
 })

@@ -2,16 +2,13 @@
  * Translations as bytes, to be kept from one run to the next. What a pack holds is used only where the guest's code is the
  * same byte for byte, so a pack may be shared by all machines; its version must be that of the translator.
  *
- * Layout, little-endian: u32 count, then for each function: u8 kind, u16 mode key, u16 number of entries with u16
- * page offset each, u16 length and UTF-8 of the shape, u16 number of ranges with i32 page, u16 offset, u16 length and bytes each, u16
- * number of constants with i32 page and u16 offset each, u32 length and bytes of the body, u16 length and bytes of its branch hints.
+ * Layout, little-endian: u32 count, then each function as `packed-function.ts` has it.
  */
 import { VmmError } from '../../errors'
 import { PAGE_SIZE } from '../../memory/frame-table'
 import { CONSTANT_BYTES } from './own-constants'
+import { KINDS, PackedFunction } from './packed-function'
 import type { TranslatedFunction } from './translator'
-
-const KINDS = ['block', 'region'] as const
 
 /** What is kept of earlier runs. */
 export interface KeptTranslations {
@@ -81,85 +78,102 @@ class PackReader {
   u16(): number { return this.view.getUint16(this.take(2), true) }
   u32(): number { return this.view.getUint32(this.take(4), true) }
 
-  raw(length: number): Uint8Array {
-    const at = this.take(length)
-    return this.bytes.subarray(at, at + length)
+  /** Goes over a function, which is to be read later. */
+  function(): PackedFunction {
+    const { at } = this
+    if (this.u8() >= KINDS.length) throw new VmmError('bad-state', `translation pack: unknown kind at byte ${at}`)
+    this.take(2)
+    const entries = this.u16()
+    for (let i = 0; i < entries; i++) if (this.u16() >= PAGE_SIZE) throw new VmmError('bad-state', `translation pack: an entry leaves its page at byte ${this.at}`)
+    this.take(this.u16())
+    const ranges = this.u16()
+    for (let i = 0; i < ranges; i++) this.range()
+    if (entries === 0 || ranges === 0) throw new VmmError('bad-state', `translation pack: a function without code at byte ${this.at}`)
+    for (let left = this.u16(); left > 0; left--) {
+      this.take(4)
+      if (this.u16() > PAGE_SIZE - CONSTANT_BYTES) throw new VmmError('bad-state', `translation pack: a constant leaves its page at byte ${this.at}`)
+    }
+    this.take(this.u32())
+    this.take(this.u16())
+    return new PackedFunction(this.bytes, at)
   }
 
-  text(length: number): string {
-    return String.fromCharCode(...this.raw(length))
-  }
-
-  function(): TranslatedFunction {
-    const kind = KINDS[this.u8()] as (typeof KINDS)[number] | undefined
-    if (!kind) throw new VmmError('bad-state', `translation pack: unknown kind at byte ${this.at - 1}`)
-    const modeKey = this.u16()
-    const entries = Array.from({ length: this.u16() }, () => this.u16())
-    const shape = this.text(this.u16())
-    const ranges = Array.from({ length: this.u16() }, () => {
-      const page = this.u32() | 0
-      const offset = this.u16()
-      const bytes = this.raw(this.u16())
-      if (bytes.length === 0 || offset + bytes.length > PAGE_SIZE) throw new VmmError('bad-state', `translation pack: a range leaves its page at byte ${this.at}`)
-      return { page, offset, bytes }
-    })
-    const constants = Array.from({ length: this.u16() }, () => {
-      const place = { page: this.u32() | 0, offset: this.u16() }
-      if (place.offset > PAGE_SIZE - CONSTANT_BYTES) throw new VmmError('bad-state', `translation pack: a constant leaves its page at byte ${this.at}`)
-      return place
-    })
-    if (entries.length === 0 || entries.some((offset) => offset >= PAGE_SIZE) || ranges.length === 0) throw new VmmError('bad-state', `translation pack: a function without code at byte ${this.at}`)
-    return { kind, modeKey, pageOffset: entries[0], entries, shape, ranges, constants, body: this.raw(this.u32()), hints: this.raw(this.u16()) }
+  private range(): void {
+    this.take(4)
+    const offset = this.u16()
+    const length = this.u16()
+    this.take(length)
+    if (length === 0 || offset + length > PAGE_SIZE) throw new VmmError('bad-state', `translation pack: a range leaves its page at byte ${this.at}`)
   }
 }
 
-/** @throws VmmError `bad-state` where the bytes are no pack; bodies and hints are not looked into */
-export function decodePack(bytes: Uint8Array): readonly TranslatedFunction[] {
+/** @throws VmmError `bad-state` where the bytes are no pack; bodies and hints are not looked into. @returns functions that stay in `bytes` */
+export function decodePack(bytes: Uint8Array): readonly PackedFunction[] {
   const reader = new PackReader(bytes)
   return Array.from({ length: reader.u32() }, () => reader.function())
 }
 
+/** The same functions, in as little memory as they can have. */
+export function packed(functions: readonly TranslatedFunction[]): readonly PackedFunction[] {
+  const isPacked = (fn: TranslatedFunction): fn is PackedFunction => fn instanceof PackedFunction
+  return functions.every(isPacked) ? functions : decodePack(encodePack(functions))
+}
+
 const keyOf = (modeKey: number, pageOffset: number): number => modeKey * PAGE_SIZE + pageOffset
 
-const sameBytes = (a: Uint8Array, memory: Uint8Array, at: number): boolean => {
-  for (let i = 0; i < a.length; i++) if (a[i] !== memory[at + i]) return false
-  return true
-}
+interface Known { readonly fn: PackedFunction; readonly slot: number }
 
-/** True where the function was made from one page, and its code stands in the page at `host`. Runs for every block that is decoded. */
-function standsAt({ ranges }: TranslatedFunction, memory: Uint8Array, host: number): boolean {
-  for (const { page, offset, bytes } of ranges) if (page !== 0 || !sameBytes(bytes, memory, host + offset)) return false
-  return true
-}
-
-/** Translations by the code they were made from. */
+/** Translations by the code they were made from. Several that begin at one place follow one another in lists, in the order they came. */
 export class TranslationIndex {
-  private readonly byPlace = new Map<number, { readonly fn: TranslatedFunction; readonly slot: number }[]>()
+  private readonly functions: PackedFunction[] = []
+  private readonly slots: number[] = []
+  /** Number of the next one of the same place, -1: none; of the first one by place. */
+  private readonly next: number[] = []
+  private readonly first = new Map<number, number>()
 
-  add(fn: TranslatedFunction, slot: number): void {
+  add(fn: PackedFunction, slot: number): void {
     for (const offset of fn.entries) {
-      const key = keyOf(fn.modeKey, offset)
-      const list = this.byPlace.get(key)
-      if (list) list.push({ fn, slot })
-      else this.byPlace.set(key, [{ fn, slot }])
+      const number = this.functions.push(fn) - 1
+      this.slots.push(slot)
+      this.next.push(-1)
+      this.append(keyOf(fn.modeKey, offset), number)
     }
+  }
+
+  private append(key: number, number: number): void {
+    let last = this.first.get(key)
+    if (last === undefined) {
+      this.first.set(key, number)
+      return
+    }
+    while (this.next[last] >= 0) last = this.next[last]
+    this.next[last] = number
+  }
+
+  private firstAt(modeKey: number, pageOffset: number): number {
+    return this.first.get(keyOf(modeKey, pageOffset)) ?? -1
+  }
+
+  private known(number: number): Known {
+    return { fn: this.functions[number], slot: this.slots[number] }
   }
 
   /** Gives functions their new slots. */
   move(moved: ReadonlyMap<number, number>): void {
-    for (const [key, list] of this.byPlace) this.byPlace.set(key, list.map(({ fn, slot }) => ({ fn, slot: moved.get(slot) ?? slot })))
+    this.slots.forEach((slot, i) => (this.slots[i] = moved.get(slot) ?? slot))
   }
 
   /** True where the same code is known at that place, translated as the same kind. */
-  has(fn: TranslatedFunction): boolean {
-    return this.byPlace.get(keyOf(fn.modeKey, fn.pageOffset))?.some(({ fn: known }) => known.kind === fn.kind && known.pageOffset === fn.pageOffset && known.shape === fn.shape &&
-      known.ranges.length === fn.ranges.length && known.ranges.every(({ page, offset, bytes }, i) =>
-        page === fn.ranges[i].page && offset === fn.ranges[i].offset && bytes.length === fn.ranges[i].bytes.length && sameBytes(bytes, fn.ranges[i].bytes, 0))) ?? false
+  has(fn: PackedFunction): boolean {
+    for (let i = this.firstAt(fn.modeKey, fn.pageOffset); i >= 0; i = this.next[i]) if (this.functions[i].isOfSameCode(fn)) return true
+    return false
   }
 
   /** Regions with code of further pages, among them the one at a place. Whether it is the code that is there now is not looked at. */
-  acrossPages(modeKey: number, pageOffset: number): readonly { readonly fn: TranslatedFunction; readonly slot: number }[] {
-    return (this.byPlace.get(keyOf(modeKey, pageOffset)) ?? []).filter(({ fn }) => fn.ranges.some(({ page }) => page !== 0))
+  acrossPages(modeKey: number, pageOffset: number): readonly Known[] {
+    const found: Known[] = []
+    for (let i = this.firstAt(modeKey, pageOffset); i >= 0; i = this.next[i]) if (this.functions[i].ranges.some(({ page }) => page !== 0)) found.push(this.known(i))
+    return found
   }
 
   /**
@@ -167,15 +181,16 @@ export class TranslationIndex {
    * @param memory linear memory @param host byte offset of the page in it
    * @param shape of the block that begins there, asked for only where something fits
    */
-  find(modeKey: number, pageOffset: number, memory: Uint8Array, host: number, shape: () => string): { readonly fn: TranslatedFunction; readonly slot: number } | undefined {
-    let block: { readonly fn: TranslatedFunction; readonly slot: number } | undefined
-    for (const known of this.byPlace.get(keyOf(modeKey, pageOffset)) ?? []) {
-      const { fn } = known
-      if (block && fn.kind === 'block') continue
-      if (!standsAt(fn, memory, host) || (fn.kind === 'block' && fn.shape !== shape())) continue
-      if (fn.kind === 'region') return known
-      block = known
+  find(modeKey: number, pageOffset: number, memory: Uint8Array, host: number, shape: () => string): Known | undefined {
+    let block = -1
+    for (let i = this.firstAt(modeKey, pageOffset); i >= 0; i = this.next[i]) {
+      const fn = this.functions[i]
+      const isBlock = fn.kind === 'block'
+      if (block >= 0 && isBlock) continue
+      if (!fn.standsAt(memory, host) || (isBlock && !fn.hasShape(shape()))) continue
+      if (!isBlock) return this.known(i)
+      block = i
     }
-    return block
+    return block < 0 ? undefined : this.known(block)
   }
 }
