@@ -4,9 +4,8 @@ import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
-import { audit as auditLooks, walk } from './audit'
+import { audit, walk } from './audit'
 import { Flow } from './flow'
-import { auditRoles } from './roles'
 import { ServedPages } from './served-page'
 import { SCREENSHOTS } from './world'
 
@@ -31,8 +30,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await pages?.end()
 })
-
-const audit = async (page: Page): Promise<string[]> => [...await auditLooks(page), ...await auditRoles(page)]
 
 async function escape(page: Page): Promise<void> {
   await page.keyboard.press('Escape')
@@ -127,9 +124,19 @@ describe('with the keyboard alone', () => {
     const stops = await walk(page, 40)
     expect(stops.filter(({ isVisible }) => !isVisible)).toEqual([])
     const names = stops.map(({ name }) => name)
-    for (const wanted of ['Skip to the machine’s details', 'New', 'Search machines', 'Tasks', 'Preferences', 'More actions', 'Overview']) expect(names).toContain(wanted)
+    for (const wanted of ['Skip to the content', 'New', 'Search machines', 'Tasks', 'Preferences', 'More actions', 'Overview']) expect(names).toContain(wanted)
     expect(names.some((name) => /^(web|other), (Running|Stopped)$/.test(name))).toBe(true)
     expect(names.indexOf('New', names.indexOf('New') + 1)).toBeGreaterThan(0)
+  })
+
+  it.each(['', 'trash', 'disks'])('the first stop leads past the list, into the view of %s', async (action) => {
+    const page = await pages.open()
+    const flow = new Flow(page, { screenshots: SCREENSHOTS, prefix: 'a11y' })
+    await flow.machine('web').click()
+    if (action !== '') await flow.action(action).click()
+    await page.evaluate(() => (document.activeElement as HTMLElement).blur())
+    await page.locator('.skip').press('Enter')
+    expect(await page.evaluate(() => document.activeElement?.tagName)).toBe('MAIN')
   })
 
   it('made no error in the pages', () => {

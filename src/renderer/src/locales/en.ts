@@ -14,7 +14,8 @@ export const en = {
     status: '{running} of {total} running',
     memoryInUse: '{size} of guest memory',
     version: 'Version {version}',
-    skipToContent: 'Skip to the machine’s details',
+    skipToContent: 'Skip to the content',
+    statusBar: 'Status bar',
   },
   common: {
     cancel: 'Cancel',

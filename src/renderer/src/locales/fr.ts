@@ -14,7 +14,8 @@ export const fr: Messages = {
     status: '{running} sur {total} en marche',
     memoryInUse: '{size} de mémoire invitée',
     version: 'Version {version}',
-    skipToContent: 'Aller aux détails de la machine',
+    skipToContent: 'Aller au contenu',
+    statusBar: 'Barre d’état',
   },
   common: {
     cancel: 'Annuler',
