@@ -2,6 +2,10 @@
 import axe from 'axe-core'
 import type { Page } from 'playwright-core'
 
+declare global {
+  interface Window { readonly axe: typeof axe }
+}
+
 /** What the page does otherwise, and why. */
 const EXCEPTIONS: readonly { readonly rule: string; readonly html: RegExp }[] = [
   // A menu or tooltip lies over the page and belongs to the control that opened it, not to a landmark.
