@@ -18,7 +18,7 @@ import { powerOnSignature, runKernel, type RigRun, type Tier } from './rig'
 
 const KERNELS = [
   'segments', 'tasks', 'v86', 'paging32', 'paging64', 'debug', 'calls32', 'calls64', 'rings64', 'rings32', 'near64', 'pages64', 'control32', 'control64',
-  'devices', 'spans64', 'moved64',
+  'devices', 'spans64', 'moved64', 'flow32',
 ]
 /** QEMU has no right answer to these: every line tells the manual's. */
 const BY_MANUAL = ['watch', 'pcid', 'reserved32', 'reserved64', 'vme']

@@ -52,8 +52,6 @@ export const CodeTlbEntry = {
   tag: 0,
   /** u32: address of the page's map of records; see `cpu/interp/decode-cache.ts`. */
   map: 8,
-  /** u32: 1 where jumps to the page may be kept in the jump cache: global pages, and all pages of user modes. */
-  kept: 12,
 } as const
 export const CODE_TLB_BYTES = CODE_TLB_ENTRIES * CODE_TLB_ENTRY_SIZE
 /** Mode keys, with the address space for user code, whose code lookups are kept at the same time. */

@@ -13,7 +13,6 @@ import { Mode } from '../state/mode'
 const EMPTY_LO = 1
 const TAG_WORD = CodeTlbEntry.tag / 4
 const MAP_WORD = CodeTlbEntry.map / 4
-const KEPT_WORD = CodeTlbEntry.kept / 4
 const ENTRY_WORDS = CODE_TLB_ENTRY_SIZE / 4
 const AT_MODE_KEY = offsetOf('modeKey')
 const AT_SUPERVISOR_EPOCH = offsetOf('codeEpoch', 0)
@@ -107,6 +106,8 @@ export class CodeLookup {
   /** Since the last epoch, entries were displaced by others; global ones too. */
   private forgotten = false
   private globalForgotten = false
+  /** The jump cache may have entries for supervisor pages that are not global: they leave with those of the tables. */
+  private localJumps = false
   /** INVLPG inside one of these empties everything. */
   private readonly large = new LargePages()
 
@@ -193,7 +194,7 @@ export class CodeLookup {
     this.words[word + TAG_WORD] = lo & ~0xfff
     this.words[word + TAG_WORD + 1] = hi | 0
     this.words[word + MAP_WORD] = code.map
-    this.words[word + KEPT_WORD] = walked.global || (set.modeKey & Mode.USER) !== 0 ? 1 : 0
+    if (!walked.global && set.space === ANY_SPACE) this.localJumps = true
     if (walked.pageShift > 12) this.large.note(lo, hi, walked.pageShift)
   }
 
@@ -204,9 +205,17 @@ export class CodeLookup {
   enterSpace(pcid: number, keep: boolean): void {
     for (const set of this.sets) if (set.count > 0 && (set.space === ANY_SPACE || (set.space === pcid && !keep))) set.clear(true)
     this.space = pcid
+    this.dropLocalJumps()
     const known = keep ? this.epochs.get(pcid) : undefined
     if (known === undefined) this.epochs.set(pcid, this.freshEpoch())
     this.state.view.setInt32(AT_USER_EPOCH, this.epochs.get(pcid) ?? 0, true)
+  }
+
+  /** For when the tables have no local page of supervisor code any more. */
+  private dropLocalJumps(): void {
+    if (!this.localJumps) return
+    this.localJumps = false
+    this.state.view.setInt32(AT_SUPERVISOR_EPOCH, this.freshEpoch(), true)
   }
 
   /** Code or its mapping may have changed: what the jump cache knows is not good any more. */
@@ -215,7 +224,7 @@ export class CodeLookup {
     this.epochs.clear()
     if (!keepGlobal) this.globalForgotten = false
     this.forgotten = this.globalForgotten
-    if (!keepGlobal) view.setInt32(AT_SUPERVISOR_EPOCH, this.freshEpoch(), true)
+    if (!keepGlobal || this.localJumps) view.setInt32(AT_SUPERVISOR_EPOCH, this.freshEpoch(), true)
     const user = this.freshEpoch()
     this.epochs.set(this.space, user)
     view.setInt32(AT_USER_EPOCH, user, true)
@@ -243,6 +252,7 @@ export class CodeLookup {
   flush(keepGlobal: boolean): void {
     this.newEpoch(keepGlobal)
     for (const set of this.sets) if (set.count > 0) set.clear(keepGlobal)
+    this.localJumps = false
     if (!keepGlobal) this.large.clear()
   }
 

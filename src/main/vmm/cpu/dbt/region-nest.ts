@@ -26,7 +26,7 @@ export function nest(blocks: readonly RegionBlock[], at: ReadonlyMap<number, num
   const nested = widen([...loops.values()])
   const forward = new Map<number, Scope>()
   for (const { from, to } of jumps) {
-    if (nested.some((loop) => from < loop.start && loop.start < to && to < loop.end)) continue
+    if (nested.some((loop) => entersLoop(loop, from, to))) continue
     const scope = forward.get(to) ?? { kind: 'block', start: from, end: to }
     scope.start = Math.min(scope.start, from)
     forward.set(to, scope)
@@ -35,6 +35,20 @@ export function nest(blocks: readonly RegionBlock[], at: ReadonlyMap<number, num
   settle(scopes)
   // Outer before inner; of two that cover the same blocks the wasm block is outside, so that the loop can leave it.
   return scopes.sort((a, b) => a.start - b.start || b.end - a.end || (a.kind === 'block' ? -1 : 1))
+}
+
+/** A jump forward into a loop past its head. */
+const entersLoop = (loop: Scope, from: number, to: number): boolean => loop.kind === 'loop' && from < loop.start && loop.start < to && to < loop.end
+
+/** Blocks of a segment that jumps go to from outside a loop around them: no label leads there. */
+export function intoLoops(blocks: readonly RegionBlock[], at: ReadonlyMap<number, number>, { start, end, scopes }: { readonly start: number; readonly end: number; readonly scopes: readonly Scope[] }): number[] {
+  const found: number[] = []
+  for (let from = start; from < end; from++) {
+    const { target, ends } = blocks[from]
+    const to = target === undefined || ends === 'call' ? undefined : at.get(target)
+    if (to !== undefined && to < end && scopes.some((loop) => entersLoop(loop, from, to))) found.push(to)
+  }
+  return found
 }
 
 /** Loops that overlap without nesting become one inside the other: the earlier one ends later. */

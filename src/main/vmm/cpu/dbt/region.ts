@@ -5,12 +5,12 @@
  * Compilers lay loops out as address ranges, so a range from a loop's head to its last jump back becomes a wasm loop, and
  * a jump forward leaves a wasm block that ends before its target. Where code is entered in ways such nesting cannot tell (a
  * function that is called, the place it returns to) a new *segment* begins: segments are the cases of one switch in a loop.
- * Jumps that would enter a loop from outside its head, and jumps out of the region, leave the function.
+ * So it does where a loop is entered from outside its head. Jumps out of the region leave the function.
  */
 import type { DecodedInsn } from '../decode/types'
 import { pageOf } from './code-window'
 import { collect, type Flow, type RegionCode, type Shape } from './region-flow'
-import { nest, type Scope } from './region-nest'
+import { intoLoops, nest, type Scope } from './region-nest'
 
 export interface RegionInsn {
   readonly insn: DecodedInsn
@@ -90,7 +90,7 @@ export function findWidestRegion(find: (head: number) => Region | undefined, hea
   return { region, head }
 }
 
-/** Segments begin where code is entered from elsewhere; a jump into the middle of one makes it two. */
+/** Segments begin where code is entered from elsewhere; a jump into the middle of one makes it two, and so does one into a loop. */
 function cut({ blocks, at, goes, entries, calls }: Flow, head: number): Segment[] {
   const starts = new Set([0])
   for (const offset of [head, ...entries, ...calls]) {
@@ -105,7 +105,12 @@ function cut({ blocks, at, goes, entries, calls }: Flow, head: number): Segment[
       const to = block.target === undefined ? undefined : at.get(block.target)
       if (to !== undefined && segmentOf[to] !== segmentOf[from]) starts.add(to)
     })
+    if (starts.size === size) for (const to of segmentsOf(starts, blocks, at).flatMap((segment) => intoLoops(blocks, at, segment))) starts.add(to)
   }
+  return segmentsOf(starts, blocks, at)
+}
+
+function segmentsOf(starts: ReadonlySet<number>, blocks: readonly RegionBlock[], at: ReadonlyMap<number, number>): Segment[] {
   const sorted = [...starts].sort((a, b) => a - b)
   return sorted.map((start, i) => {
     const end = sorted[i + 1] ?? blocks.length

@@ -92,9 +92,7 @@ export function buildLookup(handlerType: number): Uint8Array {
       const handler = f.load('i32.load', 'i32', target, Rec.handler)
       f.if(f.param(2), () => {
         f.if(f.pure('i32.ne', 'i32', [handler, f.i32(PSEUDO_SLOTS.crossing)]), () => f.store('i32.store', f.param(2), target, Rec.link))
-      }, () => {
-        f.if(f.load('i32.load', 'i32', entry, CodeTlbEntry.kept), () => keepJump(f, cpu, f.param(1), target))
-      })
+      }, () => keepJump(f, cpu, f.param(1), target))
       f.store('i64.store', cpu, f.param(1), offsetOf('blockRip'))
       f.tailCallIndirect(handlerType, [cpu, target], handler)
     })

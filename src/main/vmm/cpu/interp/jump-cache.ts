@@ -1,6 +1,7 @@
 /**
  * The jump cache: where jumps to an address known only at run time went last, by target. An entry is good while its epoch is
- * that of its kind of code: supervisor code counts changes of global pages only, so that it keeps its entries over CR3 loads.
+ * that of its kind of code: supervisor code counts changes of global pages,
+ * and CR3 loads only where it ran in other ones, so that a kernel keeps its entries over CR3 loads.
  */
 import type { FunctionBuilder, Node } from '../emit/wasm/function'
 import { FIELDS, offsetOf } from '../state/layout'
