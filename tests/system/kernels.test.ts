@@ -118,7 +118,8 @@ it('a kernel that was moved is known again, and has its own addresses', () => {
   expect(there.log).not.toBe(log)
   expect(warm.log).toBe(there.log)
   expect(warm.translated).toBeLessThan(there.translated / 4)
-  expect(warm.regions).toBeLessThan(there.regions)
+  // Without its accesses to a CPU's own data, or its round addresses, there are more.
+  expect(warm.regions).toBeLessThan(2)
 })
 
 it('takes over regions across pages, too', () => {

@@ -5,6 +5,7 @@ ROUNDS equ 40 ; enough for translations of every tier
 MARK equ 0xffffffff81237654
 MARK32 equ 0x81237654
 OTHER32 equ 0x81230018
+ALIGNED equ 0xffffffff81230000
 MASK equ 0x80000000 ; no address
 START
 main:
@@ -58,7 +59,52 @@ moved_loop: ; a region
   jnz .next
   ret
 
+; The operand `[gs:rip + MARK32]` of an instruction with that opcode and ModRM byte: as a kernel reaches a CPU's own data.
+%macro OWN 2
+  db 0x65, %1, %2
+  dd MARK32
+%endmacro
+
+; GS: what makes [gs:rip + MARK] the frame, for a RIP behind .own
+own_base:
+  mov eax, FRAME
+  mov rcx, MARK
+  sub rax, rcx
+  lea rcx, [rel moved_own]
+  sub rax, rcx
+  mov rdx, rax
+  shr rdx, 32
+  mov ecx, 0xc0000101 ; IA32_GS_BASE
+  wrmsr
+  ret
+
+moved_own: ; one block, then a region
+  OWN 0xff, 0x05 ; inc dword
+  OWN 0x8b, 0x15 ; mov edx
+  add rax, rdx
+  mov edx, 100
+.next:
+  OWN 0x01, 0x05 ; add [], eax
+  OWN 0x03, 0x05 ; add eax, []
+  rol rax, 5
+  cmp rax, ALIGNED
+  jb .below
+  add rax, ALIGNED
+.below:
+  dec edx
+  jnz .next
+  ret
+
 moved_tests:
+  TEST "data of a CPU"
+  call own_base
+  xor eax, eax
+  mov r12d, ROUNDS
+.own:
+  call moved_own
+  dec r12d
+  jnz .own
+  DONE
   TEST "blocks"
   call to_frame
   xor eax, eax
