@@ -1,22 +1,25 @@
 /** Runs one machine for a manager: launches it, carries out commands, reports life and end. */
 import { randomUUID } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'
 import { copyImage, syncFile } from '../host/copy-file'
-import { NodeClock, NodeEntropy, NodeWasmEngine, openDisk, type OpenDisk } from '../host'
+import { NodeWasmEngine, openDisk, type OpenDisk } from '../host'
 import { DiskFormatError } from '../host/disks/formats/common/format-error'
-import { createCpuKit, createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
+import { createCpuKit, type Machine, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
+import { buildMachine, type BuildContext, type BuiltMachine } from './build-machine'
 import { ConsolePort } from './console-port'
 import { fileError } from './file-error'
 import { KernelFiles } from './kernel-files'
 import { MachineLoop } from './loop'
+import { MachineAhead } from './machine-ahead'
 import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostHotBlock, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
 import { heapTrimmer, prebuiltPorts, readPrebuilt } from './prebuilt'
 import { BackgroundLoad, openBase, saveMachine, setAside, USED_SUFFIX } from './saved-state'
-import { StateFile } from './state-file/reader'
-import { TouchRecorder } from './touch-recorder'
-import { WarmStart } from './warm-start'
+import type { StateFile } from './state-file/reader'
+import type { TouchRecorder } from './touch-recorder'
+import type { WarmStart } from './warm-start'
 
 function described(error: unknown): { code: string; message: string; details?: unknown } {
   if (error instanceof VmmError) return { code: error.code, message: error.message, details: error.details }
@@ -38,6 +41,8 @@ async function eachCopy(copies: SaveMessage['copies'], work: (copy: SaveMessage[
 export class VmHost {
   private readonly wasm = new NodeWasmEngine()
   private prepared: Pick<MachinePorts, 'cpuKit' | 'interpreter' | 'translator'> | undefined
+  /** A machine that is built before it is launched; undefined where that failed. */
+  private ahead: Promise<MachineAhead | undefined> | undefined
   private machine: Machine | undefined
   private loop: MachineLoop | undefined
   private disks: OpenDisk[] = []
@@ -91,6 +96,7 @@ export class VmHost {
 
   private handle(message: ToHost): void {
     switch (message.type) {
+      case 'prepare': this.ahead ??= this.buildAhead(message.config, message.images); break
       case 'launch': void this.launch(message.config); break
       case 'pause': this.pause(); break
       case 'resume': this.resume(); break
@@ -100,6 +106,7 @@ export class VmHost {
       case 'save': this.save(message); break
       case 'inspect': this.send({ type: 'hot-blocks', request: message.request, blocks: this.hotBlocks(message.count) }); break
       case 'show-wasm': this.send({ type: 'wasm', request: message.request, text: this.machine?.wasmOf(message.address, message.modeKey) ?? null }); break
+      case 'thaw': this.loop?.thaw(); break
       case 'cancel-save': this.saving?.abort.abort(); break
       case 'input': this.ports[message.port].input(message.bytes); break
       case 'ack': this.ports[message.port].acknowledge(message.count); break
@@ -137,7 +144,30 @@ export class VmHost {
   /** The manager is gone or wants the machine off: end without asking the guest. */
   stop(): void {
     if (this.loop) this.loop.stop({ kind: 'power-off' })
-    else void this.finish(0)
+    else void this.closeFiles().then(() => this.exit(0))
+  }
+
+  /** Whatever is wrong is told when the machine is launched: then it is built once more. */
+  private async buildAhead(config: LaunchConfig, images: readonly string[]): Promise<MachineAhead | undefined> {
+    try {
+      return await MachineAhead.build(config, images, this.context())
+    } catch {
+      return undefined
+    }
+  }
+
+  /** Of one machine: what was made ahead for it is its own. */
+  private context(): BuildContext {
+    const prepared = this.prepare()
+    // Some megabytes of it are of use only until the machine is made.
+    this.prepared = undefined
+    return {
+      program: __filename, compiler: this.compiler, warn: (text) => this.warn(text),
+      ports: {
+        wasm: this.wasm, ...prepared, log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },
+        serial: this.ports.ttyS0, console: this.ports.hvc0, onDiskFull: (error) => this.stall('disk-full', error),
+      },
+    }
   }
 
   private async launch(config: LaunchConfig): Promise<void> {
@@ -148,7 +178,8 @@ export class VmHost {
       if (config.savedState && config.savedState.use !== 'restore') await setAside(config.savedState.path)
     } catch (error) {
       this.send({ type: 'refused', ...described(error) })
-      return this.finish(1)
+      await this.closeFiles()
+      return this.exit(1)
     }
     const loop = this.loop = new MachineLoop(this.machine, { trimHeap: heapTrimmer(__dirname) })
     // A machine that was saved while it waited for room asks for it again before it runs.
@@ -158,52 +189,48 @@ export class VmHost {
     this.beat()
     const timer = setInterval(() => this.beat(), HEARTBEAT_MS)
     const reason = await this.loop.run()
+    clearInterval(timer)
+    await this.end(this.machine, reason)
+  }
+
+  /** The machine's files are free before anybody hears that it has stopped; what is kept of it for others comes after that. */
+  private async end(machine: Machine, reason: HostStop): Promise<void> {
     this.touches?.end()
     this.saving?.abort.abort()
     await this.saving?.done
     await this.loading?.stop()
-    clearInterval(timer)
-    await this.machine.drain()
-    if (reason.kind !== 'error') this.warmStart?.save(this.machine)
+    await machine.drain()
+    const report = await this.report(reason)
+    await this.closeFiles()
     this.beat()
-    this.send({ type: 'stopped', reason, ...(await this.report(reason)) })
-    return this.finish(0)
+    this.send({ type: 'stopped', reason, ...report })
+    if (reason.kind !== 'error') {
+      giveWay()
+      this.warmStart?.save(machine)
+    }
+    this.exit(0)
   }
 
   private async build(config: LaunchConfig): Promise<Machine> {
-    const kernel = new KernelFiles(config)
+    const ahead = await this.ahead
+    const kernel = ahead ? undefined : new KernelFiles(config)
     for (const disk of config.disks) {
       this.disks.push(await openDisk(disk.path, disk.readOnly, disk.format, disk.cache))
     }
-    const machineConfig: MachineConfig = {
-      name: config.name, uuid: config.uuid, generationId: config.generationId, memoryMiB: config.memoryMiB, cpuProfile: config.cpuProfile,
-      kernel: () => kernel.read(),
-      disks: this.disks.map((backend, i) => ({ id: `disk${i}`, backend, ...(config.disks[i].queues === undefined ? {} : { queues: config.disks[i].queues }) })),
-      maxTier: config.maxTier, onReset: config.onReset,
-    }
-    const prepared = this.prepare()
-    // Some megabytes of it are of use only until the machine is made.
-    this.prepared = undefined
-    this.warmStart = WarmStart.open({
-      folder: config.translationsDir, program: __filename, compiler: this.compiler,
-      guest: { kernelHash: kernel.kernelHash, cpuProfile: config.cpuProfile }, warn: (text) => this.warn(text),
-    })
-    const machine = this.create(machineConfig, config, {
-      clock: new NodeClock(), entropy: new NodeEntropy(), wasm: this.wasm, ...prepared, ...this.warmStart?.load(),
-      log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },
-      serial: this.ports.ttyS0, console: this.ports.hvc0, onDiskFull: (error) => this.stall('disk-full', error),
-    })
-    kernel.release()
-    return machine
+    const built = await this.takeAhead(ahead, config) ?? buildMachine(config, kernel ?? new KernelFiles(config), this.disks, this.context())
+    this.warmStart = built.warmStart
+    this.touches = built.touches
+    this.savedState = built.state
+    this.storedIn = built.state?.header.id
+    return built.machine
   }
 
-  private create(machineConfig: MachineConfig, { savedState, workingSetsDir }: LaunchConfig, ports: MachinePorts): Machine {
-    if (!savedState || savedState.use === 'discard') return createMachine(machineConfig, ports)
-    const file = this.savedState = StateFile.open(savedState.path, savedState.memoryDir)
-    this.storedIn = file.header.id
-    this.touches = TouchRecorder.open(workingSetsDir, file, (text) => this.warn(text))
-    file.prefetch(this.touches?.known ?? [])
-    return restoreMachine(machineConfig, ports, { state: file.state, memory: file })
+  private async takeAhead(ahead: MachineAhead | undefined, config: LaunchConfig): Promise<BuiltMachine | undefined> {
+    const built = await ahead?.launchedAs(config, this.disks)
+    if (!ahead || built) return built
+    this.warn('the machine that was built ahead is not the one to be launched')
+    ahead.drop()
+    return undefined
   }
 
   /** What is left of a continued machine's memory comes in beside the guest; a discarded state goes. */
@@ -213,7 +240,7 @@ export class VmHost {
     if (!this.savedState || !lazy) return
     lazy.onFailure = (error) => this.stall('memory', error)
     this.touches?.begin(lazy)
-    this.loading = new BackgroundLoad(this.savedState, lazy, this.touches?.known ?? [], savedState?.use === 'resume')
+    this.loading = new BackgroundLoad(this.savedState, lazy, this.touches?.known ?? [], savedState?.use === 'resume' ? savedState.path + USED_SUFFIX : undefined)
     await this.loading.prefetched()
     this.load()
   }
@@ -260,7 +287,7 @@ export class VmHost {
       // The guest runs again; of what is used at once who uses it sees to this.
       if (!quick) await eachCopy(copies, ({ to }) => syncFile(to))
       this.send({ type: 'saved', path, figures })
-      if (!goesOn) loop.stop({ kind: 'suspended' })
+      if (then === 'end') loop.stop({ kind: 'suspended' })
     } catch (error) {
       this.send({ type: 'save-failed', ...(signal.aborted ? { code: 'cancelled', message: 'saving was cancelled' } : described(error)) })
     } finally {
@@ -302,12 +329,20 @@ export class VmHost {
     }
   }
 
-  private async finish(code: number): Promise<void> {
+  private async closeFiles(): Promise<void> {
     this.savedState?.close()
     for (const disk of this.disks) {
       // What the guest had flushed is safe whatever happens here.
       await disk.close().catch((error: unknown) => this.send({ type: 'log', level: 'error', text: `a disk was not closed in order: ${described(error).message}` }))
     }
-    this.exit(code)
+  }
+}
+
+/** Whoever starts a machine now has the processors first. */
+function giveWay(): void {
+  try {
+    setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
+  } catch {
+    // Where the system does not allow it, it is a little slower for them.
   }
 }

@@ -42,15 +42,20 @@ export const launchConfig = z.object({
 export type LaunchConfig = z.infer<typeof launchConfig>
 
 export const toHost = z.discriminatedUnion('type', [
+  /**
+   * Of a machine that will be launched and goes on from the state named here (which may have another name by then): what does not
+   * need its disks is made now. `images`: one for each disk, of the same shape. Not answered; a failure is told at the launch.
+   */
+  z.object({ type: z.literal('prepare'), config: launchConfig, images: z.array(z.string()) }),
   z.object({ type: z.literal('launch'), config: launchConfig }),
   z.object({ type: z.literal('pause') }),
   z.object({ type: z.literal('resume') }),
   z.object({ type: z.literal('reset') }),
   z.object({ type: z.literal('power-button') }),
   z.object({ type: z.literal('stop') }),
-  /** Writes the machine's state to `path`; then it goes on, or ends as `suspended`. Answered by `saved` or `save-failed`. */
+  /** Writes the machine's state to `path`; then it goes on, ends as `suspended`, or stands until `thaw` or `stop`. Answered by `saved` or `save-failed`. */
   z.object({
-    type: z.literal('save'), path: z.string(), then: z.enum(['go-on', 'end']),
+    type: z.literal('save'), path: z.string(), then: z.enum(['go-on', 'end', 'hold']),
     /** Images to copy at the same instant, while the guest stands. */
     copies: z.array(z.object({ from: z.string(), to: z.string() })),
     /** The state is used at once and only once. */
@@ -59,6 +64,7 @@ export const toHost = z.discriminatedUnion('type', [
     base: statePlace.optional(),
   }),
   z.object({ type: z.literal('cancel-save') }),
+  z.object({ type: z.literal('thaw') }),
   z.object({ type: z.literal('input'), port, bytes }),
   /** Answered by `hot-blocks` with the same number. */
   z.object({ type: z.literal('inspect'), request: z.number().int(), count: z.number().int().positive() }),

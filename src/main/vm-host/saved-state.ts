@@ -29,8 +29,8 @@ export class BackgroundLoad {
   private isDone = false
   private running: Promise<void> | undefined
 
-  /** @param first pages to begin with @param used the file is of no use any more once it is loaded */
-  constructor(private readonly file: StateFile, private readonly lazy: LazyRam, private readonly first: readonly number[], private readonly used: boolean) {}
+  /** @param first pages to begin with @param used a name of the file that is of no use any more once it is loaded */
+  constructor(private readonly file: StateFile, private readonly lazy: LazyRam, private readonly first: readonly number[], private readonly used: string | undefined) {}
 
   /** Resolves when all is loaded, or loading was stopped. After a failure it may be called again. @throws VmmError `state-damaged`, `disk-io` */
   run(): Promise<void> {
@@ -70,7 +70,7 @@ export class BackgroundLoad {
     lazy.finish()
     file.close()
     // What cannot be removed now goes before the machine's next start: no reason to trouble the guest.
-    if (this.used) await rm(file.path + USED_SUFFIX, { force: true }).catch(() => undefined)
+    if (this.used !== undefined) await rm(this.used, { force: true }).catch(() => undefined)
   }
 }
 

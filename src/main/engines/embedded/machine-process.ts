@@ -8,6 +8,8 @@ import type { StartedProcess } from './spare-processes'
 
 const START_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 10_000
+/** For what a process does for others once its machine has stopped: its translations are kept. */
+const LEAVE_TIMEOUT_MS = 30_000
 
 /** How a machine's process ended. */
 export type ProcessEnd =
@@ -20,7 +22,7 @@ export interface MachineProcessEvents {
   onHeartbeat(paused: boolean, figures: HostFigures, stalled?: Stalled): void
   onOutput(port: HostConsolePort, bytes: Uint8Array): void
   onLog(level: 'debug' | 'info' | 'warn' | 'error', text: string): void
-  /** Exactly once, after everything else. */
+  /** Exactly once: the machine's files are free. Its process may go on for a moment, and say something for the log. */
   onEnd(end: ProcessEnd): void
 }
 
@@ -29,6 +31,8 @@ export interface MachineProcessOptions {
   readonly config: LaunchConfig
   readonly events: MachineProcessEvents
 }
+
+export type AfterSave = Extract<ToHost, { type: 'save' }>['then']
 
 export interface SaveOptions {
   readonly signal: AbortSignal
@@ -44,13 +48,17 @@ export interface SaveOptions {
 export class MachineProcess {
   private readonly child: ChildProcess
   private end: ProcessEnd | undefined
+  private isOver = false
   private lastSign = Date.now()
   private readonly watchdog: NodeJS.Timeout
   private started!: { resolve: () => void; reject: (error: Error) => void }
   /** Resolves when the guest runs; rejects with the reason it does not. */
   readonly running: Promise<void>
-  /** Resolves when the process is gone. */
+  private over!: () => void
+  /** Resolves when the machine has ended and nothing of it is open any more. */
   readonly ended: Promise<void>
+  /** Resolves when the process is gone. */
+  readonly gone: Promise<void>
   private isRunning = false
   private requests = 0
   private readonly questions = new Map<number, { resolve: (answer: unknown) => void; reject: (error: Error) => void }>()
@@ -62,7 +70,8 @@ export class MachineProcess {
     this.child = started.child
     this.child.on('message', (message) => this.receive(message))
     this.child.on('error', (error) => (this.end ??= crashed(phrase('run.notStarted', { detail: error.message }))))
-    this.ended = new Promise((resolve) => {
+    this.ended = new Promise((resolve) => (this.over = resolve))
+    this.gone = new Promise((resolve) => {
       this.child.on('close', (code, signal) => {
         this.closed(code, signal, started.complaints)
         resolve()
@@ -102,7 +111,10 @@ export class MachineProcess {
       case 'save-progress': this.save?.onProgress(message.fraction); break
       case 'saved': this.saveEnded((save) => save.resolve(message.figures)); break
       case 'save-failed': this.saveEnded((save) => save.reject(new SaveError(message.code, message.message, message.details))); break
-      case 'stopped': this.end = endOf(message); break
+      case 'stopped':
+        this.finish(this.end ??= endOf(message))
+        this.leave()
+        break
     }
   }
 
@@ -115,10 +127,15 @@ export class MachineProcess {
   }
 
   private closed(code: number | null, signal: NodeJS.Signals | null, complaints: string): void {
-    clearInterval(this.watchdog)
     const what = signal ? phrase('run.killed', { signal }) : phrase('run.exited', { code: code ?? '?' })
     const detail = complaints.trim().split('\n').slice(-3).join(' ')
-    const end = this.end ?? crashed(detail === '' ? what : phrase('run.withComplaints', { what, detail }))
+    this.finish(this.end ?? crashed(detail === '' ? what : phrase('run.withComplaints', { what, detail })))
+  }
+
+  private finish(end: ProcessEnd): void {
+    if (this.isOver) return
+    this.isOver = true
+    clearInterval(this.watchdog)
     this.started.reject(new ProcessEndError(end))
     this.saveEnded((save) => save.reject(SaveError.said('ended', phrase('save.ended'))))
     for (const { reject } of this.questions.values()) reject(new Error('the machine ended'))
@@ -126,6 +143,14 @@ export class MachineProcess {
     // Nobody may be waiting for the start any more.
     this.running.catch(() => undefined)
     this.options.events.onEnd(end)
+    this.over()
+  }
+
+  /** Its machine is off: whatever it still does must not go on for ever. */
+  private leave(): void {
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), LEAVE_TIMEOUT_MS)
+    timer.unref()
+    void this.gone.then(() => clearTimeout(timer))
   }
 
   send(message: ToHost): void {
@@ -164,10 +189,10 @@ export class MachineProcess {
   }
 
   /**
-   * Has the machine write its state to `path`; then it goes on, or ends as `suspended`.
+   * Has the machine write its state to `path`; then it goes on, ends as `suspended`, or stands until it is thawed or stopped.
    * @throws SaveError; the machine then goes on
    */
-  saveState(path: string, then: 'go-on' | 'end', { signal, onProgress, copies = [], quick = false, base }: SaveOptions): Promise<SaveFigures> {
+  saveState(path: string, then: AfterSave, { signal, onProgress, copies = [], quick = false, base }: SaveOptions): Promise<SaveFigures> {
     if (this.save) return Promise.reject(SaveError.said('busy', phrase('save.already')))
     if (signal.aborted) return Promise.reject(new SaveError('cancelled', 'saving was cancelled'))
     return new Promise((resolve, reject) => {
@@ -178,7 +203,7 @@ export class MachineProcess {
     })
   }
 
-  /** Ends the machine without asking the guest. Resolves when the process is gone. */
+  /** Ends the machine without asking the guest. Resolves as `ended`. */
   async stop(): Promise<void> {
     this.send({ type: 'stop' })
     const timer = setTimeout(() => this.child.kill('SIGKILL'), STOP_TIMEOUT_MS)

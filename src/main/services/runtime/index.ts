@@ -2,9 +2,10 @@
 import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { phrase, type HotBlock, type Machine, type MachineFigures, type MachineSettings, type MachineState, type Phrase, type Said } from '../../../preload/contract'
-import { MachineProcess, type ProcessEnd } from '../../engines/embedded/machine-process'
+import { MachineProcess, type AfterSave, type ProcessEnd } from '../../engines/embedded/machine-process'
+import { PreparedProcess } from '../../engines/embedded/prepared-process'
 import { SpareProcesses } from '../../engines/embedded/spare-processes'
-import type { HostFigures, SaveFigures, Stalled } from '../../vm-host/protocol'
+import type { HostFigures, LaunchConfig, SaveFigures, Stalled, StatePlace } from '../../vm-host/protocol'
 import type { ConsoleHub } from '../console'
 import { messageOf, ServiceError } from '../errors'
 import type { SavedState } from '../snapshots/saved-state'
@@ -27,6 +28,14 @@ export interface RuntimeStatus {
   readonly pid?: number
   /** ISO 8601. */
   readonly startedAt?: string
+}
+
+/** A machine that stands since it was saved. Its process holds all of it until one of these is called. */
+export interface Held {
+  /** Ends it. Resolves when it is off. */
+  end(): Promise<void>
+  /** Lets it go on as it was. */
+  goOn(): void
 }
 
 interface Running {
@@ -64,7 +73,10 @@ export class MachineRuntime {
   /** How the last run ended, where that is worth telling. */
   private readonly problems = new Map<string, Said>()
   private logging: Promise<void> = Promise.resolve()
-
+  /** Processes for machines that are about to start. */
+  private readonly prepared = new Map<string, PreparedProcess>()
+  /** Ends of processes whose machines are off. */
+  private readonly leaving = new Set<Promise<void>>()
   private readonly spares: SpareProcesses
 
   constructor(private readonly options: RuntimeOptions) {
@@ -121,15 +133,12 @@ export class MachineRuntime {
 
   private launch(machine: RunnableMachine, fresh: boolean): MachineProcess {
     const saved = this.options.savedState(machine.id)
-    const { settings, logDir, id } = machine
-    return new MachineProcess({
-      process: this.spares.take(),
-      config: {
-        name: settings.name, uuid: id, generationId: machine.generationId ?? id, memoryMiB: settings.memoryMiB, cpuProfile: settings.cpuProfile, kernel: settings.kernel,
-        initrd: settings.initrd, commandLine: settings.commandLine, disks: settings.disks.map((d) => ({ ...d })),
-        onReset: settings.onReset, maxTier: settings.maxTier, logDir, translationsDir: this.options.translationsDir, workingSetsDir: this.options.workingSetsDir,
-        ...(saved?.exists ? { savedState: { path: saved.path, memoryDir: saved.memory.folder, use: fresh ? 'discard' as const : 'resume' as const } } : {}),
-      },
+    const { id } = machine
+    const prepared = this.prepared.get(id)
+    this.prepared.delete(id)
+    const process = new MachineProcess({
+      process: prepared?.take() ?? this.spares.take(),
+      config: this.configOf(machine, saved?.exists ? { path: saved.path, memoryDir: saved.memory.folder, use: fresh ? 'discard' : 'resume' } : undefined),
       events: {
         onHeartbeat: (paused, figures, stalled) => this.heartbeat(id, paused, figures, stalled),
         onOutput: (port, bytes) => this.options.consoles.output(id, port, bytes),
@@ -137,6 +146,33 @@ export class MachineRuntime {
         onEnd: (end) => this.ended(machine, end),
       },
     })
+    this.leaving.add(process.gone)
+    void process.gone.then(() => this.leaving.delete(process.gone))
+    return process
+  }
+
+  private configOf({ settings, logDir, id, generationId = id }: RunnableMachine, savedState: LaunchConfig['savedState']): LaunchConfig {
+    return {
+      name: settings.name, uuid: id, generationId, memoryMiB: settings.memoryMiB, cpuProfile: settings.cpuProfile, kernel: settings.kernel,
+      initrd: settings.initrd, commandLine: settings.commandLine, disks: settings.disks.map((d) => ({ ...d })),
+      onReset: settings.onReset, maxTier: settings.maxTier, logDir, translationsDir: this.options.translationsDir, workingSetsDir: this.options.workingSetsDir,
+      ...(savedState && { savedState }),
+    }
+  }
+
+  /**
+   * Has a process make what it can of a machine that is about to be started, while its files are still put in place. Its start takes
+   * that process; whoever prepared it says `unprepare` when there is none.
+   * @param state what it will go on from, whatever its name then @param images one for each disk, of the same shape
+   */
+  prepare(machine: RunnableMachine, state: StatePlace, images: readonly string[]): void {
+    this.unprepare(machine.id)
+    this.prepared.set(machine.id, new PreparedProcess(this.spares.take(), this.configOf(machine, { ...state, use: 'resume' }), images))
+  }
+
+  unprepare(id: string): void {
+    this.prepared.get(id)?.drop()
+    this.prepared.delete(id)
   }
 
   private connectConsoles({ machine, process }: Running): void {
@@ -219,10 +255,7 @@ export class MachineRuntime {
 
   /** Resolves when the machine is off. */
   async forceStop(id: string): Promise<void> {
-    const run = this.require(id, phrase('act.stopped'), 'starting', 'running', 'paused', 'stopping')
-    run.forced = true
-    this.setState(run, 'stopping')
-    await run.process.stop()
+    await this.endNow(this.require(id, phrase('act.stopped'), 'starting', 'running', 'paused', 'stopping'))
   }
 
   /**
@@ -248,13 +281,13 @@ export class MachineRuntime {
    * @throws as `suspend`; the machine then goes on
    */
   async saveTo(
-    id: string, path: string, copies: readonly { readonly from: string; readonly to: string }[], then: 'go-on' | 'end', progress: Progress,
+    id: string, path: string, copies: readonly { readonly from: string; readonly to: string }[], then: AfterSave, progress: Progress,
     quick = false,
   ): Promise<SaveFigures> {
     const run = this.require(id, phrase('act.saved'), 'running', 'paused')
     const { state } = run
     const memory = this.options.savedState(id)?.memory
-    if (then === 'end') this.setState(run, 'saving')
+    if (then !== 'go-on') this.setState(run, 'saving')
     try {
       const base = await memory?.base()
       const onProgress = (fraction: number): void => progress.report(fraction)
@@ -269,10 +302,35 @@ export class MachineRuntime {
     }
   }
 
+  /**
+   * As `saveTo`; the machine then stands, and is `saving`, until it is said what becomes of it.
+   * @throws as `saveTo`; the machine then goes on
+   */
+  async saveAndHold(id: string, path: string, copies: readonly { readonly from: string; readonly to: string }[], progress: Progress): Promise<Held> {
+    const run = this.require(id, phrase('act.saved'), 'running', 'paused')
+    const { state } = run
+    await this.saveTo(id, path, copies, 'hold', progress)
+    return {
+      end: () => this.endNow(run),
+      goOn: () => {
+        run.process.send({ type: 'thaw' })
+        this.setState(run, state)
+      },
+    }
+  }
+
+  private async endNow(run: Running): Promise<void> {
+    run.forced = true
+    this.setState(run, 'stopping')
+    await run.process.stop()
+  }
+
   /** Ends every machine. @param how where a machine cannot be suspended, it is stopped */
   async shutdown(how: 'stop' | 'suspend'): Promise<void> {
     this.spares.close()
+    for (const id of [...this.prepared.keys()]) this.unprepare(id)
     await Promise.all([...this.running.values()].map((run) => this.endRun(run, how)))
+    await Promise.all(this.leaving)
     await this.logging
   }
 

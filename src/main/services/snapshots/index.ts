@@ -2,20 +2,19 @@
 import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { phrase, type MachineSettings, type Snapshot, type SnapshotTree, type Phrase } from '../../../preload/contract'
-import { copyImage } from '../../host/copy-file'
-import { ServiceError, writeError } from '../errors'
-import { makeFolder } from '../files'
+import { phrase, type Snapshot, type SnapshotTree, type Phrase } from '../../../preload/contract'
+import { ServiceError } from '../errors'
 import type { Library } from '../library'
 import { sameName } from '../library/names'
 import type { MachineUse } from '../machine-use'
 import type { MachineRuntime } from '../runtime'
 import type { MachineRecord, Progress } from '../types'
-import { giveName } from './memory'
+import { copyAtRest, plannedSnapshot, presenceOf } from './present'
 import { SnapshotRecords, type SnapshotRecord } from './records'
+import { Restore } from './restore'
 import { RESTORED_SUFFIX, SavedState } from './saved-state'
 import { SnapshotStore, STATE_FILE } from './store'
-import { beginSwitch, finishSwitch, hasSwitch, type Switch } from './switch'
+import { finishSwitch, hasSwitch, type Switch } from './switch'
 
 export interface SnapshotsOptions {
   readonly library: Library
@@ -28,14 +27,16 @@ export interface SnapshotsOptions {
   readonly screen: (id: string) => string
 }
 
+export interface RestoreOptions {
+  /** What is there now becomes a snapshot. */
+  readonly keepCurrent: boolean
+  /** The machine will be started as soon as it is restored. */
+  readonly start: boolean
+}
+
 export interface TakeOptions {
   readonly name?: string
   readonly notes?: string
-}
-
-/** What a snapshot brings back: everything the guest or its boot sees. How the machine is called and filed stays. */
-function hardwareOf({ memoryMiB, cpuProfile, kernel, initrd, commandLine, disks, onReset, maxTier }: MachineSettings): Partial<MachineSettings> {
-  return { memoryMiB, cpuProfile, kernel, initrd, commandLine, disks, onReset, maxTier }
 }
 
 export class Snapshots {
@@ -85,9 +86,9 @@ export class Snapshots {
     }
   }
 
-  private async apply(id: string, store: SnapshotStore, { settings, current }: Switch): Promise<void> {
+  private async apply(id: string, store: SnapshotStore, { settings, current, generationId = randomUUID() }: Switch): Promise<void> {
     // The guest goes back in time, perhaps for the second time from there.
-    await this.options.library.update(id, settings, { generationId: randomUUID() })
+    await this.options.library.update(id, settings, { generationId })
     await store.setCurrent(current)
   }
 
@@ -122,104 +123,46 @@ export class Snapshots {
     return this.alone(id, phrase('use.takingSnapshot'), async (record, store) => {
       if (name !== undefined) await this.checkName(store, name)
       const given = name ?? await this.freeName(store, 'Snapshot', true)
-      const taken = await this.add(record, store, { name: given, notes, kind: 'user' }, 'go-on', progress)
+      const taken = await this.add(record, store, { name: given, notes }, progress)
       this.options.changed(id)
       return { ...(await this.view(store, taken.entry)), ...(taken.pauseMs === undefined ? {} : { pauseMs: taken.pauseMs }) }
     })
   }
 
   private async add(
-    record: MachineRecord, store: SnapshotStore, what: Pick<SnapshotRecord, 'name' | 'notes' | 'kind'>, then: 'go-on' | 'end', progress: Progress,
+    record: MachineRecord, store: SnapshotStore, what: Pick<SnapshotRecord, 'name' | 'notes'>, progress: Progress,
   ): Promise<{ entry: SnapshotRecord; pauseMs: number | undefined }> {
-    const { runtime } = this.options
-    const { state } = runtime.status(record.id)
-    if (!['stopped', 'crashed', 'saved', 'running', 'paused'].includes(state)) {
-      throw new ServiceError('wrong-state', phrase('snapshot.notNow', { name: record.settings.name, state: phrase(`state.${state}`) }), { state })
-    }
-    const isOn = state === 'running' || state === 'paused'
-    const settings = runtime.settingsOf(record.id) ?? record.settings
-    const disks = settings.disks.filter(({ readOnly }) => !readOnly).map(({ path }, i) => ({ path, file: `disk${i}.img` }))
+    const { runtime, screen } = this.options
+    const { isOn, hasState } = presenceOf(runtime, record)
+    const planned = { ...await plannedSnapshot(runtime, record, store), ...what, kind: 'user' as const }
     let pauseMs: number | undefined
-    const hasState = isOn || state === 'saved'
-    const planned: SnapshotRecord = {
-      version: 1, id: randomUUID(), createdAt: new Date().toISOString(), parent: await store.current(), hasState, settings, disks, ...what,
-    }
-    const entry = await store.add(planned, this.options.screen(record.id), what.kind === 'user', async (folder) => {
-      const copies = disks.map(({ path, file }) => ({ from: path, to: join(folder, file) }))
-      if (isOn) pauseMs = (await runtime.saveTo(record.id, join(folder, STATE_FILE), copies, then, progress)).pauseMs
-      else await this.copyAtRest(record, copies, hasState ? join(folder, STATE_FILE) : undefined, progress)
+    const entry = await store.add(planned, screen(record.id), async (folder) => {
+      const copies = planned.disks.map(({ path, file }) => ({ from: path, to: join(folder, file) }))
+      if (isOn) pauseMs = (await runtime.saveTo(record.id, join(folder, STATE_FILE), copies, 'go-on', progress)).pauseMs
+      else {
+        await this.options.checkDisksFree(record)
+        await copyAtRest(record, copies, hasState ? join(folder, STATE_FILE) : undefined, progress)
+      }
     })
     return { entry, pauseMs }
   }
 
-  /** Of a machine that has no process: nothing changes meanwhile. */
-  private async copyAtRest(record: MachineRecord, copies: readonly { from: string; to: string }[], stateTo: string | undefined, progress: Progress): Promise<void> {
-    await this.options.checkDisksFree(record)
-    for (const [i, { from, to }] of copies.entries()) {
-      progress.signal.throwIfAborted()
-      progress.report(i / copies.length)
-      await copyImage(from, to).catch((error: unknown) => {
-        throw writeError(error, to)
-      })
-    }
-    if (stateTo !== undefined) await giveName(new SavedState(record.dir).path, stateTo)
-  }
-
   /**
    * The machine is as it was: settings the guest sees, disks, and memory where it ran (then it is `saved`, and starts at once).
-   * What is there now becomes a snapshot of its own first, unless `keepCurrent` is false.
-   * @throws ServiceError not-found, disk-full, library-read-only, machine-busy
+   * What is there now becomes a snapshot of its own, unless `keepCurrent` is false. All of it happens or nothing: where it fails, a
+   * machine that ran runs on.
+   * @throws ServiceError not-found, wrong-state, disk-full, library-read-only, machine-busy
    */
-  restore(id: string, snapshotId: string, keepCurrent: boolean, progress: Progress): Promise<{ undo: string | null }> {
+  restore(id: string, snapshotId: string, how: RestoreOptions, progress: Progress): Promise<{ undo: string | null }> {
     return this.alone(id, phrase('use.restoringSnapshot'), async (record, store) => {
-      const { runtime } = this.options
       const target = await store.require(snapshotId)
-      const isOn = ['running', 'paused'].includes(runtime.status(id).state)
-      let undo: string | null = null
-      if (keepCurrent) {
-        const name = await this.freeName(store, `Before ${target.name}`.slice(0, 120), false)
-        undo = (await this.add(record, store, { name, notes: '', kind: 'undo' }, 'end', progress)).entry.id
-      } else if (isOn) await runtime.forceStop(id)
-      if (!['stopped', 'crashed', 'saved'].includes(runtime.status(id).state)) throw new ServiceError('wrong-state', phrase('snapshot.wrongState'))
       await this.options.checkDisksFree({ ...record, settings: target.settings })
-      await this.switchTo(record, store, target, progress)
+      const undoName = how.keepCurrent ? await this.freeName(store, `Before ${target.name}`.slice(0, 120), false) : undefined
+      const restore = new Restore({ ...this.options, record, store, target, undoName, apply: (change) => this.apply(id, store, change) })
+      const undo = await restore.perform(how.start, progress)
       this.options.changed(id)
       return { undo }
     })
-  }
-
-  private async switchTo(record: MachineRecord, store: SnapshotStore, target: SnapshotRecord, progress: Progress): Promise<void> {
-    const saved = new SavedState(record.dir)
-    const made: string[] = []
-    try {
-      const moves: Switch['moves'] = []
-      for (const [i, { path, file }] of target.disks.entries()) {
-        progress.signal.throwIfAborted()
-        progress.report(i / target.disks.length)
-        const beside = path + RESTORED_SUFFIX
-        await rm(beside, { force: true })
-        made.push(beside)
-        await copyImage(store.pathOf(target.id, file), beside)
-        moves.push({ from: beside, to: path })
-      }
-      if (target.hasState) {
-        await saved.prepare()
-        const beside = saved.path + RESTORED_SUFFIX
-        await rm(beside, { force: true })
-        made.push(beside)
-        await giveName(store.pathOf(target.id, STATE_FILE), beside)
-        moves.push({ from: beside, to: saved.path })
-      }
-      await makeFolder(store.folder)
-      const change: Switch = { version: 1, moves, removals: target.hasState ? [] : [saved.path], settings: hardwareOf(target.settings), current: target.id }
-      await beginSwitch(store.folder, change)
-    } catch (error) {
-      for (const path of made) await rm(path, { force: true }).catch(() => undefined)
-      throw writeError(error, record.dir)
-    }
-    await finishSwitch(store.folder, (change) => this.apply(record.id, store, change))
-    await saved.clearResume()
-    await saved.memory.collect()
   }
 
   /** Its children stay as they are. @throws ServiceError not-found */

@@ -116,23 +116,45 @@ export class SnapshotStore {
     return this.known.facts(this.pathOf(id))
   }
 
+  /** Where a snapshot is filled. It appears when the folder gets the name `pathOf`. */
+  asideOf(id: string): string {
+    return join(this.folder, NEW_PREFIX + id)
+  }
+
   /**
-   * Fills a folder aside, then lets it appear.
-   * @param isCurrent the present descends from it as soon as it is there
+   * Fills a folder aside.
+   * @param screen what the console shows
+   * @throws ServiceError, and what `fill` throws; nothing is left then
    */
-  async add(entry: SnapshotRecord, screen: string, isCurrent: boolean, fill: (folder: string) => Promise<void>): Promise<SnapshotRecord> {
-    const making = join(this.folder, NEW_PREFIX + entry.id)
+  async make(entry: SnapshotRecord, screen: string, fill: (folder: string) => Promise<void>): Promise<void> {
+    const making = this.asideOf(entry.id)
     try {
       await makeFolder(making)
-      await fill(making)
+      // Before what takes long, or ends something: the disk may be full.
       if (screen !== '') await writeAtomic(join(making, SCREEN_FILE), screen)
       await writeAtomic(join(making, RECORD_FILE), `${JSON.stringify(entry, null, 2)}\n`)
+      await fill(making)
       await syncFolder(making)
-      if (isCurrent) await this.setCurrent(entry.id, await this.current())
-      await moveDurably(making, this.pathOf(entry.id))
+    } catch (error) {
+      await this.discard(entry.id)
+      throw error
+    }
+  }
+
+  /** What was filled aside will not appear. */
+  async discard(id: string): Promise<void> {
+    await rm(this.asideOf(id), { recursive: true, force: true }).catch(() => undefined)
+  }
+
+  /** Fills a folder aside, then lets it appear: the present descends from it at once. @throws as `make` */
+  async add(entry: SnapshotRecord, screen: string, fill: (folder: string) => Promise<void>): Promise<SnapshotRecord> {
+    await this.make(entry, screen, fill)
+    try {
+      await this.setCurrent(entry.id, await this.current())
+      await moveDurably(this.asideOf(entry.id), this.pathOf(entry.id))
       return entry
     } catch (error) {
-      await rm(making, { recursive: true, force: true }).catch(() => undefined)
+      await this.discard(entry.id)
       throw error
     }
   }

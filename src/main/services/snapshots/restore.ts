@@ -1,0 +1,198 @@
+/**
+ * Going back to a snapshot. All that takes time or can fail is done beside the present, which runs on meanwhile: the disks of the
+ * snapshot are copied, the present is kept, a process makes the machine that will run. Then a journal decides (`switch.ts`).
+ */
+import { randomUUID } from 'node:crypto'
+import { link, lstat, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { MachineSettings } from '../../../preload/contract'
+import { copyImage, syncFile } from '../../host/copy-file'
+import { writeError } from '../errors'
+import { makeFolder } from '../files'
+import { logFolder } from '../machine-log'
+import type { Held, MachineRuntime } from '../runtime'
+import type { MachineRecord, Progress } from '../types'
+import { giveName } from './memory'
+import { copyAtRest, plannedSnapshot, presenceOf, type DiskCopy } from './present'
+import type { SnapshotRecord } from './records'
+import { RESTORED_SUFFIX, SavedState } from './saved-state'
+import { STATE_FILE, type SnapshotStore } from './store'
+import { beginSwitch, cancelSwitch, finishSwitch, type Switch } from './switch'
+
+export interface RestoreTask {
+  readonly runtime: MachineRuntime
+  readonly screen: (id: string) => string
+  /** Nobody else writes the machine's disks. @throws ServiceError machine-busy */
+  readonly checkDisksFree: (record: MachineRecord) => Promise<void>
+  readonly record: MachineRecord
+  readonly store: SnapshotStore
+  readonly target: SnapshotRecord
+  /** Name of the snapshot that keeps the present; undefined: it is lost. */
+  readonly undoName: string | undefined
+  /** As `finishSwitch` has it. */
+  readonly apply: (change: Switch) => Promise<void>
+}
+
+/** What a snapshot brings back: everything the guest or its boot sees. How the machine is called and filed stays. */
+function hardwareOf({ memoryMiB, cpuProfile, kernel, initrd, commandLine, disks, onReset, maxTier }: MachineSettings): Partial<MachineSettings> {
+  return { memoryMiB, cpuProfile, kernel, initrd, commandLine, disks, onReset, maxTier }
+}
+
+/** An image that nothing else names can be given to a snapshot as it is, where it is about to be replaced. @returns false where that cannot be */
+async function moveByName(from: string, to: string): Promise<boolean> {
+  try {
+    const stat = await lstat(from)
+    if (!stat.isFile() || stat.nlink !== 1) return false
+    await link(from, to)
+    return true
+  } catch {
+    return false
+  }
+}
+
+export class Restore {
+  private readonly saved: SavedState
+  private readonly generationId = randomUUID()
+  /** Files that are not in place yet. */
+  private readonly made: string[] = []
+  private undo: SnapshotRecord | undefined
+  /** The machine that ran, once it is kept. */
+  private held: Held | undefined
+
+  constructor(private readonly task: RestoreTask) {
+    this.saved = new SavedState(task.record.dir)
+  }
+
+  /**
+   * @param start the machine will be started from here: it is prepared for that
+   * @returns id of the snapshot that keeps the present
+   * @throws ServiceError wrong-state, machine-crashed, disk-full, library-read-only, machine-busy; AbortError. The present is as it was
+   */
+  async perform(start: boolean, progress: Progress): Promise<string | null> {
+    const { runtime, record, target } = this.task
+    const { isOn } = presenceOf(runtime, record)
+    if (start && target.hasState) this.prepare()
+    try {
+      await this.begin(isOn, progress)
+      await this.finish(isOn)
+    } catch (error) {
+      runtime.unprepare(record.id)
+      throw error
+    }
+    return this.undo?.id ?? null
+  }
+
+  private async begin(isOn: boolean, progress: Progress): Promise<void> {
+    try {
+      // Each is to have ended before what they made is taken away.
+      const [beside, kept] = await Promise.allSettled([this.putBeside(progress), this.keepPresent(isOn, progress)])
+      if (kept.status === 'rejected') throw kept.reason
+      if (beside.status === 'rejected') throw beside.reason
+      await beginSwitch(this.task.store.folder, this.switch(beside.value))
+    } catch (error) {
+      await this.giveUp(isOn)
+      throw writeError(error, this.task.record.dir)
+    }
+  }
+
+  private async finish(isOn: boolean): Promise<void> {
+    const ended = this.endPresent(isOn)
+    try {
+      await finishSwitch(this.task.store.folder, this.task.apply)
+    } finally {
+      await ended
+    }
+    await this.saved.clearResume()
+    await this.saved.memory.collect()
+  }
+
+  private prepare(): void {
+    const { runtime, record, store, target } = this.task
+    const { id, dir } = record
+    const settings = { ...record.settings, ...hardwareOf(target.settings) }
+    const copies = new Map(target.disks.map(({ path, file }) => [path, store.pathOf(target.id, file)]))
+    const images = settings.disks.map(({ path }) => copies.get(path) ?? path)
+    const state = { path: store.pathOf(target.id, STATE_FILE), memoryDir: this.saved.memory.folder }
+    runtime.prepare({ id, settings, logDir: logFolder(dir), generationId: this.generationId }, state, images)
+  }
+
+  private switch(moves: Switch['moves']): Switch {
+    const { store, target } = this.task
+    const appears = this.undo ? [{ from: store.asideOf(this.undo.id), to: store.pathOf(this.undo.id) }] : []
+    return {
+      version: 1, moves: [...appears, ...moves], removals: target.hasState ? [] : [this.saved.path], settings: hardwareOf(target.settings), current: target.id,
+      generationId: this.generationId,
+    }
+  }
+
+  /** The snapshot's files, each beside the one it will replace. */
+  private async putBeside(progress: Progress): Promise<Switch['moves']> {
+    const { store, target } = this.task
+    const moves: Switch['moves'] = []
+    for (const [i, { path, file }] of target.disks.entries()) {
+      progress.signal.throwIfAborted()
+      progress.report(i / target.disks.length)
+      const beside = await this.besideOf(path)
+      await copyImage(store.pathOf(target.id, file), beside, { signal: progress.signal })
+      moves.push({ from: beside, to: path })
+    }
+    if (target.hasState) {
+      await this.saved.prepare()
+      const beside = await this.besideOf(this.saved.path)
+      await giveName(store.pathOf(target.id, STATE_FILE), beside)
+      moves.push({ from: beside, to: this.saved.path })
+    }
+    await makeFolder(store.folder)
+    return moves
+  }
+
+  private async besideOf(path: string): Promise<string> {
+    const beside = path + RESTORED_SUFFIX
+    await rm(beside, { force: true })
+    this.made.push(beside)
+    return beside
+  }
+
+  /** Into a snapshot that appears with the journal. A machine that runs stands from then on. */
+  private async keepPresent(isOn: boolean, progress: Progress): Promise<void> {
+    const { runtime, record, store, undoName, screen } = this.task
+    if (undoName === undefined) return
+    const undo = this.undo = { ...await plannedSnapshot(runtime, record, store), name: undoName, notes: '', kind: 'undo' }
+    if (!isOn) await this.task.checkDisksFree(record)
+    await store.make(undo, screen(record.id), async (folder) => {
+      const { moved, copies } = await this.takeDisks(undo, folder)
+      const state = join(folder, STATE_FILE)
+      if (isOn) this.held = await runtime.saveAndHold(record.id, state, copies, progress)
+      else await copyAtRest(record, copies, undo.hasState ? state : undefined, progress)
+      for (const path of moved) await syncFile(path)
+    })
+  }
+
+  /** @returns those that the snapshot has by name now, and those that have to be copied */
+  private async takeDisks({ disks }: SnapshotRecord, folder: string): Promise<{ moved: string[]; copies: DiskCopy[] }> {
+    const replaced = new Set(this.task.target.disks.map(({ path }) => path))
+    const moved: string[] = []
+    const copies: DiskCopy[] = []
+    for (const { path: from, file } of disks) {
+      const to = join(folder, file)
+      if (replaced.has(from) && await moveByName(from, to)) moved.push(to)
+      else copies.push({ from, to })
+    }
+    return { moved, copies }
+  }
+
+  /** What ran is in the snapshot that keeps it, or is not wanted. */
+  private async endPresent(isOn: boolean): Promise<void> {
+    const { runtime, record } = this.task
+    if (this.held) await this.held.end()
+    else if (isOn && runtime.settingsOf(record.id)) await runtime.forceStop(record.id)
+  }
+
+  private async giveUp(isOn: boolean): Promise<void> {
+    // What is written down will be done: where it cannot be struck off, nothing may run.
+    if (!(await cancelSwitch(this.task.store.folder))) return this.endPresent(isOn)
+    this.held?.goOn()
+    if (this.undo) await this.task.store.discard(this.undo.id)
+    for (const path of this.made) await rm(path, { force: true }).catch(() => undefined)
+  }
+}
