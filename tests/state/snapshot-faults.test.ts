@@ -30,8 +30,6 @@ const ROOM_MIB = 96
 
 /** States that are the old or the new one as well: whole, and nothing of them lost. */
 const alsoWhole: Record<string, (before: View, after: View) => View[]> = {
-  // What was there is kept first: after that much of it only a snapshot more is there.
-  'restore with undo': (before, after) => [{ ...before, snapshots: after.snapshots }],
   // The new machine has not been started yet.
   fork: (_before, after) => [{ ...after, machines: after.machines.map((machine) => (machine.name === 'made' ? { ...machine, state: 'saved' } : machine)) }],
 }

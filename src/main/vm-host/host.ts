@@ -226,8 +226,12 @@ export class VmHost {
   }
 
   private async takeAhead(ahead: MachineAhead | undefined, config: LaunchConfig): Promise<BuiltMachine | undefined> {
-    const built = await ahead?.launchedAs(config, this.disks)
-    if (!ahead || built) return built
+    if (!ahead) return undefined
+    const built = await ahead.launchedAs(config, this.disks)
+    if (built) {
+      this.send({ type: 'log', level: 'debug', text: 'the machine was built ahead' })
+      return built
+    }
     this.warn('the machine that was built ahead is not the one to be launched')
     ahead.drop()
     return undefined
