@@ -213,6 +213,7 @@ export class VmHost {
 
   private async build(config: LaunchConfig): Promise<Machine> {
     const ahead = await this.ahead
+    this.ahead = undefined
     const kernel = ahead ? undefined : new KernelFiles(config)
     for (const disk of config.disks) {
       this.disks.push(await openDisk(disk.path, disk.readOnly, disk.format, disk.cache))
