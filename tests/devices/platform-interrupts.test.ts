@@ -48,6 +48,37 @@ describe('8259A pair', () => {
     expect(bench.in(0x20)).toBe(0)
   })
 
+  it('asks the CPU for nothing where a line is said to be what it is, or falls', () => {
+    const bench = pic(0xffff)
+    const line = bench.interrupts.isaLine(4)
+    const before = bench.changes
+    line.set(false)
+    expect(bench.changes).toBe(before)
+    line.set(true)
+    const raised = bench.changes
+    expect(raised).toBeGreaterThan(before)
+    line.set(true)
+    line.set(false)
+    expect(bench.changes).toBe(raised)
+    line.set(true)
+    expect(bench.changes).toBeGreaterThan(raised)
+  })
+
+  it('requests again at the end of interrupt while a level-triggered line stands', () => {
+    const bench = pic(0xffff)
+    bench.out(0x4d1, 0x04)
+    const line = bench.interrupts.isaLine(10)
+    line.set(true)
+    expect(ack(bench)).toBe(0x2a)
+    line.set(true)
+    expect(bench.interrupts.pendingVector()).toBe(-1)
+    const before = bench.changes
+    bench.out(0xa0, 0x20)
+    bench.out(0x20, 0x20)
+    expect(bench.changes).toBeGreaterThan(before)
+    expect(ack(bench)).toBe(0x2a)
+  })
+
   it('rotates: the level ended by rotate-on-EOI becomes the lowest', () => {
     const bench = pic(0xffff)
     pulse(bench, 3)

@@ -106,7 +106,7 @@ export class InterruptController implements MsiSink {
     const { intr } = this.pic
     this.picPin.set(intr)
     this.lapic.setLint0(intr)
-    this.options.onChange()
+    if (intr) this.options.onChange()
   }
 
   /** Delivery modes: SDM vol. 3, 11.6.1. */

@@ -30,8 +30,10 @@ class Chip {
     })
   }
 
-  setLine(irq: number, level: boolean): void {
+  /** @returns whether the requests changed */
+  setLine(irq: number, level: boolean): boolean {
     const bit = 1 << irq
+    const before = this.irr
     if (level) {
       if ((this.elcr & bit) !== 0 || (this.lines & bit) === 0) this.irr |= bit
       this.lines |= bit
@@ -40,6 +42,7 @@ class Chip {
       // A line that drops before it is acknowledged withdraws its request.
       this.irr &= ~bit
     }
+    return this.irr !== before
   }
 
   /** Highest-priority bit of a set, -1 none. */
@@ -155,8 +158,8 @@ export class Pic implements Device {
     const [chip, pin] = irq < 8 ? [this.master, irq] : [this.slave, irq - 8]
     return {
       set: (level) => {
-        chip.setLine(pin, level)
-        this.update()
+        // Devices tell the level at each access: most say what it is already.
+        if (chip.setLine(pin, level)) this.update()
       },
     }
   }
