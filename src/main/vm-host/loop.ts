@@ -23,7 +23,7 @@ const SLICES_WORTH_COLLECTING = 250
 const FREE_AFTER_MS = 500
 
 /** What is given time: a machine, or two of them in lockstep. */
-export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'> & Partial<Pick<Machine, 'mergeTranslations' | 'restTranslator' | 'hasTranslatorRunning' | 'isTranslating'>>
+export type Runnable = Pick<Machine, 'runSlice' | 'pauseClock' | 'resumeClock' | 'onWake' | 'awaitsHost'> & Partial<Pick<Machine, 'mergeTranslations' | 'releaseBuffers' | 'restTranslator' | 'hasTranslatorRunning' | 'isTranslating'>>
 
 export interface LoopOptions {
   /** Gives the computer back what is free in this process's heap: after much work, while there is none. */
@@ -78,6 +78,9 @@ export class MachineLoop {
 
   private async putInOrder(): Promise<void> {
     await this.machine.mergeTranslations?.()
+    this.machine.releaseBuffers?.()
+    // What the merge let go is nobody's only when its own frames are gone.
+    await immediate()
     collectGarbage()
     this.trimSoon()
     await this.restTranslator()

@@ -390,6 +390,10 @@ export class EmbeddedMachine implements Machine {
     return translations ? new Promise((resolve) => translations.merge(resolve)) : Promise.resolve()
   }
 
+  releaseBuffers(): void {
+    for (const disk of this.board.disks) disk.releaseBuffers()
+  }
+
   get hasTranslatorRunning(): boolean {
     const { background } = this
     return background !== undefined && background.alive && !background.resting

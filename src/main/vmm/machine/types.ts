@@ -197,6 +197,8 @@ export interface Machine {
   translations(): Uint8Array | undefined
   /** The guest is quiet after much work: many modules of translated code become one. Resolves when it is done, or there was nothing to do. */
   mergeTranslations(): Promise<void>
+  /** The guest is quiet after much work: buffers of its disk requests are let go. */
+  releaseBuffers(): void
   /** The thread that translates runs, though it may have nothing to do. */
   readonly hasTranslatorRunning: boolean
   /** That thread has a job: until it answers, modules cannot be put together. */

@@ -18,6 +18,16 @@ describe('BufferPool', () => {
     expect(pool.take(8192).buffer).not.toBe(first.buffer)
   })
 
+  it('keeps none that was given back before a release', () => {
+    const pool = new BufferPool()
+    const [given, held] = [pool.take(4096), pool.take(4096)]
+    pool.give(given)
+    pool.release()
+    expect(pool.take(4096).buffer).not.toBe(given.buffer)
+    pool.give(held)
+    expect(pool.take(4096).buffer).toBe(held.buffer)
+  })
+
   it('keeps no more than a few', () => {
     const pool = new BufferPool()
     const taken = Array.from({ length: 6 }, () => pool.take(4 << 20))

@@ -28,4 +28,10 @@ export class BufferPool {
     if (list) list.push(buffer)
     else this.free.set(size, [buffer])
   }
+
+  /** Keeps none of those that nobody has. */
+  release(): void {
+    this.free.clear()
+    this.keptBytes = 0
+  }
 }

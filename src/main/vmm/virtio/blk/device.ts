@@ -123,6 +123,11 @@ export class VirtioBlk implements VirtioDevice {
     this.finish(epoch, queue, request, 0, unsupported ? Result.UNSUPPORTED : Result.IOERR)
   }
 
+  /** Keeps no buffers for requests to come. */
+  releaseBuffers(): void {
+    this.buffers.release()
+  }
+
   /** Starts anew what found no room on the host, in the order it came. */
   retry(): void {
     const { stalled } = this
