@@ -1,6 +1,6 @@
 /**
- * Disks, the trash, templates and archives under faults: the manager is killed at some of its writes, spread over all, with a full disk and in a folder
- * that cannot be written, each is in the old or in the new state afterwards, and no other file has changed.
+ * Disks, the trash, templates and archives under faults: the manager is killed at some of its writes, spread over all, with a full disk, in a folder
+ * that cannot be written, and with damaged files, each is in the old or in the new state afterwards, and no other file has changed.
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -23,8 +23,9 @@ const DISK_BYTES = 2 * MIB
 /** Small clusters have small tables: growing needs a longer one. */
 const CLUSTER_BITS = 12
 const REFCOUNT_TABLE_FIELD = 48
-/** Of each operation, so many places to be cut off at. */
+/** Of each operation, so many places to be cut off at; of one with few changes, before each. */
 const KILLS = 4
+const FEW = 12
 
 /** `{…}` in the parameters: the folder of the files, or the id of a machine. */
 const OPERATIONS: Readonly<Record<string, readonly [CallName, object]>> = {
@@ -47,6 +48,24 @@ const OPERATIONS: Readonly<Record<string, readonly [CallName, object]>> = {
   'export as OVA': ['machine.export', { id: '{one}', path: '{files}/made', format: 'ova' }],
   'import an OVA': ['machine.import', { path: '{files}/archive.ova', name: 'made' }],
   'import our archive': ['machine.import', { path: '{files}/archive.nestbox', name: 'made' }],
+}
+/** What each of these reads. */
+const NEEDS: Readonly<Record<string, string>> = {
+  'convert to raw': 'disk.qcow2',
+  'convert to vmdk': 'disk.qcow2',
+  'enlarge a qcow2 disk': 'disk.qcow2',
+  'compact a qcow2 disk': 'disk.qcow2',
+  repair: 'wrong.qcow2',
+  rebase: 'over.qcow2',
+  'export as OVA': 'disk.qcow2',
+  'import an OVA': 'archive.ova',
+  'import our archive': 'archive.nestbox',
+}
+/** What becomes of the file. */
+const DAMAGES: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {
+  'its first bytes changed': (bytes) => Buffer.concat([bytes.subarray(0, 8).map((byte) => byte ^ 0xff), bytes.subarray(8)]),
+  'cut off in the middle': (bytes) => bytes.subarray(0, bytes.length >> 1),
+  empty: () => Buffer.alloc(0),
 }
 /** They free room, or need none. */
 const WITHOUT_ROOM = ['create a raw disk', 'enlarge a raw disk', 'repair', 'rebase', 'delete a machine', 'restore from the trash', 'delete for ever', 'delete a template']
@@ -131,6 +150,8 @@ describe('disks, the trash, templates and archives under faults', () => {
     closeSync(wrong)
     const base = join(files, 'base')
     await createQcow2(join(files, 'over.qcow2'), { sizeBytes: DISK_BYTES, backing: { path: base, format: 'raw', identity: await identityOf(base) } })
+    // It knows what it lies over by size and time.
+    await createQcow2(join(files, 'top.qcow2'), { sizeBytes: DISK_BYTES, backing: { path: 'over.qcow2', format: 'qcow2', identity: await identityOf(join(files, 'over.qcow2')) } })
     renameSync(base, join(files, 'base.moved'))
   }
 
@@ -173,6 +194,16 @@ describe('disks, the trash, templates and archives under faults', () => {
   /** An archive has its time in it, so what it is is what it holds. */
   const listed = (seen: View): View => (seen.files.made === undefined ? seen : { ...seen, files: { ...seen.files, made: 'made' } })
 
+  /** Digest of every file of the library and of the folder beside it, but for logs and locks. */
+  function bytesOfAll(): Record<string, string> {
+    const below = (folder: string): string[] => readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+      const path = join(folder, entry.name)
+      if (entry.isDirectory()) return ['logs', 'manager.lock'].includes(entry.name) ? [] : below(path)
+      return [path]
+    })
+    return Object.fromEntries(below(work).map((path) => [path.slice(work.length), digest(readFileSync(path))]))
+  }
+
   /** No disk is damaged, and nothing half done is in the library. */
   function expectSound(): void {
     checkSound(join(files, 'disk.qcow2'), true)
@@ -194,8 +225,9 @@ describe('disks, the trash, templates and archives under faults', () => {
     const before = await view()
     expect(steps, 'it writes something').toBeGreaterThan(0)
     const isExport = name.startsWith('export')
-    for (let i = 0; i < KILLS; i++) {
-      const { seen } = await after(name, Math.min(steps - 1, Math.floor((steps * i) / (KILLS - 1))))
+    const kills = steps <= FEW ? steps : KILLS
+    for (let i = 0; i < kills; i++) {
+      const { seen } = await after(name, Math.min(steps - 1, Math.floor((steps * i) / (kills - 1))))
       expect(isExport ? [before, listed(done)] : [before, done]).toContainEqual(isExport ? listed(seen) : seen)
       if (name !== 'rebase' && name !== 'repair') expect(readdirSync(files)).toEqual(expect.arrayContaining(['made.part', 'made.writing']))
       expectSound()
@@ -225,5 +257,20 @@ describe('disks, the trash, templates and archives under faults', () => {
     const mayBeDone = faultName === 'the disk full' ? WITHOUT_ROOM.includes(name) : IN_PLACE.includes(name) && process.getuid?.() !== 0
     if (mayBeDone) expect(['done', fault.code]).toContain(outcome)
     else expect(outcome).toBe(fault.code)
+  })
+
+  it.each(Object.entries(NEEDS).flatMap(([name, file]) => Object.keys(DAMAGES).map((kind) => [name, file, kind] as const)))('%s: %s damaged, %s', async (name, file, kind) => {
+    const [operation, params] = OPERATIONS[name]
+    await reset()
+    const path = join(files, file)
+    writeFileSync(path, DAMAGES[kind](readFileSync(path)))
+    const before = bytesOfAll()
+    const outcome = await call(operation, JSON.parse(filled(params)) as never).then(() => ({ code: 'done', message: '' }), (error: { code: string; message: string }) => error)
+    await close()
+    // Where the header is whole, so is what a rebase writes: no data is read for it.
+    const isDone = name === 'rebase' && kind === 'cut off in the middle'
+    expect(isDone ? ['done'] : ['bad-disk', 'bad-archive', 'unsupported']).toContain(outcome.code)
+    if (!isDone) expect(outcome.message).toContain(path)
+    expect(isDone ? { ...bytesOfAll(), [`/files/${file}`]: before[`/files/${file}`] } : bytesOfAll()).toEqual(before)
   })
 })

@@ -1,5 +1,6 @@
 /** Errors of the services: a code from the contract, what is said of it, details for the curious. */
 import { inEnglish, isPhraseKey, phrase, type ErrorCode, type Phrase, type PhraseValue, type WireError } from '../../preload/contract'
+import { hostSaid } from './core-said'
 
 export class ServiceError extends Error {
   readonly phrase: Phrase | undefined
@@ -44,8 +45,12 @@ export function whyOf(thrown: unknown): PhraseValue {
 export function toWireError(thrown: unknown): WireError {
   if (thrown instanceof ServiceError) return thrown.toWire()
   if (thrown instanceof Error && thrown.name === 'AbortError') return new ServiceError('cancelled', phrase('task.aborted')).toWire()
+  if (systemCode(thrown) === 'bad-disk') return badDisk(thrown).toWire()
   return ofSystem(thrown).toWire()
 }
+
+/** A disk image that cannot be read: the message says which and where. */
+const badDisk = (thrown: unknown): ServiceError => new ServiceError('bad-disk', hostSaid(thrown))
 
 /** An error of the system that nobody foresaw: the file it is about, and why in our words. */
 function ofSystem(thrown: unknown): ServiceError {
@@ -55,10 +60,11 @@ function ofSystem(thrown: unknown): ServiceError {
   return new ServiceError(code, path === undefined || typeof why === 'string' ? messageOf(thrown) : phrase('file.trouble', { path, why }))
 }
 
-/** An error met while writing into the library, said so that a person knows what to do. */
+/** An error met while writing into the library, said so that a person knows what to do; or while reading the image that is copied. */
 export function writeError(thrown: unknown, path: string): ServiceError {
   if (thrown instanceof ServiceError) return thrown
   switch (systemCode(thrown)) {
+    case 'bad-disk': return badDisk(thrown)
     case 'ENOSPC': case 'EDQUOT': return new ServiceError('disk-full', phrase('write.full', { path }), { path })
     case 'EFBIG': return new ServiceError('disk-full', phrase('write.failed', { path, cause: whyOf(thrown) }), { path })
     case 'EROFS': case 'EACCES': case 'EPERM': return new ServiceError('library-read-only', phrase('write.readOnly', { path }), { path })

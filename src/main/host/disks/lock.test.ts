@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { lockDisk, withDiskLock } from './lock'
+import { keptTime, lockDisk, withDiskLock } from './lock'
 import { openDisk } from './open'
 
 describe('the lock of a disk', () => {
@@ -87,5 +87,21 @@ describe('the lock of a disk', () => {
     await (await openDisk(disk, true, 'raw')).close()
     await first.close()
     await (await openDisk(disk, false, 'raw')).close()
+  })
+
+  it('says what time an image keeps whose writer was killed, but not where somebody wrote to it later', async () => {
+    const was = new Date('2026-01-02T03:04:05Z')
+    const keepsNs = BigInt(was.getTime()) * 1_000_000n
+    const leave = (): void => writeFileSync(lockFile(), JSON.stringify({ pid: deadPid(), host: hostname(), token: 'x', keepsNs: String(keepsNs) }))
+    leave()
+    writeFileSync(disk, 'its description, say')
+    const modifiedNs = statSync(disk, { bigint: true }).mtimeNs
+    expect(await keptTime(disk, modifiedNs)).toBe(keepsNs)
+    expect(await keptTime(disk, modifiedNs + 120_000_000_000n)).toBeUndefined()
+    expect(await keptTime(disk, modifiedNs - 120_000_000_000n)).toBeUndefined()
+    // Whoever has the image next gives it its time back.
+    await (await lockDisk(disk))?.release()
+    expect(statSync(disk).mtime).toEqual(was)
+    expect(await keptTime(disk, modifiedNs)).toBeUndefined()
   })
 })

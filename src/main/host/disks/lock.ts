@@ -4,7 +4,7 @@
  * (proper-lockfile, which the library uses, would take seconds to see that.)
  */
 import { randomBytes } from 'node:crypto'
-import { readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
+import { readFile, realpath, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { VmmError } from '../../vmm/errors'
@@ -16,6 +16,8 @@ interface Holder {
   readonly host: string
   /** Tells apart what one process holds. */
   readonly token: string
+  /** Time of the image's last change, in nanoseconds since 1970, where only what is said of its data is written: it keeps this time. */
+  readonly keepsNs?: string | undefined
 }
 
 export interface DiskLock { release(): Promise<void> }
@@ -24,6 +26,8 @@ const ATTEMPTS = 200
 const PAUSE_MS = 20
 /** So long nobody takes to look at a lock and remove it. */
 const ABANDONED_MS = 3000
+/** From the lock until such a write: what is written to the image later is by somebody else. */
+const KEEPING_NS = 60_000_000_000n
 /** A file without contents this old is that of a process killed while it wrote it. */
 const HALF_WRITTEN_MS = 2000
 
@@ -63,7 +67,7 @@ async function readHolder(path: string): Promise<Holder | 'gone' | 'empty'> {
  * Takes away a lock that counts for nothing. Only one process at a time may do that, and it looks once more before: else it would
  * take the lock of one that was quicker. Only a process killed in between leaves `.stale` behind, which then counts for a while.
  */
-async function removeStale(path: string): Promise<void> {
+async function removeStale(disk: string, path: string): Promise<void> {
   const claim = `${path}.stale`
   try {
     await writeFile(claim, '', { flag: 'wx', mode: 0o600 })
@@ -74,10 +78,41 @@ async function removeStale(path: string): Promise<void> {
   }
   try {
     const holder = await readHolder(path)
-    if (holder !== 'gone' && (holder === 'empty' ? (await ageOf(path)) > HALF_WRITTEN_MS : !(await lives(holder)))) await rm(path, { force: true })
+    if (holder !== 'gone' && (holder === 'empty' ? (await ageOf(path)) > HALF_WRITTEN_MS : !(await lives(holder)))) {
+      await giveTimeBack(disk)
+      await rm(path, { force: true })
+    }
   } finally {
     await rm(claim, { force: true })
   }
+}
+
+const lockOf = (real: string): string => join(dirname(real), `.${basename(real)}.lock`)
+
+/**
+ * The time of an image's last change, where a process writes what is said of its data, or was killed while it did.
+ * @param modifiedNs the time its file has, in nanoseconds since 1970
+ * @returns undefined where that is the one
+ */
+export async function keptTime(disk: string, modifiedNs: bigint): Promise<bigint | undefined> {
+  const path = lockOf(await realpath(disk).catch(() => disk))
+  const holder = await readHolder(path)
+  if (typeof holder !== 'object' || holder.keepsNs === undefined) return undefined
+  const began = await stat(path, { bigint: true }).catch(() => undefined)
+  const isOfHolder = began !== undefined && modifiedNs >= began.mtimeNs && modifiedNs - began.mtimeNs < KEEPING_NS
+  return isOfHolder ? BigInt(holder.keepsNs) : undefined
+}
+
+/** In whole seconds: where these are the same, so is the time. */
+export async function setKeptTime(disk: string, keptNs: bigint): Promise<void> {
+  await utimes(disk, (await stat(disk)).atime, Number(keptNs / 1_000_000_000n))
+}
+
+/** What a process that was killed did not come to. */
+async function giveTimeBack(disk: string): Promise<void> {
+  const found = await stat(disk, { bigint: true }).catch(() => undefined)
+  const kept = found && await keptTime(disk, found.mtimeNs)
+  if (kept !== undefined) await setKeptTime(disk, kept)
 }
 
 const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
@@ -97,13 +132,16 @@ function busy(disk: string, { pid, host }: Holder): VmmError {
 
 /**
  * @param disk the image; several names of one file are one disk
+ * @param keepsNs see `keptTime`
  * @returns undefined where the folder cannot be written: then there is no lock to be had
  * @throws VmmError `disk-io` where another process, or this one, has it open for writing
  */
-export async function lockDisk(disk: string): Promise<DiskLock | undefined> {
+export async function lockDisk(disk: string, keepsNs?: bigint): Promise<DiskLock | undefined> {
   const real = await realpath(disk).catch(() => disk)
-  const path = join(dirname(real), `.${basename(real)}.lock`)
-  const mine: Holder = { pid: process.pid, began: await beginOf(process.pid), host: hostname(), token: randomBytes(12).toString('hex') }
+  const path = lockOf(real)
+  const mine: Holder = {
+    pid: process.pid, began: await beginOf(process.pid), host: hostname(), token: randomBytes(12).toString('hex'), ...(keepsNs !== undefined && { keepsNs: String(keepsNs) }),
+  }
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     try {
       await writeFile(path, JSON.stringify(mine), { flag: 'wx', mode: 0o600 })
@@ -113,7 +151,7 @@ export async function lockDisk(disk: string): Promise<DiskLock | undefined> {
     }
     const holder = await readHolder(path)
     if (holder === 'gone') continue
-    if (holder === 'empty' ? (await ageOf(path)) > HALF_WRITTEN_MS : !(await lives(holder))) await removeStale(path)
+    if (holder === 'empty' ? (await ageOf(path)) > HALF_WRITTEN_MS : !(await lives(holder))) await removeStale(real, path)
     else if (holder === 'empty') await pause()
     else throw busy(disk, holder)
   }
@@ -125,9 +163,9 @@ async function release(path: string, token: string): Promise<void> {
   if (typeof holder === 'object' && holder.token === token) await rm(path, { force: true })
 }
 
-/** Does work that changes a disk while nobody else may. @throws as `lockDisk` */
-export async function withDiskLock<T>(disk: string, work: () => Promise<T>): Promise<T> {
-  const lock = await lockDisk(disk)
+/** Does work that changes a disk while nobody else may. @param keepsNs see `keptTime` @throws as `lockDisk` */
+export async function withDiskLock<T>(disk: string, work: () => Promise<T>, keepsNs?: bigint): Promise<T> {
+  const lock = await lockDisk(disk, keepsNs)
   try {
     return await work()
   } finally {

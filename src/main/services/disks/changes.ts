@@ -14,7 +14,7 @@ import type { Library } from '../library'
 import type { MachineRuntime } from '../runtime'
 import type { Progress } from '../types'
 import type { Disks } from '.'
-import { diskError, optionsOf, soundness } from './disk-work'
+import { diskError, optionsOf, readableTop, soundness } from './disk-work'
 import { layersOf } from './layers'
 
 /** QEMU's name of a format. */
@@ -37,12 +37,10 @@ export class DiskChanges {
   /** The image itself, where its file may become another one. @throws ServiceError machine-busy, wrong-state, has-clones, bad-disk, file-missing */
   private async requireChangeable(path: string): Promise<{ real: string; top: DiskLayer & Required<Pick<DiskLayer, 'format' | 'sizeBytes'>>; usedBy: Disk['usedBy'] }> {
     const found = await this.disks.requireIdle(path)
-    const { path: real, layers: [top], usedBy } = found
+    const { path: real, usedBy } = found
     await this.requireNoTemplate(found)
     await this.requireNothingOver(real)
-    const { format, sizeBytes } = top
-    if (!format || sizeBytes === undefined) throw new ServiceError('bad-disk', top.problem ?? phrase('file.unreadable', { path: real }), { path: real })
-    return { real, top: { ...top, format, sizeBytes }, usedBy }
+    return { real, top: readableTop(found), usedBy }
   }
 
   /** @throws ServiceError as `requireChangeable`; invalid-argument, unsupported, disk-full, library-read-only */
@@ -69,10 +67,10 @@ export class DiskChanges {
   /** @returns what a check finds afterwards @throws ServiceError machine-busy, wrong-state, unsupported, bad-disk, file-missing; AbortError */
   async repair(path: string, progress: Progress): Promise<DiskCheck> {
     const found = await this.disks.requireIdle(path)
-    const { path: real, layers: [{ format }] } = found
+    const { path: real } = found
     await this.requireNoTemplate(found)
     await this.requireNothingOver(real)
-    if (format !== 'qcow2') throw new ServiceError('unsupported', phrase('disk.repairQcow2', { path: real }), { path: real })
+    if (readableTop(found).format !== 'qcow2') throw new ServiceError('unsupported', phrase('disk.repairQcow2', { path: real }), { path: real })
     try {
       await repairQcow2(real, optionsOf(progress))
       return await soundness(real, progress)

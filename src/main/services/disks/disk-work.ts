@@ -1,5 +1,5 @@
 /** Work on images: the progress of a task for it, its errors as the contract knows them. */
-import type { DiskCheck } from '../../../preload/contract'
+import { phrase, type Disk, type DiskCheck, type DiskLayer } from '../../../preload/contract'
 import type { WriteOptions } from '../../host/disks/formats/common/write'
 import { checkQcow2 } from '../../host/disks/qcow2/check'
 import { hostSaid } from '../core-said'
@@ -7,6 +7,13 @@ import { ServiceError, systemCode, writeError } from '../errors'
 import type { Progress } from '../types'
 
 export const optionsOf = (progress: Progress): WriteOptions => ({ signal: progress.signal, onProgress: (done, total) => progress.report(done / total) })
+
+/** The image itself, without what it lies over. @throws ServiceError bad-disk where it is not what it is known to be, or cannot be read */
+export function readableTop({ path, layers: [top] }: Disk): DiskLayer & Required<Pick<DiskLayer, 'format' | 'sizeBytes'>> {
+  const { format, sizeBytes } = top
+  if (!format || sizeBytes === undefined) throw new ServiceError('bad-disk', top.problem ?? phrase('file.unreadable', { path }), { path })
+  return { ...top, format, sizeBytes }
+}
 
 /** Errors of the host's disk code have a code of the core's and, where the system refused something, its error as the cause. */
 export function diskError(error: unknown, path: string): Error {

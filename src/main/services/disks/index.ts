@@ -3,13 +3,13 @@ import { realpath, stat } from 'node:fs/promises'
 import { dirname, isAbsolute } from 'node:path'
 import { phrase, type Disk, type DiskCheck, type ImageFormat } from '../../../preload/contract'
 import { createDisk, writeImage } from '../../host/disks/convert'
-import { openDisk } from '../../host/disks/open'
+import { openDisk, type DiskFormat } from '../../host/disks/open'
 import { hostSaid } from '../core-said'
 import { ServiceError, systemCode, writeError } from '../errors'
 import type { Library } from '../library'
 import type { MachineRuntime } from '../runtime'
 import type { Progress } from '../types'
-import { diskError, optionsOf, soundness } from './disk-work'
+import { diskError, optionsOf, readableTop, soundness } from './disk-work'
 import { layersOf } from './layers'
 
 export interface CreateDisk {
@@ -26,6 +26,11 @@ export class Disks {
       .map(({ readOnly }) => ({ machineId: id, name: settings.name, readOnly })))
   }
 
+  /** What a machine knows an image as; undefined where no machine has it. */
+  private formatOf(real: string, known: ReadonlyMap<string, string>): DiskFormat | undefined {
+    return this.library.list().flatMap(({ settings }) => settings.disks).find(({ path }) => (known.get(path) ?? path) === real)?.format
+  }
+
   private async realPaths(): Promise<Map<string, string>> {
     const paths = new Set(this.library.list().flatMap(({ settings }) => settings.disks.map(({ path }) => path)))
     return new Map(await Promise.all([...paths].map(async (path): Promise<[string, string]> => [path, await realpath(path).catch(() => path)])))
@@ -34,7 +39,7 @@ export class Disks {
   /** Each file once, in the order of the machines. */
   async list(): Promise<Disk[]> {
     const known = await this.realPaths()
-    return Promise.all([...new Set(known.values())].map(async (path) => ({ path, layers: await layersOf(path), usedBy: this.usersOf(path, known) })))
+    return Promise.all([...new Set(known.values())].map(async (path) => ({ path, layers: await layersOf(path, this.formatOf(path, known)), usedBy: this.usersOf(path, known) })))
   }
 
   /** @throws ServiceError file-missing, invalid-argument */
@@ -43,7 +48,8 @@ export class Disks {
     const real = await realpath(path).catch(() => {
       throw new ServiceError('file-missing', phrase('file.none', { path }), { path })
     })
-    return { path: real, layers: await layersOf(real), usedBy: this.usersOf(real, await this.realPaths()) }
+    const known = await this.realPaths()
+    return { path: real, layers: await layersOf(real, this.formatOf(real, known)), usedBy: this.usersOf(real, known) }
   }
 
   /** @throws ServiceError name-taken, invalid-argument, disk-full, library-read-only */
@@ -63,9 +69,10 @@ export class Disks {
    * @throws ServiceError machine-busy, name-taken, file-missing, bad-disk, disk-full, library-read-only
    */
   async convert(path: string, target: string, format: ImageFormat, progress: Progress): Promise<Disk> {
-    const { path: real } = await this.requireIdle(path)
+    const found = await this.requireIdle(path)
+    const { path: real } = found
     await this.requireFree(target)
-    const source = await openDisk(real, true).catch((error: unknown) => {
+    const source = await openDisk(real, true, readableTop(found).format).catch((error: unknown) => {
       throw new ServiceError('bad-disk', hostSaid(error), { path: real })
     })
     try {
@@ -89,8 +96,9 @@ export class Disks {
 
   /** @throws ServiceError machine-busy, unsupported, bad-disk, file-missing */
   async check(path: string, progress: Progress): Promise<DiskCheck> {
-    const { path: real, layers } = await this.requireIdle(path)
-    if (layers[0].format !== 'qcow2') throw new ServiceError('unsupported', phrase('disk.checkQcow2', { path: real }), { path: real })
+    const found = await this.requireIdle(path)
+    const { path: real } = found
+    if (readableTop(found).format !== 'qcow2') throw new ServiceError('unsupported', phrase('disk.checkQcow2', { path: real }), { path: real })
     try {
       return await soundness(real, progress)
     } catch (error) {

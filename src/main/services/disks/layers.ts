@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { phrase, type DiskLayer } from '../../../preload/contract'
-import { diskFormatOf, openDisk } from '../../host/disks/open'
+import { diskFormatOf, openDisk, type DiskFormat } from '../../host/disks/open'
 import { DiskFile } from '../../host/disks/qcow2/disk-file'
 import { readHeader } from '../../host/disks/qcow2/header'
 import { changeSince, identityOf } from '../../host/disks/qcow2/identity'
@@ -36,9 +36,9 @@ async function readQcow2(path: string): Promise<Pick<DiskLayer, 'sizeBytes' | 'p
   }
 }
 
-async function readLayer(path: string): Promise<Layer> {
+async function readLayer(path: string, recorded?: DiskFormat): Promise<Layer> {
   try {
-    const format = await diskFormatOf(path)
+    const format = recorded ?? await diskFormatOf(path)
     const stored = await storedBytes(path)
     if (format === 'qcow2') {
       const { below, ...about } = await readQcow2(path)
@@ -54,12 +54,15 @@ async function readLayer(path: string): Promise<Layer> {
   }
 }
 
-/** From the image down to its base. Never fails: what is wrong stands in the layer. */
-export async function layersOf(path: string): Promise<DiskLayer[]> {
+/**
+ * From the image down to its base. Never fails: what is wrong stands in the layer.
+ * @param format what the image is known to be; by its own marks unless given, and an image that has lost them would be a raw one
+ */
+export async function layersOf(path: string, format?: DiskFormat): Promise<DiskLayer[]> {
   const layers: DiskLayer[] = []
   const seen = new Set<string>()
   for (let at: string | undefined = path; at !== undefined;) {
-    const { layer, below }: Layer = await readLayer(at)
+    const { layer, below }: Layer = await readLayer(at, at === path ? format : undefined)
     layers.push(layer)
     seen.add(at)
     if (below !== undefined && (seen.has(below) || layers.length === MAX_LAYERS)) {

@@ -3,6 +3,7 @@
  * another one the guest would see a mixture of both. Kept in a header extension of ours, which QEMU leaves alone.
  */
 import { stat } from 'node:fs/promises'
+import { keptTime } from '../lock'
 
 export interface FileIdentity {
   /** Of the file, not of the disk in it. */
@@ -17,7 +18,7 @@ const SECOND = 1_000_000_000n
 /** @throws system errors */
 export async function identityOf(path: string): Promise<FileIdentity> {
   const { size, mtimeNs } = await stat(path, { bigint: true })
-  return { sizeBytes: Number(size), modifiedNs: mtimeNs }
+  return { sizeBytes: Number(size), modifiedNs: await keptTime(path, mtimeNs) ?? mtimeNs }
 }
 
 /** Version, reserved, size, time of the last change in nanoseconds since 1970; big-endian as all of the header. */

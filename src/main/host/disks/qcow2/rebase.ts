@@ -1,14 +1,14 @@
 /** Says anew what an image is laid over, and takes the backing file as it is now. No data is moved. */
-import { stat, utimes } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { systemCauseOf } from '../../system-cause'
 import { VmmError } from '../../../vmm/errors'
-import { withDiskLock } from '../lock'
+import { setKeptTime, withDiskLock } from '../lock'
 import { DiskFile } from './disk-file'
-import { putBacking, readHeader, type Backing, type RawExtension } from './header'
+import { putBacking, readHeader, type Backing, type Header, type RawExtension } from './header'
 import { identityOf } from './identity'
 import { Extension, HEADER_V2_BYTES } from './layout'
 
+const SECOND_NS = 1_000_000_000n
 const REPLACED: readonly number[] = [Extension.BACKING_FORMAT, Extension.BACKING_IDENTITY]
 
 /** Extensions that stay. The header was read before, so all of them lie within the cluster. */
@@ -28,13 +28,23 @@ function* otherExtensions(first: DataView, start: number): Generator<RawExtensio
  * @throws VmmError `disk-io` where the backing file is missing, `bad-config` where the image has none and none was given;
  *   DiskFormatError; RangeError where the name does not fit
  */
-export function rebaseQcow2(path: string, backing?: Backing): Promise<Backing> {
-  return withDiskLock(path, () => rebaseLocked(path, backing))
+export async function rebaseQcow2(path: string, backing?: Backing): Promise<Backing> {
+  // Images laid over this one know it by size and time. What they see of it stays as it is, so it keeps its time.
+  const keepsNs = await timeOf(path)
+  return withDiskLock(path, () => rebaseLocked(path, keepsNs, backing), keepsNs)
 }
 
-async function rebaseLocked(path: string, backing: Backing | undefined): Promise<Backing> {
+/** @returns undefined where there is no such file: who opens it says so */
+async function timeOf(path: string): Promise<bigint | undefined> {
+  return (await identityOf(path).catch(() => undefined))?.modifiedNs
+}
+
+async function rebaseLocked(path: string, keepsNs: bigint | undefined, backing: Backing | undefined): Promise<Backing> {
   const file = await DiskFile.open(path, false)
   try {
+    // Killed before, another one may have left it to this one to give the time back: then it has whole seconds.
+    const was = await timeOf(path)
+    if (keepsNs === undefined || was === undefined || was / SECOND_NS !== keepsNs / SECOND_NS) throw new VmmError('disk-io', `${path} was changed while its base was to be`, { path })
     const header = await readHeader(file)
     const wanted = backing ?? header.backing
     if (!wanted) throw new VmmError('bad-config', `${path} is laid over nothing`, { path })
@@ -43,19 +53,25 @@ async function rebaseLocked(path: string, backing: Backing | undefined): Promise
       throw new VmmError('disk-io', `${parent} cannot be opened: ${systemCauseOf(cause).detail}`, { path: parent }, { cause })
     })
     const next = { path: wanted.path, format: wanted.format, identity }
-    const first = await file.structure('header', 0, Math.min(2 ** header.clusterBits, file.size))
-    const fields = header.version === 3 ? first.getUint32(100) : HEADER_V2_BYTES
-    const others = [...otherExtensions(first, fields)]
-    const bytes = new Uint8Array(2 ** header.clusterBits)
-    bytes.set(new Uint8Array(first.buffer))
-    putBacking(bytes, fields, next, others)
-    const { atime, mtimeMs } = await stat(path)
-    await file.write(0, bytes)
-    await file.sync()
-    // Images laid over this one know it by size and time. What they see of it is as before, so it keeps its time, in whole seconds.
-    await utimes(path, atime, Math.floor(mtimeMs / 1000))
+    await writeBacking(file, header, next)
+    await setKeptTime(path, keepsNs)
     return next
   } finally {
     await file.close()
   }
+}
+
+/** Only what differs is written: some hundred bytes, which are there as a whole or not at all after a kill. */
+async function writeBacking(file: DiskFile, { clusterBits, version }: Header, next: Backing): Promise<void> {
+  const first = await file.structure('header', 0, Math.min(2 ** clusterBits, file.size))
+  const fields = version === 3 ? first.getUint32(100) : HEADER_V2_BYTES
+  const before = new Uint8Array(2 ** clusterBits)
+  before.set(new Uint8Array(first.buffer))
+  const after = before.slice()
+  putBacking(after, fields, next, [...otherExtensions(first, fields)])
+  const start = after.findIndex((byte, i) => byte !== before[i])
+  if (start < 0) return
+  const end = after.findLastIndex((byte, i) => byte !== before[i]) + 1
+  await file.write(start, after.subarray(start, end))
+  await file.sync()
 }
