@@ -150,6 +150,56 @@ describe('damaged files', () => {
     await call('machine.forceStop', { id: ids.id })
   })
 
+  /** The machine runs, and its guest has heard one byte more than the saved state. */
+  async function running(): Promise<void> {
+    await rig.open()
+    await call('console.open', { id: ids.id, port: 'ttyS0' })
+    await call('machine.start', { id: ids.id })
+    await rig.type(ids.id, 'Bb')
+    await rig.until('all of its memory', () => !existsSync(rig.machineFolder(ids.id, 'saved', 'state.nbs.used')))
+  }
+
+  it.each(kinds)("a snapshot's disk %s: going back is refused with the file named, and the machine runs on", async (kind) => {
+    const path = rig.machineFolder(ids.id, 'snapshots', ids.snapshot, 'disk0.img')
+    damage(path, kind)
+    await running()
+    const before = digests()
+    for (const keepCurrent of [true, false]) {
+      expect(await refusal(call('snapshot.restore', { id: ids.id, snapshotId: ids.snapshot, keepCurrent, start: true }))).toMatchObject({ code: 'bad-disk', message: expect.stringContaining(path) as string })
+    }
+    expect(changed(before)).toEqual([])
+    expect((await call('snapshot.list', { id: ids.id })).snapshots).toHaveLength(1)
+    await rig.type(ids.id, 'Cc')
+    await call('machine.forceStop', { id: ids.id })
+  })
+
+  it.each(kinds)("a snapshot's state %s: the start from it is refused with the place named, and what ran is kept", async (kind) => {
+    damage(rig.machineFolder(ids.id, 'snapshots', ids.snapshot, 'state.nbs'), kind)
+    await running()
+    const { message, code } = await refusal(call('snapshot.restore', { id: ids.id, snapshotId: ids.snapshot, start: true }))
+    expect([code, message]).toEqual(['state-damaged', expect.stringContaining('state.nbs')])
+    const undo = (await call('snapshot.list', { id: ids.id })).snapshots.find((entry) => entry.kind === 'undo')
+    await call('snapshot.restore', { id: ids.id, snapshotId: undo!.id, keepCurrent: false, start: true })
+    await rig.type(ids.id, 'Cc')
+    await call('machine.forceStop', { id: ids.id })
+  })
+
+  it.each(kinds)('the state that a running machine was last stored in %s: what is taken of it now stands alone', async (kind) => {
+    await running()
+    const { id: snapshotId } = await call('snapshot.take', { id: ids.id, name: 'base' })
+    damage(rig.machineFolder(ids.id, 'snapshots', snapshotId, 'state.nbs'), kind)
+    const { id: taken } = await call('snapshot.take', { id: ids.id, name: 'taken' })
+    const fork = await call('machine.fork', { id: ids.id, name: 'fork' })
+    expect(fork.state).toBe('running')
+    await call('machine.forceStop', { id: fork.id })
+    await call('machine.suspend', { id: ids.id })
+    await call('machine.start', { id: ids.id })
+    await rig.type(ids.id, 'Cc')
+    await call('snapshot.restore', { id: ids.id, snapshotId: taken, keepCurrent: false, start: true })
+    await rig.type(ids.id, 'Cc')
+    await call('machine.forceStop', { id: ids.id })
+  })
+
   it.each(kinds)('a qcow2 header %s: the start is refused with the file named', async (kind) => {
     const path = rig.machineFolder(ids.id, 'disk.qcow2')
     damage(path, kind)

@@ -7,7 +7,9 @@ import { link, lstat, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { MachineSettings } from '../../../preload/contract'
 import { copyImage, syncFile } from '../../host/copy-file'
-import { writeError } from '../errors'
+import { openDisk } from '../../host/disks/open'
+import { hostSaid } from '../core-said'
+import { ServiceError, writeError } from '../errors'
 import { makeFolder } from '../files'
 import { logFolder } from '../machine-log'
 import type { Held, MachineRuntime } from '../runtime'
@@ -125,10 +127,24 @@ export class Restore {
     }
   }
 
+  /** A disk that no machine could open is no reason to give up the one that is there. @throws ServiceError bad-disk */
+  private async checkImages(): Promise<void> {
+    const { store, target: { id, disks, settings } } = this.task
+    for (const { path, file } of disks) {
+      const image = store.pathOf(id, file)
+      const format = settings.disks.find((disk) => disk.path === path)?.format
+      const disk = await openDisk(image, true, format).catch((error: unknown) => {
+        throw new ServiceError('bad-disk', hostSaid(error), { path: image })
+      })
+      await disk.close()
+    }
+  }
+
   /** The snapshot's files, each beside the one it will replace. */
   private async putBeside(progress: Progress): Promise<Switch['moves']> {
     const { store, target } = this.task
     const moves: Switch['moves'] = []
+    await this.checkImages()
     for (const [i, { path, file }] of target.disks.entries()) {
       progress.signal.throwIfAborted()
       progress.report(i / target.disks.length)
