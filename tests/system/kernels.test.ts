@@ -7,7 +7,7 @@ import { NodeWasmEngine } from '../../src/main/host'
 import { compileWhole, machineCodeOf } from '../../src/main/host/machine-code'
 import { isTranslated } from '../../src/main/vmm/cpu/dbt/kept-code'
 import { furtherPages } from '../../src/main/vmm/cpu/dbt/region-pages'
-import { decodePack, encodePack } from '../../src/main/vmm/cpu/dbt/translation-pack'
+import { decodePack, encodePack, loopsOfPack } from '../../src/main/vmm/cpu/dbt/translation-pack'
 import { prebuildInterpreter } from '../../src/main/vmm/cpu/interp/prebuilt'
 import { isaRows } from '../../src/main/vmm/cpu/isa'
 import { completePack, packModule, type KeptTranslations } from '../../src/main/vmm/machine'
@@ -101,6 +101,18 @@ it.each([...KERNELS, ...BY_MANUAL])('%s does the same with everything translated
   const warm = runKernel(image, 2, { pack: whole })
   expect(warm.log).toBe(cold.log)
   expect(warm.adopted).toBeGreaterThan(10)
+})
+
+it.each(['pages64', 'spans64'])('%s has loops that were over too soon, and are regions of the next machine', (name) => {
+  const { image } = shop.assemble(name)
+  const { pack } = packOf(runKernel(image, 2))
+  const whole = completePack(pack, prebuildInterpreter(isaRows).plan, 'nestbox64') ?? pack
+  const regions = (of: Uint8Array): number => decodePack(of).filter(({ kind }) => kind === 'region').length
+  expect(regions(whole)).toBeGreaterThan(regions(pack))
+  expect(loopsOfPack(whole)).toEqual([])
+  const [all, some] = [whole, pack].map((translations) => runKernel(image, 2, { pack: translations }))
+  expect(all.log).toBe(some.log)
+  expect(all.regions).toBeLessThan(some.regions)
 })
 
 /** The image as a loader leaves it that moved its kernel by 256 MiB: the upper halves of its addresses are 0x9123 then. */

@@ -5,7 +5,8 @@ import type { TranslationThread } from '../cpu/dbt/code-cache'
 import { buildMerged, translateAndCompile, type CompiledResult, type TranslationJob } from '../cpu/dbt/translation-job'
 import { decodeJob, decodeResult, encodeJob, encodeResult, isMerge, type JobMessage, type MergeMessage, type ResultMessage } from '../cpu/dbt/translation-message'
 import { isTranslated, translateKept } from '../cpu/dbt/kept-code'
-import { decodePack, encodePack } from '../cpu/dbt/translation-pack'
+import { LOOP_PAGES_AT } from '../cpu/dbt/loop-pages'
+import { decodePack, encodePack, loopsOfPack } from '../cpu/dbt/translation-pack'
 import { Translator, type TranslatedFunction } from '../cpu/dbt/translator'
 import { createDecoder } from '../cpu/decode/decode'
 import { numberHandlers } from '../cpu/interp/builder'
@@ -136,14 +137,15 @@ export function packModule(pack: Uint8Array, plan: InterpreterPlan): Uint8Array 
 }
 
 /**
- * The pack with translations of the blocks that its machines found no time for; undefined where it has none of them.
+ * The pack with translations of the blocks and loops that its machines found no time for; undefined where it has none of them.
  * @throws as `packModule`
  */
 export function completePack(pack: Uint8Array, plan: InterpreterPlan, cpuProfile: string): Uint8Array | undefined {
   const kept = decodePack(pack)
-  if (kept.every(isTranslated)) return undefined
-  const translator = createTranslator({ memory: new SharedArrayBuffer(PAGE_SIZE), cpuProfile, hotLoopAfter: HOT_LOOP_AFTER, plan })
-  return encodePack(translateKept(translator, kept))
+  const loops = loopsOfPack(pack)
+  if (kept.every(isTranslated) && loops.length === 0) return undefined
+  const memory = new SharedArrayBuffer(LOOP_PAGES_AT + loops.length * PAGE_SIZE)
+  return encodePack(translateKept(createTranslator({ memory, cpuProfile, hotLoopAfter: HOT_LOOP_AFTER, plan }), kept, loops))
 }
 
 function createTranslator({ memory, cpuProfile, hotLoopAfter, plan }: TranslationSetup): Translator {

@@ -161,6 +161,7 @@ export class CodeFinder {
     if (partial) this.checkLength(this.bytes, host)
     const offset = gpa % PAGE_SIZE
     const code = cache.page((gpa - offset) / PAGE_SIZE, key)
+    code.linearPage = (lo & ~0xfff) >>> 0
     if (key === state.get('modeKey')) this.lookup.enter(lo, hi, code, walker)
     const known = cache.recordAt(code, offset)
     return known !== 0 ? known : this.decodeAt(lo, hi, code, host, checked)

@@ -5,6 +5,7 @@ import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
 import { FunctionTable } from './function-table'
 import { isTranslated, KeptCode } from './kept-code'
 import { pageAt } from './code-window'
+import { LoopPages } from './loop-pages'
 import { CONSTANT_BYTES } from './own-constants'
 import type { PackedFunction } from './packed-function'
 import { decodePack, packed, TranslationIndex, type KeptTranslations } from './translation-pack'
@@ -27,6 +28,8 @@ const TRICKLE_NS = 1e9
 const WARM = 1 / 32
 /** The same of blocks that are worth a translation for the next machine: with fewer entries it takes as long to load as it saves. */
 const WORTH_TRANSLATING = 1 / 8
+/** Pages with loops that are remembered of those that were dropped. */
+const MAX_LOOP_PAGES = 256
 /** Times a head gets a new region: paths through a loop may warm up late. */
 const MAX_REMADE = 3
 /**
@@ -131,6 +134,7 @@ export class CodeCache {
   private readonly setAside = new Map<number, PackedFunction>()
   private aside = new TranslationIndex()
   private readonly kept = new KeptCode()
+  private readonly loopPages: LoopPages
   /** Functions by table slot, for people who want to see them; of new ones up to MAX_BODY_BYTES. */
   private readonly inUse = new Map<number, PackedFunction>()
   private inUseBytes = 0
@@ -152,6 +156,7 @@ export class CodeCache {
   constructor(readonly options: CodeCacheOptions, table: WasmTable) {
     this.place = new FunctionTable(options, table)
     this.around = new RegionPages(options)
+    this.loopPages = new LoopPages({ ...options, isHotBlock: (slot) => this.isHotBlock(slot) }, options.regions ? MAX_LOOP_PAGES : 0)
   }
 
   /** A head record reached its count. True: it is time to translate. */
@@ -167,7 +172,7 @@ export class CodeCache {
     if (this.hotLoops.includes(head)) this.loopIsUrgent = true
     else {
       this.hotLoops.push(head)
-      this.around.note(head)
+      this.around.note(head, ({ modeKey }, pageOffset) => this.earlier.acrossPages(modeKey, pageOffset).flatMap(({ fn }) => furtherPages(fn)))
     }
     return this.due
   }
@@ -406,15 +411,30 @@ export class CodeCache {
 
   /** What is worth keeping for the next machine with the same guest; undefined where that is what there is already. */
   pack(): Uint8Array | undefined {
-    for (const code of this.options.cache.codePages) this.noteLeaving(code)
-    return this.kept.pack()
+    for (const code of this.options.cache.codePages) this.noteUntranslated(code)
+    return this.kept.pack(() => this.loopPages.all((code) => this.bytesOf(code)))
   }
 
   /** Blocks of a page are about to go. Those that ran a good deal are worth a translation for the next machine. */
   noteLeaving(code: CodePage): void {
-    const { cache, hotAfter, hostOfPage, translator } = this.options
+    this.noteUntranslated(code)
+    this.loopPages.leaving(code, () => this.bytesOf(code))
+  }
+
+  private noteUntranslated(code: CodePage): void {
+    const { cache, hotAfter } = this.options
     const blocks = cache.untranslated(code, hotAfter * WORTH_TRANSLATING)
-    if (blocks.length > 0) this.kept.noteUntranslated(blocks, pageAt(translator.memory, hostOfPage(code.page)))
+    if (blocks.length > 0) this.kept.noteUntranslated(blocks, this.bytesOf(code))
+  }
+
+  private isHotBlock(slot: number): boolean {
+    const fn = this.inUse.get(slot)
+    return fn !== undefined && fn.kind === 'block' && !this.kept.isInherited(fn)
+  }
+
+  private bytesOf(code: CodePage): Uint8Array {
+    const { hostOfPage, translator } = this.options
+    return pageAt(translator.memory, hostOfPage(code.page))
   }
 
   /** A block was just decoded: a translation from an earlier run takes its place at once. */

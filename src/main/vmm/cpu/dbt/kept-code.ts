@@ -7,6 +7,7 @@ import { MAX_LENGTH } from '../decode/scanner'
 import type { BlockRecord, BlockSource } from '../interp/decode-cache'
 import { RECORD_SIZE } from '../interp/record'
 import type { PackedFunction } from './packed-function'
+import { LoopTranslator, type LoopPage } from './loop-pages'
 import { decodePack, encodePack, packed, TranslationIndex } from './translation-pack'
 import { shapeOf, type TranslatedFunction, type Translator } from './translator'
 
@@ -46,26 +47,29 @@ export function recordsOf(shape: string): BlockRecord[] {
 
 /**
  * Translates what waits for it.
- * @param translator its memory is used for the code: one page
+ * @param translator its memory is used for the code: one page, and one for each of `loops`
  * @returns what was translated before, and as much of the rest as there is room for
  */
-export function translateKept(translator: Translator, kept: readonly PackedFunction[]): PackedFunction[] {
+export function translateKept(translator: Translator, kept: readonly PackedFunction[], loops: readonly LoopPage[]): PackedFunction[] {
   const functions = kept.filter(isTranslated)
-  let room = MAX_PACK_BYTES - functions.reduce((sum, { body }) => sum + body.length, 0)
+  const roomAtFirst = MAX_PACK_BYTES - functions.reduce((sum, { body }) => sum + body.length, 0)
+  let room = roomAtFirst
   const draft = translator.begin()
   for (const { modeKey, pageOffset, shape, ranges: [{ bytes }] } of kept.filter((fn) => !isTranslated(fn))) {
     if (room <= 0) break
-    translator.memory.fill(0)
+    translator.memory.fill(0, 0, PAGE_SIZE)
     translator.memory.set(bytes, pageOffset)
     room -= draft.add({ head: 0, modeKey, host: 0, pageOffset, records: recordsOf(shape) })?.body.length ?? 0
   }
+  const bodies = (): number => draft.functions.reduce((sum, { body }) => sum + body.length, 0)
+  new LoopTranslator(translator, loops).translate(draft, () => bodies() < roomAtFirst)
   const known = new TranslationIndex()
   for (const fn of functions) known.add(fn, 0)
   return [...functions, ...packed(draft.functions).filter((fn) => !known.has(fn))]
 }
 
 export class KeptCode {
-  private inherited: readonly PackedFunction[] = []
+  private inherited: ReadonlySet<PackedFunction> = new Set()
   private readonly used = new Set<PackedFunction>()
   private readonly made = new TranslationIndex()
   private madeBytes = 0
@@ -75,7 +79,11 @@ export class KeptCode {
 
   /** What earlier machines left. */
   inherit(functions: readonly PackedFunction[]): void {
-    this.inherited = functions
+    this.inherited = new Set(functions)
+  }
+
+  isInherited(fn: PackedFunction): boolean {
+    return this.inherited.has(fn)
   }
 
   /** One of them runs here too. */
@@ -103,13 +111,16 @@ export class KeptCode {
     }
   }
 
-  /** All of it; undefined where that is hardly more than what was inherited. */
-  pack(): Uint8Array | undefined {
-    const inheritedBytes = this.inherited.reduce((sum, { body }) => sum + body.length, 0)
+  /**
+   * All of it; undefined where that is hardly more than what was inherited.
+   * @param loops pages with loops that are worth a region; asked for only where there is a pack
+   */
+  pack(loops: () => readonly LoopPage[]): Uint8Array | undefined {
+    const inheritedBytes = [...this.inherited].reduce((sum, { body }) => sum + body.length, 0)
     const { waiting } = this
     if (this.madeBytes + waiting.reduce((sum, { ranges: [{ bytes }] }) => sum + GROWTH * bytes.length, 0) <= inheritedBytes * WORTH_KEEPING) return undefined
     let room = MAX_PACK_BYTES
-    const unused = this.inherited.filter((fn) => !this.used.has(fn))
-    return encodePack([...this.used, ...unused, ...waiting].filter(({ body }) => (room -= body.length) >= 0))
+    const unused = [...this.inherited].filter((fn) => !this.used.has(fn))
+    return encodePack([...this.used, ...unused, ...waiting].filter(({ body }) => (room -= body.length) >= 0), loops())
   }
 }

@@ -31,14 +31,18 @@ export class RegionPages {
 
   constructor(private readonly options: RegionPagesOptions) {}
 
-  /** A head was reported as hot: `blockRip` is in its page. */
-  note(head: number): void {
+  /**
+   * A head was reported as hot: `blockRip` is in its page.
+   * @param wanted pages that regions known for it are made from, by their distance
+   */
+  note(head: number, wanted: (code: CodePage, pageOffset: number) => readonly number[]): void {
     const { cache, surroundings } = this.options
-    const code = cache.blockAt(head)?.code
+    const block = cache.blockAt(head)
     const near = surroundings()
-    if (!code || near?.at(0) !== code) return
+    if (!block || near?.at(0) !== block.code) return
+    const { code, pageOffset } = block
     const pages = new Map([[0, code]])
-    for (const delta of [1, ...cache.jumpsFrom(code, near.linearPage)]) {
+    for (const delta of [...wanted(code, pageOffset), 1, ...cache.jumpsFrom(code, near.linearPage)]) {
       if (pages.size > MAX_PAGES || pages.has(delta)) continue
       const further = near.at(delta)
       if (further && cache.isKnown(further)) pages.set(delta, further)

@@ -2,10 +2,12 @@
  * Translations as bytes, to be kept from one run to the next. What a pack holds is used only where the guest's code is the
  * same byte for byte, so a pack may be shared by all machines; its version must be that of the translator.
  *
- * Layout, little-endian: u32 count, then each function as `packed-function.ts` has it.
+ * Layout, little-endian: u32 count, then each function as `packed-function.ts` has it, then pages with loops that wait for their regions
+ * (`loop-pages.ts`), where there are some.
  */
 import { VmmError } from '../../errors'
 import { PAGE_SIZE } from '../../memory/frame-table'
+import { decodeLoopPages, encodeLoopPages, type LoopPage } from './loop-pages'
 import { CONSTANT_BYTES } from './own-constants'
 import { KINDS, PackedFunction } from './packed-function'
 import type { TranslatedFunction } from './translator'
@@ -25,8 +27,9 @@ export interface CompiledPack {
 const sizeOf = ({ shape, entries, ranges, constants, body, hints }: TranslatedFunction): number =>
   17 + 6 * constants.length + 2 * entries.length + shape.length + body.length + hints.length + ranges.reduce((sum, { bytes }) => sum + 8 + bytes.length, 0)
 
-export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array {
-  const out = new Uint8Array(4 + functions.reduce((sum, fn) => sum + sizeOf(fn), 0))
+export function encodePack(functions: readonly TranslatedFunction[], loops: readonly LoopPage[] = []): Uint8Array {
+  const pages = loops.length > 0 ? encodeLoopPages(loops) : undefined
+  const out = new Uint8Array(4 + functions.reduce((sum, fn) => sum + sizeOf(fn), 0) + (pages?.length ?? 0))
   const view = new DataView(out.buffer)
   let at = 0
   const u16 = (value: number): void => { view.setUint16((at += 2) - 2, value, true) }
@@ -57,6 +60,7 @@ export function encodePack(functions: readonly TranslatedFunction[]): Uint8Array
     u16(hints.length)
     raw(hints)
   }
+  if (pages) raw(pages)
   return out
 }
 
@@ -77,6 +81,9 @@ class PackReader {
   u8(): number { return this.view.getUint8(this.take(1)) }
   u16(): number { return this.view.getUint16(this.take(2), true) }
   u32(): number { return this.view.getUint32(this.take(4), true) }
+
+  /** What is behind. */
+  rest(): Uint8Array { return this.bytes.subarray(this.at) }
 
   /** Goes over a function, which is to be read later. */
   function(): PackedFunction {
@@ -111,6 +118,13 @@ class PackReader {
 export function decodePack(bytes: Uint8Array): readonly PackedFunction[] {
   const reader = new PackReader(bytes)
   return Array.from({ length: reader.u32() }, () => reader.function())
+}
+
+/** The pages with loops behind a pack's functions. @throws VmmError `bad-state` where the bytes are no pack */
+export function loopsOfPack(bytes: Uint8Array): readonly LoopPage[] {
+  const reader = new PackReader(bytes)
+  for (let left = reader.u32(); left > 0; left--) reader.function()
+  return decodeLoopPages(reader.rest())
 }
 
 /** The same functions, in as little memory as they can have. */

@@ -122,6 +122,11 @@ export class Translator {
     return this.options.bytes
   }
 
+  /** As the machine decodes. */
+  get decode(): Decode {
+    return this.options.decode
+  }
+
   begin(): ModuleDraft {
     const m = new ModuleBuilder()
     const [handlerType, , , slowType] = [HANDLER, MOVE, FLAG_CARRY, SLOW].map((type) => m.typeIndex(type))

@@ -19,6 +19,8 @@ export class CodePage {
   /** Bitmap of 64-byte lines that hold decoded bytes. */
   linesLow = 0
   linesHigh = 0
+  /** Low 32 bits of the linear address at which it was last found. */
+  linearPage = 0
   /** [first record, end) address pairs. */
   readonly blocks: number[] = []
   /** Word indices, in other pages' maps, of instructions that end in this page. */
