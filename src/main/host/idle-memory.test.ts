@@ -46,6 +46,29 @@ it('a while with a few stray pieces of work is a quiet one, a while with one mor
   expect(collected).toBe(1)
 })
 
+it('says once that there is work again, after it collected, and not of stray pieces', () => {
+  vi.useFakeTimers()
+  const said: string[] = []
+  const memory = new IdleMemory({ worth: 5, stray: 2, collect: () => said.push('collect'), awake: () => said.push('awake'), quietMs: QUIET_MS })
+  const work = (): void => {
+    for (let i = 0; i < 20; i++) {
+      memory.worked()
+      vi.advanceTimersByTime(QUIET_MS / 5)
+    }
+  }
+  work()
+  expect(said).toEqual([])
+  vi.advanceTimersByTime(2 * QUIET_MS)
+  expect(said).toEqual(['collect'])
+  memory.worked()
+  vi.advanceTimersByTime(2 * QUIET_MS)
+  expect(said).toEqual(['collect'])
+  work()
+  expect(said).toEqual(['collect', 'awake'])
+  vi.advanceTimersByTime(2 * QUIET_MS)
+  expect(said).toEqual(['collect', 'awake', 'collect'])
+})
+
 it('waits a while longer for what is not finished', () => {
   vi.useFakeTimers()
   let ready = false
