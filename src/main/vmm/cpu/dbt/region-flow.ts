@@ -76,7 +76,10 @@ export function collect(code: RegionCode, head: number, shape: Shape): Flow | un
   return blocks && reduce(blocks, walked.callees, head, shape)
 }
 
-/** Everything reachable from a head by jumps forward of it, and from the functions called in the same way. */
+/**
+ * Everything reachable from a head by jumps forward of it, and from the functions called in the same way. What is near comes first: where
+ * not all fits, paths that end far away are what is left out.
+ */
 class Walk {
   readonly insns = new Map<number, RegionInsn>()
   readonly leaders = new Set<number>()
@@ -90,7 +93,7 @@ class Walk {
 
   run(head: number): void {
     this.lead(head, head)
-    for (let next = this.open.pop(); next; next = this.open.pop()) this.stretch(next.start, next.floor)
+    for (let next = this.open.shift(); next; next = this.open.shift()) this.stretch(next.start, next.floor)
   }
 
   private lead(to: number | undefined, floor: number): void {
