@@ -105,7 +105,7 @@ class SlowPaths {
   load(lo: number, hi: number, access: number, slot: number): number {
     const bytes = access & 0xff
     const host = this.memory.hostOf(lo, hi, bytes, false)
-    if (host === Translation.MMIO) return this.longLoad(lo, hi, access, slot)
+    if (host === Translation.MMIO) return this.loadAcross(lo, hi, bytes, slot) ? Slow.OK : this.longLoad(lo, hi, access, slot)
     if (host === Translation.FAULT) return this.pendingPageFault()
     this.copy(host, this.scratchAt + slot * 8, bytes)
     return Slow.OK
@@ -114,7 +114,10 @@ class SlowPaths {
   store(lo: number, hi: number, access: number, slot: number, translated: boolean): number {
     const bytes = access & 0xff
     const host = this.memory.hostOf(lo, hi, bytes, true)
-    if (host === Translation.MMIO) return translated && this.writesCode(lo, hi, bytes) ? Slow.AGAIN : this.longStore(lo, hi, access, slot)
+    if (host === Translation.MMIO) {
+      if (translated && this.writesCode(lo, hi, bytes)) return Slow.AGAIN
+      return this.storeAcross(lo, hi, bytes, slot) ? Slow.OK : this.longStore(lo, hi, access, slot)
+    }
     if (host === Translation.FAULT) return this.pendingPageFault()
     if (translated && this.holdsCodeAt(this.memory.codeGpa, bytes)) return Slow.AGAIN
     this.memory.prepareWrite(bytes)
@@ -143,6 +146,48 @@ class SlowPaths {
 
   unit(unit: number): number {
     return this.guarded(() => this.options.checkUnit(unit))
+  }
+
+  /**
+   * Bytes of an access that lie in its first page. 0 where it does not go on in a second one, or goes over the end of a 4 GiB part of
+   * the address space, where more is to be looked at.
+   */
+  private inFirstPage(lo: number, bytes: number): number {
+    const first = PAGE_SIZE - (lo & 0xfff)
+    return first < bytes && (lo >>> 0) + bytes <= 2 ** 32 ? first : 0
+  }
+
+  // An unpacking kernel stores over the end of every page it fills. False: nothing was done, for a page is no RAM or gives a fault.
+
+  private loadAcross(lo: number, hi: number, bytes: number, slot: number): boolean {
+    const { memory, scratchAt } = this
+    const first = this.inFirstPage(lo, bytes)
+    const host = first > 0 ? memory.hostOf(lo, hi, first, false) : -1
+    const next = host >= 0 ? memory.hostOf(lo + first, hi, bytes - first, false) : -1
+    if (next < 0) return false
+    this.copyBytes(host, scratchAt + slot * 8, first)
+    this.copyBytes(next, scratchAt + slot * 8 + first, bytes - first)
+    return true
+  }
+
+  private storeAcross(lo: number, hi: number, bytes: number, slot: number): boolean {
+    const { memory, scratchAt } = this
+    const first = this.inFirstPage(lo, bytes)
+    const host = first > 0 ? memory.hostOf(lo, hi, first, true) : -1
+    const next = host >= 0 ? memory.hostOf(lo + first, hi, bytes - first, true) : -1
+    if (next < 0) return false
+    // Both are there. Pages are prepared one by one, each found last.
+    memory.hostOf(lo, hi, first, true)
+    memory.prepareWrite(first)
+    memory.hostOf(lo + first, hi, bytes - first, true)
+    memory.prepareWrite(bytes - first)
+    this.copyBytes(scratchAt + slot * 8, host, first)
+    this.copyBytes(scratchAt + slot * 8 + first, next, bytes - first)
+    return true
+  }
+
+  private copyBytes(from: number, to: number, length: number): void {
+    for (let i = 0; i < length; i++) this.bytes[to + i] = this.bytes[from + i]
   }
 
   private longLoad(lo: number, hi: number, access: number, slot: number): number {
