@@ -73,8 +73,13 @@ export class MachineProcess {
     this.ended = new Promise((resolve) => (this.over = resolve))
     this.gone = new Promise((resolve) => {
       this.child.on('close', (code, signal) => {
-        this.closed(code, signal, started.complaints)
-        resolve()
+        const over = (): void => {
+          this.closed(code, signal, started.complaints)
+          resolve()
+        }
+        // On a busy computer its end is seen before what it said last.
+        if (this.child.connected) this.child.once('disconnect', over)
+        else over()
       })
     })
     this.watchdog = setInterval(() => this.watch(), 1000)
