@@ -1,9 +1,10 @@
 /** Entry of the thread that translates guest code for the machine of this process. */
 import { setFlagsFromString } from 'node:v8'
 import { parentPort } from 'node:worker_threads'
-import { NodeClock, NodeWasmEngine } from '../host'
+import { giveWayToGuest, NodeClock, NodeWasmEngine } from '../host'
 import { serveTranslations } from '../vmm/machine'
 
+giveWayToGuest()
 const wasm = new NodeWasmEngine()
 
 /** The engine would compile each function when the guest first comes to it, on the guest's thread: here it is done at once. */
