@@ -120,6 +120,10 @@ again:
     process.kill(runtime.status(ID).pid as number, 'SIGKILL')
     await stopped()
     expect(runtime.status(ID)).toMatchObject({ state: 'crashed', problem: { key: 'run.killed', values: { signal: 'SIGKILL' } } })
+    const progress = { signal: new AbortController().signal, report: () => undefined }
+    for (const saved of [runtime.saveTo(ID, '/nowhere', [], 'go-on', progress), runtime.saveAndHold(ID, '/nowhere', [], progress)]) {
+      await expect(saved).rejects.toMatchObject({ code: 'machine-crashed' })
+    }
     await runtime.start(machine(guest('hello')))
     await stopped()
     expect(runtime.status(ID).state).toBe('stopped')

@@ -275,7 +275,6 @@ export const PHRASES = {
   snapshot: {
     nameTaken: "There is already a snapshot named '{name}'.",
     notNow: "The machine '{name}' is {state}: no snapshot can be taken now.",
-    wrongState: 'The machine must be off, running or suspended.',
     none: 'There is no snapshot with the id {id}.',
     damaged: 'A snapshot is damaged: {path} cannot be used: {why}. What else is in its folder was not touched.',
     switchDamaged: '{path} cannot be read: a snapshot was being restored. Repair or remove the file.',

@@ -2,7 +2,7 @@
 import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { phrase, type HotBlock, type Machine, type MachineFigures, type MachineSettings, type MachineState, type Phrase, type Said } from '../../../preload/contract'
-import { MachineProcess, type AfterSave, type ProcessEnd } from '../../engines/embedded/machine-process'
+import { MachineProcess, SaveError, type AfterSave, type ProcessEnd } from '../../engines/embedded/machine-process'
 import { PreparedProcess } from '../../engines/embedded/prepared-process'
 import { SpareProcesses } from '../../engines/embedded/spare-processes'
 import type { HostFigures, LaunchConfig, SaveFigures, Stalled, StatePlace } from '../../vm-host/protocol'
@@ -275,6 +275,12 @@ export class MachineRuntime {
     return this.running.get(id)?.machine.settings
   }
 
+  /** Whoever saves saw it run: where it has crashed since, that is the reason, not the order of the calls. @throws ServiceError machine-crashed, wrong-state */
+  private requireForSaving(id: string): Running {
+    if (this.status(id).state === 'crashed') throw saveFailure(SaveError.said('ended', phrase('save.off')))
+    return this.require(id, phrase('act.saved'), 'running', 'paused')
+  }
+
   /**
    * The state of a running machine into a file of its own, and disk images copied at the same instant.
    * @param quick the state is used at once and only once: it need not be small or durable
@@ -284,7 +290,7 @@ export class MachineRuntime {
     id: string, path: string, copies: readonly { readonly from: string; readonly to: string }[], then: AfterSave, progress: Progress,
     quick = false,
   ): Promise<SaveFigures> {
-    const run = this.require(id, phrase('act.saved'), 'running', 'paused')
+    const run = this.requireForSaving(id)
     const { state } = run
     const memory = this.options.savedState(id)?.memory
     if (then !== 'go-on') this.setState(run, 'saving')
@@ -307,7 +313,7 @@ export class MachineRuntime {
    * @throws as `saveTo`; the machine then goes on
    */
   async saveAndHold(id: string, path: string, copies: readonly { readonly from: string; readonly to: string }[], progress: Progress): Promise<Held> {
-    const run = this.require(id, phrase('act.saved'), 'running', 'paused')
+    const run = this.requireForSaving(id)
     const { state } = run
     await this.saveTo(id, path, copies, 'hold', progress)
     return {

@@ -274,7 +274,6 @@ export const frManager: Translated<typeof PHRASES> = {
   snapshot: {
     nameTaken: 'Il y a déjà un instantané nommé « {name} ».',
     notNow: 'La machine « {name} » est {state} : aucun instantané ne peut être pris maintenant.',
-    wrongState: 'La machine doit être éteinte, en marche ou en veille.',
     none: 'Il n’y a pas d’instantané avec l’identifiant {id}.',
     damaged: 'Un instantané est endommagé : {path} est inutilisable : {why}. Le reste de son dossier n’a pas été touché.',
     switchDamaged: '{path} ne peut pas être lu : un instantané était en cours de restauration. Réparez ou retirez le fichier.',
