@@ -79,6 +79,7 @@ export class EmbeddedMachine implements Machine {
     const { deterministic } = config
     const counted = deterministic && (deterministic.nowNs ?? (() => this.instructions() * deterministic.nsPerInstruction))
     this.clock = new MachineClock(ports.clock, counted)
+    this.clock.onArmed(() => this.wakeSleeper())
     this.board = new Board({
       config, ports, ram: this.ram, clock: this.clock,
       onInterruptChange: () => this.interruptsChanged(),
@@ -171,6 +172,11 @@ export class EmbeddedMachine implements Machine {
     const cpu = this.cpu as Vcpu | undefined
     if (!cpu) return
     cpu.requestExit()
+    this.wakeSleeper()
+  }
+
+  /** The host sleeps until the next timer that was known when the guest halted. */
+  private wakeSleeper(): void {
     if (this.idleSince !== undefined) this.wake()
   }
 

@@ -6,11 +6,12 @@ import type { HostClock } from '../ports'
 class ClockTimer implements Timer {
   deadlineNs = Infinity
 
-  constructor(readonly fire: () => void, private readonly changed: () => void) {}
+  constructor(readonly fire: () => void, private readonly changed: () => void, private readonly armed: () => void) {}
 
   arm(deadlineNs: number): void {
     this.deadlineNs = deadlineNs
     this.changed()
+    this.armed()
   }
 
   cancel(): void {
@@ -27,6 +28,7 @@ export class MachineClock implements VirtualClock {
   private pausedAt: number | undefined = 0
   private bootWallMs: number
   private nextCached: number | undefined
+  private armed: () => void = () => undefined
 
   /** @param counted time source of deterministic mode: nanoseconds made of executed instructions */
   constructor(private readonly host: HostClock, private readonly counted?: () => number) {
@@ -68,8 +70,13 @@ export class MachineClock implements VirtualClock {
     this.bootWallMs = bootWallMs
   }
 
+  /** Called whenever a timer was armed: who sleeps until the next one may have to sleep less. */
+  onArmed(armed: () => void): void {
+    this.armed = armed
+  }
+
   createTimer(fire: () => void): Timer {
-    const timer = new ClockTimer(fire, () => (this.nextCached = undefined))
+    const timer = new ClockTimer(fire, () => (this.nextCached = undefined), () => this.armed())
     this.timers.push(timer)
     return timer
   }
