@@ -1,10 +1,9 @@
 /** Runs one machine for a manager: launches it, carries out commands, reports life and end. */
 import { randomUUID } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
-import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'
 import { copyImage, syncFile } from '../host/copy-file'
-import { NodeWasmEngine, openDisk, type OpenDisk } from '../host'
+import { Behind, giveWay, NodeWasmEngine, openDisk, type OpenDisk } from '../host'
 import { DiskFormatError } from '../host/disks/formats/common/format-error'
 import { createCpuKit, type Machine, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
@@ -205,7 +204,7 @@ export class VmHost {
     this.beat()
     this.send({ type: 'stopped', reason, ...report })
     if (reason.kind !== 'error') {
-      giveWay()
+      giveWay(Behind.NEXT_MACHINE)
       this.warmStart?.save(machine)
     }
     this.exit(0)
@@ -340,14 +339,5 @@ export class VmHost {
       // What the guest had flushed is safe whatever happens here.
       await disk.close().catch((error: unknown) => this.send({ type: 'log', level: 'error', text: `a disk was not closed in order: ${described(error).message}` }))
     }
-  }
-}
-
-/** Whoever starts a machine now has the processors first. */
-function giveWay(): void {
-  try {
-    setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
-  } catch {
-    // Where the system does not allow it, it is a little slower for them.
   }
 }

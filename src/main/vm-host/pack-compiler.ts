@@ -3,9 +3,9 @@
  * compiler, and keeps what came out: the next machine with that guest begins with it. It works after the machine's end, when nobody
  * waits, and behind everything else. Arguments: the store's folder, the program whose translations they are, the guest as JSON.
  */
-import { constants, setPriority } from 'node:os'
 import { basename } from 'node:path'
 import { compileWhole, machineCodeOf, moduleFrom } from '../host/machine-code'
+import { Behind, giveWay } from '../host/thread-priority'
 import { completePack, packModule } from '../vmm/machine'
 import { readPrebuilt } from './prebuilt'
 import { TranslationStore, type Guest } from './translation-store'
@@ -30,7 +30,7 @@ function compilePack(store: TranslationStore, guest: Guest, program: string): bo
   return true
 }
 
-setPriority(constants.priority.PRIORITY_LOW)
+giveWay(Behind.EVERYBODY)
 const [folder, program, guest] = process.argv.slice(2)
 const store = new TranslationStore(folder, program)
 const parsed = JSON.parse(guest) as Guest

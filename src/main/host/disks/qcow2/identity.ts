@@ -37,7 +37,7 @@ export function decodeIdentity(view: DataView, at: number, length: number): File
 }
 
 /** Copies and archives may keep whole seconds only. */
-function isSameTime(a: bigint, b: bigint): boolean {
+export function isSameTime(a: bigint, b: bigint): boolean {
   if (a === b) return true
   return (a % SECOND === 0n || b % SECOND === 0n) && a / SECOND === b / SECOND
 }

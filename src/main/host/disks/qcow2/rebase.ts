@@ -5,10 +5,9 @@ import { VmmError } from '../../../vmm/errors'
 import { setKeptTime, withDiskLock } from '../lock'
 import { DiskFile } from './disk-file'
 import { putBacking, readHeader, type Backing, type Header, type RawExtension } from './header'
-import { identityOf } from './identity'
+import { identityOf, isSameTime } from './identity'
 import { Extension, HEADER_V2_BYTES } from './layout'
 
-const SECOND_NS = 1_000_000_000n
 const REPLACED: readonly number[] = [Extension.BACKING_FORMAT, Extension.BACKING_IDENTITY]
 
 /** Extensions that stay. The header was read before, so all of them lie within the cluster. */
@@ -44,7 +43,7 @@ async function rebaseLocked(path: string, keepsNs: bigint | undefined, backing: 
   try {
     // Killed before, another one may have left it to this one to give the time back: then it has whole seconds.
     const was = await timeOf(path)
-    if (keepsNs === undefined || was === undefined || was / SECOND_NS !== keepsNs / SECOND_NS) throw new VmmError('disk-io', `${path} was changed while its base was to be`, { path })
+    if (keepsNs === undefined || was === undefined || !isSameTime(was, keepsNs)) throw new VmmError('disk-io', `${path} was changed while its base was to be`, { path })
     const header = await readHeader(file)
     const wanted = backing ?? header.backing
     if (!wanted) throw new VmmError('bad-config', `${path} is laid over nothing`, { path })

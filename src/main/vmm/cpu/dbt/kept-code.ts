@@ -52,17 +52,16 @@ export function recordsOf(shape: string): BlockRecord[] {
  */
 export function translateKept(translator: Translator, kept: readonly PackedFunction[], loops: readonly LoopPage[]): PackedFunction[] {
   const functions = kept.filter(isTranslated)
-  const roomAtFirst = MAX_PACK_BYTES - functions.reduce((sum, { body }) => sum + body.length, 0)
-  let room = roomAtFirst
+  const room = MAX_PACK_BYTES - functions.reduce((sum, { body }) => sum + body.length, 0)
   const draft = translator.begin()
+  const hasRoom = (): boolean => draft.functions.reduce((sum, { body }) => sum + body.length, 0) < room
   for (const { modeKey, pageOffset, shape, ranges: [{ bytes }] } of kept.filter((fn) => !isTranslated(fn))) {
-    if (room <= 0) break
+    if (!hasRoom()) break
     translator.memory.fill(0, 0, PAGE_SIZE)
     translator.memory.set(bytes, pageOffset)
-    room -= draft.add({ head: 0, modeKey, host: 0, pageOffset, records: recordsOf(shape) })?.body.length ?? 0
+    draft.add({ head: 0, modeKey, host: 0, pageOffset, records: recordsOf(shape) })
   }
-  const bodies = (): number => draft.functions.reduce((sum, { body }) => sum + body.length, 0)
-  new LoopTranslator(translator, loops).translate(draft, () => bodies() < roomAtFirst)
+  new LoopTranslator(translator, loops).translate(draft, hasRoom)
   const known = new TranslationIndex()
   for (const fn of functions) known.add(fn, 0)
   return [...functions, ...packed(draft.functions).filter((fn) => !known.has(fn))]
