@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { inEnglish, type Said } from '../../src/preload/contract'
 import { createQcow2 } from '../../src/main/host/disks/qcow2/create'
+import { decodeHeader, MAX_HEADER_BYTES } from '../../src/main/host/state-header'
 import { buildVmHostWithInterpreter } from '../fixtures/build-vm-host'
 import { ManagerRig } from './manager-rig'
 
@@ -70,6 +71,14 @@ describe('damaged files', () => {
   /** Not in place: a second name of the file would be damaged too. */
   function damage(path: string, kind: string): void {
     const bytes = DAMAGES[kind](readFileSync(path))
+    rmSync(path)
+    writeFileSync(path, bytes)
+  }
+
+  /** The first byte behind the header: of the first piece of memory. */
+  function changeMemory(path: string): void {
+    const bytes = readFileSync(path)
+    bytes[decodeHeader(path, bytes.subarray(0, MAX_HEADER_BYTES)).bytes] ^= 0xff
     rmSync(path)
     writeFileSync(path, bytes)
   }
@@ -173,14 +182,37 @@ describe('damaged files', () => {
     await call('machine.forceStop', { id: ids.id })
   })
 
-  it.each(kinds)("a snapshot's state %s: the start from it is refused with the place named, and what ran is kept", async (kind) => {
-    damage(rig.machineFolder(ids.id, 'snapshots', ids.snapshot, 'state.nbs'), kind)
+  it.each([...kinds, 'a byte of its memory changed'])("a snapshot's state %s: going back is refused with the place named, and the machine runs on", async (kind) => {
+    const path = rig.machineFolder(ids.id, 'snapshots', ids.snapshot, 'state.nbs')
+    const isMemory = !kinds.includes(kind)
+    if (isMemory) changeMemory(path)
+    else damage(path, kind)
     await running()
-    const { message, code } = await refusal(call('snapshot.restore', { id: ids.id, snapshotId: ids.snapshot, start: true }))
-    expect([code, message]).toEqual(['state-damaged', expect.stringContaining('state.nbs')])
-    const undo = (await call('snapshot.list', { id: ids.id })).snapshots.find((entry) => entry.kind === 'undo')
-    await call('snapshot.restore', { id: ids.id, snapshotId: undo!.id, keepCurrent: false, start: true })
+    const before = digests()
+    const what = { id: ids.id, snapshotId: ids.snapshot }
+    // Its memory is looked at only where nothing else would be left: otherwise it is when the guest needs it, and the present is kept.
+    for (const how of [...(isMemory ? [] : [{ start: true }]), { keepCurrent: false }, { keepCurrent: false, start: true }]) {
+      const { code, message } = await refusal(call('snapshot.restore', { ...what, ...how }))
+      expect([code, message]).toEqual(['state-damaged', expect.stringMatching(/state\.nbs.*Nothing was changed/)])
+      expect(await rig.stateOf(ids.id)).toBe('running')
+    }
+    expect(changed(before)).toEqual([])
+    expect(filesBelow(rig.machineFolder(ids.id)).filter((file) => !before.has(file))).toEqual([])
     await rig.type(ids.id, 'Cc')
+    await call('snapshot.restore', { ...what, keepCurrent: false, withState: false })
+    expect(await rig.stateOf(ids.id)).toBe('stopped')
+    await call('machine.start', { id: ids.id })
+    await call('machine.forceStop', { id: ids.id })
+  })
+
+  it('what a suspended machine was is kept where the snapshot it would be lost for is damaged', async () => {
+    damage(rig.machineFolder(ids.id, 'snapshots', ids.snapshot, 'state.nbs'), 'empty')
+    await rig.open()
+    expect(await refusal(call('snapshot.restore', { id: ids.id, snapshotId: ids.snapshot, keepCurrent: false }))).toMatchObject({ code: 'state-damaged' })
+    expect(await rig.stateOf(ids.id)).toBe('saved')
+    await call('console.open', { id: ids.id, port: 'ttyS0' })
+    await call('machine.start', { id: ids.id })
+    await rig.type(ids.id, 'Bb')
     await call('machine.forceStop', { id: ids.id })
   })
 

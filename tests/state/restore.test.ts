@@ -7,7 +7,7 @@ import { PreparedProcess } from '../../src/main/engines/embedded/prepared-proces
 import { startProcess, type StartedProcess } from '../../src/main/engines/embedded/spare-processes'
 import { openDisk } from '../../src/main/host/disks/open'
 import type { LaunchConfig } from '../../src/main/vm-host/protocol'
-import { buildVmHost } from '../fixtures/build-vm-host'
+import { buildVmHostWithInterpreter } from '../fixtures/build-vm-host'
 import { checkSound } from '../fixtures/qemu-img'
 import { ManagerRig } from './manager-rig'
 
@@ -22,7 +22,7 @@ describe('a restore', () => {
   const call: ManagerRig['call'] = (name, params) => rig.call(name, params)
 
   beforeAll(() => {
-    vmHostEntry = buildVmHost()
+    vmHostEntry = buildVmHostWithInterpreter()
   })
   beforeEach(async () => {
     rig = new ManagerRig(vmHostEntry, 4)
@@ -145,8 +145,15 @@ describe('a restore', () => {
       const prepared = prepare(config)
       const { child } = started.at(-1)!
       child.kill('SIGKILL')
-      await new Promise((resolve) => child.once('exit', resolve))
+      await expect(prepared.built).rejects.toMatchObject({ end: { kind: 'crashed' } })
       expect(prepared.take()).toBeUndefined()
+    })
+
+    it('says when it is built, and why it is not', async () => {
+      await prepare(config).built
+      const none = { ...config, savedState: { ...config.savedState!, path: `${disk}.none` } }
+      await expect(prepare(none).built).rejects.toMatchObject({ end: { kind: 'refused', code: 'disk-io', message: expect.stringContaining('disk.qcow2.none') as string } })
+      await expect(prepare({ ...config, memoryMiB: 128 }).built).rejects.toMatchObject({ end: { kind: 'refused', code: 'state-mismatch' } })
     })
 
     it('is gone where it is not wanted', async () => {

@@ -48,11 +48,11 @@ async function list(vm: string, { json }: Json): Promise<void> {
   printTable(['NAME', 'TAKEN', 'HOLDS', 'SIZE', 'ID'], rows)
 }
 
-async function restore(vm: string, name: string, { json, start, keepCurrent }: Json & { start?: boolean; keepCurrent: boolean }): Promise<void> {
+async function restore(vm: string, name: string, { json, start, fresh, keepCurrent }: Json & { start?: boolean; fresh?: boolean; keepCurrent: boolean }): Promise<void> {
   await withManager(async (client) => {
     const machine = await findMachine(client, vm)
     const snapshot = await findSnapshot(client, machine, name)
-    const { undo } = await client.call('snapshot.restore', { id: machine.id, snapshotId: snapshot.id, keepCurrent, ...(start ? { start } : {}) })
+    const { undo } = await client.call('snapshot.restore', { id: machine.id, snapshotId: snapshot.id, keepCurrent, ...(start ? { start } : {}), ...(fresh ? { withState: false } : {}) })
     if (json) printJson({ ...(await client.call('machine.get', { id: machine.id })), undo })
     else say(false, `${machine.name} is as in ${snapshot.name}.${undo === null ? '' : ` What was there is kept as snapshot ${undo}.`}`)
   })
@@ -86,7 +86,8 @@ export function addSnapshotCommands(program: Command): void {
   command('take <vm> [name]', 'keep disks, and memory where it runs; a running machine goes on').option('--notes <text>', 'what it is for').action(take)
   command('list <vm>', 'the tree; * marks what the present descends from').action(list)
   command('restore <vm> <name>', 'go back; what is there now is kept as a snapshot')
-    .option('--no-keep-current', 'what is there now is lost').option('--start', 'and go on at once').action(restore)
+    .option('--no-keep-current', 'what is there now is lost').option('--start', 'and go on at once').option('--fresh', 'disks and settings only: its memory is not used, the machine boots')
+    .action(restore)
   command('delete <vm> <name>', 'remove a snapshot; those taken after it stay').action(remove)
   command('rename <vm> <name> <new-name>', 'give a snapshot another name').option('--notes <text>', 'and other notes').action(rename)
 }

@@ -16,7 +16,7 @@ import { MachineAhead } from './machine-ahead'
 import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostHotBlock, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
 import { heapTrimmer, prebuiltPorts, readPrebuilt } from './prebuilt'
 import { BackgroundLoad, openBase, saveMachine, setAside, USED_SUFFIX } from './saved-state'
-import type { StateFile } from './state-file/reader'
+import { StateFile } from './state-file/reader'
 import type { TouchRecorder } from './touch-recorder'
 import type { WarmStart } from './warm-start'
 
@@ -95,7 +95,7 @@ export class VmHost {
 
   private handle(message: ToHost): void {
     switch (message.type) {
-      case 'prepare': this.ahead ??= this.buildAhead(message.config, message.images); break
+      case 'prepare': this.ahead ??= this.buildAhead(message); break
       case 'launch': void this.launch(message.config); break
       case 'pause': this.pause(); break
       case 'resume': this.resume(); break
@@ -146,11 +146,15 @@ export class VmHost {
     else void this.closeFiles().then(() => this.exit(0))
   }
 
-  /** Whatever is wrong is told when the machine is launched: then it is built once more. */
-  private async buildAhead(config: LaunchConfig, images: readonly string[]): Promise<MachineAhead | undefined> {
+  /** Where it fails the machine is built once more when it is launched. */
+  private async buildAhead({ config, images, wholeState }: Extract<ToHost, { type: 'prepare' }>): Promise<MachineAhead | undefined> {
     try {
-      return await MachineAhead.build(config, images, this.context())
-    } catch {
+      if (wholeState && config.savedState) StateFile.checkWhole(config.savedState)
+      const ahead = await MachineAhead.build(config, images, this.context())
+      this.send({ type: 'prepared' })
+      return ahead
+    } catch (error) {
+      this.send({ type: 'not-prepared', ...described(error) })
       return undefined
     }
   }

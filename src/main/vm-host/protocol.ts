@@ -44,9 +44,10 @@ export type LaunchConfig = z.infer<typeof launchConfig>
 export const toHost = z.discriminatedUnion('type', [
   /**
    * Of a machine that will be launched and goes on from the state named here (which may have another name by then): what does not
-   * need its disks is made now. `images`: one for each disk, of the same shape. Not answered; a failure is told at the launch.
+   * need its disks is made now. `images`: one for each disk, of the same shape. With `wholeState` all of the state's memory is read
+   * and checked first. Answered by `prepared` or `not-prepared`.
    */
-  z.object({ type: z.literal('prepare'), config: launchConfig, images: z.array(z.string()) }),
+  z.object({ type: z.literal('prepare'), config: launchConfig, images: z.array(z.string()), wholeState: z.boolean() }),
   z.object({ type: z.literal('launch'), config: launchConfig }),
   z.object({ type: z.literal('pause') }),
   z.object({ type: z.literal('resume') }),
@@ -138,6 +139,10 @@ export type HostHotBlock = z.infer<typeof hotBlock>
 
 export const fromHost = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ready') }),
+  /** The machine is built: it will run once it is launched. */
+  z.object({ type: z.literal('prepared') }),
+  /** As `refused`, of what `prepare` began; a launch tries once more. */
+  z.object({ type: z.literal('not-prepared'), code: z.string(), message: z.string(), details: z.unknown().optional() }),
   /** `restoredMs`: from the launch message to the first slice of a machine that was continued. */
   z.object({ type: z.literal('running'), restoredMs: z.number().optional() }),
   /** Could not be started: code of a VmmError, message for people. */

@@ -97,9 +97,14 @@ export const calls = {
   'snapshot.list': call(byId, snapshotTree),
   /** Of a stopped, suspended or running machine; the latter goes on, and stands only for `pauseMs`. */
   'snapshot.take': call(z.object({ id: machineId, name: snapshotName.optional(), notes: snapshotNotes.optional() }), snapshot.extend({ pauseMs: z.number().optional() })),
-  /** What is there now is kept as a snapshot (`undo`) unless `keepCurrent` is false. With `start` the machine goes on at once. */
-  'snapshot.restore': call(
-    z.object({ id: machineId, snapshotId: z.string(), keepCurrent: z.boolean().optional(), start: z.boolean().optional() }), z.object({ undo: z.string().nullable() })),
+  /**
+   * What is there now is kept as a snapshot (`undo`) unless `keepCurrent` is false. With `start` the machine goes on at once. A state
+   * that cannot be used is refused with `state-mismatch` or `state-damaged`, and nothing is changed; with `withState` false disks and
+   * settings come back without the memory, and the machine is off.
+   */
+  'snapshot.restore': call(z.object({
+    id: machineId, snapshotId: z.string(), keepCurrent: z.boolean().optional(), start: z.boolean().optional(), withState: z.boolean().optional(),
+  }), z.object({ undo: z.string().nullable() })),
   /** Its children stay as they are. */
   'snapshot.delete': call(z.object({ id: machineId, snapshotId: z.string() }), none),
   'snapshot.change': call(z.object({ id: machineId, snapshotId: z.string(), name: snapshotName.optional(), notes: snapshotNotes.optional() }), snapshot),

@@ -226,6 +226,7 @@ export const PHRASES = {
     guestCrashed: 'the guest crashed ({detail})',
     notStarted: "the machine's process could not be started: {detail}",
     silent: "the machine's process gave no sign of life for {seconds} s and was ended",
+    notPrepared: 'the process that was to build the machine ended; try again',
     killed: "the machine's process was killed by {signal}",
     exited: "the machine's process ended with exit code {code}",
     withComplaints: '{what}: {detail}',
@@ -277,6 +278,7 @@ export const PHRASES = {
     notNow: "The machine '{name}' is {state}: no snapshot can be taken now.",
     none: 'There is no snapshot with the id {id}.',
     damaged: 'A snapshot is damaged: {path} cannot be used: {why}. What else is in its folder was not touched.',
+    stateRefused: "{why}. Nothing was changed. The snapshot's disks can be had without its memory ('nestbox snapshot restore --fresh').",
     switchDamaged: '{path} cannot be read: a snapshot was being restored. Repair or remove the file.',
   },
   starter: {

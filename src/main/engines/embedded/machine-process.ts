@@ -84,6 +84,7 @@ export class MachineProcess {
     })
     this.watchdog = setInterval(() => this.watch(), 1000)
     this.watchdog.unref()
+    for (const message of started.unheard.splice(0)) this.receive(message)
     if (started.isReady) this.handle({ type: 'ready' })
   }
 

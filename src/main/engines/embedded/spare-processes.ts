@@ -24,13 +24,15 @@ export interface StartedProcess {
   isReady: boolean
   /** The end of what it wrote to its standard error. */
   complaints: string
+  /** Messages for whoever launches a machine in it, in their order. */
+  readonly unheard: unknown[]
 }
 
 export function startProcess(entry: string): StartedProcess {
   const child = fork(entry, [], {
     serialization: 'advanced', stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: { ...ALLOCATOR, ...process.env, ELECTRON_RUN_AS_NODE: '1' }, execArgv: [...ENGINE_FLAGS],
   })
-  const started: StartedProcess = { child, isReady: false, complaints: '' }
+  const started: StartedProcess = { child, isReady: false, complaints: '', unheard: [] }
   child.stderr?.on('data', (chunk: Buffer) => (started.complaints = (started.complaints + chunk.toString()).slice(-COMPLAINT_CHARS)))
   return started
 }

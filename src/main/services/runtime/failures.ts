@@ -44,12 +44,18 @@ const REFUSALS: Readonly<Record<string, ErrorCode>> = {
 }
 
 /** Why a machine did not come to run. With a saved state that cannot be used, the other way is said too. */
-export function startFailure(error: unknown): ServiceError {
+export const startFailure = (error: unknown): ServiceError => failureOf(error, (why) => phrase('save.refused', { why }))
+
+/** Why a machine would not run from a snapshot. */
+export const notPrepared = (error: unknown): ServiceError => failureOf(error, (why) => phrase('snapshot.stateRefused', { why }))
+
+/** @param ofState what is said of a state that cannot be used */
+function failureOf(error: unknown, ofState: (why: Said) => Phrase): ServiceError {
   if (!(error instanceof ProcessEndError)) return new ServiceError('internal', messageOf(error))
   const { end } = error
   if (end.kind !== 'refused') return new ServiceError('machine-crashed', end.kind === 'crashed' ? end.phrase ?? end.message : phrase('run.stoppedAtOnce', { kind: end.kind }))
   const code = REFUSALS[end.code] ?? 'internal'
   const why = coreSaid(end.message, end.details)
-  if (code === 'state-mismatch' || code === 'state-damaged') return new ServiceError(code, phrase('save.refused', { why }), end.details)
+  if (code === 'state-mismatch' || code === 'state-damaged') return new ServiceError(code, ofState(why), end.details)
   return new ServiceError(code, why)
 }

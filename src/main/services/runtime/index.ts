@@ -10,7 +10,7 @@ import type { ConsoleHub } from '../console'
 import { messageOf, ServiceError } from '../errors'
 import type { SavedState } from '../snapshots/saved-state'
 import type { Progress } from '../types'
-import { crashProblem, endedMeanwhile, saveFailure, stallProblem, startFailure } from './failures'
+import { crashProblem, endedMeanwhile, notPrepared, saveFailure, stallProblem, startFailure } from './failures'
 
 /** What the runtime needs to know of a machine. */
 export interface RunnableMachine {
@@ -164,10 +164,18 @@ export class MachineRuntime {
    * Has a process make what it can of a machine that is about to be started, while its files are still put in place. Its start takes
    * that process; whoever prepared it says `unprepare` when there is none.
    * @param state what it will go on from, whatever its name then @param images one for each disk, of the same shape
+   * @param wholeState all of the state is read and checked
    */
-  prepare(machine: RunnableMachine, state: StatePlace, images: readonly string[]): void {
+  prepare(machine: RunnableMachine, state: StatePlace, images: readonly string[], wholeState: boolean): void {
     this.unprepare(machine.id)
-    this.prepared.set(machine.id, new PreparedProcess(this.spares.take(), this.configOf(machine, { ...state, use: 'resume' }), images))
+    this.prepared.set(machine.id, new PreparedProcess(this.spares.take(), this.configOf(machine, { ...state, use: 'resume' }), images, wholeState))
+  }
+
+  /** Resolves when the machine that `prepare` was called for is built, and would run. @throws ServiceError with the reason it would not */
+  async requirePrepared(id: string): Promise<void> {
+    await this.prepared.get(id)?.built.catch((error: unknown) => {
+      throw notPrepared(error)
+    })
   }
 
   unprepare(id: string): void {

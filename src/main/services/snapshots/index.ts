@@ -32,6 +32,8 @@ export interface RestoreOptions {
   readonly keepCurrent: boolean
   /** The machine will be started as soon as it is restored. */
   readonly start: boolean
+  /** Of a snapshot with memory: it comes back too. */
+  readonly withState: boolean
 }
 
 export interface TakeOptions {
@@ -149,16 +151,16 @@ export class Snapshots {
 
   /**
    * The machine is as it was: settings the guest sees, disks, and memory where it ran (then it is `saved`, and starts at once).
-   * What is there now becomes a snapshot of its own, unless `keepCurrent` is false. All of it happens or nothing: where it fails, a
-   * machine that ran runs on.
-   * @throws ServiceError not-found, wrong-state, disk-full, library-read-only, machine-busy
+   * What is there now becomes a snapshot of its own, unless `keepCurrent` is false: then the machine that will run is built first, and
+   * all of its memory checked. All of it happens or nothing: where it fails, a machine that ran runs on.
+   * @throws ServiceError not-found, and as `Restore.perform`
    */
   restore(id: string, snapshotId: string, how: RestoreOptions, progress: Progress): Promise<{ undo: string | null }> {
     return this.alone(id, phrase('use.restoringSnapshot'), async (record, store) => {
       const target = await store.require(snapshotId)
       await this.options.checkDisksFree({ ...record, settings: target.settings })
       const undoName = how.keepCurrent ? await this.freeName(store, `Before ${target.name}`.slice(0, 120), false) : undefined
-      const restore = new Restore({ ...this.options, record, store, target, undoName, apply: (change) => this.apply(id, store, change) })
+      const restore = new Restore({ ...this.options, record, store, target, undoName, withState: how.withState, apply: (change) => this.apply(id, store, change) })
       const undo = await restore.perform(how.start, progress)
       this.options.changed(id)
       return { undo }

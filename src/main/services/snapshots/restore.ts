@@ -31,6 +31,8 @@ export interface RestoreTask {
   readonly target: SnapshotRecord
   /** Name of the snapshot that keeps the present; undefined: it is lost. */
   readonly undoName: string | undefined
+  /** Its memory comes back, where it has one; otherwise disks and settings alone, and the machine is off. */
+  readonly withState: boolean
   /** As `finishSwitch` has it. */
   readonly apply: (change: Switch) => Promise<void>
 }
@@ -60,26 +62,31 @@ export class Restore {
   private undo: SnapshotRecord | undefined
   /** The machine that ran, once it is kept. */
   private held: Held | undefined
+  private readonly hasState: boolean
 
   constructor(private readonly task: RestoreTask) {
     this.saved = new SavedState(task.record.dir)
+    this.hasState = task.target.hasState && task.withState
   }
 
   /**
    * @param start the machine will be started from here: it is prepared for that
    * @returns id of the snapshot that keeps the present
-   * @throws ServiceError wrong-state, machine-crashed, disk-full, library-read-only, machine-busy; AbortError. The present is as it was
+   * @throws ServiceError wrong-state, machine-crashed, disk-full, library-read-only, machine-busy, state-damaged, state-mismatch,
+   *   bad-disk, bad-kernel; AbortError. The present is as it was
    */
   async perform(start: boolean, progress: Progress): Promise<string | null> {
-    const { runtime, record, target } = this.task
+    const { runtime, record, undoName } = this.task
     const { isOn } = presenceOf(runtime, record)
-    if (start && target.hasState) this.prepare()
+    const isLost = undoName === undefined
+    if (this.hasState && (start || isLost)) this.prepare(isLost)
+    let isWanted = false
     try {
       await this.begin(isOn, progress)
       await this.finish(isOn)
-    } catch (error) {
-      runtime.unprepare(record.id)
-      throw error
+      isWanted = start
+    } finally {
+      if (!isWanted) runtime.unprepare(record.id)
     }
     return this.undo?.id ?? null
   }
@@ -87,9 +94,10 @@ export class Restore {
   private async begin(isOn: boolean, progress: Progress): Promise<void> {
     try {
       // Each is to have ended before what they made is taken away.
-      const [beside, kept] = await Promise.allSettled([this.putBeside(progress), this.keepPresent(isOn, progress)])
+      const [beside, kept, proven] = await Promise.allSettled([this.putBeside(progress), this.keepPresent(isOn, progress), this.proveMachine()])
       if (kept.status === 'rejected') throw kept.reason
       if (beside.status === 'rejected') throw beside.reason
+      if (proven.status === 'rejected') throw proven.reason
       await beginSwitch(this.task.store.folder, this.switch(beside.value))
     } catch (error) {
       await this.giveUp(isOn)
@@ -108,21 +116,31 @@ export class Restore {
     await this.saved.memory.collect()
   }
 
-  private prepare(): void {
+  /** @param wholeState what is there now will be lost: nothing of what takes its place may be missing */
+  private prepare(wholeState: boolean): void {
     const { runtime, record, store, target } = this.task
     const { id, dir } = record
     const settings = { ...record.settings, ...hardwareOf(target.settings) }
     const copies = new Map(target.disks.map(({ path, file }) => [path, store.pathOf(target.id, file)]))
     const images = settings.disks.map(({ path }) => copies.get(path) ?? path)
     const state = { path: store.pathOf(target.id, STATE_FILE), memoryDir: this.saved.memory.folder }
-    runtime.prepare({ id, settings, logDir: logFolder(dir), generationId: this.generationId }, state, images)
+    runtime.prepare({ id, settings, logDir: logFolder(dir), generationId: this.generationId }, state, images, wholeState)
+  }
+
+  /** What was prepared is built, out of the very files. @throws ServiceError with the reason it cannot be */
+  private async proveMachine(): Promise<void> {
+    const { runtime, record } = this.task
+    await runtime.requirePrepared(record.id).catch((error: unknown) => {
+      // There will be room once the present has ended; its files were looked at before.
+      if (!(error instanceof ServiceError && error.code === 'not-enough-memory')) throw error
+    })
   }
 
   private switch(moves: Switch['moves']): Switch {
     const { store, target } = this.task
     const appears = this.undo ? [{ from: store.asideOf(this.undo.id), to: store.pathOf(this.undo.id) }] : []
     return {
-      version: 1, moves: [...appears, ...moves], removals: target.hasState ? [] : [this.saved.path], settings: hardwareOf(target.settings), current: target.id,
+      version: 1, moves: [...appears, ...moves], removals: this.hasState ? [] : [this.saved.path], settings: hardwareOf(target.settings), current: target.id,
       generationId: this.generationId,
     }
   }
@@ -152,7 +170,7 @@ export class Restore {
       await copyImage(store.pathOf(target.id, file), beside, { signal: progress.signal })
       moves.push({ from: beside, to: path })
     }
-    if (target.hasState) {
+    if (this.hasState) {
       await this.saved.prepare()
       const beside = await this.besideOf(this.saved.path)
       await giveName(store.pathOf(target.id, STATE_FILE), beside)

@@ -6,6 +6,7 @@ import { brotliDecompress, brotliDecompressSync, inflateRaw, inflateRawSync } fr
 import { crc32 } from '../../host/crc32'
 import { damaged, type StateHeader } from '../../host/state-header'
 import { CHUNK_BYTES, CHUNK_PAGES, decodeMachineState, PAGE_SIZE, type MachineState, type PageSource, type StoredPages } from '../../vmm/machine'
+import type { StatePlace } from '../protocol'
 import { decodeIndex, decodeTrailer, Packing, pagesIn, TRAILER_BYTES, type PieceRecord, type Section } from './format'
 import { SourceFile } from './source-file'
 
@@ -47,6 +48,16 @@ export class StateFile implements PageSource {
     } catch (error) {
       file.close()
       throw error
+    }
+  }
+
+  /** Reads all of it, and what it needs of its bases. @throws VmmError as `open` and `load` */
+  static checkWhole({ path, memoryDir }: StatePlace): void {
+    const file = StateFile.open(path, memoryDir)
+    try {
+      for (const record of file.records) file.read(record)
+    } finally {
+      file.close()
     }
   }
 

@@ -44,6 +44,8 @@ export interface RestoreOptions {
   readonly keepCurrent: boolean
   /** Go on at once. */
   readonly start: boolean
+  /** False: disks and settings come back without the memory that the snapshot has. */
+  readonly withState?: boolean
 }
 
 export interface Api {

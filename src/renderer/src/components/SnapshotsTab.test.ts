@@ -113,6 +113,22 @@ describe('the snapshots of a machine', () => {
     expect(api.snapshotMap.get(machine.id)?.current).toBe(second.id)
   })
 
+  it('offers the disks where the memory of a snapshot cannot be used', async () => {
+    const machine = api.add('web', { state: 'running' })
+    const first = api.addSnapshot(machine.id, { name: 'one' })
+    await open(machine)
+    await click('[data-snapshot="one"]')
+    const call = `restoreSnapshot ${first.id} keep start`
+    api.failures.set(call, new ApiError('state-damaged', 'The saved state x/state.nbs is damaged.'))
+    await click('[data-action="snapshot-restore"]')
+    expect(body()).toContain('The memory of one cannot be used')
+    expect(body()).toContain('The saved state x/state.nbs is damaged. The machine can have the disks')
+    await click('.el-message-box__btns .el-button--primary')
+    await flushPromises()
+    expect(api.calls.filter((made) => made.startsWith('restoreSnapshot'))).toEqual([call, `${call} fresh`])
+    expect(body()).toContain('web is as in one again')
+  })
+
   it('names those that cannot be read, and deletes them when told to', async () => {
     const machine = api.add('web')
     const problem = { key: 'snapshot.damaged', values: { path: '/home/user/Nestbox/s/snapshot.json', why: { key: 'system.EIO' } } } as const

@@ -1,8 +1,11 @@
 /** Carries out what is asked of snapshots and tells what became of it. */
 import { useI18n } from 'vue-i18n'
 import { useApi } from '../api/current'
+import type { RestoreOptions } from '../api/api'
+import { toApiError } from '../api/errors'
 import type { Machine, Snapshot } from '../api/types'
 import { useSnapshotsStore } from '../stores/snapshots'
+import { useErrorText } from './use-error-text'
 import type { Notices } from './use-notices'
 import { useQuestions } from './use-questions'
 
@@ -17,6 +20,7 @@ export interface SnapshotCommands {
   remove(machine: Machine, snapshot: Pick<Snapshot, 'id' | 'name'>): Promise<void>
 }
 
+const isOfState = (error: unknown): boolean => ['state-damaged', 'state-mismatch'].includes(toApiError(error).code)
 const isOn = ({ state }: Pick<Machine, 'state'>): boolean => state === 'running' || state === 'paused'
 
 export function useSnapshotCommands(notices: Notices): SnapshotCommands {
@@ -24,6 +28,7 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
   const api = useApi()
   const store = useSnapshotsStore()
   const ask = useQuestions()
+  const textOf = useErrorText()
 
   /** As it was before the restore: the machine, whether it ran, and the tree. */
   async function undo(machine: Machine, undoId: string): Promise<void> {
@@ -31,6 +36,22 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
     await api.deleteSnapshot(machine.id, undoId)
     await store.load(machine.id)
     notices.success(t('snapshot.undone'))
+  }
+
+  async function goBack(machine: Machine, snapshot: Snapshot, options: RestoreOptions): Promise<void> {
+    const undoId = await api.restoreSnapshot(machine.id, snapshot.id, options)
+    await store.load(machine.id)
+    notices.success(t('snapshot.restored', { machine: machine.name, name: snapshot.name }), undoId === null ? undefined : {
+      label: t('common.undo'),
+      run: () => void undo(machine, undoId).catch((error: unknown) => notices.error(error, machine.name)),
+    })
+  }
+
+  /** The memory cannot be used: the disks are there all the same. */
+  async function offerDisks(machine: Machine, snapshot: Snapshot, error: unknown): Promise<void> {
+    const { message } = textOf(error)
+    if (!await ask({ title: t('snapshot.memoryTitle', { name: snapshot.name }), text: `${message} ${t('snapshot.memoryText')}`, agree: t('snapshot.restoreDisks') })) return
+    await goBack(machine, snapshot, { keepCurrent: true, start: isOn(machine), withState: false }).catch((again: unknown) => notices.error(again, snapshot.name))
   }
 
   return {
@@ -48,15 +69,10 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
 
     async restore(machine, snapshot) {
       try {
-        const start = snapshot.hasState || isOn(machine)
-        const undoId = await api.restoreSnapshot(machine.id, snapshot.id, { keepCurrent: true, start })
-        await store.load(machine.id)
-        notices.success(t('snapshot.restored', { machine: machine.name, name: snapshot.name }), undoId === null ? undefined : {
-          label: t('common.undo'),
-          run: () => void undo(machine, undoId).catch((error: unknown) => notices.error(error, machine.name)),
-        })
+        await goBack(machine, snapshot, { keepCurrent: true, start: snapshot.hasState || isOn(machine) })
       } catch (error) {
-        notices.error(error, snapshot.name)
+        if (!isOfState(error)) return notices.error(error, snapshot.name)
+        await offerDisks(machine, snapshot, error)
       }
     },
 

@@ -375,6 +375,9 @@ export const en = {
     deleted: 'Snapshot {name} was deleted',
     deleteTitle: 'Delete snapshot {name}?',
     deleteText: 'What it holds is removed from this computer and cannot be brought back. The snapshots that follow it stay as they are.',
+    memoryTitle: 'The memory of {name} cannot be used',
+    memoryText: 'The machine can have the disks and settings of this snapshot all the same; it then boots as after a power cut.',
+    restoreDisks: 'Restore without the memory',
   },
   copy: {
     cloneTitle: 'Clone {name}',

@@ -225,6 +225,7 @@ export const frManager: Translated<typeof PHRASES> = {
     guestCrashed: 'le système invité a planté ({detail})',
     notStarted: 'le processus de la machine n’a pas pu être démarré : {detail}',
     silent: 'le processus de la machine n’a donné aucun signe de vie pendant {seconds} s et a été arrêté',
+    notPrepared: 'le processus qui devait construire la machine s’est arrêté ; essayez de nouveau',
     killed: 'le processus de la machine a été tué par {signal}',
     exited: 'le processus de la machine s’est terminé avec le code de sortie {code}',
     withComplaints: '{what} : {detail}',
@@ -276,6 +277,7 @@ export const frManager: Translated<typeof PHRASES> = {
     notNow: 'La machine « {name} » est {state} : aucun instantané ne peut être pris maintenant.',
     none: 'Il n’y a pas d’instantané avec l’identifiant {id}.',
     damaged: 'Un instantané est endommagé : {path} est inutilisable : {why}. Le reste de son dossier n’a pas été touché.',
+    stateRefused: '{why}. Rien n’a été changé. Les disques de l’instantané restent accessibles sans sa mémoire (« nestbox snapshot restore --fresh »).',
     switchDamaged: '{path} ne peut pas être lu : un instantané était en cours de restauration. Réparez ou retirez le fichier.',
   },
   starter: {

@@ -540,6 +540,9 @@ export const fr: Messages = {
     deleted: 'L’instantané {name} est supprimé',
     deleteTitle: 'Supprimer l’instantané {name} ?',
     deleteText: 'Ce qu’il contient est retiré de cet ordinateur et ne pourra pas revenir. Les instantanés qui le suivent restent tels quels.',
+    memoryTitle: 'La mémoire de {name} est inutilisable',
+    memoryText: 'La machine peut tout de même reprendre les disques et les réglages de cet instantané ; elle démarre alors comme après une coupure de courant.',
+    restoreDisks: 'Restaurer sans la mémoire',
   },
   trash: {
     title: 'Corbeille',
