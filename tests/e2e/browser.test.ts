@@ -1,6 +1,6 @@
 /** The new user's path in Chromium, against `nestbox serve`. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Flow } from './flow'
+import { Flow, MACHINE } from './flow'
 import { ServedPages } from './served-page'
 import { SCREENSHOTS } from './world'
 
@@ -27,6 +27,16 @@ describe('in a browser', () => {
   it('creates and boots a machine from the starter image', () => flow.createFromStarter())
   it('answers uname in the terminal', () => flow.askUname())
   it('pauses and resumes', () => flow.pauseAndResume())
+
+  it('keeps the keyboard in the console while somebody else pauses and resumes the machine', async () => {
+    await flow.page.locator('.xterm:visible').click()
+    pages.cli('vm', 'pause', MACHINE)
+    await flow.waitForState(MACHINE, 'paused')
+    await flow.page.keyboard.type('echo kept-$((40 + 2))\n', { delay: 15 })
+    pages.cli('vm', 'resume', MACHINE)
+    await flow.waitForText(/^kept-42$/m, 60_000)
+  })
+
   it('shows figures', () => flow.lookAtOverview())
 
   it('keeps the console text over a reload of the page', async () => {

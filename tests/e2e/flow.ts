@@ -109,7 +109,8 @@ export class Flow {
   async pauseAndResume(): Promise<void> {
     await this.action('pause').click()
     await this.waitForState(MACHINE, 'paused')
-    await this.type('echo after-$((40 + 2))')
+    // While the guest sleeps its line is not the shell's: whatever else reaches it, such as a terminal's own answers, is shown.
+    await this.type('sleep 1; echo after-$((40 + 2))')
     await this.page.waitForTimeout(1_500)
     expect(await this.terminalText()).not.toContain('after-42')
     await this.screenshot('4-paused')

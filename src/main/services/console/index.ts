@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import type { ConsolePort } from '../../../preload/contract'
 import { ConsoleJournal } from './journal'
+import { withoutQueries } from './queries'
 import { ConsoleViewer } from './viewer'
 
 /** Where a console's input goes and its acknowledgements; the runtime provides it while the machine runs. */
@@ -49,10 +50,15 @@ class MachineConsole {
     return this.line !== undefined
   }
 
+  /** What was said so far, to be read again: it asks the reader nothing. */
+  past(): Uint8Array {
+    return withoutQueries(this.journal.history())
+  }
+
   attach(onChunk: (bytes: Uint8Array) => void): ConsoleAttachment {
     const viewer = new ConsoleViewer(onChunk, () => this.report())
     this.viewers.add(viewer)
-    viewer.push(this.journal.history())
+    viewer.push(this.past())
     return {
       acknowledge: (count) => viewer.acknowledge(count),
       detach: () => {
@@ -90,7 +96,7 @@ export class ConsoleHub {
   }
 
   history(id: string, port: ConsolePort): Uint8Array {
-    return this.get(id, port).journal.history()
+    return this.get(id, port).past()
   }
 
   /** History first, then what is new. */
