@@ -48,7 +48,7 @@ export class FakeApi implements Api {
   private readonly preferencesChanged = new Emitter<[Preferences]>()
   private readonly trashChanged = new Emitter<[]>()
   private readonly command = new Emitter<[AppCommand]>()
-  private readonly connection = new Emitter<[boolean]>()
+  readonly connection = new Emitter<[boolean]>()
 
   readonly onMachine = this.machine.on
   readonly onMachineGone = this.gone.on
