@@ -7,6 +7,7 @@ import { closeSync, fstatSync, openSync, readFileSync, readSync, writeFileSync }
 import Module, { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { Script } from 'node:vm'
+import { settleEngineFlags } from './engine-flags'
 import { ENGINE } from './machine-code'
 
 /** The last line of a bundle: what the build says it is. */
@@ -37,8 +38,11 @@ export const codePathOf = (program: string): string => `${program}.${ENGINE}.cod
 interface Compiled { readonly script: Script; readonly id: string | undefined }
 
 function compile(path: string): Compiled {
-  const source = readFileSync(path, 'utf8')
-  const id = buildIdOf(source)
+  settleEngineFlags()
+  const bytes = readFileSync(path)
+  const id = buildIdOf(bytes.toString('latin1', Math.max(0, bytes.length - ID_LENGTH)))
+  // What the build has named is ASCII, and need not be decoded.
+  const source = bytes.toString(id === undefined ? 'utf8' : 'latin1')
   const script = new Script(Module.wrap(source), { filename: path, cachedData: id === undefined ? undefined : keptCode(path, id) })
   return { script, id }
 }
@@ -56,12 +60,14 @@ function keptCode(path: string, id: string): Buffer | undefined {
 /**
  * Runs the CommonJS bundle at `path`.
  * @param keep the engine's code is to be kept beside it when the process ends, for the next time
+ * @returns true where code that was kept is used
  */
-export function runProgram(path: string, keep = false): void {
+export function runProgram(path: string, keep = false): boolean {
   const { script, id } = compile(path)
   // Functions that ran by then are part of it.
   if (keep && id !== undefined) process.once('exit', () => writeFileSync(codePathOf(path), Buffer.concat([Buffer.from(id, 'latin1'), script.createCachedData()])))
   const module = { exports: {} }
   const run = script.runInThisContext() as (...names: unknown[]) => void
   run.call(module.exports, module.exports, createRequire(path), module, path, dirname(path))
+  return script.cachedDataRejected === false
 }

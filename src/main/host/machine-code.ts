@@ -5,7 +5,7 @@
  * only read where a process of the same engine has made and read it: `vm-host/pack-compiler.ts`.
  */
 import { setFlagsFromString } from 'node:v8'
-import { setEngineFlags } from './engine-flags'
+import { settleEngineFlags } from './engine-flags'
 
 interface EngineFunctions {
   readonly serialize: (module: object) => ArrayBuffer
@@ -20,7 +20,7 @@ let found: EngineFunctions | undefined
 /** @throws SyntaxError where this engine has no such functions */
 function engineFunctions(): EngineFunctions {
   if (found) return found
-  setEngineFlags()
+  settleEngineFlags()
   setFlagsFromString('--allow-natives-syntax')
   try {
     // The engine's functions have names only its parser knows.
@@ -32,9 +32,6 @@ function engineFunctions(): EngineFunctions {
   } finally {
     setFlagsFromString('--no-allow-natives-syntax')
   }
-  // Code is of one set of flags, and one that was set back counts as another than one never touched.
-  setFlagsFromString('--no-liftoff')
-  setFlagsFromString('--liftoff')
   return found
 }
 

@@ -1,12 +1,12 @@
 /** Node's WebAssembly behind the core's port. */
 import { VmmError } from '../vmm/errors'
 import type { WasmEngine, WasmInstance, WasmMemory, WasmTable } from '../vmm/ports'
-import { setEngineFlags } from './engine-flags'
+import { settleEngineFlags } from './engine-flags'
 import { moduleFrom } from './machine-code'
 
 export class NodeWasmEngine implements WasmEngine {
   constructor() {
-    setEngineFlags()
+    settleEngineFlags()
   }
 
   createMemory(pages: number): WasmMemory {
