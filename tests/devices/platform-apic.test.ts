@@ -1,6 +1,6 @@
 /** Messages, LINT0 and the switch of the local APIC: each delivery mode does what the manual says or is counted. SDM vol. 3, 11.4–11.6. */
 import { describe, expect, it } from 'vitest'
-import { Bench } from './platform-bench'
+import { Bench, HPET } from './platform-bench'
 
 const LINT0 = 0x350
 const ICR = 0x300
@@ -191,9 +191,38 @@ describe('IA32_APIC_BASE', () => {
     expect(bench.lapic(0x30)).toBe(0xffff_ffff)
   })
 
-  it('another page is counted, for it cannot move', () => {
+  it('moves the page, over whatever else answers there and above 4 GiB too', () => {
     const bench = apic()
-    expect(bench.interrupts.lapic.writeApicBase(0xfed0_0900n)).toBe(true)
-    expect(counts(bench)).toEqual({ 'apic-base-kept': 1 })
+    const { lapic } = bench.interrupts
+    const hpet = bench.mmio.read(HPET, 4)
+    bench.setLapic(0x80, 0x30)
+    expect(lapic.writeApicBase(BigInt(HPET) | 0x900n)).toBe(true)
+    expect(bench.lapic(0x80)).toBe(0xffff_ffff)
+    expect(bench.mmio.read(HPET + 0x80, 4)).toBe(0x30)
+    bench.mmio.write(HPET + 0x80, 4, 0x20)
+    expect(lapic.writeApicBase(0x1_2345_6900n)).toBe(true)
+    expect(bench.mmio.read(0x1_2345_6080, 4)).toBe(0x20)
+    expect(bench.mmio.read(HPET, 4)).toBe(hpet)
+    expect(counts(bench)).toEqual({})
+  })
+
+  it('a moved page is found again in x2APIC mode switched off, in a saved state, and not after a reset', () => {
+    const bench = apic()
+    const { lapic } = bench.interrupts
+    for (const base of [0xfed0_0900n, 0xfed0_0d00n, 0xfed0_0100n, 0xfed0_0900n]) expect(lapic.writeApicBase(base)).toBe(true)
+    expect(bench.mmio.read(0xfed0_0030, 4)).toBe(0x0106_0014)
+    const other = apic()
+    other.interrupts.lapic.restore(lapic.save())
+    expect([other.mmio.read(0xfed0_0030, 4), other.lapic(0x30)]).toEqual([0x0106_0014, 0xffff_ffff])
+    lapic.reset()
+    expect([bench.lapic(0x30), lapic.apicBase]).toEqual([0x0106_0014, 0xfee0_0900n])
+  })
+
+  it('over memory the registers are out of reach, which is counted', () => {
+    const bench = apic()
+    bench.ramBytes = 0x10_0000
+    bench.interrupts.lapic.writeApicBase(0x8_0900n)
+    bench.interrupts.lapic.writeApicBase(0xfee0_0900n)
+    expect(counts(bench)).toEqual({ 'apic-base-in-ram': 1 })
   })
 })

@@ -60,7 +60,7 @@ export class Bench {
   readonly io = new WindowedSpace('I/O ports')
   readonly mmio = new WindowedSpace('memory')
   readonly tsc = new TimeStampCounter(this.time.clock, 1_000_000)
-  readonly interrupts = new InterruptController({ clock: this.time.clock, tsc: this.tsc, onChange: () => { this.changes++; this.changed() }, onInit: () => { this.resets++ } })
+  readonly interrupts = new InterruptController({ clock: this.time.clock, tsc: this.tsc, onChange: () => { this.changes++; this.changed() }, onInit: () => { this.resets++ }, isRam: (gpa) => gpa < this.ramBytes })
   readonly hpet: Hpet
   readonly uart: Uart16550
   readonly i8042: I8042
@@ -70,6 +70,8 @@ export class Bench {
   type: (bytes: Uint8Array) => void = () => undefined
   changes = 0
   resets = 0
+  /** There is no memory unless a test says so. */
+  ramBytes = 0
   powerOffs = 0
 
   constructor() {
@@ -85,7 +87,7 @@ export class Bench {
     })
     this.i8042 = new I8042({ keyboardIrq: line(1), auxIrq: line(12), onReset })
     this.acpi = new AcpiPm({ clock, sci: line(9), onPowerOff: () => this.powerOffs++ })
-    this.interrupts.mapInto(this.io, this.mmio, { ioapic: IOAPIC, lapic: LAPIC })
+    this.interrupts.mapInto(this.io, this.mmio, { ioapic: IOAPIC })
     for (const device of [pit, rtc, this.i8042]) device.mapInto(this.io)
     this.hpet.mapInto(this.mmio, HPET)
     this.uart.mapInto(this.io, 0x3f8)

@@ -20,6 +20,8 @@ const ones = (size: AccessSize): number => 2 ** (8 * size) - 1
 export class WindowedSpace implements AddressSpace, IoHandler {
   private windows: Window[] = []
   private last: Window | undefined
+  /** Over all others. Nowhere: its end is before any address. */
+  private movable: Window | undefined
   unmapped = 0
 
   constructor(private readonly spaceName: string) {}
@@ -38,8 +40,18 @@ export class WindowedSpace implements AddressSpace, IoHandler {
     }
   }
 
+  mapMovable(length: number, handler: IoHandler, name: string): (base: number | undefined) => void {
+    if (this.movable) throw new VmmError('bad-config', `${this.spaceName}: ${name} cannot move beside ${this.movable.name}`)
+    let window: Window = { base: -length, end: 0, handler, name, accesses: 0 }
+    this.movable = window
+    return (base = -length) => {
+      this.movable = window = { ...window, base, end: base + length }
+    }
+  }
+
   private find(address: number): Window | undefined {
-    const { last } = this
+    const { last, movable } = this
+    if (movable && address >= movable.base && address < movable.end) return movable
     if (last && address >= last.base && address < last.end) return last
     let low = 0
     let high = this.windows.length - 1
@@ -88,7 +100,7 @@ export class WindowedSpace implements AddressSpace, IoHandler {
 
   counts(): AccessCounts {
     const result: AccessCounts = {}
-    for (const { name, accesses } of this.windows) result[name] = (result[name] ?? 0) + accesses
+    for (const { name, accesses } of [...this.windows, ...(this.movable ? [this.movable] : [])]) result[name] = (result[name] ?? 0) + accesses
     if (this.unmapped > 0) result.unmapped = this.unmapped
     return result
   }

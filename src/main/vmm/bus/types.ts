@@ -82,4 +82,6 @@ export interface Device {
 export interface AddressSpace {
   /** Returns a function that removes the window again (PCI BARs move). */
   map(base: number, length: number, handler: IoHandler, name: string): () => void
+  /** A window that lies over all others, wherever it is put; there can be one. Returns what puts it somewhere, or, without a place, away. */
+  mapMovable(length: number, handler: IoHandler, name: string): (base: number | undefined) => void
 }

@@ -15,6 +15,8 @@ export interface InterruptControllerOptions {
   readonly onChange: () => void
   /** INIT for the processor: without firmware behind the reset vector, the machine starts again. */
   readonly onInit: () => void
+  /** Whether a page is memory, which lies over the local APIC's; none is unless given. */
+  readonly isRam?: (gpa: number) => boolean
   readonly log?: Logger
 }
 
@@ -38,7 +40,7 @@ export class InterruptController implements MsiSink {
     this.picPin = this.ioapic.line(PIC_PIN)
     this.lapic = new LocalApic({
       apicId: 0, clock: options.clock, tsc: options.tsc, bus, onEoi: (vector) => this.ioapic.endOfInterrupt(vector), onChange: options.onChange,
-      onEnabled: () => this.ioapic.retry(), note: (oddity) => this.oddities.note(oddity),
+      onEnabled: () => this.ioapic.retry(), isRam: options.isRam ?? (() => false), note: (oddity) => this.oddities.note(oddity),
     })
   }
 
@@ -46,10 +48,10 @@ export class InterruptController implements MsiSink {
     return [this.pic, this.ioapic, this.lapic]
   }
 
-  mapInto(io: AddressSpace, memory: AddressSpace, bases: { ioapic: number; lapic: number }): void {
+  mapInto(io: AddressSpace, memory: AddressSpace, bases: { ioapic: number }): void {
     this.pic.mapInto(io)
     this.ioapic.mapInto(memory, bases.ioapic)
-    this.lapic.mapInto(memory, bases.lapic)
+    this.lapic.mapInto(memory)
   }
 
   /** ISA interrupt line: reaches the PIC and the I/O APIC. */

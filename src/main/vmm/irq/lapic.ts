@@ -36,6 +36,8 @@ export interface LapicOptions {
   readonly onEnabled: () => void
   /** What the CPU sees may have changed. */
   readonly onChange: () => void
+  /** Memory is reached past every window. */
+  readonly isRam: (gpa: number) => boolean
   readonly note: (oddity: Oddity) => void
 }
 
@@ -45,6 +47,7 @@ export class LocalApic implements Device {
   readonly stateVersion = 2
   private readonly regs = new Uint32Array(64)
   private base = 0n
+  private putPage: ((base: number | undefined) => void) | undefined
   private pendingErrors = 0
   private nmi = false
   /** Level of LINT0: the PIC's INTR. */
@@ -59,22 +62,30 @@ export class LocalApic implements Device {
     this.reset()
   }
 
-  mapInto(memory: AddressSpace, base: number): void {
-    memory.map(base, 0x1000, {
-      read: (offset) => (!this.answers ? 0xffff_ffff : (offset & 15) === 0 ? this.read(offset >> 4) : 0),
+  /** Its page goes where IA32_APIC_BASE says, over whatever else answers there. SDM vol. 3, 11.4.5. */
+  mapInto(memory: AddressSpace): void {
+    this.putPage = memory.mapMovable(0x1000, {
+      read: (offset) => ((offset & 15) === 0 ? this.read(offset >> 4) : 0),
       write: (offset, _size, value) => {
-        if ((offset & 15) === 0 && this.answers) this.write(offset >> 4, value)
+        if ((offset & 15) === 0) this.write(offset >> 4, value)
       },
     }, 'lapic')
+    this.placePage()
+  }
+
+  private placePage(): void {
+    const { pageAt } = this
+    this.putPage?.(pageAt)
+    if (pageAt !== undefined && this.options.isRam(pageAt)) this.options.note('base-in-ram')
   }
 
   get x2apic(): boolean {
     return (this.base & BASE_X2APIC) !== 0n
   }
 
-  /** Its page is there in xAPIC mode only; else nothing answers. */
-  private get answers(): boolean {
-    return (this.base & (BASE_ENABLED | BASE_X2APIC)) === BASE_ENABLED
+  /** Its page is there in xAPIC mode only. */
+  private get pageAt(): number | undefined {
+    return (this.base & (BASE_ENABLED | BASE_X2APIC)) === BASE_ENABLED ? Number(this.base & BASE_ADDRESS) : undefined
   }
 
   private get enabled(): boolean {
@@ -96,8 +107,8 @@ export class LocalApic implements Device {
     if (x2 && !wasEnabled || this.x2apic && enabled && !x2) return false
     // Switched off and on again it is as after power-up (11.4.3).
     if (wasEnabled && !enabled) this.reset()
-    if (((value ^ this.base) & BASE_ADDRESS) !== 0n) this.options.note('base-kept')
     this.base = (value & ~BASE_BSP) | (this.base & BASE_BSP)
+    this.placePage()
     if (x2) this.regs[Reg.LDR] = ((this.options.apicId >> 4) << 16) | (1 << (this.options.apicId & 15))
     this.options.onChange()
     return true
@@ -370,6 +381,7 @@ export class LocalApic implements Device {
     this.regs[Reg.DFR] = 0xffff_ffff
     this.regs[Reg.SVR] = 0xff
     this.base = 0xfee0_0000n | BASE_ENABLED | (this.options.apicId === 0 ? BASE_BSP : 0n)
+    this.placePage()
     this.pendingErrors = 0
     this.nmi = this.extInt = false
     this.timer.reset()
@@ -389,6 +401,7 @@ export class LocalApic implements Device {
     if (typeof base !== 'bigint') throw new VmmError('bad-state', `${this.id}: base must be an integer`)
     this.regs.set(regs as number[])
     this.base = base
+    this.placePage()
     this.pendingErrors = Number(state.pendingErrors)
     this.nmi = state.nmi === true
     this.lint0 = state.lint0 === true

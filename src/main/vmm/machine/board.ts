@@ -60,9 +60,9 @@ export class Board {
     const { clock, ports, config, ram } = options
     this.tsc = new TimeStampCounter(clock, TSC_KHZ)
     this.interrupts = new InterruptController({
-      clock, tsc: this.tsc, onChange: options.onInterruptChange, onInit: options.onReset, log: ports.log,
+      clock, tsc: this.tsc, onChange: options.onInterruptChange, onInit: options.onReset, isRam: (gpa) => ram.isRam(gpa, 1), log: ports.log,
     })
-    this.interrupts.mapInto(this.io, this.mmio, { ioapic: Layout.ioapic, lapic: Layout.lapic })
+    this.interrupts.mapInto(this.io, this.mmio, { ioapic: Layout.ioapic })
     this.intxLines = PCI_GSIS.map((gsi) => new SharedLine(this.interrupts.gsiLine(gsi)))
     const line = (irq: number): IrqLine => this.interrupts.isaLine(irq)
 
