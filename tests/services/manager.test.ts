@@ -148,7 +148,7 @@ describe('manager', () => {
     expect(client.of('console.data')).toEqual([{ consoleId, machineId: id, port: 'ttyS0', text: 'hello from the guest\r\n', bytes: 22 }])
     const log = await client.call('machine.log', { id })
     expect(log.find(({ text }) => text.startsWith('started, process '))).toMatchObject({ level: 'info' })
-    expect(log.at(-1)).toMatchObject({ level: 'info', text: 'stopped' })
+    expect(log.at(-1)).toMatchObject({ level: 'info', text: 'stopped', phrase: { key: 'log.stopped' } })
   })
 
   it('pauses, resumes, counts and stops', async () => {

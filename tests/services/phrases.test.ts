@@ -3,12 +3,14 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
 import { describe, expect, it } from 'vitest'
-import { inEnglish, PHRASE_KEYS, phrase, phraseSchema, wireError } from '../../src/preload/contract'
+import { inEnglish, isPhraseKey, logLine, PHRASE_KEYS, phrase, phraseSchema, phraseText, wireError, type Said } from '../../src/preload/contract'
 import { DiskFormatError } from '../../src/main/host/disks/formats/common/format-error'
-import { coreSaid, hostSaid } from '../../src/main/services/core-said'
+import { coreSaid, hostSaid, logSaid } from '../../src/main/services/core-said'
 import { ServiceError, toWireError, whyOf, writeError } from '../../src/main/services/errors'
+import { logLineOf } from '../../src/main/services/machine-log'
 import { parseSetupHeader } from '../../src/main/vmm/boot/linux'
 import { VmmError } from '../../src/main/vmm/errors'
+import { Oddities, ODDITY_NAMES } from '../../src/main/vmm/irq/oddities'
 
 const SRC = join(import.meta.dirname, '../../src/main')
 
@@ -30,6 +32,29 @@ function wordsIn({ path, text }: { path: string; text: string }): string[] {
     ts.forEachChild(node, visit)
   }
   visit(file)
+  return found
+}
+
+/** Words of a literal, its values as `{}`. */
+function wordsOf(node: ts.Node): string | undefined {
+  if (ts.isStringLiteralLike(node)) return node.text
+  if (ts.isTemplateExpression(node)) return [node.head.text, ...node.templateSpans.map(({ literal }) => literal.text)].join('{}')
+  return undefined
+}
+
+/** Every `reason: 'x'` of a call, and the words before it: what is written into logs, and what is said of it. */
+function reasonsIn({ path, text }: { path: string; text: string }): { reason: string; words: string }[] {
+  const found: { reason: string; words: string }[] = []
+  const visit = (node: ts.Node): void => {
+    if (ts.isCallExpression(node)) {
+      const details = node.arguments.find((argument) => ts.isObjectLiteralExpression(argument))
+      const reason = details?.properties.find((property) => ts.isPropertyAssignment(property) && property.name.getText() === 'reason')
+      const words = node.arguments.map(wordsOf).findLast((one) => one !== undefined)
+      if (reason && ts.isPropertyAssignment(reason) && ts.isStringLiteral(reason.initializer) && words !== undefined) found.push({ reason: reason.initializer.text, words })
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true))
   return found
 }
 
@@ -64,7 +89,8 @@ describe('phrases', () => {
     const unused = PHRASE_KEYS.filter((key) => {
       const [family, name] = key.split('.')
       // Keys of these are put together: from a state, a setting, an error of the system, a message of the core.
-      if (family === 'core') return !all.includes(`'${name}'`)
+      // One half of the log's lines is the manager's own.
+      if (family === 'core' || (family === 'log' && all.includes(`'${name}'`))) return !all.includes(`'${name}'`)
       return !['state', 'taskState', 'setting', 'system'].includes(family) && !all.includes(`'${key}'`) && !(family === 'file' && all.includes('`file.${'))
     })
     expect(unused).toEqual([])
@@ -89,6 +115,32 @@ describe('phrases', () => {
     const error = new DiskFormatError('/a/b.vdi', 'VDI header', 64, 'its magic number is missing')
     expect(hostSaid(error)).toMatchObject({ key: 'core.diskFormat' })
     expect(inEnglish(hostSaid(error))).toBe(error.message)
+  })
+
+  it('of machines’ logs say in English what their writers wrote', () => {
+    const written = sources('vm-host', 'vmm').flatMap(reasonsIn).filter(({ reason }) => !isPhraseKey(`core.${reason}`))
+    expect(written.length).toBeGreaterThan(12)
+    const wrong = written.filter(({ reason, words }) => {
+      const key: string = `log.${reason}`
+      return !isPhraseKey(key) || phraseText(key).replace(/\{\w+\}/g, '{}') !== words
+    })
+    expect(wrong).toEqual([])
+  })
+
+  it('of what is odd at the local APIC are told once each', () => {
+    const said: Said[] = []
+    const oddities = new Oddities({ log: (_level, part, text, details) => void said.push(logSaid(text, details, part)) })
+    for (const oddity of ODDITY_NAMES) for (let i = 0; i < 2; i++) oddities.note(oddity)
+    expect(said).toHaveLength(ODDITY_NAMES.length)
+    for (const one of said) expect(one).toMatchObject({ key: 'log.ofPart', values: { part: 'apic', what: { key: expect.stringMatching(/^log\./) as string } } })
+  })
+
+  it('keep what a disk said of a request that failed', () => {
+    const cause = { reason: 'diskQuota', path: '/a', offset: 512 }
+    const line = logLineOf('error', logSaid('request failed: x', { reason: 'requestFailed', detail: 'x', cause }, 'disk0'))
+    expect(line).toMatchObject({ level: 'error', text: "disk0: request failed: /a: cannot write at byte 512: the quota on the host's disk is used up" })
+    expect(logLine.parse(JSON.parse(JSON.stringify(line)))).toEqual(line)
+    expect(logLine.parse({ ...line, phrase: { key: 'log.neverHeard' } })).toEqual({ ...line, phrase: undefined })
   })
 
   it('give way to the core where it says something else', () => {

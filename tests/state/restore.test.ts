@@ -6,6 +6,7 @@ import { MachineProcess } from '../../src/main/engines/embedded/machine-process'
 import { PreparedProcess } from '../../src/main/engines/embedded/prepared-process'
 import { startProcess, type StartedProcess } from '../../src/main/engines/embedded/spare-processes'
 import { openDisk } from '../../src/main/host/disks/open'
+import { inEnglish } from '../../src/preload/contract'
 import type { LaunchConfig } from '../../src/main/vm-host/protocol'
 import { buildVmHostWithInterpreter } from '../fixtures/build-vm-host'
 import { checkSound } from '../fixtures/qemu-img'
@@ -109,7 +110,7 @@ describe('a restore', () => {
       machine = new MachineProcess({
         process, config,
         events: {
-          onHeartbeat: () => undefined, onLog: (_level, text) => void logged.push(text), onEnd: () => undefined,
+          onHeartbeat: () => undefined, onLog: (line) => void logged.push('phrase' in line ? inEnglish(line.phrase) : line.text), onEnd: () => undefined,
           onOutput: (_port, bytes) => {
             said += Buffer.from(bytes).toString('latin1')
           },

@@ -138,7 +138,7 @@ async function openDisks(texts: readonly string[]): Promise<AttachedDisk[]> {
 const builtFolder = (): string => join(__dirname, '..', 'main')
 
 function openWarmStart(guest: WarmStartOptions['guest'], compiler: string | undefined, log: Logger): WarmStart | undefined {
-  return WarmStart.open({ folder: translationsFolder(defaultHome()), guest, program: __filename, compiler, warn: (text) => log.log('warn', 'run', text) })
+  return WarmStart.open({ folder: translationsFolder(defaultHome()), guest, program: __filename, compiler, warn: (text, details) => log.log('warn', 'run', text, details) })
 }
 
 /** The machine, with what the build and earlier machines made. What of that is only needed at first is not kept. */

@@ -1,13 +1,18 @@
 /** The log of one machine, as the runtime writes it: one JSON object per line. */
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { logLine, type LogLine } from '../../preload/contract'
+import { inEnglish, logLine, type LogLine, type Said } from '../../preload/contract'
 import { systemCode } from './errors'
 
 /** More than this is not read back: a machine's log is short, a broken one must not fill the memory. */
 const TAIL_BYTES = 1 << 20
 
 export const logFolder = (machineDir: string): string => join(machineDir, 'logs')
+
+/** A line of now: the file and the command line have it in English. */
+export function logLineOf(level: LogLine['level'], said: Said): LogLine {
+  return { time: new Date().toISOString(), level, text: inEnglish(said), ...(typeof said === 'string' ? {} : { phrase: said }) }
+}
 
 async function readTail(path: string): Promise<string> {
   const handle = await open(path, 'r').catch((error: unknown) => {

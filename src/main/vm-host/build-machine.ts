@@ -3,6 +3,7 @@ import { NodeClock, NodeEntropy } from '../host'
 import type { BlockBackend } from '../vmm/ports'
 import { createMachine, restoreMachine, type Machine, type MachineConfig, type MachinePorts } from '../vmm/machine'
 import { KernelFiles } from './kernel-files'
+import type { Note } from './note'
 import type { LaunchConfig, StatePlace } from './protocol'
 import { StateFile } from './state-file/reader'
 import { TouchRecorder } from './touch-recorder'
@@ -15,7 +16,7 @@ export interface BuildContext {
   /** As `WarmStartOptions.compiler`. */
   readonly compiler: string | undefined
   readonly ports: Pick<MachinePorts, 'wasm' | 'cpuKit' | 'interpreter' | 'translator' | 'log' | 'serial' | 'console' | 'onDiskFull'>
-  readonly warn: (text: string) => void
+  readonly warn: Note
 }
 
 export interface BuiltMachine {

@@ -7,12 +7,14 @@ import { Behind, giveWay, NodeWasmEngine, openDisk, type OpenDisk } from '../hos
 import { DiskFormatError } from '../host/disks/formats/common/format-error'
 import { createCpuKit, type Machine, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
+import type { LogLevel } from '../vmm/ports'
 import { buildMachine, type BuildContext, type BuiltMachine } from './build-machine'
 import { ConsolePort } from './console-port'
 import { fileError } from './file-error'
 import { KernelFiles } from './kernel-files'
 import { MachineLoop } from './loop'
 import { MachineAhead } from './machine-ahead'
+import { detailOf, reasonOf, type Note } from './note'
 import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostHotBlock, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
 import { heapTrimmer, prebuiltPorts, readPrebuilt } from './prebuilt'
 import { BackgroundLoad, openBase, saveMachine, setAside, USED_SUFFIX } from './saved-state'
@@ -65,9 +67,11 @@ export class VmHost {
     this.ports = { ttyS0: new ConsolePort('ttyS0', send, hold), hvc0: new ConsolePort('hvc0', send, hold) }
   }
 
-  private warn(text: string): void {
-    this.send({ type: 'log', level: 'warn', text })
+  private log(level: LogLevel, ...[text, details]: Parameters<Note>): void {
+    this.send({ type: 'log', level, text, details })
   }
+
+  private readonly warn: Note = (message, details) => this.log('warn', message, details)
 
   private setHold(held: boolean): void {
     this.holds += held ? 1 : -1
@@ -87,7 +91,7 @@ export class VmHost {
   receive(raw: unknown): void {
     const parsed = toHost.safeParse(raw)
     if (!parsed.success) {
-      this.send({ type: 'log', level: 'error', text: `a message was not understood: ${parsed.error.message}` })
+      this.log('error', `a message was not understood: ${parsed.error.message}`, { reason: 'toProcessUnknown', detail: parsed.error.message })
       return
     }
     this.handle(parsed.data)
@@ -132,7 +136,7 @@ export class VmHost {
   private stall(cause: Stalled['cause'], error: VmmError): void {
     if (this.stalled) return
     this.stalled = { cause, path: String(error.details.path), message: error.message, details: error.details }
-    this.send({ type: 'log', level: 'warn', text: `paused: ${error.message}` })
+    this.warn(`paused: ${error.message}`, { reason: 'paused', ...detailOf(error) })
     this.pause()
   }
 
@@ -165,9 +169,9 @@ export class VmHost {
     // Some megabytes of it are of use only until the machine is made.
     this.prepared = undefined
     return {
-      program: __filename, compiler: this.compiler, warn: (text) => this.warn(text),
+      program: __filename, compiler: this.compiler, warn: this.warn,
       ports: {
-        wasm: this.wasm, ...prepared, log: { log: (level, component, message) => this.send({ type: 'log', level, text: `${component}: ${message}` }) },
+        wasm: this.wasm, ...prepared, log: { log: (level, part, text, details) => this.send({ type: 'log', level, text, part, details }) },
         serial: this.ports.ttyS0, console: this.ports.hvc0, onDiskFull: (error) => this.stall('disk-full', error),
       },
     }
@@ -233,10 +237,10 @@ export class VmHost {
     if (!ahead) return undefined
     const built = await ahead.launchedAs(config, this.disks)
     if (built) {
-      this.send({ type: 'log', level: 'debug', text: 'the machine was built ahead' })
+      this.log('debug', 'the machine was built ahead', { reason: 'builtAhead' })
       return built
     }
-    this.warn('the machine that was built ahead is not the one to be launched')
+    this.warn('the machine that was built ahead is not the one to be launched', { reason: 'aheadNotUsed' })
     ahead.drop()
     return undefined
   }
@@ -278,7 +282,7 @@ export class VmHost {
   private async performSave(machine: Machine, loop: MachineLoop, { path, then, copies, quick = false, base: place }: SaveMessage, signal: AbortSignal): Promise<void> {
     const id = randomUUID()
     const goesOn = then === 'go-on'
-    const base = openBase(place, this.storedIn, (text) => this.warn(text))
+    const base = openBase(place, this.storedIn, this.warn)
     // Before the guest stands, and of one that ends at its end. It never fails. A fork is waited for: it has those of the last snapshot.
     const warm = goesOn && !quick ? this.warmStart?.saveAside(machine) : undefined
     try {
@@ -341,7 +345,7 @@ export class VmHost {
     this.savedState?.close()
     for (const disk of this.disks) {
       // What the guest had flushed is safe whatever happens here.
-      await disk.close().catch((error: unknown) => this.send({ type: 'log', level: 'error', text: `a disk was not closed in order: ${described(error).message}` }))
+      await disk.close().catch((error: unknown) => this.log('error', `a disk was not closed in order: ${reasonOf(error)}`, { reason: 'diskNotClosed', ...detailOf(error) }))
     }
   }
 }

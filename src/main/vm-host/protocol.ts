@@ -149,7 +149,10 @@ export const fromHost = z.discriminatedUnion('type', [
   z.object({ type: z.literal('refused'), code: z.string(), message: z.string(), details: z.unknown().optional() }),
   z.object({ type: z.literal('heartbeat'), paused: z.boolean(), figures: hostFigures, stalled: stalled.optional() }),
   z.object({ type: z.literal('output'), port, bytes }),
-  z.object({ type: z.literal('log'), level: z.enum(['debug', 'info', 'warn', 'error']), text: z.string() }),
+  /** `part`: of the machine, that says it. `details`: as of a `Note`, where it is a message of ours. */
+  z.object({
+    type: z.literal('log'), level: z.enum(['debug', 'info', 'warn', 'error']), text: z.string(), part: z.string().optional(), details: z.unknown().optional(),
+  }),
   z.object({ type: z.literal('hot-blocks'), request: z.number().int(), blocks: z.array(hotBlock) }),
   /** null: the block is interpreted, or gone. */
   z.object({ type: z.literal('wasm'), request: z.number().int(), text: z.string().nullable() }),

@@ -3,6 +3,7 @@ import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LazyRam, Machine, MachineCapture } from '../vmm/machine'
+import { detailOf, reasonOf, type Note } from './note'
 import type { StatePlace } from './protocol'
 import { Inherited } from './state-file/inherited'
 import { StateFile } from './state-file/reader'
@@ -102,14 +103,14 @@ export interface SaveOptions extends Omit<WriteOptions, 'inherited' | 'alone'> {
  * @param known id of the one the machine's memory was last stored in
  * @returns undefined where the file is that of another state, or cannot be used: then everything is stored
  */
-export function openBase(file: StatePlace | undefined, known: string | undefined, warn: (text: string) => void): StateFile | undefined {
+export function openBase(file: StatePlace | undefined, known: string | undefined, warn: Note): StateFile | undefined {
   if (!file || known === undefined) return undefined
   try {
     const base = StateFile.open(file.path, file.memoryDir)
     if (base.header.id === known) return base
     base.close()
   } catch (error) {
-    warn(`all memory is stored, and not only what changed: ${error instanceof Error ? error.message : String(error)}`)
+    warn(`all memory is stored, and not only what changed: ${reasonOf(error)}`, { reason: 'memoryStoredWhole', ...detailOf(error) })
   }
   return undefined
 }

@@ -1,5 +1,6 @@
 /** Notes which pages a continued guest needs in its first moments, and keeps that for the next time. A failure costs only speed. */
 import type { LazyRam } from '../vmm/machine'
+import { detailOf, reasonOf, type Note } from './note'
 import type { StateFile } from './state-file/reader'
 import { MOST_PAGES, WorkingSets } from './working-sets'
 
@@ -13,12 +14,12 @@ export class TouchRecorder {
   readonly known: readonly number[]
 
   /** Of a guest that is to go on from `file`. @param folder undefined: nothing is noted */
-  static open(folder: string | undefined, file: StateFile, warn: (text: string) => void): TouchRecorder | undefined {
+  static open(folder: string | undefined, file: StateFile, warn: Note): TouchRecorder | undefined {
     // States of the first version have no id to keep the list under.
     return folder === undefined || file.header.id === '' ? undefined : new TouchRecorder(new WorkingSets(folder), file, warn)
   }
 
-  private constructor(private readonly sets: WorkingSets, private readonly file: StateFile, private readonly warn: (text: string) => void) {
+  private constructor(private readonly sets: WorkingSets, private readonly file: StateFile, private readonly warn: Note) {
     this.known = sets.load(file.header.id, file.pageCount)
   }
 
@@ -45,7 +46,7 @@ export class TouchRecorder {
     try {
       this.sets.save(file.header.id, file.pageCount, lazy.workingSet)
     } catch (error) {
-      this.warn(`what the guest needed first was not kept: ${error instanceof Error ? error.message : String(error)}`)
+      this.warn(`what the guest needed first was not kept: ${reasonOf(error)}`, { reason: 'workingSetNotKept', ...detailOf(error) })
     }
   }
 }

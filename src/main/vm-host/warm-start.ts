@@ -1,6 +1,7 @@
 /** Gives a machine the translations of earlier runs, and keeps those it made. Both are a courtesy: a failure costs only speed. */
 import { spawn } from 'node:child_process'
 import type { KeptTranslations, Machine } from '../vmm/machine'
+import { detailOf, reasonOf, type Note } from './note'
 import { TranslationStore, type Guest } from './translation-store'
 
 /** How much larger a pack must have become since this machine's last snapshot. */
@@ -14,7 +15,7 @@ export interface WarmStartOptions {
   /** The bundle of `pack-compiler.ts`; undefined where the build has none for this program. */
   readonly compiler: string | undefined
   readonly guest: Guest
-  readonly warn: (text: string) => void
+  readonly warn: Note
 }
 
 export class WarmStart {
@@ -30,7 +31,7 @@ export class WarmStart {
     try {
       return new WarmStart(new TranslationStore(folder, program), folder, options)
     } catch (error) {
-      warn(`translations are not kept in ${folder}: ${reasonOf(error)}`)
+      warn(`translations are not kept in ${folder}: ${reasonOf(error)}`, { reason: 'translationsNotKeptIn', folder, ...detailOf(error) })
       return undefined
     }
   }
@@ -77,8 +78,6 @@ export class WarmStart {
   }
 
   private notKept(error: unknown): void {
-    this.options.warn(`translations were not kept: ${reasonOf(error)}`)
+    this.options.warn(`translations were not kept: ${reasonOf(error)}`, { reason: 'translationsNotKept', ...detailOf(error) })
   }
 }
-
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -1,6 +1,6 @@
 /** Machines: their configuration, state and figures. */
 import { z } from 'zod'
-import { said } from './phrase'
+import { phraseSchema, said } from './phrase'
 
 export const LIMITS = { nameLength: 64, snapshotNameLength: 128, memoryMinMiB: 16, memoryMaxMiB: 3072, tagLength: 32, tags: 16, disks: 16, diskQueues: 8, notesLength: 4096 } as const
 
@@ -160,7 +160,10 @@ export const logLine = z.object({
   /** ISO 8601. */
   time: z.string(),
   level: z.enum(['debug', 'info', 'warn', 'error']),
+  /** In English. */
   text: z.string(),
+  /** The same to be said in other languages; not of lines of another version. */
+  phrase: phraseSchema.optional().catch(undefined),
 })
 export type LogLine = z.infer<typeof logLine>
 

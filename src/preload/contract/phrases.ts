@@ -1,4 +1,5 @@
 import { ARCHIVE_PHRASES } from './archive-phrases'
+import { LOG_PHRASES } from './log-phrases'
 
 /**
  * Every sentence the manager says, in English: of errors, of work that goes on, of images and machines. `{name}` is a value.
@@ -189,6 +190,7 @@ export const PHRASES = {
     heldOn: 'The library {home} is in use by the process {pid} on {host}.',
     held: 'The library {home} is in use by another process.',
   },
+  log: LOG_PHRASES,
   machine: {
     stopOrSuspend: "The machine '{name}' is {state}. Stop or suspend it first.",
     isState: "The machine '{name}' is {state}. {advice}",

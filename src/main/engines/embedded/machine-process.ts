@@ -1,6 +1,6 @@
 /** The manager's end of a machine's process: starts it, talks to it, notices when it dies or hangs. */
 import type { ChildProcess } from 'node:child_process'
-import { inEnglish, phrase, type Phrase } from '../../../preload/contract'
+import { inEnglish, phrase, type LogLine, type Phrase } from '../../../preload/contract'
 import {
   fromHost, HUNG_AFTER_MS, type FromHost, type HostFigures, type HostHotBlock, type LaunchConfig, type HostConsolePort, type SaveFigures, type Stalled, type StatePlace, type ToHost,
 } from '../../vm-host/protocol'
@@ -17,11 +17,14 @@ export type ProcessEnd =
   | { readonly kind: 'refused'; readonly code: string; readonly message: string; readonly details?: unknown }
   | { readonly kind: 'crashed'; readonly message: string; readonly phrase?: Phrase; readonly report?: string }
 
+/** What the process said, in its words, or what is said of it. */
+export type MachineLogLine = { readonly level: LogLine['level'] } & (Pick<Extract<FromHost, { type: 'log' }>, 'text' | 'part' | 'details'> | { readonly phrase: Phrase })
+
 export interface MachineProcessEvents {
   /** @param stalled the guest is paused because a disk found no room on the host */
   onHeartbeat(paused: boolean, figures: HostFigures, stalled?: Stalled): void
   onOutput(port: HostConsolePort, bytes: Uint8Array): void
-  onLog(level: 'debug' | 'info' | 'warn' | 'error', text: string): void
+  onLog(line: MachineLogLine): void
   /** Exactly once: the machine's files are free. Its process may go on for a moment, and say something for the log. */
   onEnd(end: ProcessEnd): void
 }
@@ -95,7 +98,7 @@ export class MachineProcess {
   private receive(raw: unknown): void {
     this.lastSign = Date.now()
     const parsed = fromHost.safeParse(raw)
-    if (!parsed.success) return this.options.events.onLog('error', `the machine's process sent something unknown: ${parsed.error.message}`)
+    if (!parsed.success) return this.options.events.onLog({ level: 'error', phrase: phrase('log.fromProcessUnknown', { detail: parsed.error.message }) })
     this.handle(parsed.data)
   }
 
@@ -105,13 +108,13 @@ export class MachineProcess {
       case 'ready': this.send({ type: 'launch', config }); break
       case 'running':
         this.isRunning = true
-        if (message.restoredMs !== undefined) events.onLog('info', `continued after ${Math.round(message.restoredMs)} ms`)
+        if (message.restoredMs !== undefined) events.onLog({ level: 'info', phrase: phrase('log.continuedAfter', { ms: Math.round(message.restoredMs) }) })
         this.started.resolve()
         break
       case 'refused': this.end = { kind: 'refused', code: message.code, message: message.message, details: message.details }; break
       case 'heartbeat': events.onHeartbeat(message.paused, message.figures, message.stalled); break
       case 'output': events.onOutput(message.port, message.bytes); break
-      case 'log': events.onLog(message.level, message.text); break
+      case 'log': events.onLog(message); break
       case 'hot-blocks': this.answered(message.request, message.blocks); break
       case 'wasm': this.answered(message.request, message.text); break
       case 'save-progress': this.save?.onProgress(message.fraction); break

@@ -18,6 +18,15 @@ export function crashProblem({ message, phrase: known, report }: Extract<Process
   return report === undefined ? what : phrase('run.withReport', { what, report })
 }
 
+/** The same for the machine's log, of an end that is no crash. */
+export function endSaid(end: ProcessEnd): Phrase {
+  switch (end.kind) {
+    case 'refused': return phrase('log.notStarted', { why: coreSaid(end.message, end.details) })
+    case 'suspended': return phrase('log.suspended')
+    default: return phrase('log.stopped')
+  }
+}
+
 export function endedMeanwhile(error: unknown): never {
   throw new ServiceError('machine-crashed', phrase('machine.notInspected', { cause: whyOf(error) }))
 }

@@ -1,16 +1,18 @@
 /** Runs machines: one process each, their states, figures and ends. */
 import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { phrase, type HotBlock, type Machine, type MachineFigures, type MachineSettings, type MachineState, type Phrase, type Said } from '../../../preload/contract'
+import { phrase, type HotBlock, type LogLine, type Machine, type MachineFigures, type MachineSettings, type MachineState, type Phrase, type Said } from '../../../preload/contract'
 import { MachineProcess, SaveError, type AfterSave, type ProcessEnd } from '../../engines/embedded/machine-process'
 import { PreparedProcess } from '../../engines/embedded/prepared-process'
 import { SpareProcesses } from '../../engines/embedded/spare-processes'
 import type { HostFigures, LaunchConfig, SaveFigures, Stalled, StatePlace } from '../../vm-host/protocol'
 import type { ConsoleHub } from '../console'
-import { messageOf, ServiceError } from '../errors'
+import { logSaid } from '../core-said'
+import { ServiceError, whyOf } from '../errors'
+import { logLineOf } from '../machine-log'
 import type { SavedState } from '../snapshots/saved-state'
 import type { Progress } from '../types'
-import { crashProblem, endedMeanwhile, notPrepared, saveFailure, stallProblem, startFailure } from './failures'
+import { crashProblem, endedMeanwhile, endSaid, notPrepared, saveFailure, stallProblem, startFailure } from './failures'
 
 /** What the runtime needs to know of a machine. */
 export interface RunnableMachine {
@@ -127,7 +129,7 @@ export class MachineRuntime {
     } catch (error) {
       throw startFailure(error)
     }
-    this.log(machine, 'info', `${isResumed ? 'goes on from its saved state' : 'started'}, process ${run.process.pid ?? 'unknown'}`)
+    this.log(machine, 'info', phrase(isResumed ? 'log.resumed' : 'log.started', { pid: run.process.pid ?? '?' }))
     this.setState(run, 'running')
   }
 
@@ -142,7 +144,7 @@ export class MachineRuntime {
       events: {
         onHeartbeat: (paused, figures, stalled) => this.heartbeat(id, paused, figures, stalled),
         onOutput: (port, bytes) => this.options.consoles.output(id, port, bytes),
-        onLog: (level, text) => this.log(machine, level, text),
+        onLog: (line) => this.log(machine, line.level, 'phrase' in line ? line.phrase : logSaid(line.text, line.details, line.part)),
         onEnd: (end) => this.ended(machine, end),
       },
     })
@@ -214,14 +216,14 @@ export class MachineRuntime {
     for (const port of ['ttyS0', 'hvc0'] as const) this.options.consoles.connect(machine.id, port, undefined)
     if (end.kind === 'crashed' && !run?.forced) {
       this.problems.set(machine.id, crashProblem(end))
-      this.log(machine, 'error', end.message)
-    } else this.log(machine, 'info', end.kind === 'refused' ? `not started: ${end.message}` : end.kind === 'suspended' ? 'suspended' : 'stopped')
+      this.log(machine, 'error', end.phrase ?? end.message)
+    } else this.log(machine, 'info', endSaid(end))
     this.options.onStateChanged(machine.id)
   }
 
   /** Lines are written one after the other; a log that cannot be written must not stop a machine. */
-  private log(machine: RunnableMachine, level: string, text: string): void {
-    const line = `${JSON.stringify({ time: new Date().toISOString(), level, text })}\n`
+  private log(machine: RunnableMachine, level: LogLine['level'], said: Said): void {
+    const line = `${JSON.stringify(logLineOf(level, said))}\n`
     this.logging = this.logging
       .then(() => mkdir(machine.logDir, { recursive: true }))
       .then(() => appendFile(join(machine.logDir, 'machine.log'), line))
@@ -355,7 +357,7 @@ export class MachineRuntime {
         await this.suspend(id, { report: () => undefined, signal: new AbortController().signal })
         return await this.options.savedState(id)?.markResume()
       } catch (error) {
-        this.log(run.machine, 'error', `not suspended, but stopped: ${messageOf(error)}`)
+        this.log(run.machine, 'error', phrase('log.notSuspended', { why: whyOf(error) }))
       }
     }
     if (this.running.get(id) !== run) return

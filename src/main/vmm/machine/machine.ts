@@ -107,7 +107,8 @@ export class EmbeddedMachine implements Machine {
     try {
       this.cpu.translations?.loadPack(kept)
     } catch (error) {
-      this.ports.log.log('warn', 'translator', `translations of an earlier run are not used: ${error instanceof Error ? error.message : String(error)}`)
+      const detail = error instanceof Error ? error.message : String(error)
+      this.ports.log.log('warn', 'translator', `translations of an earlier run are not used: ${detail}`, { reason: 'translationsNotUsed', detail })
     }
   }
 
@@ -148,7 +149,7 @@ export class EmbeddedMachine implements Machine {
     if (!translator || !plan || maxTier === 0 || deterministic) return undefined
     const setup = { memory, cpuProfile, plan, hotLoopAfter: maxTier > 1 ? HOT_LOOP_AFTER : 0 }
     return new BackgroundTranslator(translator, setup, (result) => this.cpu.translations?.use(result), (job, reason) => {
-      log.log('warn', 'translator', `code is translated between slices from now on: ${reason}`)
+      log.log('warn', 'translator', `code is translated between slices from now on: ${reason}`, { reason: 'translatorLost', detail: reason })
       if (job) this.cpu.translations?.requeue(job)
     })
   }

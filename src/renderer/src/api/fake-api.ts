@@ -232,8 +232,10 @@ export class FakeApi implements Api {
     return this.wasm
   }
 
+  logLines: LogLine[] = [{ time: '2026-11-23T07:00:00Z', level: 'info', text: 'machine started' }]
+
   async log(): Promise<LogLine[]> {
-    return [{ time: '2026-11-23T07:00:00Z', level: 'info', text: 'machine started' }]
+    return this.logLines
   }
 
   async snapshots(id: string): Promise<SnapshotTree> {

@@ -2,6 +2,7 @@
 import type { PHRASES } from '../../../preload/contract'
 import type { Translated } from './en'
 import { frArchive } from './fr-archive'
+import { frLog } from './fr-log'
 
 export const frManager: Translated<typeof PHRASES> = {
   about: {
@@ -188,6 +189,7 @@ export const frManager: Translated<typeof PHRASES> = {
     heldOn: 'La bibliothèque {home} est utilisée par le processus {pid} sur {host}.',
     held: 'La bibliothèque {home} est utilisée par un autre processus.',
   },
+  log: frLog,
   machine: {
     stopOrSuspend: 'La machine « {name} » est {state}. Arrêtez-la ou mettez-la d’abord en veille.',
     isState: 'La machine « {name} » est {state}. {advice}',

@@ -119,7 +119,10 @@ export class VirtioBlk implements VirtioDevice {
       return onStalled(error)
     }
     const unsupported = error instanceof UnsupportedRequest
-    if (!unsupported) log.log('error', this.id, `request failed: ${error instanceof Error ? error.message : String(error)}`)
+    if (!unsupported) {
+      const detail = error instanceof Error ? error.message : String(error)
+      log.log('error', this.id, `request failed: ${detail}`, { reason: 'requestFailed', detail, cause: error instanceof VmmError ? error.details : undefined })
+    }
     this.finish(epoch, queue, request, 0, unsupported ? Result.UNSUPPORTED : Result.IOERR)
   }
 

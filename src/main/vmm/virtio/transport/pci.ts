@@ -128,7 +128,7 @@ export class VirtioPci implements Device, VirtioHost {
   broken(reason: string): void {
     if ((this.status & Status.NEEDS_RESET) !== 0) return
     this.status |= Status.NEEDS_RESET
-    this.options.log.log('warn', this.id, `the driver broke the protocol: ${reason}; the device waits for a reset`)
+    this.options.log.log('warn', this.id, `the driver broke the protocol: ${reason}; the device waits for a reset`, { reason: 'driverBroke', detail: reason })
     if ((this.status & Status.DRIVER_OK) !== 0) this.configChanged()
   }
 

@@ -1,0 +1,38 @@
+/** What a machine's log says, in French; `preload/contract/log-phrases.ts` has the English. */
+import type { PHRASES } from '../../../preload/contract'
+import type { Translated } from './en'
+
+export const frLog: Translated<(typeof PHRASES)['log']> = {
+  ofPart: '{part} : {what}',
+  started: 'démarrée, processus {pid}',
+  resumed: 'reprend à partir de son état enregistré, processus {pid}',
+  continuedAfter: 'reprise après {ms} ms',
+  stopped: 'arrêtée',
+  suspended: 'mise en veille',
+  notStarted: 'pas démarrée : {why}',
+  notSuspended: 'arrêtée au lieu d’être mise en veille : {why}',
+  paused: 'mise en pause : {detail}',
+  builtAhead: 'la machine a été construite d’avance',
+  aheadNotUsed: 'la machine construite d’avance n’est pas celle qui doit être lancée',
+  memoryStoredWhole: 'toute la mémoire est enregistrée, et pas seulement ce qui a changé : {detail}',
+  workingSetNotKept: 'ce dont l’invité a eu besoin en premier n’a pas été gardé : {detail}',
+  translationsNotKept: 'les traductions n’ont pas été gardées : {detail}',
+  translationsNotKeptIn: 'les traductions ne sont pas gardées dans {folder} : {detail}',
+  translationsNotUsed: 'les traductions d’une exécution antérieure ne servent pas : {detail}',
+  translatorLost: 'le code est désormais traduit entre les tranches de temps : {detail}',
+  diskNotClosed: 'un disque n’a pas été fermé correctement : {detail}',
+  requestFailed: 'une requête a échoué : {detail}',
+  driverBroke: 'le pilote a enfreint le protocole : {detail} ; le périphérique attend d’être réinitialisé',
+  toProcessUnknown: 'un message n’a pas été compris : {detail}',
+  fromProcessUnknown: 'le processus de la machine a envoyé quelque chose d’inconnu : {detail}',
+  smiDropped: 'une interruption de gestion système a été ignorée : il n’y a pas de mode de gestion système',
+  startupDropped: 'une IPI de démarrage a été ignorée : le processeur tourne déjà',
+  initTaken: 'INIT : la machine redémarre, comme un micrologiciel le ferait',
+  initEndIgnored: 'la fin d’un niveau INIT a été ignorée, comme le font les processeurs depuis le Pentium 4',
+  extintDropped: 'une interruption entre processeurs de mode ExtINT a été ignorée : seuls les I/O APIC en envoient',
+  reservedModeDropped: 'un message d’interruption d’un mode de livraison réservé a été ignoré',
+  shorthandDropped: 'une interruption entre processeurs a été ignorée : son mode de livraison ne va pas avec sa notation abrégée',
+  noDestination: 'une interruption entre processeurs a été envoyée à un processeur qui n’existe pas',
+  apicOff: 'une interruption a été perdue : l’APIC locale est désactivée',
+  apicBaseInRam: 'l’APIC locale a été déplacée sur de la mémoire : ses registres n’y sont pas accessibles',
+}
