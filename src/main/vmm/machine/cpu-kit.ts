@@ -1,7 +1,9 @@
 /** What virtual CPUs need that belongs to no machine: made once a process, also before anybody knows which machine will run. */
 import { InsnScanner } from '../cpu/decode/scanner'
-import { PSEUDO_SLOTS, buildInterpreter, numberHandlers } from '../cpu/interp/builder'
+import { buildInterpreter } from '../cpu/interp/builder'
+import { numberHandlers } from '../cpu/interp/handler-table'
 import { loadInterpreter, type PrebuiltInterpreter } from '../cpu/interp/prebuilt'
+import { PSEUDO_SLOTS } from '../cpu/interp/record'
 import type { HandlerSlots } from '../cpu/interp/record-writer'
 import { isaRows } from '../cpu/isa'
 import type { CpuModel } from '../cpu/core/context'
@@ -19,10 +21,9 @@ export interface CpuKit {
 
 /** @param prebuilt tier 0 as it was built with the program; built anew where it is missing or of another table */
 export function createCpuKit(wasm: WasmEngine, prebuilt?: PrebuiltInterpreter): CpuKit {
-  const handlers = numberHandlers(isaRows)
-  const loaded = prebuilt && loadInterpreter(isaRows, prebuilt, handlers)
+  const loaded = prebuilt && loadInterpreter(isaRows, prebuilt)
   // The bytes stay with the engine alone.
-  const { bytes, ...interpreter } = loaded ?? buildInterpreter(isaRows)
+  const { bytes, handlers, ...interpreter } = loaded ?? { ...buildInterpreter(isaRows), handlers: numberHandlers(isaRows) }
   const revived = loaded && prebuilt.machineCode && wasm.revive?.(prebuilt.bytes, prebuilt.machineCode)
   const scanners = new Map<string, InsnScanner>()
   return {

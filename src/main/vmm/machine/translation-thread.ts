@@ -9,7 +9,6 @@ import { LOOP_PAGES_AT } from '../cpu/dbt/loop-pages'
 import { decodePack, encodePack, loopsOfPack } from '../cpu/dbt/translation-pack'
 import { Translator, type TranslatedFunction } from '../cpu/dbt/translator'
 import { createDecoder } from '../cpu/decode/decode'
-import { numberHandlers } from '../cpu/interp/builder'
 import { loadInterpreter, type InterpreterPlan } from '../cpu/interp/prebuilt'
 import { isaRows } from '../cpu/isa'
 import type { BackgroundThread, HostClock } from '../ports'
@@ -149,12 +148,11 @@ export function completePack(pack: Uint8Array, plan: InterpreterPlan, cpuProfile
 }
 
 function createTranslator({ memory, cpuProfile, hotLoopAfter, plan }: TranslationSetup): Translator {
-  const handlers = numberHandlers(isaRows)
-  const interpreter = loadInterpreter(isaRows, { plan, bytes: new Uint8Array(0) }, handlers)
+  const interpreter = loadInterpreter(isaRows, { plan, bytes: new Uint8Array(0) })
   if (!interpreter) throw new Error('the interpreter belongs to another build')
   const model = cpuModelOf(cpuProfile)
   return new Translator({
     bytes: new Uint8Array(memory), decode: createDecoder(isaRows, (feature) => model.has(feature)),
-    places: (form) => handlers.of(form).places, calls: interpreter.calls, hotLoopAfter,
+    places: (form) => interpreter.handlers.of(form).places, calls: interpreter.calls, hotLoopAfter,
   })
 }

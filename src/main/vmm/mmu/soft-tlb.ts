@@ -76,9 +76,17 @@ export class SoftTlb {
     private readonly state: CpuState,
   ) {
     this.words = new Int32Array(buffer)
-    for (let set = 0; set < TLB_SETS; set++) {
-      for (let slot = 0; slot < TLB_ENTRIES; slot++) this.emptyEntry(this.wordOf(set, slot))
-    }
+    this.emptyAll()
+  }
+
+  /** An entry of zeros would be the page at 0. */
+  private emptyAll(): void {
+    const { words } = this
+    const first = this.wordOf(0, 0)
+    this.emptyEntry(first)
+    // A machine waits for this: entries are doubled until a set is full, and the set is copied.
+    for (let done = TLB_ENTRY_SIZE / 4; done < TLB_ENTRIES * TLB_ENTRY_SIZE / 4; done *= 2) words.copyWithin(first + done, first, first + done)
+    for (let set = 1; set < TLB_SETS; set++) words.copyWithin(this.wordOf(set, 0), first, first + TLB_ENTRIES * TLB_ENTRY_SIZE / 4)
   }
 
   /** Translations that were not found, here and by generated code. */

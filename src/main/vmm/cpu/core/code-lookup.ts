@@ -48,7 +48,9 @@ class LookupSet {
   readonly global = new Uint8Array(CODE_TLB_ENTRIES)
 
   constructor(private readonly words: Int32Array, readonly base: number) {
-    for (let slot = 0; slot < CODE_TLB_ENTRIES; slot++) this.empty(slot)
+    const first = this.word(0)
+    this.empty(0)
+    for (let done = ENTRY_WORDS; done < CODE_TLB_ENTRIES * ENTRY_WORDS; done *= 2) words.copyWithin(first + done, first, first + done)
   }
 
   word(slot: number): number {
@@ -96,7 +98,8 @@ class LookupSet {
 
 export class CodeLookup {
   private readonly words: Int32Array
-  private readonly sets: readonly LookupSet[]
+  /** Made as they are needed, up to CODE_TLB_SETS. */
+  private readonly sets: LookupSet[] = []
   private current: LookupSet
   private next = 0
   /** PCID in force, and the user epoch of each PCID whose jumps are still good. */
@@ -112,12 +115,16 @@ export class CodeLookup {
   private readonly large = new LargePages()
 
   /** @param base byte offset of the tables in linear memory: CODE_TLB_SETS × CODE_TLB_BYTES */
-  constructor(buffer: ArrayBufferLike, base: number, private readonly state: CpuState) {
-    const words = new Int32Array(buffer)
-    this.words = words
+  constructor(buffer: ArrayBufferLike, private readonly base: number, private readonly state: CpuState) {
+    this.words = new Int32Array(buffer)
     this.newEpoch(false)
-    this.sets = Array.from({ length: CODE_TLB_SETS }, (_, i) => new LookupSet(words, base + i * CODE_TLB_BYTES))
-    this.current = this.sets[0]
+    this.current = this.addSet()
+  }
+
+  private addSet(): LookupSet {
+    const set = new LookupSet(this.words, this.base + this.sets.length * CODE_TLB_BYTES)
+    this.sets.push(set)
+    return set
   }
 
   /**
@@ -155,13 +162,19 @@ export class CodeLookup {
     const { current } = this
     if (current.modeKey === modeKey && current.space === space) return current
     for (const set of this.sets) if (set.modeKey === modeKey && set.space === space) return set
-    if (this.sets[this.next] === current) this.next = (this.next + 1) % CODE_TLB_SETS
-    const set = this.sets[this.next]
-    this.next = (this.next + 1) % CODE_TLB_SETS
+    const set = this.sets.length < CODE_TLB_SETS ? this.addSet() : this.replaced()
     set.modeKey = modeKey
     set.space = space
     set.limit = -1
     this.empty(set)
+    return set
+  }
+
+  /** The set whose turn it is to serve another mode. */
+  private replaced(): LookupSet {
+    if (this.sets[this.next] === this.current) this.next = (this.next + 1) % CODE_TLB_SETS
+    const set = this.sets[this.next]
+    this.next = (this.next + 1) % CODE_TLB_SETS
     return set
   }
 

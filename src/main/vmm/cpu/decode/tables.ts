@@ -55,9 +55,22 @@ export class OpcodeEntry {
   }
 }
 
-function planOf(row: InsnRow, rowIndex: number, counter: { plans: number }): RowPlan {
-  const { encoding, operands } = shapeOf(row)
-  return { row, encoding, ignoresMod: ignoresMod(operands), forms: new FormTable(row, rowIndex, counter) }
+/** Plans of a table's rows, each made when its opcode is first met. */
+class RowPlans {
+  private readonly plans: (RowPlan | undefined)[] = []
+  private readonly counter = { plans: 0 }
+
+  constructor(private readonly rows: readonly InsnRow[]) {}
+
+  of(index: number): RowPlan {
+    return this.plans[index] ??= this.make(index)
+  }
+
+  private make(index: number): RowPlan {
+    const row = this.rows[index]
+    const { encoding, operands } = shapeOf(row)
+    return { row, encoding, ignoresMod: ignoresMod(operands), forms: new FormTable(row, index, this.counter) }
+  }
 }
 
 function existsIn(row: InsnRow, mode: TableMode): boolean {
@@ -104,16 +117,19 @@ function opcodesOf({ opcode, plusR, fixed }: ParsedEncoding): number[] {
   return plusR && fixed === undefined ? Array.from({ length: 8 }, (_, i) => (opcode & 0xf8) + i) : [opcode]
 }
 
-function groupByOpcode(plans: readonly RowPlan[]): Map<number, RowPlan[]> {
-  const groups = new Map<number, RowPlan[]>()
-  for (const plan of plans) {
-    for (const opcode of opcodesOf(plan.encoding)) {
-      const key = MAPS.indexOf(plan.encoding.map) * 256 + opcode
+/** Indices of the rows that exist, by map and opcode: `map * 256 + opcode`. */
+function groupByOpcode(rows: readonly InsnRow[], hasFeature: (feature: string) => boolean): ReadonlyMap<number, readonly number[]> {
+  const groups = new Map<number, number[]>()
+  rows.forEach((row, i) => {
+    if (row.cpuid !== undefined && !hasFeature(row.cpuid)) return
+    const { encoding } = shapeOf(row)
+    for (const opcode of opcodesOf(encoding)) {
+      const key = MAPS.indexOf(encoding.map) * 256 + opcode
       const group = groups.get(key)
-      if (group) group.push(plan)
-      else groups.set(key, [plan])
+      if (group) group.push(i)
+      else groups.set(key, [i])
     }
-  }
+  })
   return groups
 }
 
@@ -123,11 +139,8 @@ function groupByOpcode(plans: readonly RowPlan[]): Map<number, RowPlan[]> {
  */
 export class OpcodeTable {
   private readonly entries = new Array<OpcodeEntry | undefined | null>(4 * 4 * 256).fill(null)
-  private readonly groups: ReadonlyMap<number, readonly RowPlan[]>
 
-  constructor(plans: readonly RowPlan[]) {
-    this.groups = groupByOpcode(plans)
-  }
+  constructor(private readonly mode: TableMode, private readonly groups: ReadonlyMap<number, readonly number[]>, private readonly plans: RowPlans) {}
 
   entry(index: number): OpcodeEntry | undefined {
     const known = this.entries[index]
@@ -135,8 +148,7 @@ export class OpcodeTable {
   }
 
   private build(index: number): OpcodeEntry | undefined {
-    const group = this.groups.get(index & 0x3ff)
-    if (group === undefined) return undefined
+    const group = (this.groups.get(index & 0x3ff) ?? []).map((row) => this.plans.of(row)).filter(({ row }) => existsIn(row, this.mode))
     const prefix = index >> 10
     const special = group.filter((plan) => plan.encoding.prefix === PREFIX_NAMES[prefix])
     const isGeneral = ({ encoding }: RowPlan): boolean =>
@@ -148,9 +160,8 @@ export class OpcodeTable {
 
 /** Tables by mode. Rows whose feature is absent do not exist. */
 export function buildTables(rows: readonly InsnRow[], hasFeature: (feature: string) => boolean): Record<TableMode, OpcodeTable> {
-  const plans: RowPlan[] = []
-  const counter = { plans: 0 }
-  rows.forEach((row, i) => { if (row.cpuid === undefined || hasFeature(row.cpuid)) plans.push(planOf(row, i, counter)) })
-  const tableFor = (mode: TableMode): OpcodeTable => new OpcodeTable(plans.filter(({ row }) => existsIn(row, mode)))
+  const groups = groupByOpcode(rows, hasFeature)
+  const plans = new RowPlans(rows)
+  const tableFor = (mode: TableMode): OpcodeTable => new OpcodeTable(mode, groups, plans)
   return { long: tableFor('long'), protected: tableFor('protected'), real: tableFor('real') }
 }

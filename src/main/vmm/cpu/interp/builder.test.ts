@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { isaRows } from '../isa'
-import { buildInterpreter, numberHandlers } from './builder'
+import { buildInterpreter } from './builder'
+import { numberHandlers } from './handler-table'
 
 describe('interpreter builder', () => {
   it('builds a valid module with a handler for every form of the table', () => {

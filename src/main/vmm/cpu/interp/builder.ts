@@ -8,46 +8,14 @@ import { formsOf } from '../isa/forms'
 import type { Form, InsnRow } from '../isa/types'
 import { buildContinue, buildCrossingGuard, buildEnter, buildGoto, buildHead, buildLink, buildLookup, buildRaise, buildStopHere, buildUnitCheck } from './glue'
 import { HandlerEmitter, type HandlerLinks } from './handler-emitter'
+import { numberHandlers, type HandlerTable } from './handler-table'
 import type { SlowPath } from './memory-emitter'
-import { placesOf, type OperandPlace } from './places'
-import { PSEUDO_SLOTS, RECORD_SIZE } from './record'
+import type { OperandPlace } from './places'
+import { RECORD_SIZE } from './record'
 import { buildSwitch } from './switch/builder'
-import { frequentForms } from './switch/forms'
 import { FILL_PARAMS, buildAccess, buildTlbFill } from './tlb-fill'
 
-export { PSEUDO_SLOTS } from './record'
-
 const i32s = (count: number): FuncType => ({ params: new Array(count).fill('i32') as 'i32'[], results: ['i32'] })
-
-/** The handlers' order is the table's order: slot numbers follow from the rows alone. */
-export interface HandlerTable {
-  readonly size: number
-  of(form: Form): HandlerPlace
-  /** Forms with a case in the switch, in the order of their slots from PSEUDO_SLOTS.frequent. */
-  readonly frequent: readonly Form[]
-}
-
-export interface HandlerPlace {
-  readonly slot: number
-  readonly places: readonly OperandPlace[]
-  /** Slot for those of its instructions that are mostly done in the common way: the switch where there is one, else the handler. 0: none. */
-  readonly common: number
-}
-
-/** Numbers every form. Cheap: no code is built. */
-export function numberHandlers(rows: readonly InsnRow[]): HandlerTable {
-  const frequent = frequentForms(rows)
-  const common = new Map(frequent.map((form, i) => [form, PSEUDO_SLOTS.frequent + i]))
-  const handlers = new Map<Form, HandlerPlace>()
-  let slot = PSEUDO_SLOTS.frequent + frequent.length
-  for (const row of rows) for (const form of formsOf(row)) handlers.set(form, { slot: slot++, places: placesOf(form), common: common.get(form) ?? 0 })
-  const of = (form: Form): HandlerPlace => {
-    const found = handlers.get(form)
-    if (!found) throw new RangeError(`no handler for a form of ${form.row.mnemonic} ${form.row.encoding}`)
-    return found
-  }
-  return { size: slot, of, frequent }
-}
 
 /** Helpers in use, with their import indices, found by building every meaning once. */
 export class HelperImports {

@@ -3,9 +3,9 @@ import { InsnScanner } from '../decode/scanner'
 import { isaRows } from '../isa'
 import { offsetOf } from '../state/layout'
 import { Mode } from '../state/mode'
-import { numberHandlers, PSEUDO_SLOTS } from './builder'
 import { DecodeCache } from './decode-cache'
-import { Rec, RECORD_SIZE } from './record'
+import { numberHandlers } from './handler-table'
+import { PSEUDO_SLOTS, Rec, RECORD_SIZE } from './record'
 
 const LONG = Mode.PROTECTED | Mode.LONG | Mode.CODE64 | Mode.FLAT
 const CACHE_AT = 0x1000

@@ -5,7 +5,7 @@ import type { Form } from '../isa/types'
 import { offsetOf, Seg } from '../state/layout'
 import { Mode } from '../state/mode'
 import { Vector } from '../core/context'
-import type { HandlerPlace } from './builder'
+import type { HandlerPlace } from './handler-table'
 import { Rec, RECORD_SIZE } from './record'
 import { ADDRESS_MASKS, AT_GPR, NO_PLAN, recordPlanOf, type RecordPlan, type RegisterField } from './record-plan'
 

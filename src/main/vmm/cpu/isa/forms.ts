@@ -11,12 +11,34 @@ import type { Form, InsnRow } from './types'
  */
 export type SizeClass = 'v' | 'y' | 'z' | 'fixed'
 
-export interface RowShape {
+/** A row as its notation says. Each part is worked out when it is first asked for: a guest uses a fraction of the table. */
+export class RowShape {
   readonly encoding: ParsedEncoding
-  readonly operands: readonly ParsedOperandWithAccess[]
-  readonly sizeClass: SizeClass
-  readonly rms: readonly Form['rm'][]
-  readonly forms: readonly Form[]
+  private operandsOnce: readonly ParsedOperandWithAccess[] | undefined
+  private sizeClassOnce: SizeClass | undefined
+  private rmsOnce: readonly Form['rm'][] | undefined
+  private formsOnce: readonly Form[] | undefined
+
+  /** @throws NotationError, as the parts do */
+  constructor(private readonly row: InsnRow) {
+    this.encoding = parseEncoding(row.encoding)
+  }
+
+  get operands(): readonly ParsedOperandWithAccess[] {
+    return this.operandsOnce ??= parseOperands(this.row.operands, this.row.access)
+  }
+
+  get sizeClass(): SizeClass {
+    return this.sizeClassOnce ??= classify(this.row, this.operands)
+  }
+
+  get rms(): readonly Form['rm'][] {
+    return this.rmsOnce ??= rmsOf(this.encoding, this.operands)
+  }
+
+  get forms(): readonly Form[] {
+    return this.formsOnce ??= listForms(this.row, this)
+  }
 }
 
 // Pure memo: a row's shape never depends on anything but the row, and decoder and engines must share Form identities.
@@ -86,25 +108,21 @@ function repsOf(row: InsnRow): readonly Form['rep'][] {
   return row.rep === 'rep' ? ['none', 'rep'] : ['none', 'rep', 'repne']
 }
 
-function describe(row: InsnRow): RowShape {
-  const encoding = parseEncoding(row.encoding)
-  const operands = parseOperands(row.operands, row.access)
-  const sizeClass = classify(row, operands)
-  const rms = rmsOf(encoding, operands)
+function listForms(row: InsnRow, { encoding, sizeClass, rms }: RowShape): readonly Form[] {
   const forms: Form[] = []
   for (const size of sizesOf(row, sizeClass, encoding)) {
     for (const addressSize of addressSizesOf(row)) {
       for (const rm of rms) for (const rep of repsOf(row)) forms.push({ row, size, addressSize, rm, rep })
     }
   }
-  return { encoding, operands, sizeClass, rms, forms }
+  return forms
 }
 
 /** Parsed notation and forms of a row. @throws NotationError naming the row */
 export function shapeOf(row: InsnRow): RowShape {
   let shape = shapes.get(row)
   if (shape === undefined) {
-    shape = describe(row)
+    shape = new RowShape(row)
     shapes.set(row, shape)
   }
   return shape

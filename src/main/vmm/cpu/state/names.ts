@@ -12,8 +12,13 @@ export function cellName(field: FieldName, index: number): string {
   return FIELDS[field].count === 1 ? field : `${field}${index}`
 }
 
-const BY_OFFSET = new Map((Object.keys(FIELDS) as FieldName[]).flatMap((field) =>
-  Array.from({ length: FIELDS[field].count }, (_, i) => [offsetOf(field, i), cellName(field, i)] as const)))
-
 /** Of the cell that begins at an offset in the block. */
-export const cellNameAt = (offset: number): string | undefined => BY_OFFSET.get(offset)
+export function cellNameAt(offset: number): string | undefined {
+  for (const field of Object.keys(FIELDS) as FieldName[]) {
+    const { count } = FIELDS[field]
+    const bytes = count > 1 ? offsetOf(field, 1) - offsetOf(field) : 1
+    const index = (offset - offsetOf(field)) / bytes
+    if (Number.isInteger(index) && index >= 0 && index < count) return cellName(field, index)
+  }
+  return undefined
+}

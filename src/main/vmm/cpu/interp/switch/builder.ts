@@ -5,7 +5,7 @@
 import { Exit } from '../../core/exits'
 import { FunctionBuilder, type BlockLabel } from '../../emit/wasm/function'
 import { offsetOf } from '../../state/layout'
-import type { HandlerTable } from '../builder'
+import type { HandlerTable } from '../handler-table'
 import type { HandlerLinks } from '../handler-emitter'
 import { Head, PSEUDO_SLOTS, Rec, RECORD_SIZE } from '../record'
 import { SwitchEmitter, type SwitchFrame } from './emitter'

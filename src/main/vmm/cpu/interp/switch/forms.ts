@@ -29,8 +29,8 @@ const JUMPS: readonly string[] = [
 const LEGACY: readonly string[] = ['40+r', '48+r']
 export const FREQUENT: ReadonlySet<string> = new Set([...BYTES, ...WORDS, ...JUMPS, ...LEGACY])
 
-/** Operands of 16 bits are rare. */
-const isFrequent = (form: Form): boolean => {
+/** It has a case. Operands of 16 bits are rare. */
+export const isFrequent = (form: Form): boolean => {
   const { row } = form
   return form.size !== 16 && FREQUENT.has(row.encoding) && (row.modes !== 'not64' || LEGACY.includes(row.encoding)) && row.unit === undefined && row.rep === undefined && form.rep === 'none' && !row.privileged
 }
