@@ -42,6 +42,19 @@ describe('the profile of a guest', () => {
     expect(profile.figures()).toMatchObject({ samples: 1, tierNs: { t1: 500 } })
   })
 
+  it('takes samples by time where code is fast, and not more often than by so many instructions where it is slow', () => {
+    const { profile } = profileOf()
+    const distances = [0.0002, 0.1, 10].map((nsPerInstruction) => {
+      profile.ran(profile.untilSample * nsPerInstruction, profile.untilSample, true)
+      return profile.untilSample
+    })
+    const [most, fast, slow] = distances
+    expect(most / (1 << 22)).toBeCloseTo(1, 0)
+    expect(fast * 0.1 / 400_000).toBeCloseTo(1, 0)
+    expect(slow / (1 << 18)).toBeCloseTo(1, 0)
+    expect(fast).toBeGreaterThan(slow)
+  })
+
   it('tells translating from running', () => {
     const { profile, guest } = profileOf()
     guest.translationNs = 300

@@ -1,8 +1,8 @@
 /**
  * Where the guest's time goes, by sampling: tiers, rings, modes and the hottest code.
  *
- * A sample is taken after about every SAMPLE_EVERY executed instructions, where a slice that was cut for it ended. It counts
- * for the host time since the sample before it. Ends for another reason (HLT, a device, an interrupt) are no samples: they
+ * A sample is taken about every SAMPLE_NS of running, at the least every LEAST_APART executed instructions, where a slice that
+ * was cut for it ended. It counts for the host time since the sample before it. Ends for another reason (HLT, a device, an interrupt) are no samples: they
  * would always show the code that caused them. The place is the block head where the slice ended, so samples are even over
  * executed instructions, not over time; code slower per instruction than its neighbours in the same window is told too low.
  */
@@ -11,8 +11,11 @@ import { Mode } from '../cpu/state/mode'
 import { PAGE_SIZE } from '../memory/frame-table'
 import type { CpuModeName, OccupancyFigures } from './types'
 
-/** Instructions between samples: at full speed a millisecond or more, a thousand times what a sample costs. */
-const SAMPLE_EVERY = 1 << 18
+/** Host time between samples: a hundred times what a sample costs with the end of its slice (decision 6, "Seeing inside"). */
+const SAMPLE_NS = 400_000
+/** Instructions between samples, at the least: slow code, that of devices and faults above all, is cut short otherwise. */
+const LEAST_APART = 1 << 18
+const MOST_APART = 1 << 22
 /** Places remembered; with more, those seen least are forgotten. */
 const MAX_PLACES = 4096
 /** Bytes of code kept with a place. */
@@ -64,8 +67,10 @@ const toHotPlace = ({ spot, code, tier, page, samples, ns }: Place): HotPlace =>
 
 export class GuestProfile {
   /** Instructions until the next sample is due; a slice should end there. */
-  untilSample = SAMPLE_EVERY
+  untilSample = LEAST_APART
   private samples = 0
+  /** Instructions since the newest sample. */
+  private executed = 0
   /** Host time and translation time since the newest sample. */
   private pendingNs = 0
   private translationSeen: number
@@ -85,12 +90,20 @@ export class GuestProfile {
    */
   ran(ns: number, instructions: number, whole: boolean): void {
     this.pendingNs += ns
+    this.executed += instructions
     this.untilSample -= instructions
     if (!whole || this.untilSample > 0) return
-    // Not always the same distance: a loop of the guest might keep step with it.
-    this.random = (Math.imul(this.random, 1664525) + 1013904223) | 0
-    this.untilSample = SAMPLE_EVERY + (this.random >> 16)
+    this.untilSample = this.nextDistance()
+    this.executed = 0
     this.take()
+  }
+
+  /** Instructions to the next sample, if they run as fast as those since the newest one. */
+  private nextDistance(): number {
+    const distance = Math.min(MOST_APART, Math.max(LEAST_APART, (this.executed / this.pendingNs) * SAMPLE_NS))
+    // Not always the same: a loop of the guest might keep step with it.
+    this.random = (Math.imul(this.random, 1664525) + 1013904223) | 0
+    return Math.ceil(distance * (1 + this.random / 2 ** 34))
   }
 
   private take(): void {
