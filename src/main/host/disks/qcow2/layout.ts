@@ -17,6 +17,8 @@ export const Extension = {
   BITMAPS: 0x23852875,
   /** Ours, "NBBI": what the backing file was. QEMU keeps extensions it does not know. */
   BACKING_IDENTITY: 0x4e424249,
+  /** Ours, "NBSK": its data counts for nothing. */
+  SKIPPED: 0x4e42534b,
 } as const
 /** Bits that a program clears when it writes to an image and does not know them. */
 export const Autoclear = { BITMAPS: 1n } as const

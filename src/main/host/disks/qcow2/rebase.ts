@@ -3,23 +3,10 @@ import { dirname, resolve } from 'node:path'
 import { systemCauseOf } from '../../system-cause'
 import { VmmError } from '../../../vmm/errors'
 import { setKeptTime, withDiskLock } from '../lock'
+import { writeBacking } from './backing'
 import { DiskFile } from './disk-file'
-import { putBacking, readHeader, type Backing, type Header, type RawExtension } from './header'
+import { readHeader, type Backing } from './header'
 import { identityOf, isSameTime } from './identity'
-import { Extension, HEADER_V2_BYTES } from './layout'
-
-const REPLACED: readonly number[] = [Extension.BACKING_FORMAT, Extension.BACKING_IDENTITY]
-
-/** Extensions that stay. The header was read before, so all of them lie within the cluster. */
-function* otherExtensions(first: DataView, start: number): Generator<RawExtension> {
-  for (let at = start; at + 8 <= first.byteLength;) {
-    const type = first.getUint32(at)
-    const length = first.getUint32(at + 4)
-    if (type === Extension.END) return
-    if (!REPLACED.includes(type)) yield { type, data: new Uint8Array(first.buffer.slice(at + 8, at + 8 + length)) }
-    at += 8 + Math.ceil(length / 8) * 8
-  }
-}
 
 /**
  * @param backing undefined: the one it has, only taken as it is now
@@ -58,19 +45,4 @@ async function rebaseLocked(path: string, keepsNs: bigint | undefined, backing: 
   } finally {
     await file.close()
   }
-}
-
-/** Only what differs is written: some hundred bytes, which are there as a whole or not at all after a kill. */
-async function writeBacking(file: DiskFile, { clusterBits, version }: Header, next: Backing): Promise<void> {
-  const first = await file.structure('header', 0, Math.min(2 ** clusterBits, file.size))
-  const fields = version === 3 ? first.getUint32(100) : HEADER_V2_BYTES
-  const before = new Uint8Array(2 ** clusterBits)
-  before.set(new Uint8Array(first.buffer))
-  const after = before.slice()
-  putBacking(after, fields, next, [...otherExtensions(first, fields)])
-  const start = after.findIndex((byte, i) => byte !== before[i])
-  if (start < 0) return
-  const end = after.findLastIndex((byte, i) => byte !== before[i]) + 1
-  await file.write(start, after.subarray(start, end))
-  await file.sync()
 }
