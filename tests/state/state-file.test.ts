@@ -125,6 +125,19 @@ describe('what is stored', () => {
     expect(new Memory(raw.path).all().equals(memory.all())).toBe(true)
   })
 
+  it('of a machine with 3 GiB up to its last page, also of what changed since', async () => {
+    const pages = 3072 * MIB / PAGE
+    const memory = new Memory(undefined, 3072)
+    for (const page of [0, pages / 2 + 1, pages - 1]) memory.write(page, text(page))
+    await memory.save('large')
+    memory.write(pages - 2, text(7))
+    const { path, memoryBytes } = await memory.save('changed')
+    expect(memoryBytes).toBeLessThan(64 << 10)
+    const again = new Memory(path, 3072)
+    for (const [page, seed] of [[0, 0], [pages / 2 + 1, pages / 2 + 1], [pages - 1, pages - 1], [pages - 2, 7]]) expect([page, Buffer.compare(memory.read(page), text(seed)), Buffer.compare(again.read(page), text(seed))]).toEqual([page, 0, 0])
+    again.close()
+  })
+
   it('the same where somebody waits for it; what the threads cannot pack meanwhile as it is', async () => {
     const memory = new Memory()
     for (let page = 0; page < 7000; page++) memory.write(page, page % 3 === 0 ? noise(PAGE, page) : text(page))

@@ -43,6 +43,18 @@ describe('suspend and resume', () => {
     expect(rig.said).toBe('!AaBbCcDd')
   })
 
+  it('goes on with the most memory that a machine can have', async () => {
+    const { id } = await rig.started({ memoryMiB: 3072 })
+    await type(id, 'Aa')
+    await call('machine.suspend', { id })
+    await call('machine.start', { id })
+    await type(id, 'Bb')
+    const { id: snapshotId } = await call('snapshot.take', { id })
+    await type(id, 'Cc')
+    await call('snapshot.restore', { id, snapshotId, keepCurrent: false, start: true })
+    await type(id, 'Cc')
+  })
+
   it('is refused with the reason where it does not fit; starting without it works', async () => {
     const { id } = await rig.started()
     await type(id, 'Aa')

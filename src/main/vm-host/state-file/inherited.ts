@@ -18,7 +18,7 @@ export class Inherited {
 
   /** @param base the state that the machine was in when its memory was last known to be stored */
   constructor(private readonly base: StateFile) {
-    this.sourceOf = new Uint16Array((base.state.hardware.memoryMiB << 20) / 4096)
+    this.sourceOf = new Uint16Array(base.pageCount)
     const pages = new Map<number, number>()
     for (const { chunk, live, source } of base.records) {
       for (let i = 0; i < CHUNK_PAGES; i++) {

@@ -19,6 +19,7 @@ const unbrotli = promisify(brotliDecompress) as (bytes: Uint8Array, options: obj
 const MOST_PREFETCHED = Math.min(256, 32 * Math.max(1, availableParallelism() - 1))
 /** Node goes back and forth between its threads for each `chunkSize` that comes out. */
 const MOST_CHUNK = { maxOutputLength: CHUNK_BYTES, chunkSize: CHUNK_BYTES }
+const PAGES_PER_MIB = 2 ** 20 / PAGE_SIZE
 const MOST_MACHINE = { maxOutputLength: 64 << 20 }
 
 /** How a state in a machine's folder finds the files of its bases. */
@@ -73,7 +74,7 @@ export class StateFile implements PageSource {
       for (const id of header.bases) this.sources.push(SourceFile.openBase(baseFile(memoryDir, id), id, path))
       this.records = decodeIndex(path, header.version, index, (source) => (source === 0 ? trailer.machine.offset : this.sources[source] ? Infinity : 0))
       this.state = decodeMachineState(this.unpackMachine(file, machine))
-      const pages = (this.state.hardware.memoryMiB << 20) / PAGE_SIZE
+      const pages = this.state.hardware.memoryMiB * PAGES_PER_MIB
       this.pieceOf = new Uint32Array(pages)
       this.masks = new Uint16Array(pages / CHUNK_PAGES)
       this.records.forEach((record, i) => this.place(path, record, i))

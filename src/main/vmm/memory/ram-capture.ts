@@ -113,7 +113,7 @@ export class RamCapture {
     ram.presentEntry(page)
     const host = ram.frames.hostOffset(page)
     ram.frames.clearFlags(page, Frame.SHARED)
-    return isZero(this.words, host >> 2) ? undefined : ram.bytes.subarray(host, host + PAGE_SIZE)
+    return isZero(this.words, host / 4) ? undefined : ram.bytes.subarray(host, host + PAGE_SIZE)
   }
 
   /** The capture was kept nowhere: its pages count as changed still. Before or after `end`. */

@@ -115,7 +115,7 @@ export class MemoryComparison {
     const first = this.reference.ram.frames.hostOffset(page)
     const second = this.tested.ram.frames.hostOffset(page)
     for (let i = 0; i < PAGE_SIZE / 4; i++) {
-      if (a[(first >> 2) + i] === b[(second >> 2) + i]) continue
+      if (a[first / 4 + i] === b[second / 4 + i]) continue
       if (found.length >= count) return
       const offset = (i * 4) & ~(ROW_BYTES - 1)
       const row = (machine: EmbeddedMachine, at: number): Uint8Array => machine.ram.bytes.slice(at + offset, at + offset + ROW_BYTES)

@@ -79,6 +79,9 @@ export function encodeMachineState(state: MachineState): string {
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
 
+/** In MiB: no machine has more than its linear memory can be. */
+const isMemorySize = (value: unknown): boolean => Number.isInteger(value) && Number(value) > 0 && Number(value) <= 4096
+
 /** @throws VmmError `bad-state` where the text is not a machine's state */
 export function decodeMachineState(text: string): MachineState {
   const state: unknown = decodeState(text)
@@ -87,7 +90,7 @@ export function decodeMachineState(text: string): MachineState {
   }
   if (!isObject(state) || typeof state.version !== 'number') return fail('version')
   const { hardware, devices } = state
-  if (!isObject(hardware) || typeof hardware.memoryMiB !== 'number' || !Array.isArray(hardware.disks) || !Array.isArray(hardware.cpuFeatures)) return fail('hardware')
+  if (!isObject(hardware) || !isMemorySize(hardware.memoryMiB) || !Array.isArray(hardware.disks) || !Array.isArray(hardware.cpuFeatures)) return fail('hardware')
   if (!isObject(devices)) return fail('devices')
   for (const [id, saved] of Object.entries(devices)) if (!isObject(saved) || typeof saved.version !== 'number' || !isObject(saved.state)) return fail(`state of ${id}`)
   return state as unknown as MachineState
