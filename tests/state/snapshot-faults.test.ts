@@ -15,6 +15,7 @@ const operations: Record<string, Operation> = {
   'delete (a base of others)': { call: 'snapshot.delete', params: { id: '{id}', snapshotId: '{first}' } },
   rename: { call: 'snapshot.change', params: { id: '{id}', snapshotId: '{second}', name: 'renamed' } },
   suspend: { call: 'machine.suspend', params: { id: '{id}' }, running: true },
+  resume: { call: 'machine.start', params: { id: '{id}' } },
   fork: { call: 'machine.fork', params: { id: '{id}', name: 'made' }, running: true },
   'full clone of a snapshot': { call: 'machine.clone', params: { id: '{id}', name: 'made', snapshotId: '{second}' } },
   'linked clone of a snapshot': { call: 'machine.clone', params: { id: '{id}', name: 'made', snapshotId: '{second}', linked: true } },
@@ -118,13 +119,18 @@ describe('a machine with snapshots of its memory, under faults', () => {
         await faults.reopen()
         await call('console.open', { id: faults.ids.id, port: 'ttyS0' })
         expect((await faults.view()).snapshots.map((entry) => [entry.name, entry.parent])).toEqual([['second', null]])
+      } else if (name === 'resume' && fault.code === 'disk-full') {
+        // It needs none.
+        expect(failed).toBe('done')
       } else {
-        expect(failed).toBe(fault.code)
+        // Of a machine that is to run, its disk that cannot be written is found first.
+        expect(failed).toBe(name === 'resume' ? 'file-unreadable' : fault.code)
         expect(await faults.view()).toEqual(before)
       }
+      if (await faults.rig.stateOf(faults.ids.id) === 'saved') await call('machine.start', { id: faults.ids.id })
+      await faults.rig.until('the memory', () => !faults.hasUsedState)
       await faults.expectTidy()
       expect(faults.others()).toEqual(others)
-      if (!operation.running) await call('machine.start', { id: faults.ids.id })
       await faults.rig.type(faults.ids.id, 'Dd')
       await call('machine.forceStop', { id: faults.ids.id })
       await faults.expectUsable()

@@ -7,6 +7,7 @@ import { createQcow2, writeQcow2 } from '../../host/disks/qcow2/create'
 import { phrase, type DiskSettings } from '../../../preload/contract'
 import { archiveError } from '../archive/errors'
 import { hostSaid } from '../core-said'
+import { requireOpenable } from '../disks/openable'
 import { ServiceError, systemCode, writeError } from '../errors'
 import type { MachineBase, Progress } from '../types'
 
@@ -40,6 +41,7 @@ function diskError(error: unknown, { from, to }: DiskCopy, { signal }: Progress)
 export async function copyDisk(copy: DiskCopy, progress: Progress, onProgress: (part: number) => void): Promise<void> {
   const { from, to, format } = copy
   const { signal } = progress
+  await requireOpenable(from, format)
   try {
     if (!(await hasBacking({ path: from, format }))) return await copyImage(from, to, { signal, onProgress: (done, total) => onProgress(done / Math.max(1, total)) })
     const source = await openDisk(from, true, format)

@@ -55,13 +55,22 @@ export async function moveDurably(from: string, to: string): Promise<void> {
 /** Makes the folder and those above it where they are missing. @throws ServiceError */
 export async function makeFolder(dir: string, mode = 0o700): Promise<void> {
   try {
-    // The recursive call alone would name the wrong reason (ENOENT) on a read-only file system.
-    await mkdir(dir, { mode }).catch((error: unknown) => {
-      if (systemCode(error) === 'ENOENT' || systemCode(error) === 'EEXIST') return mkdir(dir, { recursive: true, mode })
-      throw error
-    })
+    await makeWithParents(dir, mode)
   } catch (error) {
     throw writeError(error, dir)
+  }
+}
+
+/** Rejects with Node's system error: its own recursion says of a read-only file system that something does not exist. */
+async function makeWithParents(dir: string, mode: number): Promise<void> {
+  try {
+    await mkdir(dir, { mode })
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'ENOENT' && dirname(dir) !== dir) await makeWithParents(dirname(dir), mode)
+    else if (code !== 'EEXIST') throw error
+    // It is there, or its parent is now; a file in its place is told.
+    await mkdir(dir, { recursive: true, mode })
   }
 }
 

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { phrase, type Snapshot, type SnapshotTree, type Phrase } from '../../../preload/contract'
+import { requireOpenable } from '../disks/openable'
 import { ServiceError } from '../errors'
 import type { Library } from '../library'
 import { sameName } from '../library/names'
@@ -120,7 +121,7 @@ export class Snapshots {
     }
   }
 
-  /** @throws ServiceError wrong-state, name-taken, disk-full, library-read-only, machine-busy */
+  /** @throws ServiceError wrong-state, name-taken, disk-full, library-read-only, machine-busy, bad-disk, file-missing */
   take(id: string, { name, notes = '' }: TakeOptions, progress: Progress): Promise<Snapshot & { pauseMs?: number }> {
     return this.alone(id, phrase('use.takingSnapshot'), async (record, store) => {
       if (name !== undefined) await this.checkName(store, name)
@@ -143,6 +144,7 @@ export class Snapshots {
       if (isOn) pauseMs = (await runtime.saveTo(record.id, join(folder, STATE_FILE), copies, 'go-on', progress)).pauseMs
       else {
         await this.options.checkDisksFree(record)
+        for (const { path, format } of planned.settings.disks) await requireOpenable(path, format)
         await copyAtRest(record, copies, hasState ? join(folder, STATE_FILE) : undefined, progress)
       }
     })

@@ -7,8 +7,7 @@ import { link, lstat, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { MachineSettings } from '../../../preload/contract'
 import { copyImage, syncFile } from '../../host/copy-file'
-import { openDisk } from '../../host/disks/open'
-import { hostSaid } from '../core-said'
+import { requireOpenable } from '../disks/openable'
 import { ServiceError, writeError } from '../errors'
 import { makeFolder } from '../files'
 import { logFolder } from '../machine-log'
@@ -145,16 +144,11 @@ export class Restore {
     }
   }
 
-  /** A disk that no machine could open is no reason to give up the one that is there. @throws ServiceError bad-disk */
+  /** A disk that no machine could open is no reason to give up the one that is there. @throws ServiceError bad-disk, file-missing */
   private async checkImages(): Promise<void> {
     const { store, target: { id, disks, settings } } = this.task
     for (const { path, file } of disks) {
-      const image = store.pathOf(id, file)
-      const format = settings.disks.find((disk) => disk.path === path)?.format
-      const disk = await openDisk(image, true, format).catch((error: unknown) => {
-        throw new ServiceError('bad-disk', hostSaid(error), { path: image })
-      })
-      await disk.close()
+      await requireOpenable(store.pathOf(id, file), settings.disks.find((disk) => disk.path === path)?.format)
     }
   }
 

@@ -1,8 +1,9 @@
 /** The one saved state a machine may have: where it is, and what must be cleared up around it. */
 import { existsSync } from 'node:fs'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeError } from '../errors'
+import { makeFolder } from '../files'
 import { StateMemory } from './memory'
 
 /** A state somebody asked for at the end of the app goes on by itself at the next start. */
@@ -32,7 +33,7 @@ export class SavedState {
   /** @throws ServiceError library-read-only, disk-full */
   async prepare(): Promise<void> {
     try {
-      await mkdir(this.folder, { recursive: true })
+      await makeFolder(this.folder)
       await this.clearLeftovers()
     } catch (error) {
       throw writeError(error, this.folder)

@@ -9,6 +9,7 @@ import type { Appliance } from '../archive/appliance'
 import { exportArchive, type ArchiveFile } from '../archive/nestbox-archive'
 import { exportOva, stemOf } from '../archive/ova-export'
 import { hasBacking } from '../clones/disks'
+import { requireOpenable } from '../disks/openable'
 import { ServiceError, writeError } from '../errors'
 import { SavedState } from '../snapshots/saved-state'
 import { SCREEN_FILE } from '../snapshots/records'
@@ -63,8 +64,9 @@ class Names {
     return this.addDisk(this.place(disk.path, 'disks'), disk)
   }
 
-  /** A disk that is laid over another goes in as a whole, as a raw image. */
+  /** A disk that is laid over another goes in as a whole, as a raw image. @throws ServiceError bad-disk, file-missing */
   async addDisk(name: string, { path, format }: Pick<DiskSettings, 'path' | 'format'>): Promise<void> {
+    await requireOpenable(path, format)
     if (await isOverlay(path, format)) this.files.set(name, { name, open: () => openDisk(path, true, format) })
     else this.files.set(name, { name, path })
   }
