@@ -44,7 +44,7 @@ export async function writeBacking(file: DiskFile, { clusterBits, version }: Hea
   putBacking(after, fields, next, others)
   const change = difference(before, after)
   if (!change) return
-  let written = before
+  let written: Uint8Array = before
   for (const step of isOneSector(change) ? [after] : stepsTo(before, after, fields, (cluster, at) => putBacking(cluster, at, next, others))) {
     const part = difference(written, step)
     if (part) await file.write(part[0], step.subarray(...part))
