@@ -130,7 +130,8 @@ describe('a clone of a machine that runs', () => {
     api.add('web', { state: 'running' })
     await open()
     await choose('clone')
-    expect(find('[data-field="copy-from"]').textContent).toContain('now (a snapshot is taken first')
+    expect(find('[data-field="copy-from"]').textContent).toContain('now')
+    expect(body()).toContain('A snapshot is taken first; the machine goes on.')
   })
 })
 

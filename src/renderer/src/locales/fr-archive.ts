@@ -1,5 +1,5 @@
 import type { PHRASES } from '../../../preload/contract'
-import type { Translated } from './en'
+import type { Translated } from './translated'
 
 export const frArchive: Translated<typeof PHRASES.archive> = {
   trouble: '{path} : {why}',

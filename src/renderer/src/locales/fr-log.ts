@@ -1,6 +1,6 @@
 /** What a machine's log says, in French; `preload/contract/log-phrases.ts` has the English. */
 import type { PHRASES } from '../../../preload/contract'
-import type { Translated } from './en'
+import type { Translated } from './translated'
 
 export const frLog: Translated<(typeof PHRASES)['log']> = {
   ofPart: '{part} : {what}',

@@ -1,6 +1,6 @@
 /** What the manager says, in French; `preload/contract/phrases.ts` has the English. */
 import type { PHRASES } from '../../../preload/contract'
-import type { Translated } from './en'
+import type { Translated } from './translated'
 import { frArchive } from './fr-archive'
 import { frLog } from './fr-log'
 

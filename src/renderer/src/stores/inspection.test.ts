@@ -10,7 +10,7 @@ describe('inspection', () => {
   it('shows the time between two readings, idle time included', () => {
     const before = counters({ timeMs: 1_000, idleNs: 100, tierNs: { t0: 50, t1: 50 } })
     const now = counters({ timeMs: 2_000, idleNs: 600, tierNs: { t2: 250, t0: 50, t1: 300 } })
-    expect(tierShares(now, before)).toEqual([{ name: 'idle', share: 0.5 }, { name: 't0', share: 0 }, { name: 't1', share: 0.25 }, { name: 't2', share: 0.25 }])
+    expect(tierShares(now, before)).toEqual([{ name: 't0', share: 0 }, { name: 't1', share: 0.25 }, { name: 't2', share: 0.25 }, { name: 'idle', share: 0.5 }])
   })
 
   it('has nothing to show where nothing ran or nothing is counted', () => {

@@ -21,10 +21,13 @@ export function sharesOf(now: Counts | undefined, before: Counts | undefined): S
   return parts.sort((a, b) => a.name.localeCompare(b.name)).map(({ name, value }) => ({ name, share: value / whole }))
 }
 
+/** Behind the tiers: what else takes the host's time, and rest. */
+const LAST: ReadonlySet<string> = new Set(['host', 'idle'])
+
 /** With the time in which the guest had nothing to do. */
 export function tierShares(now: FigureCounters, before: FigureCounters): Share[] {
   const withIdle = ({ tierNs, idleNs }: FigureCounters): Counts => ({ ...tierNs, idle: idleNs ?? 0 })
-  return sharesOf(withIdle(now), withIdle(before))
+  return sharesOf(withIdle(now), withIdle(before)).sort((a, b) => Number(LAST.has(a.name)) - Number(LAST.has(b.name)))
 }
 
 /** Per second; undefined where the manager does not count it. */
