@@ -19,11 +19,15 @@ async function buildProgram(entry, outfile) {
   return path
 }
 
-/** @returns path of a small program that runs another one, with the engine's code for it where that was kept */
-async function buildLauncher(program, outfile, banner) {
+/**
+ * A small program that runs another one, with the engine's code for it where that was kept.
+ * @param use expression that tells what it is run for, where it has several uses
+ * @returns its path
+ */
+async function buildLauncher(program, outfile, { use = 'undefined', banner } = {}) {
   const contents = `import { join } from 'node:path'
     import { runProgram } from './src/main/host/cached-program'
-    runProgram(join(__dirname, '${program}'), process.env.NESTBOX_KEEP_CODE === '1')`
+    runProgram(join(__dirname, '${program}'), { keep: process.env.NESTBOX_KEEP_CODE === '1', use: ${use} })`
   const path = join(root, outfile)
   await build({ ...shared, sourcemap: false, stdin: { contents, resolveDir: root, loader: 'ts' }, outfile: path, ...(banner ? { banner: { js: banner } } : {}) })
   return path
@@ -37,7 +41,9 @@ const compiler = await buildProgram('src/main/vm-host/pack-compiler.ts', 'out/ma
 const command = await buildProgram('src/main/cli/index.ts', 'out/cli/nestbox-program.cjs')
 // One thread compiles beside the guest's: more of them would take the guest's place on a computer with two cores. What the allocator
 // maps alone goes back to the computer when it is freed (both: decision 6).
-const cli = await buildLauncher('nestbox-program.cjs', 'out/cli/nestbox.cjs', '#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=40960 node --v8-pool-size=1')
+const cli = await buildLauncher('nestbox-program.cjs', 'out/cli/nestbox.cjs', {
+  use: "process.argv[2] === 'run' ? 'run' : 'manage'", banner: '#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=40960 node --v8-pool-size=1',
+})
 chmodSync(cli, 0o755)
 await prebuildInterpreter([machineProgram, translator, compiler, command], join(root, 'out/main'))
 await prebuildCode(cli, machineProcess)

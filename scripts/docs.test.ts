@@ -28,8 +28,10 @@ function pathsIn(text: string): string[] {
 
 const wordsOfCode = (text: string): string[][] => [...text.matchAll(/^\s*```(?:sh|ts)?\n(.*?)^\s*```/gms)].flatMap(([, block]) => block.split('\n').map((line) => line.trim().split(/\s+/)))
 
+const program = await buildProgram()
+
 function isCommand(verbs: readonly string[]): boolean {
-  let command = buildProgram()
+  let command = program
   for (const verb of verbs) {
     const next = command.commands.find((one) => one.name() === verb)
     // What follows a verb is a name.

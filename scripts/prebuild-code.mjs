@@ -1,6 +1,6 @@
 /**
- * Has the engine compile the programs while the project is built: each runs once, with a machine whose kernel only switches it off, and
- * what the engine made of it is kept beside it. See src/main/host/cached-program.ts.
+ * Has the engine compile the programs while the project is built: each runs once for each of its uses, with a machine whose kernel only
+ * switches it off, and what the engine made of it is kept beside it. See src/main/host/cached-program.ts.
  */
 import { fork, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -35,11 +35,9 @@ function bzImage(code) {
 
 const environment = (dir) => ({ ...process.env, NESTBOX_HOME: dir, NESTBOX_KEEP_CODE: '1' })
 
-function runCommand(cli, dir, kernel) {
-  const { status, stderr } = spawnSync(process.execPath, [cli, 'run', '--memory', '64', '--kernel', kernel, '--append', ''], {
-    env: environment(dir), timeout: LIMIT, stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8',
-  })
-  if (status !== 0) throw new Error(`${cli} did not run the power-off kernel: ${stderr}`)
+function runCommand(cli, dir, ...args) {
+  const { status, stderr } = spawnSync(process.execPath, [cli, ...args], { env: environment(dir), timeout: LIMIT, stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' })
+  if (status !== 0) throw new Error(`${cli} ${args.join(' ')} failed: ${stderr}`)
 }
 
 function runMachineProcess(entry, dir, kernel) {
@@ -68,7 +66,8 @@ export async function prebuildCode(cli, machineProcess) {
   try {
     const kernel = join(dir, 'kernel')
     writeFileSync(kernel, bzImage(POWER_OFF))
-    runCommand(cli, dir, kernel)
+    runCommand(cli, dir, 'run', '--memory', '64', '--kernel', kernel, '--append', '')
+    runCommand(cli, dir, 'manager', '--idle-exit', '0')
     await runMachineProcess(machineProcess, dir, kernel)
   } catch (error) {
     console.warn(`the programs are not compiled ahead: ${error.message}`)

@@ -10,7 +10,7 @@ import { ExitCode } from './exit-codes'
 import { CliError, printable, printJson, printTable, say } from './output'
 import { withProgress } from './progress'
 import { findMachine } from './resolve'
-import { collect } from './settings-options'
+import { collect } from './disk-options'
 import { findSnapshot } from './snapshot'
 
 interface Json { readonly json?: boolean }

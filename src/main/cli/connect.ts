@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { connectHolder } from '../ipc/open-manager'
 import type { LocalClient } from '../ipc/local-client'
 import { messageOf, ServiceError, writeError } from '../services/errors'
-import { defaultHome } from '../services/manager'
+import { defaultHome } from '../services/home'
 
 const START_TIMEOUT_MS = 20_000
 const RETRY_MS = 50

@@ -35,9 +35,6 @@ export function printTable(head: readonly string[], rows: readonly (readonly str
   }
 }
 
-/** A file that is no kernel: which, why, and what one is. */
-export const kernelAdvice = (path: string, why: string): string => `${path}: ${why}. A Linux bzImage is needed, such as /boot/vmlinuz-6.1.0-18-amd64 of a Debian system.`
-
 /** Tells what went wrong. @returns the exit code */
 export function printError(thrown: unknown, json: boolean): number {
   if (thrown instanceof CliError) {

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { bashCompletion } from './completion'
 import { buildProgram } from './program'
 
-const program = buildProgram()
+const program = await buildProgram()
 const DOCS = readFileSync(join(import.meta.dirname, '../../../docs/cli.md'), 'utf8')
 
 interface Verb { readonly path: string; readonly command: Command }
@@ -39,9 +39,9 @@ describe('the nestbox command', () => {
     expect(missing).toEqual([])
   })
 
-  it('points to the help of the command that was used wrong', () => {
+  it('points to the help of the command that was used wrong', async () => {
     const told: string[] = []
-    const listening = buildProgram()
+    const listening = await buildProgram()
     const listen = (command: Command): void => {
       command.configureOutput({ writeErr: (text) => void told.push(text), outputError: (text, write) => write(text) })
       command.commands.forEach(listen)

@@ -1,19 +1,11 @@
 /** The `nestbox` command with all its verbs. */
 import { Command } from 'commander'
-import { LIMITS } from '../../preload/contract'
+import { LIMITS } from '../../preload/contract/limits'
 import { DISK_FORMATS } from '../host'
 import { CPU_PROFILE_NAMES } from '../services/library/defaults'
 import { VERSION } from '../services/version'
-import { addCloneCommands } from './clones'
-import { addCompletionCommand } from './completion'
-import { addDiskCommands } from './disk'
-import { addImageCommands } from './image'
-import { runLockstep } from './lockstep'
-import { runMachine, type RunOptions } from './run'
-import { addServeCommands } from './serve'
-import { collect, DISK_OPTIONS } from './settings-options'
-import { addSnapshotCommands } from './snapshot'
-import { addVmCommands } from './vm'
+import { collect, DISK_OPTIONS } from './disk-options'
+import type { RunOptions } from './run'
 
 function addRunCommand(program: Command): void {
   program.command('run')
@@ -33,7 +25,7 @@ function addRunCommand(program: Command): void {
     .option('--verbose', 'log what devices have to say')
     .option('--json', 'errors as JSON')
     .action(async (options: RunOptions) => {
-      process.exitCode = await (options.lockstep ? runLockstep(options) : runMachine(options))
+      process.exitCode = options.lockstep ? await (await import('./lockstep')).runLockstep(options) : await (await import('./run')).runMachine(options)
     })
 }
 
@@ -53,8 +45,11 @@ function pointToHelp(command: Command, path = command.name()): void {
   for (const child of command.commands) pointToHelp(child, `${path} ${child.name()}`)
 }
 
-/** @param json errors are told by who runs the program, as JSON; nothing else goes to standard error */
-export function buildProgram(json = false): Command {
+/**
+ * @param json errors are told by who runs the program, as JSON; nothing else goes to standard error
+ * @param verb what it is called with, where that is known: for `run` no other is looked at, for a machine should not wait for them
+ */
+export async function buildProgram(json = false, verb?: string): Promise<Command> {
   const program = new Command('nestbox').description('Virtual machines on any computer, without a hypervisor.').version(VERSION).addHelpText('after', EXAMPLES)
   // Usage errors end with 2 as everywhere; commander's own choice is 1. Inherited by the commands made after it.
   program.exitOverride().configureOutput({
@@ -62,12 +57,7 @@ export function buildProgram(json = false): Command {
     outputError: (text, write) => write(text.replace(/^error: /, 'nestbox: ')),
   })
   addRunCommand(program)
-  addCloneCommands(program, addVmCommands(program))
-  addSnapshotCommands(program)
-  addDiskCommands(program)
-  addImageCommands(program)
-  addServeCommands(program)
-  addCompletionCommand(program)
+  if (verb !== 'run') (await import('./commands')).addCommands(program)
   pointToHelp(program)
   return program
 }

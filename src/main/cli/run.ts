@@ -11,10 +11,10 @@ import { MachineLoop } from '../vm-host/loop'
 import { heapTrimmer, prebuiltPorts, readPrebuilt } from '../vm-host/prebuilt'
 import type { HostStop } from '../vm-host/protocol'
 import { WarmStart, type WarmStartOptions } from '../vm-host/warm-start'
-import { defaultHome, translationsFolder } from '../services/manager'
+import { defaultHome, translationsFolder } from '../services/home'
 import { ExitCode } from './exit-codes'
 import { FullDisk } from './full-disk'
-import { kernelAdvice } from './output'
+import { kernelAdvice } from './kernel-advice'
 import { CONSOLE_NAMES, StdioConsoles, type ConsoleName } from './stdio-consoles'
 
 export interface RunOptions {

@@ -1,8 +1,9 @@
 /** The options that describe a machine, the same for `vm create` and `vm set`. */
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { diskCache, LIMITS, type MachineSettings } from '../../preload/contract'
+import { LIMITS, type MachineSettings } from '../../preload/contract'
 import { CPU_PROFILE_NAMES } from '../services/library/defaults'
+import { collect, DISK_OPTIONS } from './disk-options'
 import { ExitCode } from './exit-codes'
 import { CliError } from './output'
 import { parseDisk, parseInteger } from './resolve'
@@ -20,11 +21,6 @@ export interface SettingsOptions {
   readonly tag?: readonly string[]
   readonly notes?: string
 }
-
-/** Of `--disk`, besides the format. */
-export const DISK_OPTIONS = `cache=${diskCache.options.join('|')}, queues=1...${LIMITS.diskQueues}, readonly`
-
-export const collect = (value: string, all: readonly string[] | undefined): string[] => [...(all ?? []), value]
 
 export function addSettingsOptions(command: Command): Command {
   return command

@@ -15,7 +15,7 @@ beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), 'nestbox-program-'))
   program = join(dir, 'program.cjs')
   const contents = `import { runProgram } from ${JSON.stringify(fileURLToPath(new URL('cached-program.ts', import.meta.url)))}
-    const used = runProgram(${JSON.stringify(program)}, process.argv[2] === 'keep')
+    const used = runProgram(${JSON.stringify(program)}, { keep: process.argv[2] === 'keep', use: process.argv[3] })
     console.log(used ? 'kept' : 'compiled')`
   bundle(contents, join(dir, 'launch.cjs'))
 })
@@ -46,6 +46,13 @@ it('runs a program with and without the code kept for it', () => {
   expect(run('keep')).toBe('one program.cjs true compiled')
   expect(readFileSync(codePathOf(program)).toString('latin1', 0, id.length)).toBe(id)
   expect(run()).toBe('one program.cjs true kept')
+})
+
+it('keeps the code of each use by itself', () => {
+  write("return 'one'")
+  expect(run('keep', 'first')).toBe('one program.cjs true compiled')
+  expect(run('use', 'second')).toBe('one program.cjs true compiled')
+  expect(run('use', 'first')).toBe('one program.cjs true kept')
 })
 
 it('does not use code of another build, nor what is damaged', () => {

@@ -32,40 +32,46 @@ export function programId(path: string): string {
   }
 }
 
-/** Where the engine's code for a bundle is kept: one file for each version of the engine. */
-export const codePathOf = (program: string): string => `${program}.${ENGINE}.code`
+/** Where the engine's code for a use of a bundle is kept: one file for each version of the engine. */
+export const codePathOf = (program: string, use?: string): string => `${program}${use === undefined ? '' : `.${use}`}.${ENGINE}.code`
 
 interface Compiled { readonly script: Script; readonly id: string | undefined }
 
-function compile(path: string): Compiled {
+function compile(path: string, use: string | undefined): Compiled {
   settleEngineFlags()
   const bytes = readFileSync(path)
   const id = buildIdOf(bytes.toString('latin1', Math.max(0, bytes.length - ID_LENGTH)))
   // What the build has named is ASCII, and need not be decoded.
   const source = bytes.toString(id === undefined ? 'utf8' : 'latin1')
-  const script = new Script(Module.wrap(source), { filename: path, cachedData: id === undefined ? undefined : keptCode(path, id) })
+  const script = new Script(Module.wrap(source), { filename: path, cachedData: id === undefined ? undefined : keptCode(codePathOf(path, use), id) })
   return { script, id }
 }
 
 /** The engine compares no more than the source's length, so the build's name goes before the code. */
 function keptCode(path: string, id: string): Buffer | undefined {
   try {
-    const file = readFileSync(codePathOf(path))
+    const file = readFileSync(path)
     return file.toString('latin1', 0, id.length) === id ? file.subarray(id.length) : undefined
   } catch {
     return undefined
   }
 }
 
+export interface ProgramOptions {
+  /** The engine's code is to be kept beside it when the process ends, for the next time. */
+  readonly keep?: boolean
+  /** What it is run for, where it has several uses: the code of each is kept by itself, for others need other functions. */
+  readonly use?: string
+}
+
 /**
  * Runs the CommonJS bundle at `path`.
- * @param keep the engine's code is to be kept beside it when the process ends, for the next time
  * @returns true where code that was kept is used
  */
-export function runProgram(path: string, keep = false): boolean {
-  const { script, id } = compile(path)
+export function runProgram(path: string, { keep = false, use }: ProgramOptions = {}): boolean {
+  const { script, id } = compile(path, use)
   // Functions that ran by then are part of it.
-  if (keep && id !== undefined) process.once('exit', () => writeFileSync(codePathOf(path), Buffer.concat([Buffer.from(id, 'latin1'), script.createCachedData()])))
+  if (keep && id !== undefined) process.once('exit', () => writeFileSync(codePathOf(path, use), Buffer.concat([Buffer.from(id, 'latin1'), script.createCachedData()])))
   const module = { exports: {} }
   const run = script.runInThisContext() as (...names: unknown[]) => void
   run.call(module.exports, module.exports, createRequire(path), module, path, dirname(path))

@@ -1,6 +1,5 @@
 /** The manager: holds the library, runs the machines, answers the contract's calls for any number of clients. */
-import { homedir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { calls, phrase, type CallName, type MachineFigures, type WireError } from '../../preload/contract'
 import { Clones } from './clones'
 import { ConsoleHub } from './console'
@@ -11,6 +10,7 @@ import { ServiceError, toWireError } from './errors'
 import { invalidParams } from './invalid-params'
 import type { Services } from './handler-types'
 import { createHandlers } from './handlers'
+import { translationsFolder } from './home'
 import { Images } from './images'
 import { Library } from './library'
 import { LibraryLock } from './library/lock'
@@ -65,14 +65,6 @@ export interface ManagerOptions {
   readonly vmHostEntry: string
   /** Machine processes started ahead, so that a machine starts sooner: for managers that stay. None unless given. */
   readonly spareProcesses?: number
-}
-
-/** Translated code that all machines of the user share. */
-export const translationsFolder = (home: string): string => join(home, 'cache', 'translations')
-
-/** `NESTBOX_HOME`, else `~/Nestbox`. */
-export function defaultHome(env: NodeJS.ProcessEnv = process.env): string {
-  return env.NESTBOX_HOME ? resolve(env.NESTBOX_HOME) : join(homedir(), 'Nestbox')
 }
 
 /** Machines tell their figures twice a second; clients hear them once. */

@@ -1,8 +1,7 @@
 /** Machines: their configuration, state and figures. */
 import { z } from 'zod'
+import { LIMITS } from './limits'
 import { phraseSchema, said } from './phrase'
-
-export const LIMITS = { nameLength: 64, snapshotNameLength: 128, memoryMinMiB: 16, memoryMaxMiB: 3072, tagLength: 32, tags: 16, disks: 16, diskQueues: 8, notesLength: 4096 } as const
 
 /** Letters, digits, spaces and `- _ . ( ) +`; not starting with a sign, so that a name is never taken for a CLI option. */
 export const NAME_PATTERN = /^[\p{L}\p{N}][\p{L}\p{N} ._()+-]*$/u

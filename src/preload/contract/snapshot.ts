@@ -1,6 +1,7 @@
 /** Snapshots: named points a machine can go back to. */
 import { z } from 'zod'
-import { LIMITS, NAME_PATTERN } from './machine'
+import { LIMITS } from './limits'
+import { NAME_PATTERN } from './machine'
 import { said } from './phrase'
 
 export const snapshotName = z.string().trim().min(1).max(LIMITS.snapshotNameLength).regex(NAME_PATTERN)
