@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { pack } from 'tar-stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { exportArchive } from '../../src/main/services/archive/nestbox-archive'
@@ -31,6 +32,7 @@ function random(seed: number): (below: number) => number {
 type Next = ReturnType<typeof random>
 
 const HOSTILE = ['', '..', '../x', '/etc/passwd', 'disks/..', 'disks/../../x', 'boot/0-kernel', 'snapshot.json', 'bundle.json', 'machine.json', 'a\u0000b', 'x'.repeat(5000), '\u202e', 'C:\\x', 'qcow2', 'vmdk']
+const CHUNK = 100
 const NUMBERS = [-1, 0, 0.5, 1, 2 ** 31, 2 ** 32, 2 ** 53, 1e300]
 
 /** Another value somewhere in it. */
@@ -62,6 +64,9 @@ function damage(original: Buffer, next: Next): Buffer {
   }
   return bytes
 }
+
+/** Of the member whose header is at `header`. */
+const sizeIn = (tar: Buffer, header: number): number => parseInt(tar.toString('latin1', header + 124, header + 135), 8)
 
 async function tarOf(members: readonly { readonly name: string; readonly data: Buffer }[]): Promise<Buffer> {
   const tar = pack()
@@ -146,9 +151,16 @@ describe('archives of machines, damaged', () => {
     }
   })
 
-  it('the description of an OVA, without a manifest', async () => {
-    const xml = ova.toString('utf8', 512, 512 + parseInt(ova.toString('latin1', 124, 135), 8))
-    const disk = ova.subarray(ova.indexOf('KDMV'))
+  it.each([['a plain disk', false], ['a disk compressed and in chunks', true]])('the description of an OVA with %s, without a manifest', async (_what, isPacked) => {
+    const written = ova.toString('utf8', 512, 512 + sizeIn(ova, 0))
+    const start = ova.indexOf('KDMV')
+    const disk = ova.subarray(start, start + sizeIn(ova, start - 512))
+    const packed = gzipSync(disk)
+    const xml = isPacked ? written.replace('ovf:href="m-disk1.vmdk"', `ovf:compression="gzip" ovf:chunkSize="${CHUNK}" ovf:href="m-disk1.vmdk"`).replace(/(?<="m-disk1.vmdk"[^>]*ovf:size=")\d+/, String(packed.length)) : written
+    const files = isPacked ? Array.from({ length: Math.ceil(packed.length / CHUNK) }, (_, i) => ({ name: `m-disk1.vmdk.${String(i).padStart(9, '0')}`, data: packed.subarray(i * CHUNK, (i + 1) * CHUNK) }))
+      : [{ name: 'm-disk1.vmdk', data: disk }]
+    expect(await attempt(await tarOf([{ name: 'm.ovf', data: Buffer.from(xml) }, ...files, { name: 'kernel', data: Buffer.from('k') }]), '.ova', 'undamaged')).toBe(true)
+    const made = (next: Next): Buffer[] => files.map(({ data }) => (isPacked && next(4) === 0 ? damage(data, next) : data))
     for (let round = 0; round < MADE_ROUNDS; round++) {
       const next = random(SEED * 300_007 + round)
       // A value or a name in the text is replaced by a hostile one, or the text is damaged.
@@ -156,7 +168,8 @@ describe('archives of machines, damaged', () => {
       const hit = values[next(values.length)]
       const instead = next(3) === 0 ? String(NUMBERS[next(NUMBERS.length)]) : HOSTILE[next(HOSTILE.length)].replace(/[<&"]/g, '')
       const text = next(3) === 0 ? damage(Buffer.from(xml), next) : Buffer.from(xml.slice(0, hit.index) + instead + xml.slice(hit.index + hit[0].length))
-      await attempt(await tarOf([{ name: 'm.ovf', data: text }, { name: 'm-disk1.vmdk', data: disk }, { name: 'kernel', data: Buffer.from('k') }]), '.ova', `FUZZ_SEED=${SEED} ovf round ${round}`)
+      const parts = made(next).map((data, i) => ({ name: files[i].name, data }))
+      await attempt(await tarOf([{ name: 'm.ovf', data: text }, ...parts, { name: 'kernel', data: Buffer.from('k') }]), '.ova', `FUZZ_SEED=${SEED} ovf round ${round}`)
     }
   })
 })

@@ -2,9 +2,17 @@
 
 export type DiskController = 'ide' | 'sata' | 'scsi' | 'nvme' | 'virtio'
 
+/** How a file is in the package, where it is not there as it is (DSP0243 7.1). */
+export interface FilePacking {
+  readonly isGzip: boolean
+  /** It is in so many files, called `<name>.000000000` and so on. */
+  readonly chunks?: number | 'unknown'
+}
+
 export interface ApplianceDisk {
   /** Plain name of the file beside the description; '' for an empty disk. */
   readonly fileName: string
+  readonly packing?: FilePacking
   readonly capacityBytes: number
   /** URI or name of the format as the description has it; '' where it does not say. */
   readonly format: string

@@ -16,13 +16,12 @@ import { archiveError, badArchive } from './errors'
 import { Digests, parseManifest, type ManifestEntry } from './manifest'
 import { contentOf, forEachMember, nameTrouble, printable, utf8, type Member } from './members'
 import { OvfError, parseOvf } from './ovf/read'
+import { assembleFile, RESERVE_BYTES, WantedFiles } from './package-files'
 
 const MAX_OVF = 4 << 20
 const MAX_MANIFEST = 1 << 20
 /** Unpacking, then converting. */
 const UNPACK_SHARE = 0.4
-/** Left free on the file system. */
-const RESERVE_BYTES = 64 << 20
 
 export interface ImportedDisk {
   /** Raw image within the folder given. */
@@ -54,15 +53,9 @@ function describe(path: string, text: string): Appliance {
   return systems[0]
 }
 
-/** Files the machine is made of. */
-function wantedFiles({ disks, directBoot }: Appliance): Set<string> {
-  const names = [...disks.map(({ fileName }) => fileName), directBoot?.kernelFile ?? '', directBoot?.initrdFile ?? '']
-  return new Set(names.filter((name) => name !== ''))
-}
-
-function checkWanted(path: string, appliance: Appliance): Set<string> {
-  const wanted = wantedFiles(appliance)
-  for (const name of wanted) {
+function checkWanted(path: string, appliance: Appliance): WantedFiles {
+  const wanted = new WantedFiles(appliance)
+  for (const name of wanted.names) {
     const trouble = nameTrouble(name, false)
     if (trouble) throw badArchive(path, phrase('archive.ovfName', { name: printable(name), trouble }))
   }
@@ -72,7 +65,7 @@ function checkWanted(path: string, appliance: Appliance): Set<string> {
 /** What was unpacked, for the checks. */
 class Unpacked {
   appliance: Appliance | undefined
-  wanted: ReadonlySet<string> = new Set()
+  wanted = new WantedFiles()
   manifest: ReadonlyMap<string, ManifestEntry> | undefined
   readonly digests = new Map<string, ReadonlyMap<string, string>>()
   readonly files = new Set<string>()
@@ -117,14 +110,15 @@ class Unpacked {
 
   /** @returns warnings @throws ServiceError bad-archive, checksum-mismatch */
   check(): Phrase[] {
-    for (const name of this.wanted) if (!this.files.has(name)) throw badArchive(this.path, phrase('archive.fileMissing', { name }))
+    const missing = this.wanted.missing(this.files)
+    if (missing !== undefined) throw badArchive(this.path, phrase('archive.fileMissing', { name: missing }))
     if (!this.manifest) return [phrase('import.noManifest')]
     for (const [name, { algorithm, digest }] of this.manifest) {
       const found = this.digests.get(name)
       if (!found) throw badArchive(this.path, phrase('archive.listedMissing', { name: printable(name) }))
       if (found.get(algorithm) !== digest) throw new ServiceError('checksum-mismatch', phrase('archive.manifestSum', { path: this.path, name }))
     }
-    const unlisted = [...this.wanted].filter((name) => !this.manifest?.has(name))
+    const unlisted = [...this.files].filter((name) => !this.manifest?.has(name))
     return unlisted.map((name) => phrase('import.notListed', { name }))
   }
 }
@@ -153,7 +147,7 @@ async function* filesBeside(path: string, signal: AbortSignal, state: Unpacked):
       await next.close()
     }
     // Known once the description was read. A missing one is told by the check at the end.
-    if (i === 0) names.push(...[...state.wanted].filter((name) => present.has(name) && !names.includes(name)))
+    if (i === 0) names.push(...[...present].filter((name) => state.wanted.has(name) && !names.includes(name)).sort())
   }
 }
 
@@ -208,8 +202,13 @@ async function emptyDisk(path: string, target: string, { capacityBytes }: Applia
 async function takeOver(path: string, working: string, folder: string, state: Unpacked, appliance: Appliance, progress: Progress): Promise<Imported> {
   const warnings = state.check()
   const disks: ImportedDisk[] = []
+  const assembled = new Set<string>()
   for (const [i, from] of appliance.disks.entries()) {
     const target = join(folder, `disk${i}.img`)
+    if (from.packing && !assembled.has(from.fileName)) {
+      await assembleFile(path, working, from.fileName, from.packing, state.wanted.membersOf(from.fileName, state.files), progress.signal)
+      assembled.add(from.fileName)
+    }
     const share = (part: number): number => UNPACK_SHARE + (1 - UNPACK_SHARE) * ((i + part) / appliance.disks.length)
     const sizeBytes = from.fileName === '' ? await emptyDisk(path, target, from) : await convert(path, join(working, from.fileName), target, progress, share)
     if (from.capacityBytes !== 0 && sizeBytes !== from.capacityBytes) {

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { pack } from 'tar-stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { DiskSource } from '../../host/disks/formats/common/write'
@@ -110,6 +111,57 @@ describe('OVA packages', () => {
     expect((await importOva(bare, await folder(), progress())).warnings).toEqual([{ key: 'import.noManifest' }])
   })
 
+  describe('with a disk that is compressed or split', () => {
+    const bytes = contents(5, 2 * MIB)
+    const CHUNK = 20_000
+    let vmdk: Buffer
+    beforeEach(async () => {
+      await writeFile(join(dir, 'd.raw'), bytes)
+      execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'vmdk', '-o', 'subformat=streamOptimized', join(dir, 'd.raw'), join(dir, 'd.vmdk')])
+      vmdk = await readFile(join(dir, 'd.vmdk'))
+      await rm(join(dir, 'd.vmdk'))
+    })
+    const described = (attributes: string): string => ovf('d.vmdk').replace('href=', `${attributes} href=`).replace('1048576', '2 * 1').replace('capacity="2 * 1"', 'capacity="2" capacityAllocationUnits="byte * 2^20"')
+    const chunked = (data: Buffer): { name: string; data: Buffer }[] =>
+      Array.from({ length: Math.ceil(data.length / CHUNK) }, (_, i) => ({ name: `d.vmdk.${String(i).padStart(9, '0')}`, data: data.subarray(i * CHUNK, (i + 1) * CHUNK) }))
+    const sha512 = (data: string | Buffer): string => createHash('sha512').update(data).digest('hex')
+
+    it.each<[string, (data: Buffer) => { attributes: string; files: { name: string; data: Buffer }[] }]>([
+      ['gzip', (data) => ({ attributes: 'compression="gzip"', files: [{ name: 'd.vmdk', data: gzipSync(data) }] })],
+      ['chunks', (data) => ({ attributes: `size="${data.length}" chunkSize="${CHUNK}"`, files: chunked(data) })],
+      ['chunks, nobody says how many', (data) => ({ attributes: `chunkSize="${CHUNK}"`, files: chunked(data) })],
+      ['both', (data) => ({ attributes: `compression="gzip" chunkSize="${CHUNK}"`, files: chunked(gzipSync(data)) })],
+    ])('%s: it reads back equal, from an archive and from files', async (_what, pack) => {
+      const { attributes, files } = pack(vmdk)
+      const description = described(attributes)
+      const manifest = [{ name: 'x.ovf', data: description }, ...files].map(({ name, data }) => `SHA512(${name})= ${sha512(data)}\n`).join('')
+      const members = [{ name: 'x.ovf', data: description }, { name: 'x.mf', data: manifest }, { name: 'x.cert', data: 'a signature' }, ...files]
+      await mkdir(join(dir, 'beside'))
+      for (const { name, data } of members) await writeFile(join(dir, 'beside', name), data)
+      for (const path of [await tarOf(members), join(dir, 'beside', 'x.ovf')]) {
+        const imported = await importOva(path, await folder(), progress())
+        expect(imported.warnings).toEqual([])
+        expect(Buffer.compare(await readFile(imported.disks[0].path), bytes)).toBe(0)
+        expect(await readdir(join(dir, 'into'))).toEqual(['disk0.img'])
+      }
+    })
+
+    it('is refused where a part is missing, damaged, or does not fit its checksum', async () => {
+      const files = chunked(vmdk)
+      const attributes = `size="${vmdk.length}" chunkSize="${CHUNK}"`
+      const attempt = async (said: string, members: { name: string; data: Buffer | string }[]): Promise<unknown> =>
+        importOva(await tarOf([{ name: 'x.ovf', data: described(said) }, ...members]), await folder(), progress()).catch((error: unknown) => error)
+      expect(files.length).toBeGreaterThan(2)
+      expect(await attempt(attributes, files.slice(0, -1))).toMatchObject({ code: 'bad-archive', message: expect.stringContaining(files.at(-1)!.name) as string })
+      expect(await attempt(`chunkSize="${CHUNK}"`, files.filter((_, i) => i !== 1))).toMatchObject({ code: 'bad-archive', message: expect.stringContaining(files[1].name) as string })
+      expect(await attempt(attributes, [{ name: 'x.mf', data: `SHA1(${files[1].name})= ${'0'.repeat(40)}\n` }, ...files])).toMatchObject({ code: 'checksum-mismatch' })
+      expect(await attempt('compression="gzip"', [{ name: 'd.vmdk', data: vmdk }])).toMatchObject({ code: 'bad-archive', message: expect.stringContaining('cannot be decompressed') as string })
+      const cut = gzipSync(vmdk)
+      expect(await attempt('compression="gzip"', [{ name: 'd.vmdk', data: cut.subarray(0, cut.length >> 1) }])).toMatchObject({ code: 'bad-archive', message: expect.stringContaining('cannot be decompressed') as string })
+      expect(await readdir(join(dir, 'into'))).toEqual([])
+    })
+  })
+
   it.each<[string, Parameters<typeof tarOf>[0], string, RegExp]>([
     ['a path upwards', [{ name: 'x.ovf', data: ovf('d') }, { name: '../d', data: 'x' }], 'bad-archive', /refused/],
     ['an absolute path', [{ name: '/tmp/x.ovf', data: ovf('d') }], 'bad-archive', /absolute/],
@@ -122,6 +174,8 @@ describe('OVA packages', () => {
     ['a name twice', [{ name: 'x.ovf', data: ovf('d') }, { name: 'd', data: 'x' }, { name: 'D', data: 'y' }], 'bad-archive', /twice/],
     ['a description that is not first', [{ name: 'd', data: 'x' }, { name: 'x.ovf', data: ovf('d') }], 'bad-archive', /begins with/],
     ['a description that names a file elsewhere', [{ name: 'x.ovf', data: ovf('../../etc/passwd') }], 'bad-archive', /refused/],
+    ['a description that names a file of the network', [{ name: 'x.ovf', data: ovf('http://example.org/d.vmdk') }], 'bad-archive', /http:.*refused/],
+    ['a description of two machines', [{ name: 'x.ovf', data: ovf('d').replace(/<VirtualSystem [^]*<\/VirtualSystem>/, '$&$&') }], 'unsupported', /2 machines/],
     ['a description that is not UTF-8', [{ name: 'x.ovf', data: Buffer.from([0x3c, 0xff, 0xfe, 0x3e]) }], 'bad-archive', /UTF-8/],
     ['a description that is no OVF', [{ name: 'x.ovf', data: '<html/>' }], 'bad-archive', /not an OVF/],
     ['an endless description', [{ name: 'x.ovf', data: Buffer.alloc(5 * MIB, ' ') }], 'bad-archive', /too long/],

@@ -86,6 +86,60 @@ describe('OVF descriptions', () => {
     }])
   })
 
+  const diskOf = (text: string): Appliance['disks'][number] => parseOvf(text)[0].disks[0]
+
+  it('of VMware with files that are split or compressed', () => {
+    const packed = (attributes: string): unknown => diskOf(VMWARE.replace('ovf:size="123"', attributes)).packing
+    expect(packed('ovf:size="123"')).toBeUndefined()
+    expect(packed('ovf:size="123" ovf:compression="identity"')).toBeUndefined()
+    expect(packed('ovf:compression="gzip"')).toEqual({ isGzip: true })
+    expect(packed('ovf:size="123" ovf:chunkSize="50"')).toEqual({ isGzip: false, chunks: 3 })
+    expect(packed('ovf:chunkSize="50" ovf:compression="gzip"')).toEqual({ isGzip: true, chunks: 'unknown' })
+  })
+
+  it.each([
+    ['byte * 2^30', 16 * GIB], ['byte*2^30', 16 * GIB], ['byte * 1024 * 2^20', 16 * GIB], ['bytes * 10^9', 16e9], ['GigaBytes', 16 * GIB], ['byte', 16], ['', 16],
+  ])("with disks in the unit '%s'", (unit, bytes) => {
+    expect(diskOf(VMWARE.replace('capacityAllocationUnits="byte * 2^30"', unit === '' ? 'x="y"' : `capacityAllocationUnits="${unit}"`)).capacityBytes).toBe(bytes)
+  })
+
+  it('that leave the size of a disk to its file, or to who deploys it', () => {
+    for (const text of ['', 'ovf:capacity=""', 'ovf:capacity="${disk.size}"']) expect(diskOf(VMWARE.replace('ovf:capacity="16"', text)).capacityBytes).toBe(0)
+  })
+
+  it('with several sizes of a machine: the one marked as default, else the first', () => {
+    const item = (more: string, quantity: number): string =>
+      `<ovf:Item ${more}><rasd:AllocationUnits>byte * 2^20</rasd:AllocationUnits><rasd:InstanceID>2</rasd:InstanceID><rasd:ResourceType>4</rasd:ResourceType><rasd:VirtualQuantity>${quantity}</rasd:VirtualQuantity></ovf:Item>`
+    const sized = VMWARE.replace('</ovf:VirtualHardwareSection>', `${item('ovf:configuration="small tiny"', 256)}${item('ovf:configuration="large"', 4096)}</ovf:VirtualHardwareSection>`)
+    const options = (large: string): string => `<ovf:DeploymentOptionSection><ovf:Info/><ovf:Configuration ovf:id="small"/><ovf:Configuration ovf:id="large" ${large}/></ovf:DeploymentOptionSection><ovf:VirtualSystem `
+    expect(parseOvf(sized)[0].memoryMiB).toBe(1024)
+    expect(parseOvf(sized.replace('<ovf:VirtualSystem ', options('')))[0].memoryMiB).toBe(256)
+    expect(parseOvf(sized.replace('<ovf:VirtualSystem ', options('ovf:default="true"')))[0].memoryMiB).toBe(4096)
+  })
+
+  it('of the first drafts (0.9), which name each section in a type', () => {
+    const old = VMWARE.replaceAll(/<ovf:(\w+Section)>/g, '<ovf:Section xsi:type="ovf:$1_Type">').replaceAll(/<\/ovf:\w+Section>/g, '</ovf:Section>')
+      .replace('<ovf:VirtualSystem ', '<ovf:Content xsi:type="ovf:VirtualSystem_Type" ').replace('</ovf:VirtualSystem>', '</ovf:Content>')
+      .replaceAll('InstanceID', 'InstanceId').replaceAll('ovf:/disk/', 'disk/').replace('envelope/1"', 'envelope" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"')
+    expect(old).not.toMatch(/VirtualHardwareSection>|ovf:VirtualSystem /)
+    expect(parseOvf(old)).toEqual(parseOvf(VMWARE))
+  })
+
+  it('of 2.0, in its name spaces', () => {
+    const later = VIRTUALBOX.replaceAll('dmtf.org/ovf/envelope/1', 'dmtf.org/ovf/envelope/2').replace('ovf:version="1.0"', 'ovf:version="2.0"')
+      .replace(/<Item>(<rasd:AddressOnParent>[^]*?)<\/Item>/g, (_whole, fields: string) => `<StorageItem>${fields.replaceAll('rasd:', 'sasd:')}</StorageItem>`)
+      .replace('xmlns:vbox', 'xmlns:sasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_StorageAllocationSettingData.xsd" xmlns:vbox')
+    expect(later).toContain('<sasd:Parent>')
+    expect(parseOvf(later)).toEqual(parseOvf(VIRTUALBOX))
+  })
+
+  it('of several machines tell all of them', () => {
+    const [start, end] = [VMWARE.indexOf('<ovf:VirtualSystem '), VMWARE.indexOf('</ovf:Envelope>')]
+    const system = VMWARE.slice(start, end)
+    const two = `${VMWARE.slice(0, start)}<ovf:VirtualSystemCollection ovf:id="c"><ovf:Info/>${system}${system.replace('>Appliance<', '>Second<')}</ovf:VirtualSystemCollection></ovf:Envelope>`
+    expect(parseOvf(two).map(({ name }) => name)).toEqual(['Appliance', 'Second'])
+  })
+
   const OURS: Appliance = {
     name: 'Web <1> & "two"', description: 'line\nof notes ü', osId: 101, osName: 'Linux', cpus: 1, memoryMiB: 512,
     disks: [
@@ -164,8 +218,11 @@ describe('OVF descriptions', () => {
     ['a file that is not listed', VIRTUALBOX.replace('ovf:fileRef="file1"', 'ovf:fileRef="file9"'), /not listed/],
     ['a disk that is not described', VIRTUALBOX.replace('/disk/vmdisk1', '/disk/nowhere'), /not described/],
     ['a disk twice', VIRTUALBOX.replace('"vmdisk2"', '"vmdisk1"'), /twice/],
-    ['files in chunks', VMWARE.replace('ovf:size="123"', 'ovf:chunkSize="7"'), /chunks/],
-    ['compressed files', VMWARE.replace('ovf:size="123"', 'ovf:compression="gzip"'), /compressed/],
+    ['chunks without end', VMWARE.replace('ovf:size="123"', 'ovf:size="123456789" ovf:chunkSize="7"'), /17636685 chunks/],
+    ['chunks of nothing', VMWARE.replace('ovf:size="123"', 'ovf:chunkSize="0"'), /chunkSize/],
+    ['files compressed otherwise', VMWARE.replace('ovf:size="123"', 'ovf:compression="bzip2"'), /compressed as a whole \(bzip2\)/],
+    ['a disk without file and size', VMWARE.replace('ovf:capacity="4"', 'ovf:capacity="${size}"'), /capacity/],
+    ['a unit of nonsense', VMWARE.replaceAll('byte * 2^30', 'byte * 2^x'), /unit/],
     ['changes to another disk', VIRTUALBOX.replace('ovf:diskId="vmdisk1"', 'ovf:diskId="vmdisk1" ovf:parentRef="vmdisk2"'), /only changes/],
   ])('with %s are refused', (_what, text, why) => {
     expect(() => parseOvf(text)).toThrow(OvfError)
