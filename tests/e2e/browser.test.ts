@@ -37,6 +37,22 @@ describe('in a browser', () => {
     await flow.waitForText(/^kept-42$/m, 60_000)
   })
 
+  it('opens an address the guest wrote, where it is clicked', async () => {
+    const address = new URL('/linked', pages.address).href
+    await flow.type(`echo ${address}?$((40 + 2))`)
+    await flow.waitForText(/linked\?42$/m, 60_000)
+    const box = await flow.page.locator('.xterm-rows:visible > div', { hasText: 'linked?42' }).last().boundingBox()
+    const opened = flow.page.context().waitForEvent('page')
+    // The terminal looks for links where the pointer is.
+    await flow.page.mouse.move((box?.x ?? 0) + 60, (box?.y ?? 0) + 12)
+    await flow.page.mouse.move((box?.x ?? 0) + 64, (box?.y ?? 0) + 10)
+    await expect.poll(() => flow.page.locator('.xterm.xterm-cursor-pointer').count()).toBe(1)
+    await flow.page.mouse.click((box?.x ?? 0) + 64, (box?.y ?? 0) + 10)
+    const page = await opened
+    expect(page.url()).toBe(`${address}?42`)
+    await page.close()
+  })
+
   it('shows figures', () => flow.lookAtOverview())
 
   it('keeps the console text over a reload of the page', async () => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -58,6 +58,7 @@ describe('machine runtime', () => {
     }
   }
 
+  const reports = (): string[] => readdirSync(join(dir, 'logs')).filter((name) => name.startsWith('crash-')).map((name) => join(dir, 'logs', name))
   const stopped = (): Promise<void> => until(() => runtime.runningCount === 0, 'the end of the machine')
 
   it('runs a guest to its power-off and keeps what it said', async () => {
@@ -117,9 +118,12 @@ again:
 
   it('reports a killed process and lets the machine be started again', async () => {
     await runtime.start(machine(guest('spin')))
+    await until(() => runtime.figures(ID) !== null, 'a heartbeat')
     process.kill(runtime.status(ID).pid as number, 'SIGKILL')
     await stopped()
-    expect(runtime.status(ID)).toMatchObject({ state: 'crashed', problem: { key: 'run.killed', values: { signal: 'SIGKILL' } } })
+    expect(runtime.status(ID)).toMatchObject({ state: 'crashed', problem: { key: 'run.withReport', values: { what: { key: 'run.killed', values: { signal: 'SIGKILL' } } } } })
+    await until(() => reports().length === 1, 'a report')
+    expect(readFileSync(reports()[0], 'utf8')).toMatch(/killed by SIGKILL\n\nlast heartbeat: \d{4}-.*Z\nrip=0x[0-9a-f]+ rflags=/)
     const progress = { signal: new AbortController().signal, report: () => undefined }
     for (const saved of [runtime.saveTo(ID, '/nowhere', [], 'go-on', progress), runtime.saveAndHold(ID, '/nowhere', [], progress)]) {
       await expect(saved).rejects.toMatchObject({ code: 'machine-crashed' })
@@ -131,9 +135,12 @@ again:
 
   it('ends a process that gives no sign of life', async () => {
     await runtime.start(machine(guest('spin')))
+    await until(() => runtime.figures(ID) !== null, 'a heartbeat')
     process.kill(runtime.status(ID).pid as number, 'SIGSTOP')
     await stopped()
-    expect(runtime.status(ID)).toMatchObject({ state: 'crashed', problem: { key: 'run.silent' } })
+    expect(runtime.status(ID)).toMatchObject({ state: 'crashed', problem: { key: 'run.withReport', values: { what: { key: 'run.silent' } } } })
+    await until(() => reports().length === 1, 'a report')
+    expect(readFileSync(reports()[0], 'utf8')).toMatch(/no sign of life for \d+ s[^]*rip=0x[0-9a-f]+/)
   }, 40_000)
 
   it('reports a guest that triple-faults, with a report file', async () => {

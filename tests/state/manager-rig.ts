@@ -58,8 +58,8 @@ export class ManagerRig {
     }
   }
 
-  async until(what: string, condition: () => boolean): Promise<void> {
-    const end = Date.now() + 60_000
+  async until(what: string, condition: () => boolean, timeoutMs = 60_000): Promise<void> {
+    const end = Date.now() + timeoutMs
     while (!condition()) {
       if (Date.now() > end) throw new Error(`waited in vain for ${what}; the console said ${JSON.stringify(this.said)}`)
       await new Promise((resolve) => setTimeout(resolve, 10))

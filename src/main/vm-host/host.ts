@@ -322,7 +322,7 @@ export class VmHost {
 
   private beat(): void {
     if (this.machine && this.loop) this.send({
-      type: 'heartbeat', paused: this.loop.isPaused, figures: this.figures(this.machine), ...(this.stalled ? { stalled: this.stalled } : {}),
+      type: 'heartbeat', paused: this.loop.isPaused, figures: this.figures(this.machine), state: this.machine.describe(), ...(this.stalled ? { stalled: this.stalled } : {}),
     })
   }
 

@@ -147,7 +147,8 @@ export const fromHost = z.discriminatedUnion('type', [
   z.object({ type: z.literal('running'), restoredMs: z.number().optional() }),
   /** Could not be started: code of a VmmError, message for people. */
   z.object({ type: z.literal('refused'), code: z.string(), message: z.string(), details: z.unknown().optional() }),
-  z.object({ type: z.literal('heartbeat'), paused: z.boolean(), figures: hostFigures, stalled: stalled.optional() }),
+  /** `state`: where the CPU is, for people: what is known of a process that says nothing more. */
+  z.object({ type: z.literal('heartbeat'), paused: z.boolean(), figures: hostFigures, state: z.string(), stalled: stalled.optional() }),
   z.object({ type: z.literal('output'), port, bytes }),
   /** `part`: of the machine, that says it. `details`: as of a `Note`, where it is a message of ours. */
   z.object({

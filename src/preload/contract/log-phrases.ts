@@ -22,6 +22,7 @@ export const LOG_PHRASES = {
   driverBroke: 'the driver broke the protocol: {detail}; the device waits for a reset',
   toProcessUnknown: 'a message was not understood: {detail}',
   fromProcessUnknown: "the machine's process sent something unknown: {detail}",
+  unimplemented: 'the guest used an instruction that is not implemented, {name}, and was given #UD',
   smiDropped: 'a system-management interrupt was dropped: there is no system-management mode',
   startupDropped: 'a start-up IPI was dropped: the processor runs already',
   initTaken: 'INIT: the machine starts again, as firmware would have it',

@@ -11,11 +11,14 @@ const STOP_TIMEOUT_MS = 10_000
 /** For what a process does for others once its machine has stopped: its translations are kept. */
 const LEAVE_TIMEOUT_MS = 30_000
 
+/** What a process that left no report said last of its CPU, and when (ISO 8601). */
+export interface LastState { readonly time: string; readonly text: string }
+
 /** How a machine's process ended. */
 export type ProcessEnd =
   | { readonly kind: 'power-off' | 'reset' | 'suspended' }
   | { readonly kind: 'refused'; readonly code: string; readonly message: string; readonly details?: unknown }
-  | { readonly kind: 'crashed'; readonly message: string; readonly phrase?: Phrase; readonly report?: string }
+  | { readonly kind: 'crashed'; readonly message: string; readonly phrase?: Phrase; readonly report?: string; readonly lastState?: LastState }
 
 /** What the process said, in its words, or what is said of it. */
 export type MachineLogLine = { readonly level: LogLine['level'] } & (Pick<Extract<FromHost, { type: 'log' }>, 'text' | 'part' | 'details'> | { readonly phrase: Phrase })
@@ -53,6 +56,7 @@ export class MachineProcess {
   private end: ProcessEnd | undefined
   private isOver = false
   private lastSign = Date.now()
+  private lastState: LastState | undefined
   private readonly watchdog: NodeJS.Timeout
   private started!: { resolve: () => void; reject: (error: Error) => void }
   /** Resolves when the guest runs; rejects with the reason it does not. */
@@ -112,7 +116,10 @@ export class MachineProcess {
         this.started.resolve()
         break
       case 'refused': this.end = { kind: 'refused', code: message.code, message: message.message, details: message.details }; break
-      case 'heartbeat': events.onHeartbeat(message.paused, message.figures, message.stalled); break
+      case 'heartbeat':
+        this.lastState = { time: new Date().toISOString(), text: message.state }
+        events.onHeartbeat(message.paused, message.figures, message.stalled)
+        break
       case 'output': events.onOutput(message.port, message.bytes); break
       case 'log': events.onLog(message); break
       case 'hot-blocks': this.answered(message.request, message.blocks); break
@@ -151,7 +158,7 @@ export class MachineProcess {
     this.questions.clear()
     // Nobody may be waiting for the start any more.
     this.running.catch(() => undefined)
-    this.options.events.onEnd(end)
+    this.options.events.onEnd(end.kind === 'crashed' && end.report === undefined && this.lastState ? { ...end, lastState: this.lastState } : end)
     this.over()
   }
 

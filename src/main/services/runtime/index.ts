@@ -12,6 +12,7 @@ import { ServiceError, whyOf } from '../errors'
 import { logLineOf } from '../machine-log'
 import type { SavedState } from '../snapshots/saved-state'
 import type { Progress } from '../types'
+import { reportPath, writeReport, type Crash } from './crash-report'
 import { crashProblem, endedMeanwhile, endSaid, notPrepared, saveFailure, stallProblem, startFailure } from './failures'
 
 /** What the runtime needs to know of a machine. */
@@ -215,10 +216,23 @@ export class MachineRuntime {
     this.running.delete(machine.id)
     for (const port of ['ttyS0', 'hvc0'] as const) this.options.consoles.connect(machine.id, port, undefined)
     if (end.kind === 'crashed' && !run?.forced) {
-      this.problems.set(machine.id, crashProblem(end))
+      this.problems.set(machine.id, crashProblem(this.reported(machine, end)))
       this.log(machine, 'error', end.phrase ?? end.message)
     } else this.log(machine, 'info', endSaid(end))
     this.options.onStateChanged(machine.id)
+  }
+
+  /** A process that was killed or hung wrote no report: what it said last is written down. */
+  private reported(machine: RunnableMachine, end: Crash): Crash {
+    const { lastState } = end
+    const path = reportPath(machine.logDir, end)
+    if (!lastState || path === undefined) return end
+    this.logging = this.logging.then(() => writeReport(path, machine.settings.name, end.message, lastState)).catch(() => {
+      // The report is a courtesy: of one that could not be written nobody is told.
+      this.problems.set(machine.id, crashProblem(end))
+      this.options.onStateChanged(machine.id)
+    })
+    return { ...end, report: path }
   }
 
   /** Lines are written one after the other; a log that cannot be written must not stop a machine. */

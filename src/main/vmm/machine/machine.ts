@@ -140,6 +140,9 @@ export class EmbeddedMachine implements Machine {
         max: config.maxTier, hotAfter: HOT_AFTER, hotLoopAfter: HOT_LOOP_AFTER, batch: TRANSLATION_BATCH, now: () => ports.clock.monotonicNs(),
         ...(this.background ? { background: this.background } : {}),
       },
+      onUnimplemented: (name) => {
+        ports.log.log('warn', 'cpu', `the guest used an instruction that is not implemented, ${name}, and was given #UD`, { reason: 'unimplemented', name })
+      },
     })
   }
 

@@ -25,6 +25,7 @@ export const frLog: Translated<(typeof PHRASES)['log']> = {
   driverBroke: 'le pilote a enfreint le protocole : {detail} ; le périphérique attend d’être réinitialisé',
   toProcessUnknown: 'un message n’a pas été compris : {detail}',
   fromProcessUnknown: 'le processus de la machine a envoyé quelque chose d’inconnu : {detail}',
+  unimplemented: 'l’invité a utilisé une instruction non prise en charge, {name}, et a reçu #UD',
   smiDropped: 'une interruption de gestion système a été ignorée : il n’y a pas de mode de gestion système',
   startupDropped: 'une IPI de démarrage a été ignorée : le processeur tourne déjà',
   initTaken: 'INIT : la machine redémarre, comme un micrologiciel le ferait',

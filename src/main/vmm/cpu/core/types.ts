@@ -45,6 +45,8 @@ export interface VcpuOptions {
   readonly interpreter: { readonly module: unknown; readonly helpers: readonly Helper[]; readonly calls: CallSlots; readonly tableSize: number }
   /** Default: tier 0 alone. */
   readonly tiers?: TierOptions
+  /** Told once of each opcode that raised #UD because it is not implemented. */
+  readonly onUnimplemented?: (name: string) => void
 }
 
 export interface TierOptions {

@@ -255,7 +255,10 @@ export class Vcpu implements CpuContext {
   }
 
   noteUnimplemented(name: string): void {
-    this.counters.unimplemented.set(name, (this.counters.unimplemented.get(name) ?? 0) + 1)
+    const { unimplemented } = this.counters
+    const before = unimplemented.get(name) ?? 0
+    unimplemented.set(name, before + 1)
+    if (before === 0) this.options.onUnimplemented?.(name)
   }
 
   /** Power-on or reset is the caller's work on `state`; this drops everything derived from it. */
