@@ -1,29 +1,17 @@
 /** `nestbox disk` as scripts use it: real processes, images held against qemu-img. */
-import { execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ExitCode } from '../../src/main/cli/exit-codes'
-import { buildCli } from '../fixtures/build-cli'
+import { CliFolder, type CliResult } from '../fixtures/run-cli'
 
 const MIB = 1 << 20
-const dir = mkdtempSync(join(tmpdir(), 'nestbox-cli-disk-'))
+const folder = new CliFolder('cli-disk')
+const { dir } = folder
 const at = (name: string): string => join(dir, name)
 const qemuImg = (...args: string[]): string => execFileSync('qemu-img', args, { cwd: dir, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
-let cli: string
-
-interface Result { code: number | null; out: string; err: string }
-
-function nestbox(args: readonly string[], onStart?: (kill: (signal: NodeJS.Signals) => void) => void): Promise<Result> {
-  const child = spawn(process.execPath, [cli, 'disk', ...args], { cwd: dir, env: { ...process.env, NESTBOX_HOME: at('home') }, stdio: ['ignore', 'pipe', 'pipe'] })
-  let out = ''
-  let err = ''
-  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
-  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
-  onStart?.((signal) => child.kill(signal))
-  return new Promise((resolve) => child.on('close', (code) => resolve({ code, out, err })))
-}
+const nestbox = (args: readonly string[]): Promise<CliResult> => folder.run('disk', ...args)
 
 async function ok(...args: string[]): Promise<string> {
   const { code, out, err } = await nestbox(args)
@@ -41,12 +29,11 @@ async function refused(code: number, errorCode: string, ...args: string[]): Prom
 }
 
 beforeAll(() => {
-  cli = buildCli()
   const bytes = Buffer.alloc(6 * MIB)
   for (let i = 0; i < MIB; i++) bytes[3 * MIB + i] = (i * 31 + (i >> 8)) & 255
   writeFileSync(at('source.img'), bytes)
 }, 60_000)
-afterAll(() => rmSync(dir, { recursive: true, force: true }))
+afterAll(() => folder.end())
 
 describe('create', () => {
   it('makes empty disks of every format', async () => {
@@ -116,14 +103,13 @@ describe('convert', () => {
     truncateSync(at('back.raw'), 0)
     truncateSync(at('back.raw'), 64 * 1024 * MIB)
     const before = readdirSync(dir)
-    const { code } = await nestbox(['convert', 'back.raw', 'cancelled.qcow2'], (kill) => {
-      const timer = setInterval(() => {
-        if (!readdirSync(dir).some((name) => name.startsWith('cancelled.qcow2.'))) return
-        clearInterval(timer)
-        kill('SIGINT')
-      }, 20)
-    })
-    expect(code).toBe(ExitCode.QUIT)
+    const { result, kill } = folder.start(['disk', 'convert', 'back.raw', 'cancelled.qcow2'])
+    const timer = setInterval(() => {
+      if (!readdirSync(dir).some((name) => name.startsWith('cancelled.qcow2.'))) return
+      clearInterval(timer)
+      kill('SIGINT')
+    }, 20)
+    expect((await result).code).toBe(ExitCode.QUIT)
     writeFileSync(at('broken.qcow2'), readFileSync(at('there.qcow2')).subarray(0, 70_000))
     expect(await refused(ExitCode.FAILED, 'bad-disk', 'convert', 'broken.qcow2', 'never.raw')).toContain(at('broken.qcow2'))
     expect(readdirSync(dir).filter((name) => !before.includes(name))).toEqual(['broken.qcow2'])

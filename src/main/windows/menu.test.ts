@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
+import { APP_COMMANDS } from '../../preload/contract'
 
 vi.mock('electron', () => ({ Menu: {} }))
 const { menuTemplate } = await import('./menu')
@@ -23,6 +24,14 @@ describe('menu', () => {
     const template = menuTemplate({ words: wordsFor('fr-FR'), platform: 'linux', window: () => undefined, quit: vi.fn() })
     const items = template.flatMap((menu) => menu.submenu as { accelerator?: string; registerAccelerator?: boolean }[])
     expect(items.filter((item) => item.accelerator && item.registerAccelerator !== false)).toEqual([])
+  })
+
+  it('has every command but what the page alone can do', () => {
+    const sent: string[] = []
+    const window = { webContents: { send: (_channel: string, _event: string, { command }: { command: string }) => void sent.push(command) } }
+    const template = menuTemplate({ words: wordsFor('en'), platform: 'linux', window: () => window as never, quit: vi.fn() })
+    for (const item of template.flatMap((menu) => menu.submenu as { click?: () => void }[])) item.click?.()
+    expect(APP_COMMANDS.filter((command) => !sent.includes(command))).toEqual(['selectAll'])
   })
 
   it('is in the language of the window, Electron’s own items too', () => {

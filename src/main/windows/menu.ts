@@ -27,12 +27,25 @@ type Item = (label: string, command: AppCommand, accelerator: string) => MenuIte
 
 const LINE: MenuItemConstructorOptions = { type: 'separator' }
 
+function fileMenu({ words, platform, quit }: MenuOptions, item: Item): MenuItemConstructorOptions[] {
+  return [
+    item(words.newMachine, 'new', 'CmdOrCtrl+N'),
+    item(words.importMachine, 'import', 'CmdOrCtrl+I'),
+    LINE,
+    item(words.trash, 'trash', 'CmdOrCtrl+Shift+Delete'),
+    item(words.preferences, 'preferences', 'CmdOrCtrl+,'),
+    LINE,
+    { label: words.quit, accelerator: 'CmdOrCtrl+Q', registerAccelerator: platform === 'darwin', click: quit },
+  ]
+}
+
 function machineMenu({ words }: MenuOptions, item: Item): MenuItemConstructorOptions[] {
   return [
     item(words.start, 'start', 'CmdOrCtrl+Enter'),
     item(words.pause, 'pauseResume', 'CmdOrCtrl+P'),
     item(words.reset, 'reset', 'CmdOrCtrl+R'),
     item(words.powerOff, 'powerOff', 'CmdOrCtrl+H'),
+    item(words.forceStop, 'forceStop', 'CmdOrCtrl+Shift+H'),
     LINE,
     item(words.takeSnapshot, 'takeSnapshot', 'CmdOrCtrl+T'),
     LINE,
@@ -60,7 +73,9 @@ function editMenu({ words }: MenuOptions, item: Item): MenuItemConstructorOption
 
 function viewMenu({ words }: MenuOptions, item: Item): MenuItemConstructorOptions[] {
   return [
+    item(words.overview, 'overview', 'CmdOrCtrl+O'),
     item(words.console, 'console', 'CmdOrCtrl+K'),
+    item(words.snapshots, 'snapshots', 'CmdOrCtrl+Shift+T'),
     item(words.consolesSideBySide, 'consolesSideBySide', 'CmdOrCtrl+Shift+K'),
     item(words.tasks, 'tasks', 'CmdOrCtrl+J'),
     item(words.disks, 'disks', 'CmdOrCtrl+D'),
@@ -76,18 +91,7 @@ export function menuTemplate(options: MenuOptions): MenuItemConstructorOptions[]
   const { words } = options
   const item: Item = (label, command, accelerator) => commandItem(label, command, accelerator, options)
   return [
-    {
-      label: words.file,
-      submenu: [
-        item(words.newMachine, 'new', 'CmdOrCtrl+N'),
-        item(words.importMachine, 'import', 'CmdOrCtrl+I'),
-        LINE,
-        item(words.trash, 'trash', 'CmdOrCtrl+Shift+Delete'),
-        item(words.preferences, 'preferences', 'CmdOrCtrl+,'),
-        LINE,
-        { label: words.quit, accelerator: 'CmdOrCtrl+Q', registerAccelerator: options.platform === 'darwin', click: options.quit },
-      ],
-    },
+    { label: words.file, submenu: fileMenu(options, item) },
     { label: words.edit, submenu: editMenu(options, item) },
     { label: words.machine, submenu: machineMenu(options, item) },
     { label: words.view, submenu: viewMenu(options, item) },

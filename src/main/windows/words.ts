@@ -17,6 +17,7 @@ export interface Words {
   readonly start: string
   readonly pause: string
   readonly powerOff: string
+  readonly forceStop: string
   readonly reset: string
   readonly takeSnapshot: string
   readonly settings: string
@@ -27,7 +28,9 @@ export interface Words {
   readonly disks: string
   readonly shortcuts: string
   readonly about: string
+  readonly overview: string
   readonly console: string
+  readonly snapshots: string
   readonly consolesSideBySide: string
   readonly undo: string
   readonly redo: string
@@ -71,6 +74,7 @@ const en: Words = {
   start: 'Start',
   pause: 'Pause or Resume',
   powerOff: 'Power Off',
+  forceStop: 'Force Stop',
   reset: 'Reset',
   takeSnapshot: 'Take Snapshot…',
   settings: 'Settings…',
@@ -81,7 +85,9 @@ const en: Words = {
   disks: 'Disks',
   shortcuts: 'Shortcuts and Commands',
   about: 'About Nestbox',
+  overview: 'Overview',
   console: 'Console',
+  snapshots: 'Snapshots',
   consolesSideBySide: 'Consoles Side by Side',
   undo: 'Undo',
   redo: 'Redo',
@@ -125,6 +131,7 @@ const fr: Words = {
   start: 'Démarrer',
   pause: 'Suspendre ou reprendre',
   powerOff: 'Éteindre',
+  forceStop: 'Forcer l’arrêt',
   reset: 'Redémarrer',
   takeSnapshot: 'Prendre un instantané…',
   settings: 'Paramètres…',
@@ -135,7 +142,9 @@ const fr: Words = {
   disks: 'Disques',
   shortcuts: 'Raccourcis et commandes',
   about: 'À propos de Nestbox',
+  overview: 'Aperçu',
   console: 'Console',
+  snapshots: 'Instantanés',
   consolesSideBySide: 'Consoles côte à côte',
   undo: 'Annuler la frappe',
   redo: 'Rétablir',

@@ -61,73 +61,88 @@ function createParams(source: CreateSource, settings: MachineSettings): CallPara
   return { settings: rest, image: source.kind === 'starter' ? 'starter' : source.imageId }
 }
 
+type Ask = <N extends CallName>(name: N, params: CallParams<N>) => Promise<CallResult<N>>
+
+const hostCalls = (ask: Ask) => ({
+  host: () => ask('host.info', {}),
+  folder: (path) => ask('host.folder', path === undefined ? {} : { path }),
+  pickFile: async (request) => {
+    try {
+      return (await ask('host.pickFile', request)).path
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 'unsupported') return undefined
+      throw error
+    }
+  },
+  preferences: () => ask('preferences.get', {}),
+  setPreferences: (changes) => ask('preferences.set', changes),
+  tasks: () => ask('task.list', {}),
+  cancelTask: (id) => ask('task.cancel', { id }),
+  images: () => ask('image.list', {}),
+} satisfies Partial<Api>)
+
+const machineCalls = (ask: Ask) => ({
+  machines: () => ask('machine.list', {}),
+  create: (source, settings) => ask('machine.create', createParams(source, settings)),
+  clone: (id, name, options = {}) => ask('machine.clone', { id, name, ...options }),
+  fork: (id, name) => ask('machine.fork', { id, name }),
+  exportMachine: (id, options) => ask('machine.export', { id, ...options }),
+  importMachine: (path, name) => ask('machine.import', { path, ...(name === '' ? {} : { name }) }),
+  templates: () => ask('template.list', {}),
+  makeTemplate: (id, name) => ask('template.create', { id, ...(name === undefined ? {} : { name }) }),
+  releaseTemplate: (id) => ask('template.release', { id }),
+  update: (id, settings) => ask('machine.update', { id, settings }),
+  start: (id) => ask('machine.start', { id }),
+  pause: (id) => ask('machine.pause', { id }),
+  resume: (id) => ask('machine.resume', { id }),
+  powerOff: (id) => ask('machine.powerOff', { id }),
+  forceStop: (id) => ask('machine.forceStop', { id }),
+  reset: (id) => ask('machine.reset', { id }),
+  suspend: async (id) => void await ask('machine.suspend', { id }),
+  startFresh: (id) => ask('machine.start', { id, fresh: true }),
+  discardSaved: (id) => ask('machine.discardSaved', { id }),
+  hotBlocks: (id) => ask('machine.hotBlocks', { id }),
+  wasmOf: async (id, { address, modeKey }) => (await ask('machine.wasmOf', { id, address, modeKey })).text,
+  log: (id) => ask('machine.log', { id, lines: 2_000 }),
+} satisfies Partial<Api>)
+
+const storageCalls = (ask: Ask) => ({
+  snapshots: (id) => ask('snapshot.list', { id }),
+  takeSnapshot: (id, text) => ask('snapshot.take', { id, ...text }),
+  restoreSnapshot: async (id, snapshotId, options) => (await ask('snapshot.restore', { id, snapshotId, ...options })).undo,
+  deleteSnapshot: (id, snapshotId) => ask('snapshot.delete', { id, snapshotId }),
+  changeSnapshot: (id, snapshotId, text) => ask('snapshot.change', { id, snapshotId, ...text }),
+  trash: () => ask('trash.list', {}),
+  remove: async (id) => (await ask('machine.delete', { id })).id,
+  restore: (id) => ask('trash.restore', { id }),
+  purge: (id) => ask('trash.purge', { id }),
+  disks: () => ask('disk.list', {}),
+  createDisk: (path, format, sizeBytes) => ask('disk.create', { path, format, sizeBytes }),
+  checkDisk: (path) => ask('disk.check', { path }),
+  repairDisk: (path) => ask('disk.repair', { path }),
+  compactDisk: (path) => ask('disk.compact', { path }),
+  rebaseDisk: (path, options) => ask('disk.rebase', { path, ...options }),
+  growDisk: (path, sizeBytes) => ask('disk.grow', { path, sizeBytes }),
+  convertDisk: (path, target, format) => ask('disk.convert', { path, target, format }),
+} satisfies Partial<Api>)
+
+const events = (bridge: NestboxBridge) => ({
+  onMachine: (handler) => bridge.subscribe('machine.changed', handler),
+  onMachineGone: (handler) => bridge.subscribe('machine.removed', ({ id }) => handler(id)),
+  onFigures: (handler) => bridge.subscribe('machine.figures', ({ id, figures }) => handler(id, figures)),
+  onTask: (handler) => bridge.subscribe('task.changed', handler),
+  onSnapshots: (handler) => bridge.subscribe('snapshot.changed', ({ id }) => handler(id)),
+  onPreferences: (handler) => bridge.subscribe('preferences.changed', handler),
+  onTrash: (handler) => bridge.subscribe('trash.changed', () => handler()),
+  onCommand: (handler) => bridge.subscribe('app.command', ({ command }) => handler(command)),
+  onConnection: (handler) => bridge.subscribe('connection.changed', ({ connected }) => handler(connected)),
+} satisfies Partial<Api>)
+
 /** @param onError told of errors no caller waits for, such as of a key typed into a stopped machine's console */
 export function createClient(bridge: NestboxBridge, onError: (error: unknown) => void = () => undefined): Api {
-  const ask = <N extends CallName>(name: N, params: CallParams<N>): Promise<CallResult<N>> => call(bridge, name, params)
+  const ask: Ask = (name, params) => call(bridge, name, params)
   return {
-    host: () => ask('host.info', {}),
-    folder: (path) => ask('host.folder', path === undefined ? {} : { path }),
-    pickFile: async (request) => {
-      try {
-        return (await ask('host.pickFile', request)).path
-      } catch (error) {
-        if (error instanceof ApiError && error.code === 'unsupported') return undefined
-        throw error
-      }
-    },
-    preferences: () => ask('preferences.get', {}),
-    setPreferences: (changes) => ask('preferences.set', changes),
-    machines: () => ask('machine.list', {}),
-    create: (source, settings) => ask('machine.create', createParams(source, settings)),
-    clone: (id, name, options = {}) => ask('machine.clone', { id, name, ...options }),
-    fork: (id, name) => ask('machine.fork', { id, name }),
-    exportMachine: (id, options) => ask('machine.export', { id, ...options }),
-    importMachine: (path, name) => ask('machine.import', { path, ...(name === '' ? {} : { name }) }),
-    templates: () => ask('template.list', {}),
-    makeTemplate: (id, name) => ask('template.create', { id, ...(name === undefined ? {} : { name }) }),
-    releaseTemplate: (id) => ask('template.release', { id }),
-    update: (id, settings) => ask('machine.update', { id, settings }),
-    start: (id) => ask('machine.start', { id }),
-    pause: (id) => ask('machine.pause', { id }),
-    resume: (id) => ask('machine.resume', { id }),
-    powerOff: (id) => ask('machine.powerOff', { id }),
-    forceStop: (id) => ask('machine.forceStop', { id }),
-    reset: (id) => ask('machine.reset', { id }),
-    suspend: async (id) => void await ask('machine.suspend', { id }),
-    startFresh: (id) => ask('machine.start', { id, fresh: true }),
-    discardSaved: (id) => ask('machine.discardSaved', { id }),
-    hotBlocks: (id) => ask('machine.hotBlocks', { id }),
-    wasmOf: async (id, { address, modeKey }) => (await ask('machine.wasmOf', { id, address, modeKey })).text,
-    log: (id) => ask('machine.log', { id, lines: 2_000 }),
-    snapshots: (id) => ask('snapshot.list', { id }),
-    takeSnapshot: (id, text) => ask('snapshot.take', { id, ...text }),
-    restoreSnapshot: async (id, snapshotId, options) => (await ask('snapshot.restore', { id, snapshotId, ...options })).undo,
-    deleteSnapshot: (id, snapshotId) => ask('snapshot.delete', { id, snapshotId }),
-    changeSnapshot: (id, snapshotId, text) => ask('snapshot.change', { id, snapshotId, ...text }),
-    trash: () => ask('trash.list', {}),
-    remove: async (id) => (await ask('machine.delete', { id })).id,
-    restore: (id) => ask('trash.restore', { id }),
-    purge: (id) => ask('trash.purge', { id }),
-    disks: () => ask('disk.list', {}),
-    createDisk: (path, format, sizeBytes) => ask('disk.create', { path, format, sizeBytes }),
-    checkDisk: (path) => ask('disk.check', { path }),
-    repairDisk: (path) => ask('disk.repair', { path }),
-    compactDisk: (path) => ask('disk.compact', { path }),
-    rebaseDisk: (path, options) => ask('disk.rebase', { path, ...options }),
-    growDisk: (path, sizeBytes) => ask('disk.grow', { path, sizeBytes }),
-    convertDisk: (path, target, format) => ask('disk.convert', { path, target, format }),
-    tasks: () => ask('task.list', {}),
-    cancelTask: (id) => ask('task.cancel', { id }),
-    images: () => ask('image.list', {}),
+    ...hostCalls(ask), ...machineCalls(ask), ...storageCalls(ask), ...events(bridge),
     console: (id, port) => consoleSource(bridge, id, port, onError),
-    onMachine: (handler) => bridge.subscribe('machine.changed', handler),
-    onMachineGone: (handler) => bridge.subscribe('machine.removed', ({ id }) => handler(id)),
-    onFigures: (handler) => bridge.subscribe('machine.figures', ({ id, figures }) => handler(id, figures)),
-    onTask: (handler) => bridge.subscribe('task.changed', handler),
-    onSnapshots: (handler) => bridge.subscribe('snapshot.changed', ({ id }) => handler(id)),
-    onPreferences: (handler) => bridge.subscribe('preferences.changed', handler),
-    onTrash: (handler) => bridge.subscribe('trash.changed', () => handler()),
-    onCommand: (handler) => bridge.subscribe('app.command', ({ command }) => handler(command)),
-    onConnection: (handler) => bridge.subscribe('connection.changed', ({ connected }) => handler(connected)),
   }
 }

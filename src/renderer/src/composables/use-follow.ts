@@ -19,20 +19,20 @@ export interface Follow {
   readonly announcement: Ref<string>
 }
 
-/** @param openLog shows a machine's log */
-export function useFollow(notices: Notices, openLog: (machine: Machine) => void): Follow {
+interface StateNews extends Pick<Follow, 'announcement'> {
+  /** The machine may be in another state than it was. */
+  watchState(machine: Machine): void
+  /** How things stand: nothing to tell. */
+  begin(machines: readonly Machine[]): void
+  close(): void
+}
+
+function useStateNews(notices: Notices, openLog: (machine: Machine) => void): StateNews {
   const { t } = useI18n()
   const said = useSaid()
-  const api = useApi()
-  const machines = useMachinesStore()
   const figures = useFiguresStore()
-  const tasks = useTasksStore()
-  const trash = useTrashStore()
-  const preferences = usePreferencesStore()
-  const isConnected = ref(true)
   const announcement = ref('')
   const states = new Map<string, MachineState>()
-  const stops: (() => void)[] = []
   const room = useRoomNotices(notices)
 
   /** Changes are announced. A crash is told once, when it happens; not for machines found crashed at start. */
@@ -47,12 +47,31 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
       { label: t('notice.openLog'), run: () => openLog(machine) })
   }
 
-  async function load(): Promise<void> {
-    await Promise.all([machines.load(), tasks.load(), trash.load(), preferences.load()])
-    for (const machine of machines.all) {
+  function begin(machines: readonly Machine[]): void {
+    for (const machine of machines) {
       states.set(machine.id, machine.state)
       room.watch(machine)
     }
+  }
+
+  return { announcement, watchState, begin, close: room.close }
+}
+
+/** @param openLog shows a machine's log */
+export function useFollow(notices: Notices, openLog: (machine: Machine) => void): Follow {
+  const api = useApi()
+  const machines = useMachinesStore()
+  const figures = useFiguresStore()
+  const tasks = useTasksStore()
+  const trash = useTrashStore()
+  const preferences = usePreferencesStore()
+  const isConnected = ref(true)
+  const stops: (() => void)[] = []
+  const news = useStateNews(notices, openLog)
+
+  async function load(): Promise<void> {
+    await Promise.all([machines.load(), tasks.load(), trash.load(), preferences.load()])
+    news.begin(machines.all)
   }
 
   function reload(): void {
@@ -61,7 +80,7 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
 
   onMounted(() => {
     stops.push(
-      machines.follow(), figures.follow(), tasks.follow(), trash.follow(), preferences.follow((error) => notices.error(error)), api.onMachine(watchState),
+      machines.follow(), figures.follow(), tasks.follow(), trash.follow(), preferences.follow((error) => notices.error(error)), api.onMachine(news.watchState),
       api.onConnection((isUp) => {
         if (isUp && !isConnected.value) reload()
         isConnected.value = isUp
@@ -69,6 +88,6 @@ export function useFollow(notices: Notices, openLog: (machine: Machine) => void)
     )
     reload()
   })
-  onBeforeUnmount(() => [...stops, room.close].forEach((stop) => stop()))
-  return { isConnected, announcement }
+  onBeforeUnmount(() => [...stops, news.close].forEach((stop) => stop()))
+  return { isConnected, announcement: news.announcement }
 }

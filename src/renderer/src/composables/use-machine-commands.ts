@@ -33,16 +33,10 @@ export interface MachineCommands {
   create(source: CreateSource, settings: MachineSettings, startNow: boolean): Promise<Machine>
 }
 
-export function useMachineCommands(notices: Notices): MachineCommands {
+/** Runs `work` for each; errors are shown one by one, so that each machine's result is known. */
+function useEach(notices: Notices): (machines: readonly Machine[], work: (machine: Machine) => Promise<void>) => Promise<number> {
   const { t } = useI18n()
-  const api = useApi()
-  const machinesStore = useMachinesStore()
-  const selection = useSelectionStore()
-  const trash = useTrashStore()
-  const ask = useQuestions()
-
-  /** Runs `work` for each; errors are shown one by one, so that each machine's result is known. */
-  async function each(machines: readonly Machine[], work: (machine: Machine) => Promise<void>): Promise<number> {
+  return async (machines, work) => {
     const results = await Promise.allSettled(machines.map(work))
     let failed = 0
     results.forEach((result, index) => {
@@ -53,6 +47,16 @@ export function useMachineCommands(notices: Notices): MachineCommands {
     if (machines.length > 1 && failed > 0) notices.warning(t('bulk.result', { done: machines.length - failed, failed }), '')
     return machines.length - failed
   }
+}
+
+interface LossQuestions {
+  mayStop(running: readonly Machine[], total: number): Promise<boolean>
+  mayLose(action: DirectAction, machines: readonly Machine[]): Promise<boolean>
+}
+
+function useLossQuestions(): LossQuestions {
+  const { t } = useI18n()
+  const ask = useQuestions()
 
   async function mayStop(running: readonly Machine[], total: number): Promise<boolean> {
     if (running.length === 0) return true
@@ -66,6 +70,19 @@ export function useMachineCommands(notices: Notices): MachineCommands {
     return ask({ title: `${t(`action.${action}`)} – ${subject}`, text: t(`confirm.${action}`), agree: t(`action.${action}`), isDangerous: true })
   }
 
+  return { mayStop, mayLose }
+}
+
+/** To the trash, and back where that is taken back. */
+function useRemoval(notices: Notices): MachineCommands['remove'] {
+  const { t } = useI18n()
+  const api = useApi()
+  const machinesStore = useMachinesStore()
+  const selection = useSelectionStore()
+  const trash = useTrashStore()
+  const each = useEach(notices)
+  const { mayStop } = useLossQuestions()
+
   function undo(trashIds: readonly string[]): void {
     void Promise.all(trashIds.map(async (id) => {
       const machine = await trash.restore(id)
@@ -73,6 +90,30 @@ export function useMachineCommands(notices: Notices): MachineCommands {
       selection.select(machine.id, 'single', [machine.id])
     })).catch((error: unknown) => notices.error(error))
   }
+
+  return async (machines) => {
+    if (!await mayStop(machines.filter(isActive), machines.length)) return
+    const trashIds: string[] = []
+    const done = await each(machines, async (machine) => {
+      if (isActive(machine)) await api.forceStop(machine.id)
+      trashIds.push(await api.remove(machine.id))
+      machinesStore.drop(machine.id)
+    })
+    await trash.load().catch(() => undefined)
+    if (done === 0) return
+    const title = machines.length === 1 ? t('delete.done', { name: machines[0].name }) : t('delete.doneMany', { count: done })
+    notices.success(title, { label: t('common.undo'), run: () => undo(trashIds) })
+  }
+}
+
+export function useMachineCommands(notices: Notices): MachineCommands {
+  const { t } = useI18n()
+  const api = useApi()
+  const machinesStore = useMachinesStore()
+  const selection = useSelectionStore()
+  const each = useEach(notices)
+  const { mayLose } = useLossQuestions()
+  const remove = useRemoval(notices)
 
   return {
     async act(action, machines) {
@@ -84,19 +125,7 @@ export function useMachineCommands(notices: Notices): MachineCommands {
       })
     },
 
-    async remove(machines) {
-      if (!await mayStop(machines.filter(isActive), machines.length)) return
-      const trashIds: string[] = []
-      const done = await each(machines, async (machine) => {
-        if (isActive(machine)) await api.forceStop(machine.id)
-        trashIds.push(await api.remove(machine.id))
-        machinesStore.drop(machine.id)
-      })
-      await trash.load().catch(() => undefined)
-      if (done === 0) return
-      const title = machines.length === 1 ? t('delete.done', { name: machines[0].name }) : t('delete.doneMany', { count: done })
-      notices.success(title, { label: t('common.undo'), run: () => undo(trashIds) })
-    },
+    remove,
 
     async rename(machine, name) {
       machinesStore.put(await api.update(machine.id, { name }))

@@ -23,7 +23,8 @@ export interface SnapshotCommands {
 const isOfState = (error: unknown): boolean => ['state-damaged', 'state-mismatch'].includes(toApiError(error).code)
 const isOn = ({ state }: Pick<Machine, 'state'>): boolean => state === 'running' || state === 'paused'
 
-export function useSnapshotCommands(notices: Notices): SnapshotCommands {
+/** Goes back; what was there is brought back again where that is asked. */
+function useRestore(notices: Notices): SnapshotCommands['restore'] {
   const { t } = useI18n()
   const api = useApi()
   const store = useSnapshotsStore()
@@ -54,6 +55,23 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
     await goBack(machine, snapshot, { keepCurrent: true, start: isOn(machine), withState: false }).catch((again: unknown) => notices.error(again, snapshot.name))
   }
 
+  return async (machine, snapshot) => {
+    try {
+      await goBack(machine, snapshot, { keepCurrent: true, start: snapshot.hasState || isOn(machine) })
+    } catch (error) {
+      if (!isOfState(error)) return notices.error(error, snapshot.name)
+      await offerDisks(machine, snapshot, error)
+    }
+  }
+}
+
+export function useSnapshotCommands(notices: Notices): SnapshotCommands {
+  const { t } = useI18n()
+  const api = useApi()
+  const store = useSnapshotsStore()
+  const ask = useQuestions()
+  const restore = useRestore(notices)
+
   return {
     async take(machine, name, notes) {
       const taken = await api.takeSnapshot(machine.id, { ...(name === '' ? {} : { name }), notes })
@@ -67,14 +85,7 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
       await store.load(machine.id)
     },
 
-    async restore(machine, snapshot) {
-      try {
-        await goBack(machine, snapshot, { keepCurrent: true, start: snapshot.hasState || isOn(machine) })
-      } catch (error) {
-        if (!isOfState(error)) return notices.error(error, snapshot.name)
-        await offerDisks(machine, snapshot, error)
-      }
-    },
+    restore,
 
     async remove(machine, snapshot) {
       if (!await ask({ title: t('snapshot.deleteTitle', { name: snapshot.name }), text: t('snapshot.deleteText'), agree: t('snapshot.delete'), isDangerous: true })) return

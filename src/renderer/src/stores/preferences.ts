@@ -4,7 +4,7 @@
  */
 import { DEFAULT_PREFERENCES, preferences as schema, type Preferences } from '@contract/index'
 import { defineStore } from 'pinia'
-import { computed, ref, watch } from 'vue'
+import { computed, ref, watch, type Ref } from 'vue'
 import type { Stop } from '../api/api'
 import { useApi } from '../api/current'
 import { pickLanguage } from '../locales'
@@ -34,23 +34,21 @@ function load(): unknown {
 const differing = (from: Preferences, to: Preferences): Partial<Preferences> =>
   Object.fromEntries(NAMES.filter((name) => from[name] !== to[name]).map((name) => [name, to[name]]))
 
+const field = <N extends keyof Preferences>(all: Ref<Preferences>, name: N) => computed({
+  get: () => all.value[name],
+  set: (value: Preferences[N]) => {
+    all.value = { ...all.value, [name]: value }
+  },
+})
+
 export const usePreferencesStore = defineStore('preferences', () => {
   /** As the manager knows them; what differs here is on its way. */
   let saved = readPreferences(load())
   const values = ref<Preferences>({ ...saved })
   let round = 0
   let onError: (error: unknown) => void = () => undefined
-  const field = <N extends keyof Preferences>(name: N) => computed({
-    get: () => values.value[name],
-    set: (value: Preferences[N]) => {
-      values.value = { ...values.value, [name]: value }
-    },
-  })
-  const theme = field('theme')
-  const language = field('language')
-  const consoleFontSize = field('consoleFontSize')
-  const consoleScrollback = field('consoleScrollback')
-  const onQuit = field('onQuit')
+  const [theme, language, onQuit] = [field(values, 'theme'), field(values, 'language'), field(values, 'onQuit')]
+  const [consoleFontSize, consoleScrollback] = [field(values, 'consoleFontSize'), field(values, 'consoleScrollback')]
   const locale = computed(() => (language.value === 'system' ? pickLanguage(navigator.languages ?? [navigator.language]) : language.value))
 
   /** Takes over what the manager says; a change made here meanwhile stays. */
