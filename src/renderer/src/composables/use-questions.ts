@@ -23,15 +23,18 @@ function focusSafe(): void {
 export function useQuestions(): (question: Question) => Promise<boolean> {
   const { t } = useI18n()
   return ({ title, text, agree, refuse, isDangerous = false }) => {
+    let focusing: ReturnType<typeof setTimeout> | undefined
     const answer = ElMessageBox.confirm(text, title, {
       confirmButtonText: agree,
       cancelButtonText: refuse ?? t('common.cancel'),
       type: isDangerous ? 'warning' : 'info',
       autofocus: !isDangerous,
       ...(isDangerous ? { confirmButtonClass: 'el-button--danger', customClass: 'question-dangerous' } : {}),
-    }).then(() => true, () => false)
+    }).then(() => true, () => false).finally(() => clearTimeout(focusing))
     // Once the box has opened and set the focus itself.
-    if (isDangerous) void nextTick(() => setTimeout(focusSafe, 60))
+    if (isDangerous) void nextTick(() => {
+      focusing = setTimeout(focusSafe, 60)
+    })
     return answer
   }
 }
