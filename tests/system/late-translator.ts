@@ -1,6 +1,6 @@
 /** Translation as on another thread: asked for now, done on what memory holds a little later, put into use later still. */
-import type { CodeCache, TranslationThread } from '../../src/main/vmm/cpu/dbt/code-cache'
-import { buildMerged, translateAndCompile, type TranslationJob } from '../../src/main/vmm/cpu/dbt/translation-job'
+import type { CodeCache } from '../../src/main/vmm/cpu/dbt/code-cache'
+import { buildMerged, translateAndCompile, type TranslationJob, type TranslationThread } from '../../src/main/vmm/cpu/dbt/translation-job'
 import { decodeJob, decodeResult, encodeJob, encodeResult, type ResultMessage } from '../../src/main/vmm/cpu/dbt/translation-message'
 import { decodePack, encodePack } from '../../src/main/vmm/cpu/dbt/translation-pack'
 import type { TranslatedFunction } from '../../src/main/vmm/cpu/dbt/translator'

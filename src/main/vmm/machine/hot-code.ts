@@ -28,7 +28,7 @@ export function hotBlocks(profile: GuestProfile, cpu: Vcpu, count: number): HotB
 export function wasmOf(profile: GuestProfile, cpu: Vcpu, address: bigint, modeKey: number): string | undefined {
   const place = profile.placeAt(address, modeKey)
   const code = place && cpu.cache.find(place.page, modeKey)
-  const made = code && cpu.translations?.translationAt(code, Number(address & BigInt(PAGE_SIZE - 1)))
+  const made = code && cpu.translations?.functions.translationAt(code, Number(address & BigInt(PAGE_SIZE - 1)))
   if (!made) return undefined
   const ranges = made.ranges.map(({ offset, bytes }) => `0x${offset.toString(16)}..0x${(offset + bytes.length).toString(16)}`).join(' ')
   return [`;; ${made.kind} of the page's bytes ${ranges}`, ...listFunction(made.body, { call: glueName, cell: cellNameAt })].join('\n')

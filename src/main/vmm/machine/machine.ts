@@ -40,7 +40,7 @@ const MIN_INSTRUCTIONS = 2_000
 const MAX_INSTRUCTIONS = 4_000_000
 /** Entries of a block on tier 0 before it is translated, and blocks per module. */
 const HOT_AFTER = 6000
-const TRANSLATION_BATCH = 64
+const TRANSLATION_BATCH = 16
 
 /** What a machine is restored from. */
 export interface SavedMachine { readonly state: MachineState; readonly memory: PageSource }

@@ -1,8 +1,7 @@
 /** Both ends of the thread that translates while the guest runs: what the machine asks with, and what answers. */
 import { createCpuModel } from '../cpu/cpuid'
 import { CPU_PROFILES } from '../cpu/cpuid/profiles'
-import type { TranslationThread } from '../cpu/dbt/code-cache'
-import { buildMerged, translateAndCompile, type CompiledResult, type TranslationJob } from '../cpu/dbt/translation-job'
+import { buildMerged, translateAndCompile, type CompiledResult, type TranslationJob, type TranslationThread } from '../cpu/dbt/translation-job'
 import { decodeJob, decodeResult, encodeJob, encodeResult, isMerge, type JobMessage, type MergeMessage, type ResultMessage } from '../cpu/dbt/translation-message'
 import { isTranslated, translateKept } from '../cpu/dbt/kept-code'
 import { LOOP_PAGES_AT } from '../cpu/dbt/loop-pages'

@@ -2,7 +2,7 @@
 import type { IoHandler } from '../../bus/types'
 import type { PhysicalRam } from '../../memory/guest-memory'
 import type { WasmEngine, WasmMemory } from '../../ports'
-import type { TranslationThread } from '../dbt/code-cache'
+import type { TranslationThread } from '../dbt/translation-job'
 import type { InsnScanner } from '../decode/scanner'
 import type { Helper } from '../emit/emitter'
 import type { CallSlots } from '../interp/builder'

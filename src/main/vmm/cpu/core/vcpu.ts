@@ -449,7 +449,7 @@ export class Vcpu implements CpuContext {
   spot(): CpuSpot {
     const [lo, hi] = this.code.linearRip()
     const known = this.code.known()
-    const tier = known && this.translations ? this.translations.tierOf(known.code, known.offset) : 0
+    const tier = known && this.translations ? this.translations.functions.tierOf(known.code, known.offset) : 0
     return { lo, hi, modeKey: this.state.get('modeKey'), cpl: this.state.get('cpl'), tier, page: known?.code.page ?? -1 }
   }
 

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
 import type { WasmTable } from '../../ports'
 import type { BlockSource, DecodeCache } from '../interp/decode-cache'
-import { CodeCache, type TranslationThread } from './code-cache'
-import type { TranslationJob } from './translation-job'
+import { CodeCache } from './code-cache'
+import type { TranslationJob, TranslationThread } from './translation-job'
 import type { Translator } from './translator'
 
 const MANY = 60

@@ -1,35 +1,23 @@
 /** Translated code of one vCPU: which blocks are hot, what was made of them, and what earlier runs made. */
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
-import { PAGE_SIZE } from '../../memory/frame-table'
 import type { BlockSource, CodePage, DecodeCache } from '../interp/decode-cache'
 import { FunctionTable } from './function-table'
-import { isTranslated, KeptCode } from './kept-code'
-import { pageAt } from './code-window'
-import { LoopPages } from './loop-pages'
+import { HotQueue, type HotCode } from './hot-queue'
+import { InheritedCode } from './inherited-code'
 import { CONSTANT_BYTES } from './own-constants'
 import type { PackedFunction } from './packed-function'
-import { decodePack, packed, TranslationIndex, type KeptTranslations } from './translation-pack'
-import { buildMerged, isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type RegionHead, type TranslationJob } from './translation-job'
+import { codeBytesOf, PlacedFunctions } from './placed-functions'
+import { packed, type KeptTranslations } from './translation-pack'
+import { buildMerged, isMadeFrom, translateAndCompile, type CodeBlock, type CompiledResult, type RegionHead, type TranslationJob, type TranslationThread } from './translation-job'
 import { furtherPages, RegionPages, type Surroundings } from './region-pages'
-import { shapeOf, type TranslatedFunction, type Translator } from './translator'
+import { shapeOf, type Translator } from './translator'
 
-/** Host time that a smaller batch waits for company, in nanoseconds. */
-const PATIENCE_NS = 30e6
-/** The same where it holds a program's inner loop: one reported twice, or a block that ran this often since it was hot. */
-const URGENT_NS = 1e6
-const URGENT_ENTRIES = 200_000
-/** Hot loops gain so much that few are waited for. */
-const LOOP_BATCH = 8
 /** Slices that a guest must run through without a halt for a thread at rest to be started: a tick is over after less. */
 const UNHALTED_TO_START = 16
 /** What took longer to gather came of an idle guest's ticks: a thread at rest would take ten times as long to start as this to translate. */
 const TRICKLE_NS = 1e9
 /** A block is taken into regions once it was entered this often on tier 0, as a share of what makes it hot. */
 const WARM = 1 / 32
-/** The same of blocks that are worth a translation for the next machine: with fewer entries it takes as long to load as it saves. */
-const WORTH_TRANSLATING = 1 / 8
-/** Pages with loops that are remembered of those that were dropped. */
-const MAX_LOOP_PAGES = 256
 /** Times a head gets a new region: paths through a loop may warm up late. */
 const MAX_REMADE = 3
 /**
@@ -43,8 +31,6 @@ const MODULES_TO_SLOW_DOWN = 100
  * But the compiler takes a processor for a second or more.
  */
 const MODULES_TO_MERGE = 48
-/** Bytes of functions kept to be shown, and to be put together with others. */
-const MAX_BODY_BYTES = 24e6
 /** More functions than this are not kept: everything is dropped and begins anew. */
 const MAX_FUNCTIONS = 40_000
 
@@ -71,43 +57,6 @@ export interface CodeCacheOptions {
   readonly background?: TranslationThread
 }
 
-/** Does one job at a time. */
-export interface TranslationThread {
-  /** The reply comes through `CodeCache.use`, between two entries into generated code. */
-  request(job: TranslationJob): void
-  /**
-   * Puts functions into one module, compiled at once by the optimising compiler.
-   * @param done with the module; undefined: the thread is lost
-   */
-  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void): void
-  readonly busy: boolean
-  /** Long work of it slows nothing down. */
-  readonly unhurried: boolean
-  /** True where the next job must wait for the thread to start. */
-  readonly resting: boolean
-  /** False for ever once the thread is lost. */
-  readonly alive: boolean
-}
-
-/** Of all its pages, each as its distance from the head's page. */
-const spansOf = ({ ranges }: TranslatedFunction): number[] => ranges.flatMap(({ page, offset, bytes }) => [page * PAGE_SIZE + offset, page * PAGE_SIZE + offset + bytes.length])
-
-/** Bytes of code in [first, end) pairs. */
-const sizeOf = (spans: readonly number[]): number => spans.reduce((sum, at, i) => sum + (i % 2 === 0 ? -at : at), 0)
-
-/** @param spans [first, end) pairs */
-function covers(spans: readonly number[], offset: number): boolean {
-  for (let i = 0; i < spans.length; i += 2) if (spans[i] <= offset && offset < spans[i + 1]) return true
-  return false
-}
-
-/** Gives what is kept by slot its new slots. */
-function move<T>(map: Map<number, T>, moved: ReadonlyMap<number, number>): void {
-  const entries = [...map]
-  map.clear()
-  for (const [slot, value] of entries) map.set(moved.get(slot) ?? slot, value)
-}
-
 /** The blocks whose place a function takes, and the pages it was made from. */
 interface Places {
   readonly blocks: readonly BlockSource[]
@@ -118,28 +67,13 @@ interface Places {
 const NOWHERE: Places = { blocks: [], pages: new Map(), list: 0 }
 
 export class CodeCache {
-  private hot: number[] = []
-  private hotLoops: number[] = []
+  private readonly hot: HotQueue
   private readonly around: RegionPages
   private readonly remade = new Map<number, number>()
-  private waitingSince = 0
   private unhalted = 0
-  private loopIsUrgent = false
   private readonly place: FunctionTable
-  /** Those that hold a slot, where they are several: heads, and one more where a function was set aside. */
-  private readonly holders = new Map<number, number>()
-  /** What earlier runs translated, with its table slots. */
-  private readonly earlier = new TranslationIndex()
-  /** Functions whose decoded code was dropped for want of room, by slot: they take their place again once it is decoded anew. */
-  private readonly setAside = new Map<number, PackedFunction>()
-  private aside = new TranslationIndex()
-  private readonly kept = new KeptCode()
-  private readonly loopPages: LoopPages
-  /** Functions by table slot, for people who want to see them; of new ones up to MAX_BODY_BYTES. */
-  private readonly inUse = new Map<number, PackedFunction>()
-  private inUseBytes = 0
-  /** Regions by table slot: the page offsets they were made from, as [first, end) pairs. */
-  private readonly regionSlots = new Map<number, readonly number[]>()
+  readonly functions: PlacedFunctions
+  private readonly inherited: InheritedCode
   /** Figures for the inspector. */
   blocks = 0
   regions = 0
@@ -154,31 +88,24 @@ export class CodeCache {
 
   /** @param table in which tier 0 stands. It is not kept beyond the first merge */
   constructor(readonly options: CodeCacheOptions, table: WasmTable) {
+    this.hot = new HotQueue({ ...options, entriesLeft: (head) => options.cache.entriesLeft(head) })
     this.place = new FunctionTable(options, table)
+    this.functions = new PlacedFunctions(this.place, options.cache, options.translator.memory)
     this.around = new RegionPages(options)
-    this.loopPages = new LoopPages({ ...options, isHotBlock: (slot) => this.isHotBlock(slot) }, options.regions ? MAX_LOOP_PAGES : 0)
+    this.inherited = new InheritedCode({ ...options, memory: options.translator.memory, functionAt: (slot) => this.functions.at(slot) })
   }
 
   /** A head record reached its count. True: it is time to translate. */
   noteHot(head: number): boolean {
-    if (this.waiting === 0) this.waitingSince = this.options.now()
-    this.hot.push(head)
+    this.hot.addBlock(head)
     return this.due
   }
 
   /** A loop of tier 1 is hot: its head. */
   noteHotLoop(head: number): boolean {
-    if (this.waiting === 0) this.waitingSince = this.options.now()
-    if (this.hotLoops.includes(head)) this.loopIsUrgent = true
-    else {
-      this.hotLoops.push(head)
-      this.around.note(head, ({ modeKey }, pageOffset) => this.earlier.acrossPages(modeKey, pageOffset).flatMap(({ fn }) => furtherPages(fn)))
-    }
+    const isNew = this.hot.addLoop(head)
+    if (isNew) this.around.note(head, (code, pageOffset) => this.inherited.pagesOf(code, pageOffset))
     return this.due
-  }
-
-  private get waiting(): number {
-    return this.hot.length + this.hotLoops.length
   }
 
   private get slowness(): number {
@@ -188,7 +115,7 @@ export class CodeCache {
   /** True where it is time to translate. */
   get due(): boolean {
     if (this.options.background?.busy) return false
-    return this.hot.length >= this.options.batch * this.slowness || this.hotLoops.length >= LOOP_BATCH * this.slowness
+    return this.hot.isFull(this.slowness)
   }
 
   /**
@@ -198,15 +125,10 @@ export class CodeCache {
   sliceEnded(halted: boolean): boolean {
     const { background } = this.options
     this.unhalted = halted ? 0 : this.unhalted + 1
-    if (this.waiting === 0 || background?.busy) return false
+    if (this.hot.isEmpty || background?.busy) return false
     if (background?.resting && background.alive && this.unhalted < UNHALTED_TO_START) return false
     if (this.due) return true
-    const waited = (this.options.now() - this.waitingSince) / this.slowness
-    return waited >= PATIENCE_NS || (waited >= URGENT_NS && this.isUrgent)
-  }
-
-  private get isUrgent(): boolean {
-    return this.loopIsUrgent || this.hot.some((head) => this.options.cache.entriesLeft(head) <= -URGENT_ENTRIES)
+    return this.hot.isOverdue(this.slowness)
   }
 
   /** More code is translated than should be kept; the caller drops everything. */
@@ -216,9 +138,7 @@ export class CodeCache {
 
   /** Heads in the list are meaningless once decoded code was dropped as a whole. */
   forgetHot(): void {
-    this.hot = []
-    this.hotLoops = []
-    this.loopIsUrgent = false
+    this.hot.clear()
   }
 
   /**
@@ -229,42 +149,13 @@ export class CodeCache {
     this.forgetHot()
     this.around.forgetAll()
     this.remade.clear()
-    if (keep) {
-      for (const [slot, fn] of this.inUse) if (this.place.has(slot) && !this.setAside.has(slot)) this.putAside(slot, fn)
-    } else {
-      const slots = [...this.setAside.keys()]
-      this.setAside.clear()
-      this.aside = new TranslationIndex()
-      this.drop(slots)
-    }
-  }
-
-  private putAside(slot: number, fn: PackedFunction): void {
-    this.hold(slot)
-    this.setAside.set(slot, fn)
-    this.aside.add(fn, slot)
-  }
-
-  /** One more holds a function's place. */
-  private hold(slot: number): void {
-    if (this.place.has(slot)) this.holders.set(slot, (this.holders.get(slot) ?? 1) + 1)
+    if (keep) this.functions.setAside()
+    else this.functions.forgetAside()
   }
 
   /** Translations whose guest code is gone. */
   drop(slots: readonly number[]): void {
-    for (const slot of slots) {
-      if (!this.place.has(slot)) continue
-      const holders = this.holders.get(slot) ?? 1
-      if (holders > 1) {
-        this.holders.set(slot, holders - 1)
-        continue
-      }
-      this.holders.delete(slot)
-      this.place.release(slot)
-      this.regionSlots.delete(slot)
-      this.inUseBytes -= this.inUse.get(slot)?.body.length ?? 0
-      this.inUse.delete(slot)
-    }
+    this.functions.drop(slots)
   }
 
   /** Has what is hot translated. Only between two entries into generated code. */
@@ -272,28 +163,27 @@ export class CodeCache {
     const { background, wasm } = this.options
     if (background?.alive && background.unhurried && this.place.smallModules >= MODULES_TO_MERGE && this.merge(() => undefined, true)) return
     const here = !background?.alive || this.hasTrickled(background)
-    const job = this.takeJob()
+    const job = this.takeJob(here ? this.hot.takeAll() : this.hot.takeBatch(this.slowness))
     if (job.blocks.length + job.regions.length === 0) return
     if (!here) return background.request(job)
     this.use(translateAndCompile(this.options.translator, job, (bytes) => wasm.compile(bytes), this.options.now))
   }
 
   private hasTrickled({ resting }: TranslationThread): boolean {
-    return resting && this.options.now() - this.waitingSince >= TRICKLE_NS
+    return resting && this.hot.waitedNs >= TRICKLE_NS
   }
 
   /** The thread that had a job is lost. */
   requeue({ blocks, regions }: TranslationJob): void {
-    this.hot.push(...blocks.map(({ head }) => head))
-    this.hotLoops.push(...regions.map(({ head }) => head))
+    for (const { head } of blocks) this.hot.addBlock(head)
+    for (const { head } of regions) this.hot.addLoop(head)
   }
 
-  /** What waits, as the translator needs it. */
-  private takeJob(): TranslationJob {
+  /** What was waiting, as the translator needs it. */
+  private takeJob(hot: HotCode): TranslationJob {
     const { cache } = this.options
-    const loops = this.sources(this.hotLoops).filter((block) => !this.adoptAcrossPages(block) && this.mayRemake(block))
-    const blocks = this.sources(this.hot).filter((block) => cache.isUntranslated(block))
-    this.forgetHot()
+    const loops = this.sources(hot.loops).filter((block) => !this.adoptAcrossPages(block) && this.mayRemake(block))
+    const blocks = this.sources(hot.blocks).filter((block) => cache.isUntranslated(block))
     return { regions: loops.map((block) => this.hotOf(block)), blocks: blocks.map((block) => this.codeOf(block)) }
   }
 
@@ -330,16 +220,9 @@ export class CodeCache {
 
   private put(fn: PackedFunction, slot: number, { blocks, pages, list }: Places): void {
     this.blocks++
-    if (blocks.length > 1) this.holders.set(slot, blocks.length)
-    if (!this.earlier.has(fn)) this.kept.keep(fn)
-    if (this.inUseBytes < MAX_BODY_BYTES) {
-      this.inUse.set(slot, fn)
-      this.inUseBytes += fn.body.length
-    }
-    if (fn.kind === 'region') {
-      this.regions++
-      this.regionSlots.set(slot, spansOf(fn))
-    }
+    this.functions.add(fn, slot, blocks.length)
+    this.inherited.made(fn)
+    if (fn.kind === 'region') this.regions++
     this.install(fn, slot, { blocks, pages, list })
   }
 
@@ -380,9 +263,9 @@ export class CodeCache {
     const { cache } = this.options
     // Where all code was dropped meanwhile, another block's head may stand where this one's stood.
     if (fn.kind === 'block') return asked.pageOffset === fn.pageOffset && cache.isUntranslated(asked) && shapeOf(asked) === fn.shape ? [asked] : []
-    const size = sizeOf(spansOf(fn))
+    const size = codeBytesOf(fn)
     const blocks = fn.entries.map((offset) => cache.blockAt(cache.recordAt(asked.code, offset)))
-    return blocks.filter((block, i) => block?.pageOffset === fn.entries[i] && sizeOf(this.regionSlots.get(cache.slotAt(block)) ?? []) < size) as BlockSource[]
+    return blocks.filter((block, i) => block?.pageOffset === fn.entries[i] && this.functions.regionSize(cache.slotAt(block)) < size) as BlockSource[]
   }
 
   // ── translations of earlier runs ──────────────────────────────────────────────────────────────────────────────
@@ -392,70 +275,48 @@ export class CodeCache {
    * @throws VmmError `bad-state` where it is no pack
    */
   loadPack({ pack, compiled }: KeptTranslations): void {
-    const { regions, translator, wasm } = this.options
-    const kept = decodePack(pack)
-    this.kept.inherit(kept)
-    const all = kept.filter(isTranslated)
-    const functions = regions ? all : all.filter(({ kind }) => kind === 'block')
+    const { translator, wasm } = this.options
+    const { functions, whole: isWhole } = this.inherited.inherit(pack)
     if (functions.length === 0) return
-    const whole = functions.length === all.length ? compiled : undefined
+    const whole = isWhole ? compiled : undefined
     const revived = whole && wasm.revive?.(whole.wasm, whole.machineCode)
     const bytes = whole?.wasm ?? buildMerged(translator, functions)
     const first = this.add(revived ?? wasm.compile(bytes), bytes.length, functions.length, [])
     functions.forEach((fn, i) => {
-      this.earlier.add(fn, first + i)
-      this.inUse.set(first + i, fn)
-      if (fn.kind === 'region') this.regionSlots.set(first + i, spansOf(fn))
+      this.inherited.place(fn, first + i)
+      this.functions.addForEver(fn, first + i)
     })
   }
 
   /** What is worth keeping for the next machine with the same guest; undefined where that is what there is already. */
   pack(): Uint8Array | undefined {
-    for (const code of this.options.cache.codePages) this.noteUntranslated(code)
-    return this.kept.pack(() => this.loopPages.all((code) => this.bytesOf(code)))
+    return this.inherited.pack()
   }
 
-  /** Blocks of a page are about to go. Those that ran a good deal are worth a translation for the next machine. */
+  /** Blocks of a page are about to go. */
   noteLeaving(code: CodePage): void {
-    this.noteUntranslated(code)
-    this.loopPages.leaving(code, () => this.bytesOf(code))
-  }
-
-  private noteUntranslated(code: CodePage): void {
-    const { cache, hotAfter } = this.options
-    const blocks = cache.untranslated(code, hotAfter * WORTH_TRANSLATING)
-    if (blocks.length > 0) this.kept.noteUntranslated(blocks, this.bytesOf(code))
-  }
-
-  private isHotBlock(slot: number): boolean {
-    const fn = this.inUse.get(slot)
-    return fn !== undefined && fn.kind === 'block' && !this.kept.isInherited(fn)
-  }
-
-  private bytesOf(code: CodePage): Uint8Array {
-    const { hostOfPage, translator } = this.options
-    return pageAt(translator.memory, hostOfPage(code.page))
+    this.inherited.noteLeaving(code)
   }
 
   /** A block was just decoded: a translation from an earlier run takes its place at once. */
   adopt(head: number, modeKey: number, page: number, pageOffset: number): void {
-    const { cache, translator, hostOfPage } = this.options
+    const { cache, hostOfPage } = this.options
     let block: BlockSource | undefined
     const shape = (): string => {
       block = cache.blockAt(head)
       return block?.records[0].kind === 'insn' ? shapeOf(block) : '-'
     }
     const host = hostOfPage(page)
-    const back = this.aside.find(modeKey, pageOffset, translator.memory, host, shape)
-    const found = back ?? this.earlier.find(modeKey, pageOffset, translator.memory, host, shape)
+    const back = this.functions.findAside(modeKey, pageOffset, host, shape)
+    const found = back ?? this.inherited.find(modeKey, pageOffset, host, shape)
     if (!found) return
     block ??= cache.blockAt(head)
     if (!block) return
     const list = cache.noteFurther(block.code, [], this.constantsOf(found.fn, () => host))
     if (list === undefined) return
-    this.hold(found.slot)
+    this.functions.hold(found.slot)
     this.install(found.fn, found.slot, { blocks: [block], pages: new Map(), list })
-    this.kept.use(found.fn)
+    this.inherited.used(found.fn)
     if (back) this.returned++
     else this.adopted++
   }
@@ -465,36 +326,16 @@ export class CodeCache {
    * @returns false where there is none, or its code is not that
    */
   private adoptAcrossPages(block: BlockSource): boolean {
-    for (const { fn, slot } of this.earlier.acrossPages(block.code.modeKey, block.pageOffset)) {
+    for (const { fn, slot } of this.inherited.acrossPages(block.code, block.pageOffset)) {
       const places = this.placesFor(fn, block.head)
       if (places.blocks.length === 0) continue
       this.install(fn, slot, places)
       this.around.forget(block.head)
-      this.kept.use(fn)
+      this.inherited.used(fn)
       this.adopted++
       return true
     }
     return false
-  }
-
-  /**
-   * Tier that runs the code at a place of a page. A loop within a region counts to the region, though it may have a
-   * translation of its own for those who enter it elsewhere.
-   */
-  tierOf(code: CodePage, offset: number): 0 | 1 | 2 {
-    const inRegion = code.translated.some((slot) => covers(this.regionSlots.get(slot) ?? [], offset))
-    if (inRegion) return 2
-    const block = this.options.cache.blockAt(this.options.cache.recordAt(code, offset))
-    return block && code.translated.includes(this.options.cache.slotAt(block)) ? 1 : 0
-  }
-
-  /** The function that runs the code at a place of a page; undefined where tier 0 runs it, or so much is translated that not all is kept. */
-  translationAt(code: CodePage, offset: number): PackedFunction | undefined {
-    const { cache } = this.options
-    const region = code.translated.find((slot) => covers(this.regionSlots.get(slot) ?? [], offset))
-    const block = cache.blockAt(cache.recordAt(code, offset))
-    const slot = region ?? (block && cache.slotAt(block))
-    return slot === undefined ? undefined : this.inUse.get(slot)
   }
 
   private sources(heads: readonly number[]): BlockSource[] {
@@ -527,8 +368,8 @@ export class CodeCache {
    */
   merge(done: () => void, busy = false): boolean {
     const { background, translator, wasm } = this.options
-    const slots = background?.busy ? [] : this.place.scattered((slot) => this.inUse.has(slot))
-    const functions = slots.map((slot) => this.inUse.get(slot)) as PackedFunction[]
+    const slots = background?.busy ? [] : this.place.scattered((slot) => this.functions.at(slot) !== undefined)
+    const functions = slots.map((slot) => this.functions.at(slot)) as PackedFunction[]
     const finish = (module: unknown): void => {
       if (module) this.replace(slots, functions, module)
       done()
@@ -541,12 +382,11 @@ export class CodeCache {
 
   /** What was dropped meanwhile stays so. */
   private replace(old: readonly number[], functions: readonly PackedFunction[], module: unknown): void {
-    const slots = old.map((slot, i) => (this.inUse.get(slot) === functions[i] ? slot : undefined))
+    const slots = old.map((slot, i) => (this.functions.at(slot) === functions[i] ? slot : undefined))
     if (slots.every((slot) => slot === undefined)) return
     const moved = this.place.rebuild({ module, slots })
-    for (const map of [this.holders, this.inUse, this.regionSlots, this.setAside]) move<unknown>(map, moved)
-    this.earlier.move(moved)
-    this.aside.move(moved)
+    this.functions.move(moved)
+    this.inherited.move(moved)
     this.options.cache.moveTranslations(moved)
   }
 }

@@ -44,6 +44,24 @@ export interface CompiledResult extends Omit<TranslationResult, 'bytes'> {
   readonly compileNs: number
 }
 
+/** Does one job at a time. */
+export interface TranslationThread {
+  /** The reply comes through `CodeCache.use`, between two entries into generated code. */
+  request(job: TranslationJob): void
+  /**
+   * Puts functions into one module, compiled at once by the optimising compiler.
+   * @param done with the module; undefined: the thread is lost
+   */
+  merge(functions: readonly TranslatedFunction[], done: (module: unknown) => void): void
+  readonly busy: boolean
+  /** Long work of it slows nothing down. */
+  readonly unhurried: boolean
+  /** True where the next job must wait for the thread to start. */
+  readonly resting: boolean
+  /** False for ever once the thread is lost. */
+  readonly alive: boolean
+}
+
 /** Regions first; a block whose place a region of this job takes is left out. */
 export function translate(translator: Translator, { blocks, regions }: TranslationJob): TranslationResult | undefined {
   const draft = translator.begin()

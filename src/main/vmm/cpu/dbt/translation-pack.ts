@@ -135,7 +135,8 @@ export function packed(functions: readonly TranslatedFunction[]): readonly Packe
 
 const keyOf = (modeKey: number, pageOffset: number): number => modeKey * PAGE_SIZE + pageOffset
 
-interface Known { readonly fn: PackedFunction; readonly slot: number }
+/** A translation, and its slot in the table. */
+export interface Known { readonly fn: PackedFunction; readonly slot: number }
 
 /** Translations by the code they were made from. Several that begin at one place follow one another in lists, in the order they came. */
 export class TranslationIndex {
