@@ -36,7 +36,8 @@ async function buildLauncher(program, outfile, { use = 'undefined', banner } = {
 if (!process.argv.includes('--node-only')) run('npx', ['--no-install', 'electron-vite', 'build', '--logLevel', 'warn'])
 const machineProgram = await buildProgram('src/main/vm-host/index.ts', 'out/main/vm-host-program.cjs')
 const machineProcess = await buildLauncher('vm-host-program.cjs', 'out/main/vm-host.cjs')
-const translator = await buildProgram('src/main/vm-host/translator.ts', 'out/main/translator.cjs')
+const translatorProgram = await buildProgram('src/main/vm-host/translator.ts', 'out/main/translator-program.cjs')
+const translator = await buildLauncher('translator-program.cjs', 'out/main/translator.cjs')
 const compiler = await buildProgram('src/main/vm-host/pack-compiler.ts', 'out/main/pack-compiler.cjs')
 const command = await buildProgram('src/main/cli/index.ts', 'out/cli/nestbox-program.cjs')
 // One thread compiles beside the guest's: more of them would take the guest's place on a computer with two cores. What the allocator
@@ -45,5 +46,5 @@ const cli = await buildLauncher('nestbox-program.cjs', 'out/cli/nestbox.cjs', {
   use: "process.argv[2] === 'run' ? 'run' : 'manage'", banner: '#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=40960 node --v8-pool-size=1',
 })
 chmodSync(cli, 0o755)
-await prebuildInterpreter([machineProgram, translator, compiler, command], join(root, 'out/main'))
-await prebuildCode(cli, machineProcess)
+await prebuildInterpreter([machineProgram, translatorProgram, compiler, command], join(root, 'out/main'))
+await prebuildCode(cli, machineProcess, translator)

@@ -29,7 +29,7 @@ function versionOf(executable) {
 /** A tree that lacks a part of the app is no application. */
 function checkTree(tree) {
   const app = join(tree, 'resources', 'app')
-  const needed = ['package.json', 'out/main/index.cjs', 'out/main/vm-host.cjs', 'out/main/vm-host-program.cjs', 'out/main/translator.cjs', 'out/preload/index.cjs', 'out/renderer/index.html', 'out/cli/nestbox.cjs', 'out/cli/nestbox-program.cjs']
+  const needed = ['package.json', 'out/main/index.cjs', 'out/main/vm-host.cjs', 'out/main/vm-host-program.cjs', 'out/main/translator.cjs', 'out/main/translator-program.cjs', 'out/preload/index.cjs', 'out/renderer/index.html', 'out/cli/nestbox.cjs', 'out/cli/nestbox-program.cjs']
   const missing = needed.filter((path) => !existsSync(join(app, path)))
   if (missing.length > 0) throw new Error(`${tree} lacks ${missing.join(', ')}`)
   const { main } = JSON.parse(readFileSync(join(app, 'package.json'), 'utf8'))

@@ -1,11 +1,13 @@
 /**
  * Has the engine compile the programs while the project is built: each runs once for each of its uses, with a machine whose kernel only
- * switches it off, and what the engine made of it is kept beside it. See src/main/host/cached-program.ts.
+ * switches it off or with some code to translate, and what the engine made of it is kept beside it. See src/main/host/cached-program.ts.
  */
-import { fork, spawnSync } from 'node:child_process'
+import { execFileSync, fork, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { build } from 'esbuild'
+import { root } from './setup/run.mjs'
 
 /** Milliseconds for what takes one second. */
 const LIMIT = 60_000
@@ -57,8 +59,15 @@ function runMachineProcess(entry, dir, kernel) {
   })
 }
 
-/** Without it the programs are compiled at each start. @param cli, machineProcess the two programs' launchers */
-export async function prebuildCode(cli, machineProcess) {
+/** A machine that only switches itself off has nothing translated. */
+async function runTranslator(translator, dir) {
+  const outfile = join(dir, 'exercise-translator.mjs')
+  await build({ entryPoints: [join(root, 'scripts/exercise-translator.mjs')], outfile, bundle: true, platform: 'node', format: 'esm', logLevel: 'warning' })
+  execFileSync(process.execPath, [outfile, translator, dirname(translator)], { env: environment(dir), timeout: LIMIT, stdio: ['ignore', 'ignore', 'pipe'] })
+}
+
+/** Without it the programs are compiled at each start. @param cli, machineProcess, translator the programs' launchers */
+export async function prebuildCode(cli, machineProcess, translator) {
   for (const folder of new Set([cli, machineProcess].map(dirname))) {
     for (const name of readdirSync(folder)) if (/\.cjs\..*\.code$/.test(name)) rmSync(join(folder, name))
   }
@@ -69,6 +78,7 @@ export async function prebuildCode(cli, machineProcess) {
     runCommand(cli, dir, 'run', '--memory', '64', '--kernel', kernel, '--append', '')
     runCommand(cli, dir, 'manager', '--idle-exit', '0')
     await runMachineProcess(machineProcess, dir, kernel)
+    await runTranslator(translator, dir)
   } catch (error) {
     console.warn(`the programs are not compiled ahead: ${error.message}`)
   } finally {

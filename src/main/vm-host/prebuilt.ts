@@ -9,8 +9,9 @@ import type { MachinePorts, PrebuiltInterpreter } from '../vmm/machine'
 
 const MODULE = 'interpreter.wasm'
 const PLAN = 'interpreter.json'
-const TRANSLATOR = 'translator.cjs'
-const COMPILER = 'pack-compiler.cjs'
+/** Programs by what runs them. */
+const TRANSLATOR = { launcher: 'translator.cjs', program: 'translator-program.cjs' } as const
+const COMPILER = { launcher: 'pack-compiler.cjs', program: 'pack-compiler.cjs' } as const
 
 export interface PlanFile {
   readonly plan: PrebuiltInterpreter['plan']
@@ -20,7 +21,7 @@ export interface PlanFile {
 
 export interface Prebuilt {
   readonly interpreter?: PrebuiltInterpreter
-  /** Path of the bundle that `NodeBackgroundThread` runs. */
+  /** Path of what `NodeBackgroundThread` runs. */
   readonly translator?: string
   /** Path of the bundle of `pack-compiler.ts`. */
   readonly compiler?: string
@@ -35,9 +36,9 @@ export function readPrebuilt(folder: string, bundle: string): Prebuilt {
     const code = join(folder, `interpreter.${ENGINE}.code`)
     // Made of this module, for the build writes both.
     const interpreter = { plan, bytes, ...(existsSync(code) ? { machineCode: readFileSync(code) } : {}) }
-    const [translator, compiler] = [TRANSLATOR, COMPILER].map((name) => {
-      const path = join(folder, name)
-      return existsSync(path) && bundles[name] === programId(path) ? path : undefined
+    const [translator, compiler] = [TRANSLATOR, COMPILER].map(({ launcher, program }) => {
+      const path = join(folder, program)
+      return existsSync(path) && bundles[program] === programId(path) ? join(folder, launcher) : undefined
     })
     return { interpreter, ...(translator ? { translator } : {}), ...(compiler ? { compiler } : {}) }
   } catch {

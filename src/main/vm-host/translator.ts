@@ -28,7 +28,9 @@ function optimise(bytes: Uint8Array): unknown {
 
 const answer = serveTranslations({ compile, optimise }, new NodeClock())
 
+/** null: there is no more to be done. A machine does not say that, it ends the thread; the build does. */
 parentPort?.on('message', (message: unknown) => {
+  if (message === null) return parentPort?.close()
   const reply = answer(message)
   if (reply) parentPort?.postMessage(reply)
 })
