@@ -42,13 +42,14 @@ describe('in a browser', () => {
     await flow.type(`echo ${address}?$((40 + 2))`)
     await flow.waitForText(/linked\?42$/m, 60_000)
     const box = await flow.page.locator('.xterm-rows:visible > div', { hasText: 'linked?42' }).last().boundingBox()
-    const opened = flow.page.context().waitForEvent('page')
-    // The terminal looks for links where the pointer is.
-    await flow.page.mouse.move((box?.x ?? 0) + 60, (box?.y ?? 0) + 12)
-    await flow.page.mouse.move((box?.x ?? 0) + 64, (box?.y ?? 0) + 10)
-    await expect.poll(() => flow.page.locator('.xterm.xterm-cursor-pointer').count()).toBe(1)
-    await flow.page.mouse.click((box?.x ?? 0) + 64, (box?.y ?? 0) + 10)
-    const page = await opened
+    const [x, y] = [(box?.x ?? 0) + 60, (box?.y ?? 0) + 10]
+    // The terminal looks for links where the pointer moves.
+    await expect.poll(async () => {
+      await flow.page.mouse.move(x + 20, y)
+      await flow.page.mouse.move(x, y)
+      return flow.page.locator('.xterm-cursor-pointer').count()
+    }, { timeout: 15_000 }).toBe(1)
+    const [page] = await Promise.all([flow.page.context().waitForEvent('page'), flow.page.mouse.click(x, y)])
     expect(page.url()).toBe(`${address}?42`)
     await page.close()
   })
