@@ -1,5 +1,5 @@
 /** How a restore gets its machine running: built by a process beside the one that runs, and with the disks of the snapshot. */
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { MachineProcess } from '../../src/main/engines/embedded/machine-process'
@@ -73,6 +73,29 @@ describe('a restore', () => {
     for (const path of [disk, kept]) checkSound(path)
     const log = readFileSync(rig.machineFolder(id, 'logs', 'machine.log'), 'utf8')
     expect(log).toContain(AHEAD)
+  })
+
+  it('that is cancelled leaves everything as it was', async () => {
+    const raw = join(rig.home, 'disk.raw')
+    const fill = (value: number): void => writeFileSync(raw, Buffer.alloc(96 * MIB, value))
+    fill(1)
+    const { id } = await rig.create({ disks: [{ path: raw, format: 'raw', readOnly: false }] })
+    const { id: snapshotId } = await call('snapshot.take', { id, name: 'first' })
+    fill(2)
+    const before = await call('snapshot.list', { id })
+    const outcome = call('snapshot.restore', { id, snapshotId }).then(() => 'done', (error: { code: string }) => error.code)
+    await rig.until('the copy', () => existsSync(`${raw}.nestbox-restored`))
+    const task = (await call('task.list', {})).find(({ kind, state }) => kind === 'snapshot.restore' && state === 'running')
+    await call('task.cancel', { id: task!.id })
+    // Where the file system shares blocks it may have been quicker.
+    const isDone = await outcome === 'done'
+    if (!isDone) {
+      expect(await outcome).toBe('cancelled')
+      expect(await call('snapshot.list', { id })).toEqual(before)
+    }
+    expect(readFileSync(raw)[0]).toBe(isDone ? 1 : 2)
+    expect(readdirSync(rig.home).filter((name) => name.includes('restored'))).toEqual([])
+    expect(readdirSync(rig.machineFolder(id, 'snapshots')).filter((name) => name.startsWith('.'))).toEqual([])
   })
 
   describe('its process', () => {

@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { copyImage, syncFile } from '../host/copy-file'
 import { Behind, giveWay, NodeWasmEngine, openDisk, type OpenDisk } from '../host'
 import { DiskFormatError } from '../host/disks/formats/common/format-error'
 import { createCpuKit, type Machine, type MachinePorts } from '../vmm/machine'
@@ -10,7 +9,7 @@ import { VmmError } from '../vmm/errors'
 import type { LogLevel } from '../vmm/ports'
 import { buildMachine, type BuildContext, type BuiltMachine } from './build-machine'
 import { ConsolePort } from './console-port'
-import { fileError } from './file-error'
+import { DiskCopies } from './disk-copies'
 import { KernelFiles } from './kernel-files'
 import { MachineLoop } from './loop'
 import { MachineAhead } from './machine-ahead'
@@ -29,15 +28,6 @@ function described(error: unknown): { code: string; message: string; details?: u
 }
 
 type SaveMessage = Extract<ToHost, { type: 'save' }>
-
-/** One after the other. @throws VmmError `disk-io` that names the copy */
-async function eachCopy(copies: SaveMessage['copies'], work: (copy: SaveMessage['copies'][number]) => Promise<void>): Promise<void> {
-  for (const copy of copies) {
-    await work(copy).catch((error: unknown) => {
-      throw fileError(copy.to, error)
-    })
-  }
-}
 
 export class VmHost {
   private readonly wasm = new NodeWasmEngine()
@@ -282,6 +272,7 @@ export class VmHost {
   private async performSave(machine: Machine, loop: MachineLoop, { path, then, copies, quick = false, base: place }: SaveMessage, signal: AbortSignal): Promise<void> {
     const id = randomUUID()
     const goesOn = then === 'go-on'
+    const disks = new DiskCopies(copies, (fraction) => this.send({ type: 'save-progress', fraction }))
     const base = openBase(place, this.storedIn, this.warn)
     // Before the guest stands, and of one that ends at its end. It never fails. A fork is waited for: it has those of the last snapshot.
     const warm = goesOn && !quick ? this.warmStart?.saveAside(machine) : undefined
@@ -290,14 +281,14 @@ export class VmHost {
         machine, loop, path, signal, id, goesOn, quick, base,
         atInstant: async () => {
           for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
-          await eachCopy(copies, ({ from, to }) => copyImage(from, to, { durable: false }))
+          await disks.copyAll(signal)
         },
-        onProgress: (fraction) => this.send({ type: 'save-progress', fraction }),
+        onProgress: disks.memoryDone,
       })
       if (goesOn && !quick) this.storedIn = id
       await warm
       // The guest runs again; of what is used at once who uses it sees to this.
-      if (!quick) await eachCopy(copies, ({ to }) => syncFile(to))
+      if (!quick) await disks.syncAll()
       this.send({ type: 'saved', path, figures })
       if (then === 'end') loop.stop({ kind: 'suspended' })
     } catch (error) {

@@ -41,12 +41,12 @@ export interface DiskCopy {
   readonly to: string
 }
 
-/** Of a machine that has no process: nothing changes meanwhile. @param stateTo undefined: it has none @throws ServiceError disk-full, file-missing, … */
+/** Of a machine that has no process: nothing changes meanwhile. @param stateTo undefined: it has none @throws ServiceError disk-full, file-missing, …; AbortError */
 export async function copyAtRest({ dir }: MachineRecord, copies: readonly DiskCopy[], stateTo: string | undefined, progress: Progress): Promise<void> {
   for (const [i, { from, to }] of copies.entries()) {
-    progress.signal.throwIfAborted()
-    progress.report(i / copies.length)
-    await copyImage(from, to).catch((error: unknown) => {
+    const onProgress = (done: number, total: number): void => progress.report((i + done / Math.max(1, total)) / copies.length)
+    await copyImage(from, to, { signal: progress.signal, onProgress }).catch((error: unknown) => {
+      progress.signal.throwIfAborted()
       throw writeError(error, to)
     })
   }

@@ -100,6 +100,7 @@ export class Restore {
       await beginSwitch(this.task.store.folder, this.switch(beside.value))
     } catch (error) {
       await this.giveUp(isOn)
+      progress.signal.throwIfAborted()
       throw writeError(error, this.task.record.dir)
     }
   }
@@ -158,10 +159,9 @@ export class Restore {
     const moves: Switch['moves'] = []
     await this.checkImages()
     for (const [i, { path, file }] of target.disks.entries()) {
-      progress.signal.throwIfAborted()
-      progress.report(i / target.disks.length)
       const beside = await this.besideOf(path)
-      await copyImage(store.pathOf(target.id, file), beside, { signal: progress.signal })
+      const onProgress = (done: number, total: number): void => progress.report((i + done / Math.max(1, total)) / target.disks.length)
+      await copyImage(store.pathOf(target.id, file), beside, { signal: progress.signal, onProgress })
       moves.push({ from: beside, to: path })
     }
     if (this.hasState) {
