@@ -5,8 +5,8 @@ import { describe, expect, it } from 'vitest'
 import { buildProgram } from '../src/main/cli/program'
 
 const ROOT = join(import.meta.dirname, '..')
-/** Paths in the core's documents begin where the core does. */
-const STARTS = ['', 'src/main', 'src/main/vmm', 'src/main/vmm/cpu']
+/** Documents of a part leave out where the part is. */
+const STARTS = ['', 'src', 'src/main', 'src/main/vmm', 'src/main/vmm/cpu']
 const CODE = ['src', 'tests', 'scripts'] as const
 
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8')
@@ -18,7 +18,8 @@ const names = new Set(files.map((path) => basename(path)))
 const documents = ['README.md', 'ARCHITECTURE.md', ...under('docs').filter((path) => path.endsWith('.md')), ...files.filter((path) => path.endsWith('README.md'))]
 const tour = [...read('docs/grand-tour.md').matchAll(/^\| `([^`]+)` \|/gm)].map(([, path]) => path)
 
-const exists = (path: string, from: string): boolean => [...STARTS, dirname(from)].some((start) => ['', '.ts'].some((end) => existsSync(join(ROOT, start, path + end))))
+const exists = (path: string, from: string): boolean => [...STARTS, dirname(from)].some((start) => ['', '.ts'].some((end) => existsSync(join(ROOT, start, path + end)))) ||
+  files.some((file) => file.endsWith(`/${path}`))
 
 /** What stands between backticks, outside blocks of code, and names a file or folder of this repository. */
 function pathsIn(text: string): string[] {
