@@ -62,7 +62,7 @@ describe('in a browser', () => {
     await flow.waitForText(/GNU\/Linux/, 30_000)
   })
 
-  it('searches the console, changes its text size and pastes into it', () => flow.consoleTools())
+  it('searches the console, changes its text size, pastes into it and copies from it', () => flow.consoleTools())
   it('shows both ports side by side, and goes from one to the other with the keyboard', () => flow.consolesSideBySide())
   it('powers off from inside the guest', () => flow.powerOffFromInside())
   it('deletes to the trash and restores', () => flow.deleteAndRestore())

@@ -154,7 +154,7 @@ export class Flow {
     return path
   }
 
-  /** Search, paste and text size, by the keys the console keeps for itself. */
+  /** Search, paste, copy and text size, by the keys the console keeps for itself. */
   async consoleTools(): Promise<void> {
     await this.page.locator('.xterm:visible').click()
     await this.page.keyboard.press('Control+Shift+F')
@@ -174,6 +174,11 @@ export class Flow {
     await this.page.evaluate(() => navigator.clipboard.writeText('echo pasted-$((40 + 2))\n'))
     await this.page.keyboard.press('Control+Shift+V')
     await this.waitForText(/^pasted-42$/m, SLOW_MS)
+    // A double click chooses the word under it.
+    const box = await this.page.locator('.xterm-rows > div').filter({ hasText: /^pasted-42\s*$/ }).last().boundingBox()
+    await this.page.mouse.dblclick((box?.x ?? 0) + 20, (box?.y ?? 0) + 8)
+    await this.page.keyboard.press('Control+Shift+C')
+    await expect.poll(() => this.page.evaluate(() => navigator.clipboard.readText())).toBe('pasted-42')
   }
 
   /** ttyS0 and hvc0 of one machine: what is typed goes to the one that has the focus. */

@@ -189,6 +189,7 @@ export const enMachines = {
     tagsHint: 'Type and press Enter',
     memoryMiB: 'Memory (MiB)',
     dataDisk: 'A disk of 8 GiB for the guest’s files (/data) comes with it. It takes room only as it fills.',
+    noDisks: 'No disks: what the guest writes is gone when it stops.',
     cpuProfile: 'Processor model',
     kernelPath: 'Kernel file',
     kernelPathHint: 'A Linux bzImage, for example /boot/vmlinuz-6.1.0-18-amd64',

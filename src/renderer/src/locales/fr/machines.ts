@@ -191,6 +191,7 @@ export const frMachines: Translated<typeof enMachines> = {
     tagsHint: 'Tapez puis Entrée',
     memoryMiB: 'Mémoire (Mio)',
     dataDisk: 'Un disque de 8 Gio pour les fichiers de l’invité (/data) en fait partie. Il n’occupe de la place qu’en se remplissant.',
+    noDisks: 'Aucun disque : ce que l’invité écrit est perdu à son arrêt.',
     cpuProfile: 'Modèle de processeur',
     kernelPath: 'Fichier du noyau',
     kernelPathHint: 'Un bzImage Linux, par exemple /boot/vmlinuz-6.1.0-18-amd64',
