@@ -5,7 +5,6 @@
 import { afterAll, describe, expect, it, vi } from 'vitest'
 import { NodeWasmEngine } from '../../src/main/host'
 import { compileWhole, machineCodeOf } from '../../src/main/host/machine-code'
-import { isTranslated } from '../../src/main/vmm/cpu/dbt/kept-code'
 import { furtherPages } from '../../src/main/vmm/cpu/dbt/region-pages'
 import { decodePack, encodePack, loopsOfPack } from '../../src/main/vmm/cpu/dbt/translation-pack'
 import { prebuildInterpreter } from '../../src/main/vmm/cpu/interp/prebuilt'
@@ -97,7 +96,7 @@ it.each([...KERNELS, ...BY_MANUAL])('%s does the same with everything translated
   const cold = runKernel(image, 2)
   const { pack } = packOf(cold)
   const whole = completePack(pack, prebuildInterpreter(isaRows).plan, 'nestbox64') ?? pack
-  expect(decodePack(whole).every(isTranslated)).toBe(true)
+  expect(decodePack(whole).every((fn) => fn.isTranslated)).toBe(true)
   const warm = runKernel(image, 2, { pack: whole })
   expect(warm.log).toBe(cold.log)
   expect(warm.adopted).toBeGreaterThan(10)

@@ -57,6 +57,7 @@ export const machineCodeOf = (module: object): Uint8Array => new Uint8Array(engi
  */
 export function moduleFrom(bytes: Uint8Array, code: Uint8Array): object | undefined {
   const { deserialize } = engineFunctions()
-  // Buffers of their own: the engine reads from the beginning of what it is given.
-  return deserialize(new Uint8Array(code).buffer, bytes)
+  // The engine reads from the beginning of a buffer. What has none of its own is copied; megabytes, so files are read into their own.
+  const alone = code.byteOffset === 0 && code.buffer instanceof ArrayBuffer && code.buffer.byteLength === code.length ? code.buffer : new Uint8Array(code).buffer
+  return deserialize(alone, bytes)
 }

@@ -4,7 +4,7 @@
  * that will run.
  */
 import { createHash, createHmac, randomBytes, timingSafeEqual, webcrypto } from 'node:crypto'
-import { chmodSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, fstatSync, futimesSync, mkdirSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { programId } from '../host/cached-program'
 import { ENGINE } from '../host/machine-code'
@@ -50,8 +50,9 @@ export class TranslationStore {
     return join(this.folder, `${name}${SUFFIX}`)
   }
 
-  private sign(pack: Uint8Array): Buffer {
-    return createHmac('sha256', this.key).update(this.version).update(pack).digest()
+  /** @param content in its parts */
+  private sign(...content: readonly Uint8Array[]): Buffer {
+    return content.reduce((mac, part) => mac.update(part), createHmac('sha256', this.key).update(this.version)).digest()
   }
 
   /** The guest's translations; undefined where there are none. A file that is not ours, or damaged, is removed. */
@@ -65,24 +66,27 @@ export class TranslationStore {
 
   /** A signed file as it stands; undefined where there is none. */
   private loadFile(path: string): Buffer | undefined {
-    let file: Buffer
-    try {
-      file = readFileSync(path)
-      utimesSync(path, new Date(), new Date())
-    } catch {
-      return undefined
-    }
-    if (file.length > MAC_BYTES && timingSafeEqual(file.subarray(0, MAC_BYTES), this.sign(file.subarray(MAC_BYTES)))) return file
+    const file = readParts(path, () => 0)?.[1]
+    return file && this.isSigned(path, file.subarray(0, MAC_BYTES), file.subarray(MAC_BYTES)) ? file : undefined
+  }
+
+  /** @param content in its parts. A file that is not ours is removed */
+  private isSigned(path: string, mac: Uint8Array, ...content: readonly Uint8Array[]): boolean {
+    if (mac.length === MAC_BYTES && timingSafeEqual(mac, this.sign(...content))) return true
     rmSync(path, { force: true })
-    return undefined
+    return false
   }
 
   private loadCode(guest: Guest, packMac: Buffer): CompiledPack | undefined {
-    const file = this.loadFile(this.codePath(guest))?.subarray(MAC_BYTES)
+    const path = this.codePath(guest)
+    const headEnd = MAC_BYTES + CODE_HEADER
+    // The machine code has a buffer of its own: the engine would have it copied otherwise.
+    const parts = readParts(path, (head) => headEnd + head.readUInt32LE(headEnd - 4), headEnd)
+    if (!parts) return undefined
+    const [head, machineCode] = parts
     // One of an earlier pack will be replaced.
-    if (!file?.subarray(0, MAC_BYTES).equals(packMac)) return undefined
-    const end = CODE_HEADER + file.readUInt32LE(MAC_BYTES)
-    return { wasm: file.subarray(CODE_HEADER, end), machineCode: file.subarray(end) }
+    if (!this.isSigned(path, head.subarray(0, MAC_BYTES), head.subarray(MAC_BYTES), machineCode) || !head.subarray(MAC_BYTES, 2 * MAC_BYTES).equals(packMac)) return undefined
+    return { wasm: head.subarray(headEnd), machineCode }
   }
 
   /** @throws Error where the file cannot be written; an earlier one is still there then */
@@ -136,6 +140,30 @@ export class TranslationStore {
     const mac = await webcrypto.subtle.sign('HMAC', key, Buffer.concat([Buffer.from(this.version), pack]))
     await replaceFileAside(this.path(guest), Buffer.concat([Buffer.from(mac), pack]))
     pruneFolder(this.folder, SUFFIX, MAX_BYTES)
+  }
+}
+
+/**
+ * A file in two parts, each in a buffer of its own; its time is set to now.
+ * @param splitAt where the second part begins, from the file's first bytes
+ * @param needed so many of them; a shorter file has no second part
+ * @returns undefined where there is none
+ */
+function readParts(path: string, splitAt: (head: Buffer) => number, needed = 0): readonly [Buffer, Buffer] | undefined {
+  let file: number | undefined
+  try {
+    file = openSync(path, 'r')
+    const head = Buffer.alloc(needed)
+    const { size } = fstatSync(file)
+    const split = readSync(file, head, 0, needed, 0) < needed ? size : Math.min(splitAt(head), size)
+    const parts = [Buffer.allocUnsafeSlow(split), Buffer.allocUnsafeSlow(size - split)] as const
+    for (const part of parts) if (part.length > 0 && readSync(file, part, 0, part.length, part === parts[0] ? 0 : split) < part.length) return undefined
+    futimesSync(file, new Date(), new Date())
+    return parts
+  } catch {
+    return undefined
+  } finally {
+    if (file !== undefined) closeSync(file)
   }
 }
 

@@ -3,7 +3,7 @@ import { createCpuModel } from '../cpu/cpuid'
 import { CPU_PROFILES } from '../cpu/cpuid/profiles'
 import { buildMerged, translateAndCompile, type CompiledResult, type TranslationJob, type TranslationThread } from '../cpu/dbt/translation-job'
 import { decodeJob, decodeResult, encodeJob, encodeResult, isMerge, type JobMessage, type MergeMessage, type ResultMessage } from '../cpu/dbt/translation-message'
-import { isTranslated, translateKept } from '../cpu/dbt/kept-code'
+import { translateKept } from '../cpu/dbt/kept-code'
 import { LOOP_PAGES_AT } from '../cpu/dbt/loop-pages'
 import { decodePack, encodePack, loopsOfPack } from '../cpu/dbt/translation-pack'
 import { Translator, type TranslatedFunction } from '../cpu/dbt/translator'
@@ -131,7 +131,7 @@ export function serveTranslations(wasm: ThreadCompiler, clock: Pick<HostClock, '
  */
 export function packModule(pack: Uint8Array, plan: InterpreterPlan): Uint8Array {
   const translator = createTranslator({ memory: new SharedArrayBuffer(0), cpuProfile: CPU_PROFILES[0].name, hotLoopAfter: 0, plan })
-  return buildMerged(translator, decodePack(pack).filter(isTranslated))
+  return buildMerged(translator, decodePack(pack).filter((fn) => fn.isTranslated))
 }
 
 /**
@@ -141,7 +141,7 @@ export function packModule(pack: Uint8Array, plan: InterpreterPlan): Uint8Array 
 export function completePack(pack: Uint8Array, plan: InterpreterPlan, cpuProfile: string): Uint8Array | undefined {
   const kept = decodePack(pack)
   const loops = loopsOfPack(pack)
-  if (kept.every(isTranslated) && loops.length === 0) return undefined
+  if (kept.every((fn) => fn.isTranslated) && loops.length === 0) return undefined
   const memory = new SharedArrayBuffer(LOOP_PAGES_AT + loops.length * PAGE_SIZE)
   return encodePack(translateKept(createTranslator({ memory, cpuProfile, hotLoopAfter: HOT_LOOP_AFTER, plan }), kept, loops))
 }

@@ -1,7 +1,7 @@
 /** What a machine has from earlier ones with the same guest, and what it leaves to the next: translations, and code that waits for them. */
 import type { CodePage, DecodeCache } from '../interp/decode-cache'
 import { pageAt } from './code-window'
-import { isTranslated, KeptCode } from './kept-code'
+import { KeptCode } from './kept-code'
 import { LoopPages } from './loop-pages'
 import type { PackedFunction } from './packed-function'
 import { furtherPages } from './region-pages'
@@ -50,7 +50,7 @@ export class InheritedCode {
   inherit(pack: Uint8Array): Inheritance {
     const kept = decodePack(pack)
     this.kept.inherit(kept)
-    const all = kept.filter(isTranslated)
+    const all = kept.filter((fn) => fn.isTranslated)
     const functions = this.options.regions ? all : all.filter(({ kind }) => kind === 'block')
     return { functions, whole: functions.length === all.length }
   }

@@ -22,9 +22,6 @@ const MAX_UNTRANSLATED_BYTES = 1e6
 const NOTHING = new Uint8Array(0)
 const KINDS = { i: 'insn', n: 'next', o: 'other' } as const
 
-/** False for a block that waits for its translation. */
-export const isTranslated = ({ body }: TranslatedFunction): boolean => body.length > 0
-
 /** @param page the bytes of its page */
 function untranslated(block: BlockSource, page: Uint8Array): TranslatedFunction {
   const { code: { modeKey }, pageOffset, records } = block
@@ -51,11 +48,11 @@ export function recordsOf(shape: string): BlockRecord[] {
  * @returns what was translated before, and as much of the rest as there is room for
  */
 export function translateKept(translator: Translator, kept: readonly PackedFunction[], loops: readonly LoopPage[]): PackedFunction[] {
-  const functions = kept.filter(isTranslated)
+  const functions = kept.filter((fn) => fn.isTranslated)
   const room = MAX_PACK_BYTES - functions.reduce((sum, { body }) => sum + body.length, 0)
   const draft = translator.begin()
   const hasRoom = (): boolean => draft.functions.reduce((sum, { body }) => sum + body.length, 0) < room
-  for (const { modeKey, pageOffset, shape, ranges: [{ bytes }] } of kept.filter((fn) => !isTranslated(fn))) {
+  for (const { modeKey, pageOffset, shape, ranges: [{ bytes }] } of kept.filter((fn) => !fn.isTranslated)) {
     if (!hasRoom()) break
     translator.memory.fill(0, 0, PAGE_SIZE)
     translator.memory.set(bytes, pageOffset)

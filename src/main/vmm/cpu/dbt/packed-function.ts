@@ -2,19 +2,26 @@
  * A translated function as the bytes it has in a pack. A machine of much code has some ten thousand of them: as objects of their own,
  * with arrays and views for their parts, they took three times the memory of what they say.
  *
- * Layout, little-endian: u8 kind, u16 mode key, u16 number of entries with u16 page offset each, u16 length and UTF-8 of the shape, u16
+ * Layout, little-endian: u8 kind (bit 7: it has no body yet), u16 mode key, u16 number of entries with u16 page offset each, u16 length and UTF-8 of the shape, u16
  * number of ranges with i32 page, u16 offset, u16 length and bytes each, u16 number of constants with i32 page and u16 offset each, u32
  * length and bytes of the body, u16 length and bytes of its branch hints.
  */
 import type { CodeRange, ConstantPlace } from './own-constants'
 import type { TranslatedFunction } from './translator'
 
-export const KINDS = ['block', 'region'] as const
+const KINDS = ['block', 'region'] as const
+const WAITS = 0x80
 
 /** Bytes before the entries, of a range before its bytes, and of a constant. */
-const HEAD = 5
-const RANGE_HEAD = 8
-const CONSTANT = 6
+export const FUNCTION_HEAD = 5
+export const RANGE_HEAD = 8
+export const CONSTANT = 6
+
+/** First byte of a function whose body has that many bytes. */
+export const kindByte = (kind: TranslatedFunction['kind'], body: number): number => KINDS.indexOf(kind) | (body === 0 ? WAITS : 0)
+
+/** True where a function's first byte goes with its body. */
+export const isKind = (byte: number, body: number): boolean => (byte & ~WAITS) < KINDS.length && ((byte & WAITS) !== 0) === (body === 0)
 
 function sameBytes(a: Uint8Array, from: number, length: number, b: Uint8Array, at: number): boolean {
   for (let i = 0; i < length; i++) if (a[from + i] !== b[at + i]) return false
@@ -34,7 +41,12 @@ export class PackedFunction implements TranslatedFunction {
   }
 
   get kind(): TranslatedFunction['kind'] {
-    return KINDS[this.pack[this.at]]
+    return KINDS[this.pack[this.at] & ~WAITS]
+  }
+
+  /** False for a block that waits for its translation. */
+  get isTranslated(): boolean {
+    return (this.pack[this.at] & WAITS) === 0
   }
 
   get modeKey(): number {
@@ -42,15 +54,23 @@ export class PackedFunction implements TranslatedFunction {
   }
 
   get pageOffset(): number {
-    return this.u16(this.at + HEAD)
+    return this.entryAt(0)
+  }
+
+  get entryCount(): number {
+    return this.u16(this.at + 3)
+  }
+
+  entryAt(i: number): number {
+    return this.u16(this.at + FUNCTION_HEAD + 2 * i)
   }
 
   get entries(): readonly number[] {
-    return Array.from({ length: this.u16(this.at + 3) }, (_, i) => this.u16(this.at + HEAD + 2 * i))
+    return Array.from({ length: this.entryCount }, (_, i) => this.entryAt(i))
   }
 
   private get shapeAt(): number {
-    return this.at + HEAD + 2 * this.u16(this.at + 3)
+    return this.at + FUNCTION_HEAD + 2 * this.entryCount
   }
 
   get shape(): string {
@@ -122,7 +142,7 @@ export class PackedFunction implements TranslatedFunction {
 
   /** True where both are the same kind of translation of the same code, with the same head. */
   isOfSameCode(other: PackedFunction): boolean {
-    if (this.pack[this.at] !== other.pack[other.at] || this.modeKey !== other.modeKey || this.pageOffset !== other.pageOffset) return false
+    if (this.kind !== other.kind || this.modeKey !== other.modeKey || this.pageOffset !== other.pageOffset) return false
     const { shapeAt } = this
     const from = other.shapeAt
     const length = this.constantsAt - shapeAt

@@ -9,17 +9,9 @@ import type { TranslatedFunction } from './translator'
 /** Bytes of functions kept to be shown, and to be put together with others. */
 const MAX_BODY_BYTES = 24e6
 
-/** [first, end) pairs of a function's code in all its pages, each as its distance from the head's page. */
-const spansOf = ({ ranges }: TranslatedFunction): number[] => ranges.flatMap(({ page, offset, bytes }) => [page * PAGE_SIZE + offset, page * PAGE_SIZE + offset + bytes.length])
-
-/** Bytes of code in [first, end) pairs. */
-const sizeOf = (spans: readonly number[]): number => spans.reduce((sum, at, i) => sum + (i % 2 === 0 ? -at : at), 0)
-
-/** @param spans [first, end) pairs */
-function covers(spans: readonly number[], offset: number): boolean {
-  for (let i = 0; i < spans.length; i += 2) if (spans[i] <= offset && offset < spans[i + 1]) return true
-  return false
-}
+/** True where a function was made from the code at an offset from its head's page. */
+const covers = ({ ranges }: TranslatedFunction, at: number): boolean =>
+  ranges.some(({ page, offset, bytes }) => page * PAGE_SIZE + offset <= at && at < page * PAGE_SIZE + offset + bytes.length)
 
 /** Gives what is kept by slot its new slots. */
 function move<T>(map: Map<number, T>, moved: ReadonlyMap<number, number>): void {
@@ -29,7 +21,7 @@ function move<T>(map: Map<number, T>, moved: ReadonlyMap<number, number>): void 
 }
 
 /** Bytes of code a function was made from. */
-export const codeBytesOf = (fn: TranslatedFunction): number => sizeOf(spansOf(fn))
+export const codeBytesOf = ({ ranges }: TranslatedFunction): number => ranges.reduce((sum, { bytes }) => sum + bytes.length, 0)
 
 export class PlacedFunctions {
   /** Those that hold a slot, where they are several: heads, and one more where a function was set aside. */
@@ -37,8 +29,7 @@ export class PlacedFunctions {
   /** Functions of which the code is known; new ones up to MAX_BODY_BYTES. */
   private readonly known = new Map<number, PackedFunction>()
   private knownBytes = 0
-  /** Regions: the page offsets they were made from, as [first, end) pairs. */
-  private readonly regions = new Map<number, readonly number[]>()
+  private readonly regions = new Map<number, PackedFunction>()
   /** Functions whose decoded code was dropped for want of room: they take their place again once it is decoded anew. */
   private readonly aside = new Map<number, PackedFunction>()
   private asideByCode = new TranslationIndex()
@@ -58,23 +49,27 @@ export class PlacedFunctions {
       this.known.set(slot, fn)
       this.knownBytes += fn.body.length
     }
-    if (fn.kind === 'region') this.regions.set(slot, spansOf(fn))
+    if (fn.kind === 'region') this.regions.set(slot, fn)
   }
 
   /** A function whose place nobody can take from it. */
   addForEver(fn: PackedFunction, slot: number): void {
     this.known.set(slot, fn)
-    if (fn.kind === 'region') this.regions.set(slot, spansOf(fn))
+    if (fn.kind === 'region') this.regions.set(slot, fn)
   }
 
   /** Bytes of code a region was made from; 0 where there is none in the slot. */
   regionSize(slot: number): number {
-    return sizeOf(this.regions.get(slot) ?? [])
+    const region = this.regions.get(slot)
+    return region ? codeBytesOf(region) : 0
   }
 
   /** Which of the slots has a region with the code at a page offset. */
   private regionAt(slots: readonly number[], offset: number): number | undefined {
-    return slots.find((slot) => covers(this.regions.get(slot) ?? [], offset))
+    return slots.find((slot) => {
+      const region = this.regions.get(slot)
+      return region !== undefined && covers(region, offset)
+    })
   }
 
   /** One more holds a function's place. */

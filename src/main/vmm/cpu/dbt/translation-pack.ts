@@ -9,7 +9,7 @@ import { VmmError } from '../../errors'
 import { PAGE_SIZE } from '../../memory/frame-table'
 import { decodeLoopPages, encodeLoopPages, type LoopPage } from './loop-pages'
 import { CONSTANT_BYTES } from './own-constants'
-import { KINDS, PackedFunction } from './packed-function'
+import { CONSTANT, FUNCTION_HEAD, isKind, kindByte, PackedFunction, RANGE_HEAD } from './packed-function'
 import type { TranslatedFunction } from './translator'
 
 /** What is kept of earlier runs. */
@@ -37,7 +37,7 @@ export function encodePack(functions: readonly TranslatedFunction[], loops: read
   const raw = (bytes: Uint8Array): void => { out.set(bytes, (at += bytes.length) - bytes.length) }
   u32(functions.length)
   for (const { kind, modeKey, entries, shape, ranges, constants, body, hints } of functions) {
-    out[at++] = KINDS.indexOf(kind)
+    out[at++] = kindByte(kind, body.length)
     u16(modeKey)
     u16(entries.length)
     entries.forEach(u16)
@@ -64,68 +64,51 @@ export function encodePack(functions: readonly TranslatedFunction[], loops: read
   return out
 }
 
-class PackReader {
-  private at = 0
-  private readonly view: DataView
-
-  constructor(private readonly bytes: Uint8Array) {
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+/** Goes over the function at `begin`. @returns where it ends @throws VmmError `bad-state` where it is none, or goes on behind the pack's end */
+function endOf(bytes: Uint8Array, begin: number): number {
+  const u16 = (at: number): number => bytes[at] | (bytes[at + 1] << 8)
+  let at = begin + FUNCTION_HEAD
+  const refuse = (what: string): never => {
+    throw new VmmError('bad-state', at > bytes.length ? `translation pack ends at byte ${bytes.length}, within a function` : `translation pack: ${what} at byte ${at}`)
   }
-
-  private take(length: number): number {
-    if (this.at + length > this.bytes.length) throw new VmmError('bad-state', `translation pack ends at byte ${this.bytes.length}, ${length} more are needed at ${this.at}`)
-    this.at += length
-    return this.at - length
+  const entries = u16(begin + 3)
+  for (let left = entries; left > 0; left--, at += 2) if (u16(at) >= PAGE_SIZE) refuse('an entry leaves its page')
+  at += 2 + u16(at)
+  const ranges = u16(at)
+  at += 2
+  if (entries === 0 || ranges === 0) refuse('a function without code')
+  for (let left = ranges; left > 0; left--) {
+    const length = u16(at + 6)
+    if (length === 0 || u16(at + 4) + length > PAGE_SIZE) refuse('a range leaves its page')
+    at += RANGE_HEAD + length
   }
+  const constants = u16(at)
+  at += 2
+  for (let left = constants; left > 0; left--, at += CONSTANT) if (u16(at + 4) > PAGE_SIZE - CONSTANT_BYTES) refuse('a constant leaves its page')
+  const body = (u16(at) | (u16(at + 2) << 16)) >>> 0
+  if (!isKind(bytes[begin], body)) refuse('a function of unknown kind ends')
+  at += 4 + body
+  at += 2 + u16(at)
+  return at > bytes.length ? refuse('it ends') : at
+}
 
-  u8(): number { return this.view.getUint8(this.take(1)) }
-  u16(): number { return this.view.getUint16(this.take(2), true) }
-  u32(): number { return this.view.getUint32(this.take(4), true) }
-
-  /** What is behind. */
-  rest(): Uint8Array { return this.bytes.subarray(this.at) }
-
-  /** Goes over a function, which is to be read later. */
-  function(): PackedFunction {
-    const { at } = this
-    if (this.u8() >= KINDS.length) throw new VmmError('bad-state', `translation pack: unknown kind at byte ${at}`)
-    this.take(2)
-    const entries = this.u16()
-    for (let i = 0; i < entries; i++) if (this.u16() >= PAGE_SIZE) throw new VmmError('bad-state', `translation pack: an entry leaves its page at byte ${this.at}`)
-    this.take(this.u16())
-    const ranges = this.u16()
-    for (let i = 0; i < ranges; i++) this.range()
-    if (entries === 0 || ranges === 0) throw new VmmError('bad-state', `translation pack: a function without code at byte ${this.at}`)
-    for (let left = this.u16(); left > 0; left--) {
-      this.take(4)
-      if (this.u16() > PAGE_SIZE - CONSTANT_BYTES) throw new VmmError('bad-state', `translation pack: a constant leaves its page at byte ${this.at}`)
-    }
-    this.take(this.u32())
-    this.take(this.u16())
-    return new PackedFunction(this.bytes, at)
+/** @returns the functions, and where the last one ends @throws VmmError `bad-state` */
+function readFunctions(bytes: Uint8Array): { functions: readonly PackedFunction[]; end: number } {
+  if (bytes.length < 4) throw new VmmError('bad-state', `translation pack ends at byte ${bytes.length}, within its count`)
+  const functions: PackedFunction[] = []
+  let end = 4
+  for (let left = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true); left > 0; left--) {
+    functions.push(new PackedFunction(bytes, end))
+    end = endOf(bytes, end)
   }
-
-  private range(): void {
-    this.take(4)
-    const offset = this.u16()
-    const length = this.u16()
-    this.take(length)
-    if (length === 0 || offset + length > PAGE_SIZE) throw new VmmError('bad-state', `translation pack: a range leaves its page at byte ${this.at}`)
-  }
+  return { functions, end }
 }
 
 /** @throws VmmError `bad-state` where the bytes are no pack; bodies and hints are not looked into. @returns functions that stay in `bytes` */
-export function decodePack(bytes: Uint8Array): readonly PackedFunction[] {
-  const reader = new PackReader(bytes)
-  return Array.from({ length: reader.u32() }, () => reader.function())
-}
+export const decodePack = (bytes: Uint8Array): readonly PackedFunction[] => readFunctions(bytes).functions
 
 /** The pages with loops behind a pack's functions. @throws VmmError `bad-state` where the bytes are no pack */
-export function loopsOfPack(bytes: Uint8Array): readonly LoopPage[] {
-  const reader = new PackReader(bytes)
-  for (let left = reader.u32(); left > 0; left--) reader.function()
-  return decodeLoopPages(reader.rest())
-}
+export const loopsOfPack = (bytes: Uint8Array): readonly LoopPage[] => decodeLoopPages(bytes.subarray(readFunctions(bytes).end))
 
 /** The same functions, in as little memory as they can have. */
 export function packed(functions: readonly TranslatedFunction[]): readonly PackedFunction[] {
@@ -147,11 +130,12 @@ export class TranslationIndex {
   private readonly first = new Map<number, number>()
 
   add(fn: PackedFunction, slot: number): void {
-    for (const offset of fn.entries) {
+    const { modeKey, entryCount } = fn
+    for (let i = 0; i < entryCount; i++) {
       const number = this.functions.push(fn) - 1
       this.slots.push(slot)
       this.next.push(-1)
-      this.append(keyOf(fn.modeKey, offset), number)
+      this.append(keyOf(modeKey, fn.entryAt(i)), number)
     }
   }
 
