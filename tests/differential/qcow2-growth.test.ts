@@ -7,7 +7,9 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { openDisk, resizeDisk } from '../../src/main/host/disks/open'
 import { DiskFile } from '../../src/main/host/disks/qcow2/disk-file'
 import { readHeader } from '../../src/main/host/disks/qcow2/header'
+import { createQcow2 } from '../../src/main/host/disks/qcow2/create'
 import { Qcow2Image } from '../../src/main/host/disks/qcow2/image'
+import { resizeQcow2 } from '../../src/main/host/disks/qcow2/resize'
 import { Refcounts } from '../../src/main/host/disks/qcow2/refcounts'
 import { checkSound } from '../fixtures/qemu-img'
 import { randomNumbers } from '../fixtures/random'
@@ -128,5 +130,38 @@ describe('a crash between any two writes to the file', () => {
       checkSound(at('crashed.qcow2'), true)
       await expectKept('crashed.qcow2', flushed[mark], written[mark])
     }
+  }, 120_000)
+
+  it.each<[string, number, (() => boolean) | undefined]>([
+    ['larger, a kill', 40 * MIB, () => true], ['larger, a power cut', 40 * MIB, undefined], ['smaller, a kill', MIB + 1024, () => true], ['smaller, a power cut', MIB + 1024, undefined],
+  ])('of a change of size: %s: the disk has the old or the new size, and what both have', async (_, sizeBytes, survives) => {
+    const old = 5 * MIB + 512
+    const both = Math.min(old, sizeBytes)
+    rmSync(at('size.qcow2'), { force: true })
+    await createQcow2(at('size.qcow2'), { sizeBytes: old, clusterBits: 9 })
+    const disk = await openDisk(at('size.qcow2'), false, 'qcow2')
+    const model = Buffer.alloc(old)
+    for (let offset = 0; offset < old; offset += 37 * 1024) model.fill(1 + offset % 251, offset, Math.min(old, offset + 3000))
+    await disk.write(0, model)
+    await disk.close()
+    const file = new RecordedFile(readFileSync(at('size.qcow2')))
+    const openFile = (): Promise<DiskFile> => Promise.resolve(new DiskFile(file.files, 'recorded'))
+    await resizeQcow2('recorded', sizeBytes, () => Promise.reject(new Error('none')), openFile)
+    const next = randomNumbers(4)
+    const sizes = new Set<number>()
+    for (let i = 0; i <= 16; i++) {
+      // The last of them is where the size is decided.
+      const cut = i < 12 ? Math.floor(file.log.length * i / 12) : file.log.length - (16 - i)
+      writeFileSync(at('crashed.qcow2'), file.after(cut, survives ?? (() => next(2) === 0)).bytes)
+      checkSound(at('crashed.qcow2'), true)
+      const crashed = await openDisk(at('crashed.qcow2'), true, 'qcow2')
+      const bytes = Buffer.alloc(crashed.sizeBytes)
+      await crashed.read(0, bytes)
+      await crashed.close()
+      sizes.add(bytes.length)
+      expect(bytes.subarray(0, both).equals(model.subarray(0, both)), `cut off at ${cut} of ${file.log.length}`).toBe(true)
+      if (bytes.length > old) expect(bytes.subarray(old).every((byte) => byte === 0)).toBe(true)
+    }
+    expect([...sizes].sort((a, b) => a - b)).toEqual([old, sizeBytes].sort((a, b) => a - b))
   }, 120_000)
 })

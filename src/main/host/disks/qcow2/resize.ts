@@ -34,8 +34,8 @@ async function growL1(file: DiskFile, header: Header, sizeBytes: number): Promis
 }
 
 /** Runs with the image's file open for writing, its header checked. */
-async function withFile(path: string, work: (file: DiskFile, header: Header) => Promise<void>): Promise<void> {
-  const file = await DiskFile.open(path, false)
+async function withFile(openFile: () => Promise<DiskFile>, work: (file: DiskFile, header: Header) => Promise<void>): Promise<void> {
+  const file = await openFile()
   try {
     const header = await readHeader(file)
     await makeSound(file, header)
@@ -54,14 +54,16 @@ async function writeSize(file: DiskFile, sizeBytes: number): Promise<void> {
 
 /**
  * What is added reads as zeroes; what is cut off is lost. No machine may have the image open.
- * @param openBacking opens what the image is laid over
+ * @param openBacking opens what the image is laid over @param openFile the image's file, for writing
  * @throws RangeError for sizes that cannot be; VmmError, DiskFormatError
  */
-export async function resizeQcow2(path: string, sizeBytes: number, openBacking: (backing: NonNullable<Header['backing']>) => Promise<BackingSource>): Promise<void> {
+export async function resizeQcow2(
+  path: string, sizeBytes: number, openBacking: (backing: NonNullable<Header['backing']>) => Promise<BackingSource>, openFile = (): Promise<DiskFile> => DiskFile.open(path, false),
+): Promise<void> {
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % 512 !== 0) throw new RangeError(`a disk of ${sizeBytes} bytes does not exist: the size must be a multiple of 512`)
   let old = 0
   let backingBytes = 0
-  await withFile(path, async (file, header) => {
+  await withFile(openFile, async (file, header) => {
     if (header.version === 2 && header.snapshots > 0) throw new VmmError('unsupported', `${path}: a version 2 image with internal snapshots cannot have another size`, { path })
     old = header.sizeBytes
     if (sizeBytes > old) await growL1(file, header, sizeBytes)
@@ -72,7 +74,7 @@ export async function resizeQcow2(path: string, sizeBytes: number, openBacking: 
     backingBytes = source.sizeBytes
     return source
   }
-  const image = await Qcow2Image.open(path, false, counted, { sizeBytes: Math.max(old, sizeBytes) })
+  const image = await Qcow2Image.from(await openFile(), false, counted, { sizeBytes: Math.max(old, sizeBytes) })
   try {
     if (sizeBytes < old) await image.discard(sizeBytes, old - sizeBytes)
     else {
@@ -83,5 +85,5 @@ export async function resizeQcow2(path: string, sizeBytes: number, openBacking: 
   } finally {
     await image.close()
   }
-  await withFile(path, (file) => writeSize(file, sizeBytes))
+  await withFile(openFile, (file) => writeSize(file, sizeBytes))
 }
