@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { buildSync } from 'esbuild'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Machine } from '../../src/preload/contract'
-import { buildVmHost } from '../fixtures/build-vm-host'
+import { buildVmHostWithInterpreter } from '../fixtures/build-vm-host'
 import { during, HOST_FAULTS } from '../fixtures/host-faults'
 import { ManagerRig } from './manager-rig'
 
@@ -23,7 +23,7 @@ describe('clones, templates and archives under faults', () => {
   const call: ManagerRig['call'] = (name, params) => rig.call(name, params)
 
   beforeAll(() => {
-    vmHostEntry = buildVmHost()
+    vmHostEntry = buildVmHostWithInterpreter()
     script = `${root}.cache/tests/clone-${process.pid}.cjs`
     const contents = `import { createManager } from './src/main/services/manager'
       void (async () => {

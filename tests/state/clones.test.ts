@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync 
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Machine } from '../../src/preload/contract'
-import { buildVmHost } from '../fixtures/build-vm-host'
+import { buildVmHostWithInterpreter } from '../fixtures/build-vm-host'
 import { ManagerRig } from './manager-rig'
 
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8q0yqk1Wl0Vq2Z7K0m4b3d8u0m9b4oC1E3 me@here'
@@ -29,7 +29,7 @@ describe('clones, templates, archives', () => {
   const folders = (): string[] => readdirSync(join(rig.home, 'machines')).sort()
 
   beforeAll(() => {
-    vmHostEntry = buildVmHost()
+    vmHostEntry = buildVmHostWithInterpreter()
   })
   beforeEach(async () => {
     rig = new ManagerRig(vmHostEntry, 8)

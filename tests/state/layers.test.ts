@@ -6,7 +6,7 @@ import { inEnglish } from '../../src/preload/contract'
 import { readStateHeader } from '../../src/main/host/state-header'
 import { StateFile } from '../../src/main/vm-host/state-file/reader'
 import { CHUNK_BYTES } from '../../src/main/vmm/machine'
-import { buildVmHost } from '../fixtures/build-vm-host'
+import { buildVmHostWithInterpreter } from '../fixtures/build-vm-host'
 import { ManagerRig } from './manager-rig'
 
 const FILLED_MIB = 8
@@ -31,7 +31,7 @@ describe('snapshots of a running machine', () => {
   const memoryFiles = (): string[] => readdirSync(rig.machineFolder(id, 'memory')).sort()
 
   beforeAll(() => {
-    vmHostEntry = buildVmHost()
+    vmHostEntry = buildVmHostWithInterpreter()
   })
   beforeEach(async () => {
     rig = new ManagerRig(vmHostEntry, FILLED_MIB)
@@ -122,7 +122,7 @@ describe('snapshots of a running machine', () => {
     const path = stateOf(snapshotId)
     const right = readFileSync(path)
     writeFileSync(path, damaged(path))
-    await call('snapshot.restore', { id, snapshotId, keepCurrent: false, start: true })
+    await call('snapshot.restore', { id, snapshotId, start: true })
     for (let i = 0; i < 400 && (await rig.stateOf(id)) !== 'paused'; i++) await new Promise((resolve) => setTimeout(resolve, 20))
     const paused = await call('machine.get', { id })
     expect(paused.state).toBe('paused')
@@ -145,7 +145,7 @@ describe('snapshots of a running machine', () => {
     const hurt = damaged(path)
     rmSync(path)
     writeFileSync(path, hurt)
-    await call('snapshot.restore', { id, snapshotId, keepCurrent: false, start: true })
+    await call('snapshot.restore', { id, snapshotId, start: true })
     for (let i = 0; i < 400 && (await rig.stateOf(id)) !== 'paused'; i++) await new Promise((resolve) => setTimeout(resolve, 20))
     expect(await rig.stateOf(id)).toBe('paused')
     await call('machine.forceStop', { id })

@@ -6,7 +6,7 @@ import { buildSync } from 'esbuild'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { decodeHeader } from '../../src/main/host/state-header'
 import { WorkingSets } from '../../src/main/vm-host/working-sets'
-import { buildVmHost } from '../fixtures/build-vm-host'
+import { buildVmHostWithInterpreter } from '../fixtures/build-vm-host'
 import { ManagerRig } from './manager-rig'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -21,7 +21,7 @@ describe('snapshots', () => {
   const onDisk = (): string => readFileSync(disk).toString('latin1', 0, 512).trim()
 
   beforeAll(() => {
-    vmHostEntry = buildVmHost()
+    vmHostEntry = buildVmHostWithInterpreter()
   })
   beforeEach(async () => {
     rig = new ManagerRig(vmHostEntry, 8)
