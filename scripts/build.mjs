@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
-import { prebuildCode } from './prebuild-code.mjs'
+import { prebuildCode, removeCode } from './prebuild-code.mjs'
 import { prebuildInterpreter } from './prebuild-interpreter.mjs'
 import { root, run } from './setup/run.mjs'
 
@@ -35,9 +35,9 @@ async function buildLauncher(program, outfile, { use = 'undefined', banner } = {
 
 if (!process.argv.includes('--node-only')) run('npx', ['--no-install', 'electron-vite', 'build', '--logLevel', 'warn'])
 const machineProgram = await buildProgram('src/main/vm-host/index.ts', 'out/main/vm-host-program.cjs')
-const machineProcess = await buildLauncher('vm-host-program.cjs', 'out/main/vm-host.cjs')
+await buildLauncher('vm-host-program.cjs', 'out/main/vm-host.cjs')
 const translatorProgram = await buildProgram('src/main/vm-host/translator.ts', 'out/main/translator-program.cjs')
-const translator = await buildLauncher('translator-program.cjs', 'out/main/translator.cjs')
+await buildLauncher('translator-program.cjs', 'out/main/translator.cjs')
 const compiler = await buildProgram('src/main/vm-host/pack-compiler.ts', 'out/main/pack-compiler.cjs')
 const command = await buildProgram('src/main/cli/index.ts', 'out/cli/nestbox-program.cjs')
 // One thread compiles beside the guest's: more of them would take the guest's place on a computer with two cores. What the allocator
@@ -47,4 +47,5 @@ const cli = await buildLauncher('nestbox-program.cjs', 'out/cli/nestbox.cjs', {
 })
 chmodSync(cli, 0o755)
 await prebuildInterpreter([machineProgram, translatorProgram, compiler, command], join(root, 'out/main'))
-await prebuildCode(cli, machineProcess, translator)
+removeCode()
+await prebuildCode(process.execPath, { command: true })

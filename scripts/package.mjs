@@ -43,6 +43,8 @@ try {
   if (!electron) throw new Error('no Electron can be had here')
   const version = versionOf(electron.path)
   say(`packing with Electron ${version} (${electron.kind})`)
+  const { prebuildCode } = await import('./prebuild-code.mjs')
+  await prebuildCode(electron.path, { command: false })
   const options = electron.kind === 'fallback' ? [`-c.electronDist=${bareRuntime(electron.path)}`, `-c.electronVersion=${version}`] : []
   rmSync(join(root, 'dist'), { recursive: true, force: true })
   run('npx', ['--no-install', 'electron-builder', '--dir', '--publish', 'never', ...options])

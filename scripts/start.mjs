@@ -41,6 +41,9 @@ async function startDesktop() {
     say(`${electron.path} does not run here; are its system libraries installed?`)
     return false
   }
+  // Machines start sooner.
+  const { prebuildCode } = await import('./prebuild-code.mjs')
+  await prebuildCode(electron.path, { command: false })
   const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : []
   become(electron.path, [...electron.args, ...sandbox])
   return true
