@@ -16,8 +16,8 @@ const SAMPLE_NS = 400_000
 /** Instructions between samples, at the least: slow code, that of devices and faults above all, is cut short otherwise. */
 const LEAST_APART = 1 << 18
 const MOST_APART = 1 << 22
-/** Places remembered; with more, those seen least are forgotten. */
-const MAX_PLACES = 4096
+/** Places remembered, of half a KiB each; with more, those seen least are forgotten. */
+const MAX_PLACES = 1024
 /** Bytes of code kept with a place. */
 const CODE_BYTES = 64
 const TIERS = ['t0', 't1', 't2'] as const
