@@ -106,7 +106,7 @@ export abstract class LazyFlagEmitter extends MemoryEmitter {
     this.spillFlags()
   }
 
-  /** What is pending as a code and two operands, from which `buildLeave` computes it; undefined: nothing. */
+  /** What is pending as a code and two operands, from which it can be computed (`flag-code`); undefined: nothing. */
   protected packedFlags(): { readonly code: number; readonly a: Node; readonly b: Node } | undefined {
     const { carry, result, source } = this.flagState
     if (!carry && !result) return undefined

@@ -5,7 +5,7 @@
  * guest goes on, `xkind` how. Flags cross jumps as their operands (`fk` says what they are) and are only computed there.
  */
 import { Exit } from '../core/exits'
-import type { FlagsKind, Helper, Val, Width } from '../emit/emitter'
+import type { Helper, Val } from '../emit/emitter'
 import type { BlockLabel, FunctionBuilder, Mark, Node } from '../emit/wasm/function'
 import type { Probe } from '../emit/wasm/tlb-probe'
 import type { AccessPath, Bytes, SlowPath } from '../interp/memory-emitter'
@@ -14,15 +14,18 @@ import { Rec } from '../interp/record'
 import { TlbEntry } from '../../mmu/tlb-layout'
 import { offsetOf, type FieldName } from '../state/layout'
 import { RESYNC_SLOT } from './block-emitter'
-import { FlagCode, flagCode } from './flag-code'
+import { FlagCode } from './flag-code'
 import { InsnEmitter, type BlockLinks } from './insn-emitter'
 import { RecentPages } from './recent-pages'
 import { LocalRegisters } from './register-file'
 import type { BlockPlace } from './state-emitter'
 
 export interface RegionLinks extends BlockLinks {
-  /** (fk, fa, fb, fr) → `ccCarry`. */
+  /** (fk, fa, fb) → `ccCarry`, and `ccResult`. */
   readonly flagCarry: number
+  readonly flagResult: number
+  /** (cpu, fk, fa, fb): stores both. */
+  readonly storeFlags: number
   /** (cpu, rip, 0) → exit: finds code for an address and runs it. */
   readonly lookup: number
 }
@@ -36,7 +39,6 @@ export abstract class RegionState extends InsnEmitter {
   private readonly fk: number
   private readonly fa: number
   private readonly fb: number
-  private readonly fr: number
   private readonly xrip: number
   private readonly xkind: number
   private readonly tlbLocal: number
@@ -55,7 +57,6 @@ export abstract class RegionState extends InsnEmitter {
     this.fk = f.newLocal('i32')
     this.fa = f.newLocal('i64')
     this.fb = f.newLocal('i64')
-    this.fr = f.newLocal('i64')
     this.xrip = f.newLocal('i64')
     this.xkind = f.newLocal('i32')
     this.tlbLocal = f.newLocal('i32')
@@ -68,47 +69,32 @@ export abstract class RegionState extends InsnEmitter {
     f.setLocal(this.left, this.stateLoad('i32.load', 'i32', 'sliceLeft'))
     f.setLocal(this.fk, f.i32(FlagCode.RAW))
     f.setLocal(this.fa, this.stateLoad('i64.load', 'i64', 'ccCarry'))
-    f.setLocal(this.fr, this.stateLoad('i64.load', 'i64', 'ccResult'))
+    f.setLocal(this.fb, this.stateLoad('i64.load', 'i64', 'ccResult'))
     f.setLocal(this.tlbLocal, this.stateLoad('i32.load', 'i32', 'tlbBase'))
   }
 
+  /** What is in the flags' locals: a code and two operands. */
+  private get keptFlags(): Node[] {
+    return [this.fk, this.fa, this.fb].map((local) => this.f.getLocal(local))
+  }
+
   private storeFlags(): void {
-    const { f } = this
-    f.store('i64.store', this.cpu, this.stored('ccCarry'), offsetOf('ccCarry'))
-    f.store('i64.store', this.cpu, f.getLocal(this.fr), offsetOf('ccResult'))
+    this.f.call(this.regionLinks.storeFlags, 'i32', [this.cpu, ...this.keptFlags])
   }
 
   protected override stored(name: 'ccCarry' | 'ccResult'): Node {
-    const { f } = this
-    if (name === 'ccResult') return f.getLocal(this.fr)
-    return f.callPure(this.regionLinks.flagCarry, 'i64', [f.getLocal(this.fk), f.getLocal(this.fa), f.getLocal(this.fb), f.getLocal(this.fr)])
+    const { flagCarry, flagResult } = this.regionLinks
+    return this.f.callPure(name === 'ccCarry' ? flagCarry : flagResult, 'i64', this.keptFlags)
   }
 
-  /** Brings pending flags into the locals: as operands where they come from one instruction, else as carry and result. */
+  /** Brings pending flags into the locals: as operands where they follow from those, else as carry and result. */
   protected override spillFlags(): void {
-    const { carry, result, source } = this.flagState
     const { f } = this
-    if (!carry && !result) return
-    if (carry && result && source && source.kind !== 'result' && source.kind !== 'rflags') return this.spillSource(source.kind, source)
-    // `fr` is part of what the carry is computed from, so the carry comes first.
-    const carryValue = carry?.make() ?? this.stored('ccCarry')
-    const resultValue = result?.make()
-    f.setLocal(this.fk, f.i32(FlagCode.RAW))
-    f.setLocal(this.fa, carryValue)
-    if (resultValue) f.setLocal(this.fr, resultValue)
-  }
-
-  private spillSource(kind: FlagsKind, source: { readonly a: Val; readonly b: Val; readonly result: Val; readonly old?: { readonly make: () => Node } }): void {
-    const { f } = this
-    const widened = (v: Val): Node => (v.width === 64 ? this.raw(v) : f.pure('i64.extend_i32_u', 'i64', [this.raw(v)]))
-    const result = this.raw(this.sext(source.result, 64))
-    const second = source.old ? source.old.make() : widened(source.b)
-    f.setLocal(this.fk, f.i32(flagCode(kind, source.result.width as Width)))
-    if (kind !== 'logic') {
-      f.setLocal(this.fa, widened(source.a))
-      f.setLocal(this.fb, second)
-    }
-    f.setLocal(this.fr, result)
+    const packed = this.packedFlags()
+    if (!packed) return
+    f.setLocal(this.fk, f.i32(packed.code))
+    f.setLocal(this.fa, packed.a)
+    f.setLocal(this.fb, packed.b)
   }
 
   protected override tlbBase(): Node {

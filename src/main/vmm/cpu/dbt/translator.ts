@@ -14,7 +14,7 @@ import type { Form } from '../isa/types'
 import { PAGE_SIZE } from '../../memory/frame-table'
 import { Mode } from '../state/mode'
 import { BlockEmitter } from './block-emitter'
-import { buildFlagCarry, buildLeave } from './flag-code'
+import { buildFlagCarry, buildFlagResult, buildLeave, buildStoreFlags } from './flag-code'
 import { pageAt, type CodeWindow } from './code-window'
 import { ACCESS_SLOT_SHIFT, type BlockLinks } from './insn-emitter'
 import { OwnConstants, withoutConstants, type CodeRange, type ConstantPlace } from './own-constants'
@@ -37,12 +37,13 @@ export interface TranslatorOptions {
 const I32 = 'i32'
 const HANDLER: FuncType = { params: [I32, I32], results: [I32] }
 const MOVE: FuncType = { params: [I32, 'i64', I32], results: [I32] }
-const FLAG_CARRY: FuncType = { params: [I32, 'i64', 'i64', 'i64'], results: ['i64'] }
+const FLAG: FuncType = { params: [I32, 'i64', 'i64'], results: ['i64'] }
+const STORE_FLAGS: FuncType = { params: [I32, I32, 'i64', 'i64'], results: [I32] }
 const LEAVE: FuncType = { params: [I32, I32, I32, 'i64', 'i64'], results: [I32] }
 const SLOW: FuncType = { params: [I32, I32, I32, I32, I32], results: [I32] }
 
 /** Functions every module begins with, in this order. */
-const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4, load: 5, store: 6, probe: 7, commit: 8, leave: 9 } as const
+const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4, load: 5, store: 6, probe: 7, commit: 8, leave: 9, flagResult: 10, storeFlags: 11 } as const
 /** Name of a function that every module begins with. */
 export const glueName = (index: number): string | undefined => Object.entries(GLUE).find(([, i]) => i === index)?.[0]
 const ACCESS_PATHS = ['load', 'store', 'probe', 'commit'] as const
@@ -101,7 +102,9 @@ const missing = (h: Helper): never => { throw new BugError(`helper ${h.name} has
 
 export class Translator {
   private readonly flagCarry = buildFlagCarry()
-  private readonly leave = buildLeave(GLUE.fault, GLUE.flagCarry)
+  private readonly flagResult = buildFlagResult()
+  private readonly storeFlags = buildStoreFlags()
+  private readonly leave = buildLeave(GLUE.fault, GLUE.storeFlags)
   /** Types of the helpers, each once: bodies name types by number, so every module has the same ones in the same order. */
   private readonly helperTypes: readonly FuncType[]
   private readonly typeOfHelper = new Map<Helper, FuncType>()
@@ -129,7 +132,7 @@ export class Translator {
 
   begin(): ModuleDraft {
     const m = new ModuleBuilder()
-    const [handlerType, , , slowType] = [HANDLER, MOVE, FLAG_CARRY, SLOW].map((type) => m.typeIndex(type))
+    const [handlerType, , , slowType] = [HANDLER, MOVE, FLAG, SLOW].map((type) => m.typeIndex(type))
     const typeIndices = new Map<FuncType | undefined, number>(this.helperTypes.map((type) => [type, m.typeIndex(type)]))
     const define = (type: FuncType, body: Uint8Array, hints?: Uint8Array): number => {
       const index = m.defineFunction(type)
@@ -140,9 +143,11 @@ export class Translator {
     define(MOVE, buildGoto(GLUE.lookup))
     define(MOVE, buildLink(GLUE.lookup))
     define(MOVE, buildLookup(handlerType))
-    define(FLAG_CARRY, this.flagCarry)
+    define(FLAG, this.flagCarry)
     for (const path of ACCESS_PATHS) define(MOVE, buildAccess(slowType, this.options.calls.slow[path]))
     define(LEAVE, this.leave)
+    define(FLAG, this.flagResult)
+    define(STORE_FLAGS, this.storeFlags)
     const links: RegionLinks = {
       ...GLUE, calls: this.options.calls, hotLoopAfter: this.options.hotLoopAfter, handlerType, slowType,
       helperType: (h: Helper) => typeIndices.get(this.typeOfHelper.get(h)) ?? missing(h),
