@@ -4,6 +4,8 @@ import { Seg, offsetOf } from '../cpu/state/layout'
 import { Mode } from '../cpu/state/mode'
 
 const AT_MODE_KEY = offsetOf('modeKey')
+/** By segment: loads of a state field by name would take as long as the checks. */
+const SEGMENTS = Array.from({ length: Seg.GS + 1 }, (_, seg) => ({ base: offsetOf('segBase', seg), limit: offsetOf('segLimit', seg), attr: offsetOf('segAttr', seg) }))
 const ATTR_CODE = 8
 const ATTR_WRITABLE_OR_READABLE = 2
 const ATTR_PRESENT = 0x80
@@ -43,15 +45,16 @@ export function withinLimit(attr: number, limit: number, offset: number, size: n
  * @throws CpuFault #SS(0) for SS, else #GP(0)
  */
 export function checkSegment(cpu: CpuContext, seg: number, ea: bigint, size: number, write: boolean): bigint {
-  const { state } = cpu
-  const mode = state.view.getInt32(AT_MODE_KEY, true)
+  const { view } = cpu.state
+  const mode = view.getInt32(AT_MODE_KEY, true)
+  const at = SEGMENTS[seg]
   if ((mode & Mode.CODE64) !== 0) {
-    const linear = seg >= Seg.FS ? BigInt.asUintN(64, state.get64('segBase', seg) + ea) : ea
+    const linear = seg >= Seg.FS ? BigInt.asUintN(64, view.getBigUint64(at.base, true) + ea) : ea
     if (!isCanonical(linear) || !isCanonical(BigInt.asUintN(64, linear + BigInt(Math.max(size, 1) - 1)))) refuse(seg)
     return linear
   }
-  const attr = state.get('segAttr', seg)
+  const attr = view.getUint32(at.attr, true)
   if ((mode & (Mode.PROTECTED | Mode.V86)) === Mode.PROTECTED) checkRights(attr, seg, write)
-  if (ea > 0xffff_ffffn || !withinLimit(attr, state.get('segLimit', seg), Number(ea), size)) refuse(seg)
-  return BigInt.asUintN(32, state.get64('segBase', seg) + ea)
+  if (ea > 0xffff_ffffn || !withinLimit(attr, view.getUint32(at.limit, true), Number(ea), size)) refuse(seg)
+  return BigInt.asUintN(32, view.getBigUint64(at.base, true) + ea)
 }

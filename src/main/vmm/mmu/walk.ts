@@ -132,7 +132,7 @@ export class PageWalker {
   /** 32-bit paging, SDM 4.3. */
   private walk32(la: number, access: number, cr0: number, cr4: number): boolean {
     const { memory, path, pathLo } = this
-    const pdeAt = ((this.state.lo('cr3') & ~0xfff) >>> 0) + (la >>> 22) * 4
+    const pdeAt = ((this.state.view.getInt32(AT_CR3, true) & ~0xfff) >>> 0) + (la >>> 22) * 4
     const pde = memory.readU32(pdeAt)
     path[0] = pdeAt
     pathLo[0] = pde

@@ -151,9 +151,9 @@ export class CodeFinder {
   }
 
   private walkAndDecode(lo: number, hi: number, modeKey: number): number {
-    const { state, cache, ram, walker } = this.o
+    const { cache, ram, walker } = this.o
     const gpa = this.fetchGpa(lo, hi)
-    const partial = this.limitInPage(state.lo('rip'))
+    const partial = this.limitInPage(this.view.getUint32(AT_RIP, true))
     const key = partial ? modeKey | Mode.SINGLE_STEP : modeKey
     const checked = (modeKey & Mode.CODE64) === 0
     const host = ram.hostForRead(gpa)
@@ -162,7 +162,7 @@ export class CodeFinder {
     const offset = gpa % PAGE_SIZE
     const code = cache.page((gpa - offset) / PAGE_SIZE, key)
     code.linearPage = (lo & ~0xfff) >>> 0
-    if (key === state.get('modeKey')) this.lookup.enter(lo, hi, code, walker)
+    if (key === this.view.getInt32(AT_MODE_KEY, true)) this.lookup.enter(lo, hi, code, walker)
     const known = cache.recordAt(code, offset)
     return known !== 0 ? known : this.decodeAt(lo, hi, code, host, checked)
   }
@@ -182,7 +182,7 @@ export class CodeFinder {
    */
   private limitInPage(rip: number): boolean {
     const { state } = this.o
-    if ((state.get('modeKey') & (Mode.CODE64 | Mode.FLAT)) !== 0) return false
+    if ((this.view.getInt32(AT_MODE_KEY, true) & (Mode.CODE64 | Mode.FLAT)) !== 0) return false
     const last = rip + PAGE_SIZE - 1 - ((rip + state.lo('codeBase')) & (PAGE_SIZE - 1))
     return last > state.get('segLimit', Seg.CS)
   }

@@ -35,6 +35,8 @@ const LOOP_REPORTED_EVERY = 1 << 18
 export class BlockEmitter extends InsnEmitter {
   protected readonly regs: WriteThroughRegisters
   private readonly ways: WayOut[] = []
+  /** Some ways out are links, which may not be made yet. */
+  private byLinks = false
   /** Stores and calls written before the instruction. */
   private effectsBefore = 0
   private readonly knownPages = new KnownPages()
@@ -99,7 +101,7 @@ export class BlockEmitter extends InsnEmitter {
   private chain(): void {
     const { f, cpu } = this
     const [target, record] = [f.finalLocal(this.target), f.finalLocal(this.record)]
-    f.unlikely(f.pure('i32.eqz', 'i32', [record]), () => f.tailCall(this.links.link, [cpu, target, f.pure('i32.add', 'i32', [f.param(1), f.finalLocal(this.from)])]))
+    if (this.byLinks) f.unlikely(f.pure('i32.eqz', 'i32', [record]), () => f.tailCall(this.links.link, [cpu, target, f.pure('i32.add', 'i32', [f.param(1), f.finalLocal(this.from)])]))
     f.store('i64.store', cpu, target, offsetOf('blockRip'))
     const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.finalLocal(this.count)])
     f.store('i32.store', cpu, left, offsetOf('sliceLeft'))
@@ -233,6 +235,7 @@ export class BlockEmitter extends InsnEmitter {
     const offset = this.place.pageOffset + delta
     if (!(offset >= 0 && offset < 4096)) return kind !== 'call' && delta <= this.current.delta ? this.loopBack(target) : this.leaveTo(target)
     const link = f.load('i32.load', 'i32', f.param(1), this.current.record + Rec.link)
+    this.byLinks = true
     if (this.links.hotLoopAfter > 0 && delta <= this.current.delta) f.if(link, () => this.countLoop(target, link))
     this.chainTo(target, link, this.flagState)
   }

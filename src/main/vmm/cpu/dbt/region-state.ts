@@ -123,7 +123,7 @@ export abstract class RegionState extends InsnEmitter {
     const kind = f.getLocal(this.xkind)
     f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
     const goesOn = f.pure('i32.ge_u', 'i32', [kind, f.i32(Kind.GOTO)])
-    f.likely(f.pure('i32.and', 'i32', [goesOn, f.pure('i32.ge_s', 'i32', [left, f.i32(0)])]), () => this.leaveFor(rip, kind))
+    f.likely(goesOn, () => f.likely(f.pure('i32.ge_s', 'i32', [left, f.i32(0)]), () => this.leaveFor(rip, kind)))
     f.store('i64.store', this.cpu, rip, offsetOf('rip'))
     f.if(f.pure('i32.ne', 'i32', [kind, f.i32(Kind.FAULT)]), () => f.return(f.i32(Exit.SLICE)))
     const pending = f.pure('i32.ge_s', 'i32', [this.stateLoad('i32.load', 'i32', 'faultVector'), f.i32(0)])

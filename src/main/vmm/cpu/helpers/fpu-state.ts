@@ -16,6 +16,9 @@ const AT_FP_IP = offsetOf('fpIp')
 const AT_FP_DP = offsetOf('fpDp')
 const AT_FP_CS = offsetOf('fpCs')
 const AT_FP_DS = offsetOf('fpDs')
+const AT_MODE_KEY = offsetOf('modeKey')
+/** For what is done at every switch of processes: loads by name would cost more than the rest. */
+export const AT_MXCSR = offsetOf('mxcsr')
 
 /** MXCSR bits that may be set. */
 export const MXCSR_MASK = 0xffff
@@ -84,7 +87,7 @@ export function loadX87(state: CpuState, image: DataView, wide: boolean): void {
   }
 }
 
-const xmmBytes = (state: CpuState): number => ((state.get('modeKey') & Mode.CODE64) !== 0 ? 256 : 128)
+const xmmBytes = ({ view }: CpuState): number => ((view.getInt32(AT_MODE_KEY, true) & Mode.CODE64) !== 0 ? 256 : 128)
 
 export function storeXmm(state: CpuState, image: Uint8Array): void {
   image.set(state.bytes.subarray(AT_XMM, AT_XMM + xmmBytes(state)), 160)

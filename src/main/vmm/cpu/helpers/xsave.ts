@@ -4,7 +4,7 @@ import { CpuFault, Vector, type CpuContext } from '../core/context'
 import type { Helper } from '../emit/emitter'
 import type { CpuState } from '../state/access'
 import { offsetOf } from '../state/layout'
-import { MXCSR_MASK, loadX87, loadXmm, resetX87, storeX87, storeXmm } from './fpu-state'
+import { AT_MXCSR, MXCSR_MASK, loadX87, loadXmm, resetX87, storeX87, storeXmm } from './fpu-state'
 
 const X87 = 1
 const SSE = 2
@@ -12,6 +12,8 @@ const SSE = 2
 const MXCSR_OWNERS = 6
 const AT_CR0 = offsetOf('cr0')
 const AT_CR4 = offsetOf('cr4')
+/** Its upper half is zeros: the components there are are below bit 32. */
+const AT_XCR0 = offsetOf('xcr0')
 const HEADER = 512
 const AREA = 576
 const CR0_TS = 8
@@ -33,7 +35,7 @@ export const xsaveHelper: Helper = {
   run(cpu: CpuContext, segment: number, address: bigint, requested: bigint, wide: number): void {
     const { state, memory } = cpu
     const linear = area(cpu, segment, address, true)
-    const wanted = Number(requested & state.get64('xcr0'))
+    const wanted = Number(requested & 0xffff_ffffn) & state.view.getInt32(AT_XCR0, true)
     const direct = memory.directBytes(linear, AREA, true)
     if (direct) return storeImage(state, direct, wanted, wide !== 0)
     const image = new Uint8Array(AREA)
@@ -52,7 +54,7 @@ export const xrstorHelper: Helper = {
     const linear = area(cpu, segment, address, false)
     const image = memory.directBytes(linear, AREA, false) ?? copyOf(cpu, linear)
     const view = new DataView(image.buffer, image.byteOffset, AREA)
-    const enabled = Number(state.get64('xcr0'))
+    const enabled = state.view.getInt32(AT_XCR0, true)
     const present = view.getUint32(HEADER, true)
     let reserved = view.getUint32(HEADER + 4, true) | (present & ~enabled)
     for (let i = 8; i < 24; i += 4) reserved |= view.getUint32(HEADER + i, true)
@@ -61,7 +63,7 @@ export const xrstorHelper: Helper = {
     const mxcsr = view.getUint32(24, true)
     if ((wanted & MXCSR_OWNERS) !== 0) {
       if ((mxcsr & ~MXCSR_MASK) !== 0) throw new CpuFault(Vector.GP, 0)
-      state.set('mxcsr', mxcsr)
+      state.view.setInt32(AT_MXCSR, mxcsr, true)
     }
     if ((wanted & X87) !== 0) restoreX87(cpu, view, (present & X87) !== 0, wide !== 0)
     if ((wanted & SSE) !== 0) loadXmm(state, (present & SSE) !== 0 ? image : new Uint8Array(AREA))
@@ -79,7 +81,7 @@ function storeImage(state: CpuState, image: Uint8Array, wanted: number, wide: bo
   const view = new DataView(image.buffer, image.byteOffset, AREA)
   if ((wanted & X87) !== 0) storeX87(state, view, wide)
   if ((wanted & MXCSR_OWNERS) !== 0) {
-    view.setUint32(24, state.get('mxcsr'), true)
+    view.setUint32(24, state.view.getInt32(AT_MXCSR, true), true)
     view.setUint32(28, MXCSR_MASK, true)
   }
   if ((wanted & SSE) !== 0) storeXmm(state, image)

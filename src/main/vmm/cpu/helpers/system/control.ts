@@ -76,7 +76,7 @@ function writeCr3(cpu: CpuContext, value: bigint): void {
   const hi = keep ? written - CR3_NO_FLUSH_HIGH : written
   if (isLongMode(state)) {
     if (hi >= 2 ** (model.physicalAddressBits - 32)) gp()
-  } else if (usesPdptes(state.get64('cr0'), state.get64('cr4'), state.get64('efer'))) loadPdptes(cpu, value)
+  } else if ((view.getInt32(AT_CR4, true) & Number(CR4_PAE)) !== 0 && usesPdptes(state.get64('cr0'), state.get64('cr4'), state.get64('efer'))) loadPdptes(cpu, value)
   view.setUint32(AT_CR3, lo, true)
   view.setUint32(AT_CR3 + 4, hi, true)
   if (!cpu.enterAddressSpace) return cpu.flushTlb(true)
