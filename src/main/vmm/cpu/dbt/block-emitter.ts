@@ -29,6 +29,8 @@ export const RESYNC_SLOT = PSEUDO_SLOTS.resync
 /** A way out that leads to a record: where it stands in the code, and the flags pending there. */
 interface WayOut { readonly mark: Mark; readonly flags: FlagState }
 
+/** Bytes of accesses near one another that are looked at together: one time in 64 at worst they lie in two pages. */
+const TOGETHER = 64
 /** Jumps back after which a hot loop that still runs on tier 1 is reported again; a power of two. */
 const LOOP_REPORTED_EVERY = 1 << 18
 
@@ -170,33 +172,51 @@ export class BlockEmitter extends InsnEmitter {
     const known = this.knownPages.find(based, bytes, write)
     if (known) return this.placeIn(known, linear, based.displacement, bytes)
     const { f } = this
-    const { hit, page, host } = this.probe(linear, bytes, write ? TlbEntry.writeTag : TlbEntry.readTag)
+    const { hit, page, host, reach } = this.probe(linear, bytes, write ? TlbEntry.writeTag : TlbEntry.readTag, this.depth === 0)
     f.unlikely(f.pure('i32.eqz', 'i32', [hit]), () => this.exitFault())
     const at = host()
     const { base, displacement } = based
     this.knownIn = this.tlb
-    if (this.depth === 0) this.knownPages.add(base, { page, host: at, displacement, writable: write, low: displacement, high: displacement + bytes - 1 })
+    if (this.depth === 0) {
+      const reachUp = reach && ((last: number) => { reach(last - displacement + 1) })
+      this.knownPages.add(base, { page, host: at, displacement, writable: write, low: displacement, high: displacement + bytes - 1, reachUp, reachDown: undefined })
+    }
     return { host: at, offset: 0 }
   }
 
-  /** Bytes in or near a page that an access before has found. */
+  /**
+   * Bytes in or near a page that an access before has found. Within some bytes the comparison made there looks at these too: the accesses
+   * of a sequence, of pushes say, have one or two of them together, and where it fails tier 0 does them all.
+   */
   private placeIn(known: KnownPage, linear: Node, displacement: number, bytes: Bytes): HostPlace {
     const { f } = this
     const [low, high] = [Math.min(displacement, known.low), Math.max(displacement + bytes - 1, known.high)]
-    if (low < known.low) this.leaveUnlessIn(known.page, linear, 0)
-    if (high > known.high) this.leaveUnlessIn(known.page, linear, bytes - 1)
+    const together = this.depth === 0 && high - low < TOGETHER
+    if (low < known.low) {
+      if (together && known.reachDown) known.reachDown(low)
+      else {
+        const set = this.leaveUnlessIn(known.page, linear, 0)
+        if (together) known.reachDown = (first) => { set(first - displacement) }
+      }
+    }
+    if (high > known.high) {
+      if (together && known.reachUp) known.reachUp(high)
+      else this.leaveUnlessIn(known.page, linear, bytes - 1)
+    }
     if (this.depth === 0) Object.assign(known, { low, high })
     const offset = displacement - known.displacement
     if (offset >= 0) return { host: known.host, offset }
     return { host: f.pure('i32.add', 'i32', [known.host, f.i32(offset)]), offset: 0 }
   }
 
-  private leaveUnlessIn(page: Node, linear: Node, offset: number): void {
+  /** @param offset of the byte looked at from the address. @returns what changes it */
+  private leaveUnlessIn(page: Node, linear: Node, offset: number): (offset: number) => void {
     const { f } = this
     const narrow = page.type === 'i32'
-    const at = narrow ? f.pure('i32.add', 'i32', [linear.args[0], f.i32(offset)]) : f.pure('i64.add', 'i64', [linear, f.i64(BigInt(offset))])
+    const { sum: at, set } = f.adjustableSum(narrow ? linear.args[0] : linear, offset)
     const itsPage = narrow ? f.pure('i32.and', 'i32', [at, f.i32(-4096)]) : f.pure('i64.and', 'i64', [at, f.i64(-4096n)])
     f.unlikely(f.pure(narrow ? 'i32.ne' : 'i64.ne', 'i32', [itsPage, page]), () => this.exitFault())
+    return set
   }
 
   /** The pending exception, or the instruction again on tier 0. What is pending of the flags is computed there: many places leave, few do. */

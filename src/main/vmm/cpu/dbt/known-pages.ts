@@ -29,6 +29,9 @@ export interface KnownPage {
   /** First and last displacement in the page for certain. */
   low: number
   high: number
+  /** Have the comparison that stands before all accesses by it look at another last, or first, byte. Undefined: there is none. */
+  readonly reachUp: ((displacement: number) => void) | undefined
+  reachDown: ((displacement: number) => void) | undefined
 }
 
 /** Address as base and displacement; i64, or an i32 widened. */

@@ -73,7 +73,7 @@ export class RecentPages {
     const hit = inside
       ? f.pure(`${slot.type}.ne`, 'i32', [f.getLocal(slot.page), this.nowhere(slot)])
       : f.pure(`${slot.type}.eq`, 'i32', [f.getLocal(slot.page), page])
-    return { hit, page, low: this.lowOf(linear), addend, ...this.hostOf(linear, base, displacement, slot) }
+    return { hit, page, reach: undefined, low: this.lowOf(linear), addend, ...this.hostOf(linear, base, displacement, slot) }
   }
 
   /** By the base where that can be, so that accesses near one another share the sum. */

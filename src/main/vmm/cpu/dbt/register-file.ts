@@ -107,7 +107,7 @@ export class WriteThroughRegisters extends RegisterFile {
   }
 
   protected store(index: number, value: Node): void {
-    this.f.store('i64.store', this.cpu, this.wide ? value : this.f.pure('i64.extend_i32_u', 'i64', [value]), offsetOf('gpr', index))
+    this.f.storeAgain('i64.store', this.cpu, this.wide ? value : this.f.pure('i64.extend_i32_u', 'i64', [value]), offsetOf('gpr', index))
   }
 
   protected storePart(index: number, shift: 0 | 8, width: 8 | 16, value: Node): boolean {

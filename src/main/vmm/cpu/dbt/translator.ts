@@ -130,15 +130,11 @@ export class Translator {
     return this.options.decode
   }
 
-  begin(): ModuleDraft {
-    const m = new ModuleBuilder()
+  /** Adds the functions every module begins with (`GLUE`). Returns what blocks and regions call. */
+  private addGlue(m: ModuleBuilder): RegionLinks {
     const [handlerType, , , slowType] = [HANDLER, MOVE, FLAG, SLOW].map((type) => m.typeIndex(type))
     const typeIndices = new Map<FuncType | undefined, number>(this.helperTypes.map((type) => [type, m.typeIndex(type)]))
-    const define = (type: FuncType, body: Uint8Array, hints?: Uint8Array): number => {
-      const index = m.defineFunction(type)
-      m.setBody(index, body, hints)
-      return index
-    }
+    const define = (type: FuncType, body: Uint8Array): void => m.setBody(m.defineFunction(type), body)
     define(HANDLER, buildTranslatedFault(handlerType))
     define(MOVE, buildGoto(GLUE.lookup))
     define(MOVE, buildLink(GLUE.lookup))
@@ -148,14 +144,21 @@ export class Translator {
     define(LEAVE, this.leave)
     define(FLAG, this.flagResult)
     define(STORE_FLAGS, this.storeFlags)
-    const links: RegionLinks = {
+    return {
       ...GLUE, calls: this.options.calls, hotLoopAfter: this.options.hotLoopAfter, handlerType, slowType,
       helperType: (h: Helper) => typeIndices.get(this.typeOfHelper.get(h)) ?? missing(h),
     }
+  }
+
+  begin(): ModuleDraft {
+    const m = new ModuleBuilder()
+    const links = this.addGlue(m)
     const indices: number[] = []
     const functions: TranslatedFunction[] = []
     const add = (made: TranslatedFunction): void => {
-      indices.push(define(HANDLER, made.body, made.hints))
+      const index = m.defineFunction(HANDLER)
+      m.setBody(index, made.body, made.hints)
+      indices.push(index)
       functions.push(made)
     }
     const kept = (made: TranslatedFunction | undefined): TranslatedFunction | undefined => {

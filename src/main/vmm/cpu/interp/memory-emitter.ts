@@ -124,9 +124,10 @@ export abstract class MemoryEmitter extends VecEmitter {
   }
 
   /** TLB probe: whether an entry serves the access, the page of its last byte, and the host address if so. */
-  protected probe(linear: Node, bytes: Bytes, tagOffset: number): Probe {
-    if (this.narrowLinear && linear.op === 'i64.extend_i32_u') return probeTlb32(this.f, this.tlbBase(), linear.args[0], bytes, tagOffset)
-    return probeTlb(this.f, this.tlbBase(), linear, bytes, tagOffset)
+  protected probe(linear: Node, bytes: Bytes, tagOffset: number, grows = false): Probe {
+    const probed = { tlbBase: this.tlbBase(), bytes, tagOffset, grows }
+    if (this.narrowLinear && linear.op === 'i64.extend_i32_u') return probeTlb32(this.f, { ...probed, linear: linear.args[0] })
+    return probeTlb(this.f, { ...probed, linear })
   }
 
   /** The slow path is told the segment too: it decides between #SS and #GP. */

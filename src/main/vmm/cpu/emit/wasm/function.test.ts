@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { FunctionBuilder } from './function'
+import { listFunction } from './listing'
 import { ModuleBuilder, type FuncType } from './module'
 import { Op } from './opcodes'
 
@@ -91,5 +92,56 @@ describe('branch hints', () => {
   it('change nothing of what is computed', () => {
     const { f, body } = build()
     expect([[0, 5], [5, 0], [5, 5]].map(([a, b]) => run(body, a, b, f.hints))).toEqual([1, 2, 3])
+  })
+})
+
+describe('a store that is made again', () => {
+  /** Stores 1 and then 2 at address 64 with something between them, and returns what that gave plus 10 × what is there at the end. */
+  function between(build: (f: FunctionBuilder, seen: number) => void): { readonly result: number; readonly stores: number } {
+    const f = new FunctionBuilder(BINARY.params)
+    const seen = f.newLocal('i32')
+    const address = f.param(0)
+    f.storeAgain('i32.store', address, f.i32(1), 64)
+    build(f, seen)
+    f.storeAgain('i32.store', address, f.i32(2), 64)
+    const last = f.pure('i32.mul', 'i32', [f.load('i32.load', 'i32', address, 64), f.i32(10)])
+    f.return(f.pure('i32.add', 'i32', [f.getLocal(seen), last]))
+    const body = f.encode()
+    return { result: run(body, 0, 5), stores: listFunction(body).filter((line) => line.includes('i32.store')).length }
+  }
+
+  it('takes the place of the first, where only other places are read and written between them', () => {
+    const { result, stores } = between((f, seen) => {
+      f.store('i32.store', f.param(0), f.i32(7), 128)
+      f.setLocal(seen, f.load('i32.load', 'i32', f.param(1), 123))
+    })
+    expect(result).toBe(27)
+    expect(stores).toBe(2)
+  })
+
+  it('leaves the first where a load may see it', () => {
+    const { result } = between((f, seen) => f.setLocal(seen, f.load('i32.load16_u', 'i32', f.param(0), 62)))
+    expect(result).toBe(20)
+    expect(between((f, seen) => f.setLocal(seen, f.load('i32.load8_u', 'i32', f.param(0), 64))).result).toBe(21)
+  })
+
+  it('leaves the first where the code may be left between them', () => {
+    const f = new FunctionBuilder(BINARY.params)
+    f.storeAgain('i32.store', f.param(0), f.i32(1), 64)
+    f.if(f.param(1), () => f.return(f.load('i32.load', 'i32', f.param(0), 64)))
+    f.storeAgain('i32.store', f.param(0), f.i32(2), 64)
+    f.return(f.load('i32.load', 'i32', f.param(0), 64))
+    expect([0, 1].map((leave) => run(f.encode(), 0, leave))).toEqual([2, 1])
+  })
+})
+
+describe('an adjustable sum', () => {
+  it('adds what was set last, also to a sum', () => {
+    const f = new FunctionBuilder(BINARY.params)
+    const { sum, set } = f.adjustableSum(f.pure('i32.add', 'i32', [f.param(0), f.i32(100)]), 1)
+    f.return(sum)
+    set(-20)
+    set(7)
+    expect(run(f.encode(), 1000, 0)).toBe(1107)
   })
 })

@@ -5,6 +5,7 @@
 import { BodyEncoder, countList } from './body-encoder'
 import { fold } from './fold'
 import { LocalPool } from './local-pool'
+import { dropUnseenStore } from './unseen-store'
 import { ByteWriter, NO_HINTS } from './module'
 import { Op, VALTYPE_CODE, type ValType } from './opcodes'
 
@@ -85,6 +86,18 @@ export class FunctionBuilder {
     return fold(this, op, args) ?? this.node(op, type, args, imm, true)
   }
 
+  /** The sum of an integer and a constant; `set` changes the constant, until the function is encoded. */
+  adjustableSum(value: Node, by: number): { readonly sum: Node; readonly set: (by: number) => void } {
+    const type = value.type as 'i32' | 'i64'
+    const [base, right] = value.op === `${type}.add` ? value.args : [value]
+    const isSum = right?.op === 'const'
+    const from = isSum ? Number(right.imm) : 0
+    const constantOf = (n: number): number | bigint => (type === 'i32' ? (from + n) | 0 : BigInt.asIntN(64, BigInt(from + n)))
+    const constant: { imm: number | bigint } & Node = this.node('const', type, [], constantOf(by), true)
+    const sum = this.node(`${type}.add`, type, [isSum ? base : value, constant], 0, true)
+    return { sum, set: (n) => { constant.imm = constantOf(n) } }
+  }
+
   /** Division may trap, so it stays where it is. */
   ordered(op: string, type: ValType, args: readonly Node[]): Node {
     return this.node(op, type, args, 0, false)
@@ -105,6 +118,12 @@ export class FunctionBuilder {
 
   store(op: string, address: Node, value: Node, offset = 0): void {
     this.node(op, undefined, [address, value], offset, false)
+  }
+
+  /** As `store`. A store to the same place before it is dropped where nothing between them can have seen what it stored. */
+  storeAgain(op: string, address: Node, value: Node, offset: number): void {
+    dropUnseenStore(this.statements, { op, address, offset })
+    this.store(op, address, value, offset)
   }
 
   /** `length` bytes, as if by way of a buffer where the ranges overlap. */

@@ -63,7 +63,8 @@ class HelperBodyEmitter extends VecEmitter implements HelperEmitter {
 
   hostOf(linear: Val, write: boolean): Val {
     const { f } = this
-    const { hit, host } = probeTlb(f, f.load('i32.load', I32, f.param(0), offsetOf('tlbBase')), this.raw(linear), 1, write ? TlbEntry.writeTag : TlbEntry.readTag)
+    const tlbBase = f.load('i32.load', I32, f.param(0), offsetOf('tlbBase'))
+    const { hit, host } = probeTlb(f, { tlbBase, linear: this.raw(linear), bytes: 1, tagOffset: write ? TlbEntry.writeTag : TlbEntry.readTag, grows: false })
     const found = f.newLocal(I32)
     f.setLocal(found, f.i32(0))
     f.if(hit, () => f.setLocal(found, host()))

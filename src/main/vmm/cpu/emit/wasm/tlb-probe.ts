@@ -16,6 +16,8 @@ export interface Probe {
   /** What it is made of: the low half of the linear address, and what the entry adds to that. */
   readonly low: Node
   readonly addend: () => Node
+  /** Of a probe that may grow: has it serve more bytes from the same first one on, so that it looks at the last of those. */
+  readonly reach: ((bytes: number) => void) | undefined
 }
 
 function hostBy(f: FunctionBuilder, low: Node, entry: Node): Pick<Probe, 'host' | 'offset' | 'low' | 'addend'> {
@@ -23,22 +25,43 @@ function hostBy(f: FunctionBuilder, low: Node, entry: Node): Pick<Probe, 'host' 
   return { low, addend, offset: 0, host: () => f.pure('i32.add', 'i32', [low, addend()]) }
 }
 
-/** @param tlbBase address of the entries of the view in force @param linear i64 @param tagOffset of the tag the access goes by */
-export function probeTlb(f: FunctionBuilder, tlbBase: Node, linear: Node, bytes: number, tagOffset: number): Probe {
-  const low = f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(BigInt(SLOT_SHIFT))])])
-  const entry = f.pure('i32.add', 'i32', [tlbBase, f.pure('i32.and', 'i32', [low, f.i32(SLOT_MASK)])])
-  const last = bytes === 1 ? linear : f.pure('i64.add', 'i64', [linear, f.i64(BigInt(bytes - 1))])
-  const page = f.pure('i64.and', 'i64', [last, f.i64(-4096n)])
-  const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, tagOffset), page])
-  return { hit, page, ...hostBy(f, f.pure('i32.wrap_i64', 'i32', [linear]), entry) }
+/** What a probe is asked. */
+export interface Probed {
+  /** Address of the entries of the view in force. */
+  readonly tlbBase: Node
+  readonly linear: Node
+  readonly bytes: number
+  /** Of the tag the access goes by. */
+  readonly tagOffset: number
+  /** More bytes may be asked for later. */
+  readonly grows: boolean
 }
 
-/** As `probeTlb` where every linear address has 32 bits: no entry has a tag above them. @param linear i32 */
-export function probeTlb32(f: FunctionBuilder, tlbBase: Node, linear: Node, bytes: number, tagOffset: number): Probe {
+/** Address of the last byte, and what changes the number of bytes. */
+function lastOf(f: FunctionBuilder, { linear, bytes, grows }: Probed): { readonly last: Node } & Pick<Probe, 'reach'> {
+  if (bytes === 1 && !grows) return { last: linear, reach: undefined }
+  const { sum, set } = f.adjustableSum(linear, bytes - 1)
+  return { last: sum, reach: grows ? (n) => { set(n - 1) } : undefined }
+}
+
+/** Where linear addresses are i64. */
+export function probeTlb(f: FunctionBuilder, probed: Probed): Probe {
+  const { tlbBase, linear, tagOffset } = probed
+  const low = f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(BigInt(SLOT_SHIFT))])])
+  const entry = f.pure('i32.add', 'i32', [tlbBase, f.pure('i32.and', 'i32', [low, f.i32(SLOT_MASK)])])
+  const { last, reach } = lastOf(f, probed)
+  const page = f.pure('i64.and', 'i64', [last, f.i64(-4096n)])
+  const hit = f.pure('i64.eq', 'i32', [f.load('i64.load', 'i64', entry, tagOffset), page])
+  return { hit, page, reach, ...hostBy(f, f.pure('i32.wrap_i64', 'i32', [linear]), entry) }
+}
+
+/** Where every linear address has 32 bits, and is an i32: no entry has a tag above them. */
+export function probeTlb32(f: FunctionBuilder, probed: Probed): Probe {
+  const { tlbBase, linear, tagOffset } = probed
   const slot = f.pure('i32.and', 'i32', [f.pure('i32.shr_u', 'i32', [linear, f.i32(SLOT_SHIFT)]), f.i32(SLOT_MASK)])
   const entry = f.pure('i32.add', 'i32', [tlbBase, slot])
-  const last = bytes === 1 ? linear : f.pure('i32.add', 'i32', [linear, f.i32(bytes - 1)])
+  const { last, reach } = lastOf(f, probed)
   const page = f.pure('i32.and', 'i32', [last, f.i32(-4096)])
   const hit = f.pure('i32.eq', 'i32', [f.load('i32.load', 'i32', entry, tagOffset), page])
-  return { hit, page, ...hostBy(f, linear, entry) }
+  return { hit, page, reach, ...hostBy(f, linear, entry) }
 }
