@@ -25,9 +25,10 @@ export abstract class FlagEmitter extends IntEmitter {
     const op = (name: string, x: Node, y: Node): Node => this.f.pure(`${t}.${name}`, t, [x, y])
     const ones = t === 'i64' ? this.f.i64(-1n) : this.f.i32(-1)
     const [x, y, r] = [this.raw(a), this.raw(b), this.raw(result)]
+    // A bit that differs in the operands borrows where it is set in the second, one that does not hands on what it borrowed: `r`.
     const vector = kind === 'add'
       ? op('or', op('and', x, y), op('and', op('or', x, y), op('xor', r, ones)))
-      : op('or', op('and', op('xor', x, ones), y), op('and', op('xor', op('xor', x, y), ones), r))
+      : op('xor', r, op('and', op('xor', x, y), op('xor', y, r)))
     if (t === 'i64') return this.op64('and', vector, this.f.i64(CF_BIT | OF_BIT | 8n))
     const wide = this.f.pure('i64.extend_i32_u', 'i64', [vector])
     return this.op64('or', this.op64('shl', wide, this.f.i64(BigInt(64 - width))), this.op64('and', wide, this.f.i64(8n)))
