@@ -296,9 +296,7 @@ export class BlockEmitter extends InsnEmitter {
     const count = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', f.param(1), at), f.i32(1)])
     f.store('i32.store', f.param(1), count, at)
     f.unlikely(f.pure('i32.eq', 'i32', [f.pure('i32.and', 'i32', [count, f.i32(LOOP_REPORTED_EVERY - 1)]), f.i32(this.links.hotLoopAfter)]), () => {
-      // Who is told looks there for the head's address.
-      f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
-      f.callIndirect(this.links.handlerType, 'i32', [this.cpu, head], f.i32(this.links.calls.loop))
+      f.call(this.links.report, 'i32', [this.cpu, target, head])
     })
   }
 

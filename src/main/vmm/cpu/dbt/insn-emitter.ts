@@ -39,6 +39,8 @@ export interface BlockLinks {
   readonly goto: number
   /** (cpu, rip, rec) → exit: the same, and remember the target in the record. */
   readonly link: number
+  /** (cpu, rip, head) → 0: tells that the loop that begins there is hot. */
+  readonly report: number
 }
 
 export abstract class InsnEmitter extends OperandEmitter implements Emitter {

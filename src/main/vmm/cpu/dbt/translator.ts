@@ -12,6 +12,7 @@ import type { OperandPlace } from '../interp/places'
 import { RECORD_SIZE } from '../interp/record'
 import type { Form } from '../isa/types'
 import { PAGE_SIZE } from '../../memory/frame-table'
+import { offsetOf } from '../state/layout'
 import { Mode } from '../state/mode'
 import { BlockEmitter } from './block-emitter'
 import { buildFlagCarry, buildFlagResult, buildLeave, buildStoreFlags } from './flag-code'
@@ -43,7 +44,7 @@ const LEAVE: FuncType = { params: [I32, I32, I32, 'i64', 'i64'], results: [I32] 
 const SLOW: FuncType = { params: [I32, I32, I32, I32, I32], results: [I32] }
 
 /** Functions every module begins with, in this order. */
-const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4, load: 5, store: 6, probe: 7, commit: 8, leave: 9, flagResult: 10, storeFlags: 11 } as const
+const GLUE = { fault: 0, goto: 1, link: 2, lookup: 3, flagCarry: 4, load: 5, store: 6, probe: 7, commit: 8, leave: 9, flagResult: 10, storeFlags: 11, report: 12 } as const
 /** Name of a function that every module begins with. */
 export const glueName = (index: number): string | undefined => Object.entries(GLUE).find(([, i]) => i === index)?.[0]
 const ACCESS_PATHS = ['load', 'store', 'probe', 'commit'] as const
@@ -55,6 +56,15 @@ function buildAccess(slowType: number, tableSlot: number): Uint8Array {
   const access = f.pure('i32.and', I32, [f.param(2), f.i32((1 << ACCESS_SLOT_SHIFT) - 1)])
   const slot = f.pure('i32.shr_u', I32, [f.param(2), f.i32(ACCESS_SLOT_SHIFT)])
   f.return(f.callIndirect(slowType, I32, [f.param(0), half(0n), half(32n), access, slot], f.i32(tableSlot)))
+  return f.encode()
+}
+
+/** (cpu, rip, head) → 0: reports a hot loop. Who is told looks at `blockRip` for the head's address. */
+function buildReport(handlerType: number, tableSlot: number): Uint8Array {
+  const f = new FunctionBuilder([I32, 'i64', I32])
+  f.store('i64.store', f.param(0), f.param(1), offsetOf('blockRip'))
+  f.callIndirect(handlerType, I32, [f.param(0), f.param(2)], f.i32(tableSlot))
+  f.return(f.i32(0))
   return f.encode()
 }
 
@@ -144,6 +154,7 @@ export class Translator {
     define(LEAVE, this.leave)
     define(FLAG, this.flagResult)
     define(STORE_FLAGS, this.storeFlags)
+    define(MOVE, buildReport(handlerType, this.options.calls.loop))
     return {
       ...GLUE, calls: this.options.calls, hotLoopAfter: this.options.hotLoopAfter, handlerType, slowType,
       helperType: (h: Helper) => typeIndices.get(this.typeOfHelper.get(h)) ?? missing(h),
