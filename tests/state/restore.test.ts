@@ -98,6 +98,20 @@ describe('a restore', () => {
     expect(readdirSync(rig.machineFolder(id, 'snapshots')).filter((name) => name.startsWith('.'))).toEqual([])
   })
 
+  it('that is cancelled while its machine is built lets the other one run on', async () => {
+    const { id } = await rig.started()
+    await rig.type(id, 'Aa')
+    const { id: snapshotId } = await call('snapshot.take', { id })
+    await rig.type(id, 'Bb')
+    const { pid } = await call('machine.get', { id })
+    const outcome = call('snapshot.restore', { id, snapshotId, keepCurrent: false, start: true }).then(() => 'done', (error: { code: string }) => error.code)
+    const task = (await call('task.list', {})).find(({ kind, state }) => kind === 'snapshot.restore' && state === 'running')
+    await call('task.cancel', { id: task!.id })
+    expect(await outcome).toBe('cancelled')
+    expect(await call('machine.get', { id })).toMatchObject({ state: 'running', pid })
+    await rig.type(id, 'Cc')
+  })
+
   describe('its process', () => {
     const started: StartedProcess[] = []
     const logged: string[] = []

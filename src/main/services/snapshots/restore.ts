@@ -93,10 +93,11 @@ export class Restore {
   private async begin(isOn: boolean, progress: Progress): Promise<void> {
     try {
       // Each is to have ended before what they made is taken away.
-      const [beside, kept, proven] = await Promise.allSettled([this.putBeside(progress), this.keepPresent(isOn, progress), this.proveMachine()])
+      const [beside, kept, proven] = await Promise.allSettled([this.putBeside(progress), this.keepPresent(isOn, progress), this.proveMachine(progress)])
       if (kept.status === 'rejected') throw kept.reason
       if (beside.status === 'rejected') throw beside.reason
       if (proven.status === 'rejected') throw proven.reason
+      progress.signal.throwIfAborted()
       await beginSwitch(this.task.store.folder, this.switch(beside.value))
     } catch (error) {
       await this.giveUp(isOn)
@@ -128,12 +129,18 @@ export class Restore {
   }
 
   /** What was prepared is built, out of the very files. @throws ServiceError with the reason it cannot be */
-  private async proveMachine(): Promise<void> {
+  private async proveMachine({ signal }: Progress): Promise<void> {
     const { runtime, record } = this.task
-    await runtime.requirePrepared(record.id).catch((error: unknown) => {
+    const dropIt = (): void => runtime.unprepare(record.id)
+    signal.addEventListener('abort', dropIt, { once: true })
+    try {
+      await runtime.requirePrepared(record.id)
+    } catch (error) {
       // There will be room once the present has ended; its files were looked at before.
       if (!(error instanceof ServiceError && error.code === 'not-enough-memory')) throw error
-    })
+    } finally {
+      signal.removeEventListener('abort', dropIt)
+    }
   }
 
   private switch(moves: Switch['moves']): Switch {
