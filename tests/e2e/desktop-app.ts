@@ -1,4 +1,5 @@
 /** The built app in the real Electron: started, ended and started again on one library, with the desktop's own dialogs answered. */
+import { spawn } from 'node:child_process'
 import { _electron, type ElectronApplication, type Page } from 'playwright-core'
 import { electronRuntime, type ElectronRuntime } from './electron-runtime'
 import { Flow } from './flow'
@@ -47,10 +48,22 @@ export class DesktopApp {
   }
 
   async launch(): Promise<void> {
+    const { path, args } = await this.program()
+    this.app = await _electron.launch({ executablePath: path, args, env: this.world.env, timeout: 60_000 })
+    await this.follow(await this.app.firstWindow())
+  }
+
+  private async program(): Promise<{ readonly path: string; readonly args: string[] }> {
     this.runtime ??= await electronRuntime()
     const { path, args } = this.runtime
-    this.app = await _electron.launch({ executablePath: path, args: ['--no-sandbox', '--disable-gpu', ...args], env: this.world.env, timeout: 60_000 })
-    await this.follow(await this.app.firstWindow())
+    return { path, args: ['--no-sandbox', '--disable-gpu', ...args] }
+  }
+
+  /** Starts it once more while it runs. @returns the second one's exit code */
+  async startAgain(): Promise<number | null> {
+    const { path, args } = await this.program()
+    const second = spawn(path, args, { env: this.world.env, stdio: 'ignore', timeout: 60_000 })
+    return new Promise((resolve) => second.once('exit', (code) => resolve(code)))
   }
 
   /** Takes a window over that was opened since. */

@@ -116,13 +116,13 @@ describe('the end of the app while machines run', () => {
     await desktop.flow.ask('Fork', 'remembered=$((6 * 9)); echo here-$remembered', /^here-54$/m)
   })
 
-  it('keeps them without the window, which comes back', async () => {
+  it('keeps them without the window, which comes back where the app is started once more', async () => {
     await desktop.willAnswer(Quit.KEEP)
     const closed = desktop.page.waitForEvent('close')
     await desktop.app.evaluate(({ BrowserWindow }) => BrowserWindow.getAllWindows()[0].close())
     await closed
     const opened = desktop.app.waitForEvent('window')
-    await desktop.app.evaluate(({ app }) => app.emit('activate'))
+    expect(await desktop.startAgain()).toBe(0)
     await desktop.follow(await opened)
     await desktop.flow.ask('Fork', 'echo still-$remembered', /^still-54$/m)
   })

@@ -176,6 +176,16 @@ describe('nestbox vm', () => {
     expect(await nestbox(['vm', 'create', 'imageless', '--image', 'no-such'])).toMatchObject({ code: ExitCode.NOT_FOUND })
   })
 
+  it('tells of the images machines can be made from, and of those that cannot be had', async () => {
+    const images = await json<{ id: string; ready: boolean; unavailable?: unknown }[]>('image', 'list')
+    expect(images.map(({ id }) => id)).toEqual(expect.arrayContaining(['starter', 'debian-12-cloud', 'alpine-virt', 'freedos']))
+    const [head, ...lines] = (await ok('image', 'list')).trim().split('\n')
+    expect(head).toMatch(/^ID +NAME +STATE +BYTES$/)
+    expect(lines.map((line) => line.split(' ')[0])).toEqual(images.map(({ id }) => id))
+    expect(lines.find((line) => line.startsWith('freedos'))).toMatch(/needs a BIOS/)
+    expect(await nestbox(['image', 'prepare', 'no-such', '--json'])).toMatchObject({ code: ExitCode.NOT_FOUND, err: expect.stringContaining('"not-found"') as string })
+  })
+
   it('deletes to the trash, restores, purges', async () => {
     const name = await machine('hello')
     await ok('vm', 'delete', name)
