@@ -7,13 +7,15 @@ import { prebuildCode, removeCode } from './prebuild-code.mjs'
 import { prebuildInterpreter } from './prebuild-interpreter.mjs'
 import { root, run } from './setup/run.mjs'
 
-const shared = { bundle: true, platform: 'node', target: 'node18', format: 'cjs', sourcemap: true, logLevel: 'warning', external: ['electron'] }
+// A process keeps its program's source as long as it lives: a third of that would be comments and indentation.
+const compact = { minifyWhitespace: true, lineLimit: 120 }
+const shared = { bundle: true, platform: 'node', target: 'node18', format: 'cjs', sourcemap: true, logLevel: 'warning', external: ['electron'], ...compact }
 
 /** The bundle says at its end what it is (`host/cached-program.ts`), and is pure ASCII: the engine reads that faster. */
 async function buildProgram(entry, outfile) {
   const path = join(root, outfile)
   await build({ ...shared, entryPoints: [join(root, entry)], outfile: path })
-  // Only comments have other characters: the bundler writes strings in ASCII.
+  // Only comments that are kept have other characters: the bundler writes strings in ASCII.
   const text = readFileSync(path, 'utf8').replace(/[^\0-\x7f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
   writeFileSync(path, `${text}\n// build ${createHash('sha256').update(text).digest('hex')}\n`)
   return path
