@@ -7,17 +7,29 @@ import { isMainThread } from 'node:worker_threads'
 /** From this version on V8 reads branch hints by itself, and may not know the flag. */
 const READS_BRANCH_HINTS = [13, 7] as const
 
+/** From this version on V8 has a compiler between its baseline's and the optimising one's. */
+const HAS_MAGLEV = [11, 7] as const
+/**
+ * Bytes of bytecode a function runs before V8 optimises it, instead of 66 KiB. Its thread compiles the translator's program and ours
+ * beside what the guest waits for: at a machine's start half of what it did was of no use any more when it was there (decision 6).
+ */
+const INTERRUPT_BUDGET = 600_000
+
 let settled = false
+
+const isBefore = ([major, minor]: readonly [number, number]): boolean => {
+  const [ours, ourMinor] = process.versions.v8.split('.').map(Number)
+  return ours < major || (ours === major && ourMinor < minor)
+}
 
 /** Tells the engine, before a process reads or writes code that is kept. May be called again. */
 export function settleEngineFlags(): void {
   // Flags are the process's: its first thread has settled them before it began another.
   if (settled || !isMainThread) return
   settled = true
-  const [major, minor] = process.versions.v8.split('.').map(Number)
-  const [atMajor, atMinor] = READS_BRANCH_HINTS
   // It is to read branch hints (decision 6).
-  if (major < atMajor || (major === atMajor && minor < atMinor)) setFlagsFromString('--experimental-wasm-branch-hinting')
+  if (isBefore(READS_BRANCH_HINTS)) setFlagsFromString('--experimental-wasm-branch-hinting')
+  if (isBefore(HAS_MAGLEV)) setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET}`)
   // `compileWhole` sets this one and back, which V8 does not count as the same as never touched.
   setFlagsFromString('--no-liftoff')
   setFlagsFromString('--liftoff')
