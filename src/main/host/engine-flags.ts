@@ -10,7 +10,7 @@ const READS_BRANCH_HINTS = [13, 7] as const
 /** From this version on V8 has a compiler between its baseline's and the optimising one's. */
 const HAS_MAGLEV = [11, 7] as const
 /**
- * Bytes of bytecode a function runs before V8 optimises it, instead of 132 KiB: the thread that does it is the one that compiles
+ * Bytes of bytecode a function runs before V8 optimises it, instead of 66 KiB: the thread that does it is the one that compiles
  * what the guest waits for (decision 6, "From hot to translated").
  */
 const INTERRUPT_BUDGET = 600_000
