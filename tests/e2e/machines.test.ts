@@ -1,4 +1,5 @@
 /** One machine and what is made of it in the real Electron: a disk, snapshots, a fork, a template with three machines, and the end of the app. */
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DesktopApp, Quit } from './desktop-app'
@@ -143,6 +144,7 @@ describe('the end of the app while machines run', () => {
     await desktop.flow.action('preferences').click()
     await desktop.page.locator('[data-field="on-quit"]').click()
     await desktop.page.getByRole('option', { name: 'Suspend them; they go on at the next start' }).click()
+    await expect.poll(() => readFileSync(join(desktop.world.home, 'settings.json'), 'utf8')).toContain('"onQuit": "suspend"')
     await desktop.willAnswer(Quit.CANCEL)
     const ended = desktop.ended()
     await desktop.quit()

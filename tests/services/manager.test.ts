@@ -35,7 +35,7 @@ class TestClient {
   async until(what: string, condition: () => boolean): Promise<void> {
     const end = Date.now() + 30_000
     while (!condition()) {
-      if (Date.now() > end) throw new Error(`waited in vain for ${what}; ${JSON.stringify(this.events.slice(-5)).slice(0, 2000)}`)
+      if (Date.now() > end) throw new Error(`waited in vain for ${what}; ${JSON.stringify(this.events.slice(-5)).slice(-2000)}`)
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }
