@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { inEnglish, type HotBlock, type MachineSettings } from '../../src/preload/contract'
 import { ConsoleHub } from '../../src/main/services/console'
 import { MachineRuntime, type RunnableMachine } from '../../src/main/services/runtime'
@@ -142,6 +142,22 @@ again:
     await until(() => reports().length === 1, 'a report')
     expect(readFileSync(reports()[0], 'utf8')).toMatch(/no sign of life for \d+ s[^]*rip=0x[0-9a-f]+/)
   }, 40_000)
+
+  it('does not take a computer that slept, or whose clock was set, for a process that hangs', async () => {
+    await runtime.start(machine(guest('spin')))
+    await until(() => runtime.figures(ID) !== null, 'a heartbeat')
+    const pid = runtime.status(ID).pid as number
+    const now = Date.now
+    process.kill(pid, 'SIGSTOP')
+    const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_600_000)
+    // Time for the watchdog to look, before the process says something again.
+    await new Promise((resolve) => setTimeout(resolve, 2500))
+    clock.mockRestore()
+    process.kill(pid, 'SIGCONT')
+    const before = runtime.figures(ID)
+    await until(() => runtime.figures(ID) !== before, 'another heartbeat')
+    expect(runtime.status(ID).state).toBe('running')
+  })
 
   it('reports a guest that triple-faults, with a report file', async () => {
     await runtime.start(machine(guest('tripleFault')))

@@ -8,6 +8,7 @@ import type { StartedProcess } from './spare-processes'
 
 const START_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 10_000
+const WATCH_MS = 1000
 /** For what a process does for others once its machine has stopped: its translations are kept. */
 const LEAVE_TIMEOUT_MS = 30_000
 
@@ -55,7 +56,8 @@ export class MachineProcess {
   private readonly child: ChildProcess
   private end: ProcessEnd | undefined
   private isOver = false
-  private lastSign = Date.now()
+  /** Looks of the watchdog since the process last said something. */
+  private silentLooks = 0
   private lastState: LastState | undefined
   private readonly watchdog: NodeJS.Timeout
   private started!: { resolve: () => void; reject: (error: Error) => void }
@@ -89,7 +91,7 @@ export class MachineProcess {
         else over()
       })
     })
-    this.watchdog = setInterval(() => this.watch(), 1000)
+    this.watchdog = setInterval(() => this.watch(), WATCH_MS)
     this.watchdog.unref()
     for (const message of started.unheard.splice(0)) this.receive(message)
     if (started.isReady) this.handle({ type: 'ready' })
@@ -100,7 +102,7 @@ export class MachineProcess {
   }
 
   private receive(raw: unknown): void {
-    this.lastSign = Date.now()
+    this.silentLooks = 0
     const parsed = fromHost.safeParse(raw)
     if (!parsed.success) return this.options.events.onLog({ level: 'error', phrase: phrase('log.fromProcessUnknown', { detail: parsed.error.message }) })
     this.handle(parsed.data)
@@ -134,11 +136,15 @@ export class MachineProcess {
     }
   }
 
+  /**
+   * Looks are counted, not the time between two: where this computer slept, its clock was set, or this process itself stood still, time
+   * has passed in which the machine's could say nothing or was not heard.
+   */
   private watch(): void {
-    const silent = Date.now() - this.lastSign
+    const silent = ++this.silentLooks * WATCH_MS
     const limit = this.isRunning ? HUNG_AFTER_MS : START_TIMEOUT_MS
     if (silent < limit || this.end) return
-    this.end = crashed(phrase('run.silent', { seconds: Math.round(silent / 1000) }))
+    this.end = crashed(phrase('run.silent', { seconds: silent / 1000 }))
     this.child.kill('SIGKILL')
   }
 
