@@ -175,8 +175,9 @@ export class MachineProcess {
     void this.gone.then(() => clearTimeout(timer))
   }
 
+  /** Who has ended cannot be told anything: how it ended it may have said already, or its exit says so. */
   send(message: ToHost): void {
-    if (this.child.connected) this.child.send(message)
+    if (this.child.connected) this.child.send(message, () => undefined)
   }
 
   /** Asks the process for something; the answer has the same number. */
