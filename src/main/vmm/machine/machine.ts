@@ -93,7 +93,7 @@ export class EmbeddedMachine implements Machine {
     this.loadTranslations(translations)
     this.profile = new GuestProfile({
       spot: () => this.cpu.spot(),
-      translationNs: () => (this.cpu.translations ? this.cpu.translations.translateNs + this.cpu.translations.compileNs : 0),
+      translationNs: () => this.cpu.translations?.hereNs ?? 0,
       read: (gpa, target) => this.ram.read(gpa, target),
     })
     this.ram.setCodeWriteListener((page, offset, length) => this.cpu.codeWritten(page, offset, length))

@@ -2,8 +2,8 @@
  * Where the guest's time goes, by sampling: tiers, rings, modes and the hottest code.
  *
  * A sample is taken about every SAMPLE_NS of running, at the least every LEAST_APART executed instructions, where a slice that
- * was cut for it ended. It counts for the host time since the sample before it. Ends for another reason (HLT, a device, an interrupt) are no samples: they
- * would always show the code that caused them. The place is the block head where the slice ended, so samples are even over
+ * was cut for it ended. It counts for the host time since the sample before it. Ends for another reason (HLT, a device, an
+ * interrupt) are no samples: they would always show the code that caused them. The place is the block head where the slice ended, so samples are even over
  * executed instructions, not over time; code slower per instruction than its neighbours in the same window is told too low.
  */
 import type { CpuSpot } from '../cpu/core/types'
@@ -25,7 +25,7 @@ const RINGS = ['ring0', 'ring1', 'ring2', 'ring3'] as const
 
 export interface ProfileOptions {
   readonly spot: () => CpuSpot
-  /** Host nanoseconds spent translating and compiling so far. */
+  /** Host nanoseconds that the guest's thread spent translating and compiling so far. */
   readonly translationNs: () => number
   /** Reads guest-physical memory. False: some of it is no RAM. */
   readonly read: (gpa: number, target: Uint8Array) => boolean

@@ -85,6 +85,8 @@ export class CodeCache {
   bytes = 0
   translateNs = 0
   compileNs = 0
+  /** Of both, what the guest's thread did between two entries: the guest stood. */
+  hereNs = 0
 
   /** @param table in which tier 0 stands. It is not kept beyond the first merge */
   constructor(readonly options: CodeCacheOptions, table: WasmTable) {
@@ -166,7 +168,10 @@ export class CodeCache {
     const job = this.takeJob(here ? this.hot.takeAll() : this.hot.takeBatch(this.slowness))
     if (job.blocks.length + job.regions.length === 0) return
     if (!here) return background.request(job)
-    this.use(translateAndCompile(this.options.translator, job, (bytes) => wasm.compile(bytes), this.options.now))
+    const { now } = this.options
+    const start = now()
+    this.use(translateAndCompile(this.options.translator, job, (bytes) => wasm.compile(bytes), now))
+    this.hereNs += now() - start
   }
 
   private hasTrickled({ resting }: TranslationThread): boolean {
