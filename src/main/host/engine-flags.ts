@@ -7,8 +7,8 @@ import { isMainThread } from 'node:worker_threads'
 /** From this version on V8 reads branch hints by itself, and may not know the flag. */
 const READS_BRANCH_HINTS = [13, 7] as const
 
-/** From this version on V8 has a compiler between its baseline's and the optimising one's. */
-const HAS_MAGLEV = [11, 7] as const
+/** From this version on the flag has another name and another unit (and later V8 has a compiler between the baseline's and the optimising one's). */
+const COUNTS_INVOCATIONS = [11, 4] as const
 /**
  * Bytes of bytecode a function runs before V8 optimises it, instead of 66 KiB: the thread that does it is the one that compiles
  * what the guest waits for (decision 6, "From hot to translated").
@@ -29,7 +29,7 @@ export function settleEngineFlags(): void {
   settled = true
   // It is to read branch hints (decision 6).
   if (isBefore(READS_BRANCH_HINTS)) setFlagsFromString('--experimental-wasm-branch-hinting')
-  if (isBefore(HAS_MAGLEV)) setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET}`)
+  if (isBefore(COUNTS_INVOCATIONS)) setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET}`)
   // `compileWhole` sets this one and back, which V8 does not count as the same as never touched.
   setFlagsFromString('--no-liftoff')
   setFlagsFromString('--liftoff')
