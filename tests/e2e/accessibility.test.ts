@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
-import { audit, walk } from './audit'
+import { audit, settled, walk } from './audit'
 import { Flow } from './flow'
 import { ServedPages } from './served-page'
 import { SCREENSHOTS } from './world'
@@ -48,14 +48,14 @@ describe.each(['light', 'dark'] as const)('in the %s theme', (colorScheme) => {
 
   it.each(['Overview', 'Console', 'Snapshots', 'Settings', 'Inspector', 'Log'])('the tab %s', async (tab) => {
     await flow.openTab('web', tab)
-    await page.waitForTimeout(300)
+    await settled(page)
     expect(await audit(page)).toEqual([])
   })
 
   it.each([['trash', 'Trash'], ['disks', 'Disks'], ['consoles', 'Consoles side by side']])('the view of %s', async (action, title) => {
     await flow.action(action).click()
     await page.getByRole('heading', { name: title }).waitFor()
-    await page.waitForTimeout(300)
+    await settled(page)
     expect(await audit(page)).toEqual([])
   })
 
@@ -66,7 +66,7 @@ describe.each(['light', 'dark'] as const)('in the %s theme', (colorScheme) => {
     else await flow.action(action).click()
     const dialog = page.locator('[role="dialog"]:visible')
     await dialog.waitFor()
-    await page.waitForTimeout(300)
+    await settled(page)
     expect(await audit(page)).toEqual([])
     expect(await dialog.evaluate((element) => element.contains(document.activeElement))).toBe(true)
     await flow.screenshot(action)
@@ -79,12 +79,12 @@ describe.each(['light', 'dark'] as const)('in the %s theme', (colorScheme) => {
     await page.locator('.wizard input[value="kernel"]').check({ force: true })
     await flow.action('next').click()
     await page.locator('.wizard .disks button').first().click()
-    await page.waitForTimeout(300)
+    await settled(page)
     expect(await audit(page)).toEqual([])
     await flow.screenshot('wizard-2')
     await page.keyboard.press('Escape')
     await page.locator('.question-dangerous').waitFor()
-    await page.waitForTimeout(300)
+    await settled(page)
     expect(await audit(page)).toEqual([])
     await page.locator('.question-dangerous .el-button--danger').click()
     await expect.poll(() => page.locator('[role="dialog"]:visible').count()).toBe(0)
@@ -112,7 +112,7 @@ describe.each(['light', 'dark'] as const)('in the %s theme', (colorScheme) => {
     expect(await audit(page)).toEqual([])
     await page.keyboard.press('Escape')
     await flow.action('tasks').click()
-    await page.waitForTimeout(300)
+    await settled(page)
     expect(await audit(page)).toEqual([])
   })
 })

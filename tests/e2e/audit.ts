@@ -24,6 +24,20 @@ export async function audit(page: Page): Promise<string[]> {
     .map(({ html, failureSummary }) => `${id}: ${html.slice(0, 160)}: ${failureSummary?.replace(/\s+/g, ' ') ?? ''}`))
 }
 
+/** Waits until nothing that ends moves or fades any more: colours are what they will be. */
+export async function settled(page: Page): Promise<void> {
+  await page.evaluate(async () => {
+    const frame = (): Promise<number> => new Promise((resolve) => requestAnimationFrame(resolve))
+    const ending = (): Animation[] => document.getAnimations().filter((one) => one.playState === 'running' && one.effect?.getComputedTiming().endTime !== Infinity)
+    // What was done a moment ago begins its transitions with the next frames.
+    do {
+      await frame()
+      await frame()
+      await Promise.allSettled(ending().map((one) => one.finished))
+    } while (ending().length > 0)
+  })
+}
+
 /** Goes through the page with Tab. @returns what the focus stood on, and whether it could be seen there */
 export async function walk(page: Page, steps: number): Promise<{ name: string; isVisible: boolean }[]> {
   const stops: { name: string; isVisible: boolean }[] = []

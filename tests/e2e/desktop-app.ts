@@ -1,8 +1,13 @@
-/** The built app in the real Electron: started, ended and started again on one library, with the desktop's own dialogs answered. */
+/**
+ * The built app in the real Electron: started, ended and started again on one library, with the desktop's own dialogs answered.
+ * NB_E2E_SLOW=6 slows its window down (slow-page.ts).
+ */
 import { spawn } from 'node:child_process'
 import { _electron, type ElectronApplication, type Page } from 'playwright-core'
 import { electronRuntime, type ElectronRuntime } from './electron-runtime'
+import { watchPage } from './failure-pictures'
 import { Flow } from './flow'
+import { slowDown } from './slow-page'
 import { createWorld, requireBuild, SCREENSHOTS, type World } from './world'
 
 /** Buttons of the question at the end of the app while machines run. */
@@ -69,6 +74,8 @@ export class DesktopApp {
   /** Takes a window over that was opened since. */
   async follow(page: Page): Promise<void> {
     this.page = page
+    watchPage(page)
+    await slowDown(page)
     await this.app.evaluate(({ BrowserWindow }) => BrowserWindow.getAllWindows()[0].setSize(1280, 820))
     page.on('pageerror', (error) => this.problems.push(error.stack ?? error.message))
     this.flow = new Flow(page, { screenshots: SCREENSHOTS, prefix: this.prefix })

@@ -1,7 +1,9 @@
-/** `nestbox serve` on a library of its own, and pages of it in Chromium. */
+/** `nestbox serve` on a library of its own, and pages of it in Chromium. NB_E2E_SLOW=6 slows them down (slow-page.ts). */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
+import { watchPage } from './failure-pictures'
+import { slowDown } from './slow-page'
 import { createWorld, requireBuild, ROOT, type World } from './world'
 
 const CHROMIUM = process.env.NESTBOX_CHROMIUM ?? '/usr/bin/chromium'
@@ -30,6 +32,8 @@ export class ServedPages {
   async open(options: BrowserContextOptions = {}): Promise<Page> {
     const context = await this.browser.newContext({ viewport: { width: 1280, height: 820 }, locale: 'en-US', ...options })
     const page = await context.newPage()
+    watchPage(page)
+    await slowDown(page)
     page.on('pageerror', (error) => this.problems.push(error.stack ?? error.message))
     page.on('console', (message) => {
       if (message.type() === 'error') this.problems.push(message.text())

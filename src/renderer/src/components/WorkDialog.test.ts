@@ -2,35 +2,45 @@ import { flushPromises, mount, type VueWrapper } from '@vue/test-utils'
 import { ElDialog } from 'element-plus'
 import { createPinia } from 'pinia'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { followDialogKeys } from '../composables/dialog-keys'
 import { createMessages } from '../locales'
 import WorkDialog from './WorkDialog.vue'
 
 let dialog: VueWrapper
+let unfollow: () => void
 
 beforeEach(async () => {
+  unfollow = followDialogKeys()
   dialog = mount(WorkDialog, {
     props: { title: 'Take a snapshot', submitLabel: 'Take', action: 'take', isValid: true, work: () => Promise.resolve() },
-    slots: { default: '<input name="name"><textarea name="notes"></textarea>' }, global: { plugins: [createPinia(), createMessages('en')] }, attachTo: document.body,
+    slots: { default: '<textarea name="notes"></textarea><input name="name" value="First" data-initial-focus>' },
+    global: { plugins: [createPinia(), createMessages('en')] }, attachTo: document.body,
   })
   await flushPromises()
 })
 
 afterEach(() => {
   dialog.unmount()
+  unfollow()
   document.body.innerHTML = ''
 })
 
-describe('a dialog that has opened', () => {
-  const open = (): void => void dialog.findComponent(ElDialog).vm.$emit('opened')
+const field = (name: string): HTMLInputElement => document.querySelector<HTMLInputElement>(`[name="${name}"]`)!
 
-  it('lets a field take the focus', () => {
-    open()
-    expect(dialog.emitted('opened')).toHaveLength(1)
+describe('a dialog that opens', () => {
+  it('has the focus in the field that is named before the next key can come, with its text chosen', () => {
+    expect(document.activeElement).toBe(field('name'))
+    expect([field('name').selectionStart, field('name').selectionEnd]).toEqual([0, 5])
   })
 
-  it('leaves the focus to who types already', () => {
-    document.querySelector('textarea')?.dispatchEvent(new Event('input', { bubbles: true }))
-    open()
-    expect(dialog.emitted('opened')).toBeUndefined()
+  it('never takes the focus back from who went on already', () => {
+    field('notes').focus()
+    dialog.findComponent(ElDialog).vm.$emit('opened')
+    expect(document.activeElement).toBe(field('notes'))
+  })
+
+  it('is closed for its owner as soon as it begins to go', () => {
+    dialog.findComponent(ElDialog).vm.$emit('close')
+    expect(dialog.emitted('close')).toHaveLength(1)
   })
 })

@@ -48,7 +48,8 @@ describe('what was typed', () => {
     await fill('.wizard input[name="kernel"]', '/boot/vmlinuz')
     await click('.wizard .el-dialog__headerbtn')
     expect(question()?.textContent).toContain('Discard what you typed?')
-    await vi.waitFor(() => expect(document.activeElement?.textContent).toContain('Keep editing'))
+    // At once: the next key may come before anything that moves has come to rest.
+    expect(document.activeElement?.textContent).toContain('Keep editing')
     await answer('safe')
     expect(value('kernel')).toBe('/boot/vmlinuz')
     await click('.wizard .el-dialog__headerbtn')

@@ -1,5 +1,6 @@
 /** Keyboard shortcuts: parsing, matching and showing key combinations; one listener on the window. */
 import { onBeforeUnmount, onMounted } from 'vue'
+import { isDialogOpen } from './dialog-keys'
 
 export interface KeyCombination {
   readonly key: string
@@ -75,8 +76,7 @@ export function dispatch(event: KeyboardEvent, shortcuts: readonly Shortcut[]): 
 /** Listens while the component lives. No shortcut acts behind an open dialog. */
 export function useShortcuts(shortcuts: () => readonly Shortcut[]): void {
   const listener = (event: KeyboardEvent): void => {
-    if (document.querySelector('.el-overlay:not([style*="display: none"]) [role="dialog"]')) return
-    dispatch(event, shortcuts())
+    if (!isDialogOpen()) dispatch(event, shortcuts())
   }
   onMounted(() => window.addEventListener('keydown', listener))
   onBeforeUnmount(() => window.removeEventListener('keydown', listener))
