@@ -5,12 +5,17 @@ import { NodeWasmEngine } from '../../src/main/host'
 import {
   createMachine, CHUNK_PAGES, decodeMachineState, encodeMachineState, restoreMachine, type CapturedChunk, type Machine, type MachineConfig, type PageSource, type StoredPages,
 } from '../../src/main/vmm/machine'
+import { createCpuKit } from '../../src/main/vmm/machine/cpu-kit'
 import { EmbeddedMachine } from '../../src/main/vmm/machine/machine'
 import type { BlockBackend } from '../../src/main/vmm/ports'
 
 const guests = fileURLToPath(new URL('../../.cache/guests', import.meta.url))
 
 export const guestFile = (name: string, file: string): Uint8Array => readFileSync(`${guests}/${name}/${file}`)
+
+/** Tier 0 is built once for all machines of a test. */
+const wasm = new NodeWasmEngine()
+const cpuKit = createCpuKit(wasm)
 
 /** A disk in memory whose answers come when they are let. */
 export class HeldDisk implements BlockBackend {
@@ -22,6 +27,13 @@ export class HeldDisk implements BlockBackend {
 
   constructor(readonly bytes: Uint8Array) {
     this.sizeBytes = bytes.length
+  }
+
+  /** Another one with the same bytes, that holds its answers back as this one does. */
+  fork(): HeldDisk {
+    const copy = new HeldDisk(this.bytes.slice())
+    copy.held = this.held
+    return copy
   }
 
   get waitingCount(): number {
@@ -63,24 +75,29 @@ export class HeldDisk implements BlockBackend {
 }
 
 export class Rig {
+  /** What came out of COM1, and of the virtio console. */
   output = ''
+  consoleOutput = ''
   machine: Machine
   private input: (bytes: Uint8Array) => void = () => undefined
-  wallMs = Date.UTC(2026, 0, 2, 3, 4, 5)
+  private consoleInput: (bytes: Uint8Array) => void = () => undefined
   hostNs = 1e9
   /** Randomness of the machine: the same for two that are to do the same. */
   seed = 1
 
-  constructor(readonly config: MachineConfig, saved?: { readonly state: string; readonly memory: PageSource }) {
+  constructor(readonly config: MachineConfig, saved?: { readonly state: string; readonly memory: PageSource }, public wallMs = Date.UTC(2026, 0, 2, 3, 4, 5)) {
     const ports = {
       // Real time passes only as far as the machine asks: budgets end slices, deadlines come from instructions.
       clock: { monotonicNs: () => (this.hostNs += 1000), wallMs: () => this.wallMs },
-      entropy: { fill: (target: Uint8Array) => this.random(target) }, wasm: new NodeWasmEngine(), log: { log: () => undefined },
+      entropy: { fill: (target: Uint8Array) => this.random(target) }, wasm, cpuKit, log: { log: () => undefined },
       serial: {
         write: (bytes: Uint8Array) => (this.output += Buffer.from(bytes).toString('latin1')),
         onInput: (receive: (bytes: Uint8Array) => void) => (this.input = receive),
       },
-      console: { write: () => undefined, onInput: () => undefined },
+      console: {
+        write: (bytes: Uint8Array) => (this.consoleOutput += Buffer.from(bytes).toString('latin1')),
+        onInput: (receive: (bytes: Uint8Array) => void) => (this.consoleInput = receive),
+      },
     }
     this.machine = saved
       ? restoreMachine(config, ports, { state: decodeMachineState(saved.state), memory: saved.memory })
@@ -101,6 +118,10 @@ export class Rig {
 
   type(text: string): void {
     this.input(Buffer.from(text))
+  }
+
+  typeIntoConsole(text: string): void {
+    this.consoleInput(Buffer.from(text))
   }
 
   /** Runs about this many instructions more; idle time is skipped by advancing no instructions: the guest must be busy. */
