@@ -47,7 +47,16 @@ const OPERATIONS: Readonly<Record<string, readonly [CallName, object]>> = {
   'delete a template': ['template.delete', { id: '{template}' }],
   'make a machine with a cloud-init disk': ['machine.create', { settings: { name: 'made', kernel: '{files}/kernel', memoryMiB: 32 }, cloudInit: { hostname: 'made', user: 'me' } }],
   'clone a machine': ['machine.clone', { id: '{one}', name: 'made' }],
+  'make a linked clone': ['machine.clone', { id: '{one}', name: 'made', linked: true }],
+  'make a linked machine of a template': ['machine.create', { settings: { name: 'made' }, template: '{template}' }],
+  'make a machine of a template with disks of its own': ['machine.create', { settings: { name: 'made' }, template: '{template}', linked: false }],
+  'make a machine of a template again': ['template.release', { id: '{template}' }],
+  'rename a machine and change its notes': ['machine.update', { id: '{one}', settings: { name: 'renamed', notes: 'of it' } }],
   'take a snapshot': ['snapshot.take', { id: '{one}', name: 'taken' }],
+  'rename a snapshot and change its notes': ['snapshot.change', { id: '{kept}', snapshotId: '{point}', name: 'renamed', notes: 'of it' }],
+  'delete a snapshot': ['snapshot.delete', { id: '{kept}', snapshotId: '{point}' }],
+  'go back to a snapshot': ['snapshot.restore', { id: '{kept}', snapshotId: '{point}', keepCurrent: false }],
+  'go back to a snapshot and keep the present': ['snapshot.restore', { id: '{kept}', snapshotId: '{point}' }],
   'export as our archive': ['machine.export', { id: '{one}', path: '{files}/made', format: 'nestbox' }],
   'export as OVA': ['machine.export', { id: '{one}', path: '{files}/made', format: 'ova' }],
   'import an OVA': ['machine.import', { path: '{files}/archive.ova', name: 'made' }],
@@ -62,6 +71,7 @@ const NEEDS: Readonly<Record<string, string>> = {
   repair: 'wrong.qcow2',
   rebase: 'over.qcow2',
   'clone a machine': 'disk.qcow2',
+  'make a linked clone': 'disk.qcow2',
   'take a snapshot': 'disk.qcow2',
   'export as our archive': 'disk.qcow2',
   'export as OVA': 'disk.qcow2',
@@ -75,20 +85,22 @@ const DAMAGES: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {
   empty: () => Buffer.alloc(0),
 }
 /** They free room, or need none. */
-const WITHOUT_ROOM = ['create a raw disk', 'enlarge a raw disk', 'repair', 'rebase', 'delete a machine', 'restore from the trash', 'delete for ever', 'delete a template']
+const WITHOUT_ROOM = ['create a raw disk', 'enlarge a raw disk', 'repair', 'rebase', 'delete a machine', 'restore from the trash', 'delete for ever', 'delete a template', 'delete a snapshot']
 /** They make no file: where the test may not mount, it can take the right to make some only. */
 const IN_PLACE = ['enlarge a qcow2 disk', 'enlarge a raw disk', 'repair', 'rebase']
 /** What they write lies outside the folder of the files, in the library. */
-const IN_LIBRARY = ['delete a machine', 'restore from the trash', 'delete for ever', 'make a template of a machine', 'delete a template', 'import an OVA', 'import our archive', 'make a machine with a cloud-init disk', 'clone a machine', 'take a snapshot']
+const IN_LIBRARY = ['delete a machine', 'restore from the trash', 'delete for ever', 'make a template of a machine', 'delete a template', 'import an OVA', 'import our archive', 'make a machine with a cloud-init disk', 'clone a machine', 'take a snapshot',
+  'make a linked clone', 'make a linked machine of a template', 'make a machine of a template with disks of its own', 'make a machine of a template again',
+  'rename a machine and change its notes', 'rename a snapshot and change its notes', 'delete a snapshot', 'go back to a snapshot', 'go back to a snapshot and keep the present']
 /** Where header and tables are whole these are done: a rebase needs no data, and a copy reads as what it is a copy of, here and there. */
-const WITHOUT_DATA = ['rebase', 'clone a machine', 'take a snapshot', 'export as our archive']
+const WITHOUT_DATA = ['rebase', 'clone a machine', 'make a linked clone', 'take a snapshot', 'export as our archive']
 /** What a killed process leaves beside its target: it has the number of the process in it. */
 const LEFT = /\.\d+-\d+\.(?:writing|compacting)$|\.tmp-[0-9a-f]{12}$|\.lock$/
 
 interface View {
   readonly machines: readonly string[]
   readonly trash: readonly string[]
-  /** Of the machine `one`. */
+  /** Of the machines `one` and `kept`: name, notes and whether the present descends from it. */
   readonly snapshots: readonly string[]
   /** Of each file what a guest reads of it, or its bytes where it is no disk. */
   readonly files: Readonly<Record<string, string>>
@@ -177,6 +189,11 @@ describe('disks, the trash, templates and archives under faults', () => {
     }
     ids.one = await make('one', 'disk.qcow2')
     ids.other = await make('other', 'disk.raw')
+    const kept = join(files, 'kept.raw')
+    writeFileSync(kept, Buffer.alloc(DISK_BYTES / 16, 'then'))
+    ids.kept = await make('kept', 'kept.raw')
+    ids.point = (await call('snapshot.take', { id: ids.kept, name: 'point' })).id
+    writeFileSync(kept, Buffer.alloc(DISK_BYTES / 16, 'now'))
     ids.template = (await call('template.create', { id: ids.other, name: 'template' })).id
     for (const format of ['ova', 'nestbox'] as const) await call('machine.export', { id: ids.one, path: join(files, `archive.${format}`), format })
     const copy = await call('machine.clone', { id: ids.one, name: 'gone' })
@@ -191,13 +208,21 @@ describe('disks, the trash, templates and archives under faults', () => {
     rmSync(dir, { recursive: true, force: true })
   })
 
+  /** A machine that is gone has none. */
+  async function snapshotsOf(id: string): Promise<string[]> {
+    const tree = await call('snapshot.list', { id }).catch(() => undefined)
+    return (tree?.snapshots ?? []).map(({ id: own, name, notes }) => `${name} ${notes}${own === tree?.current ? ', current' : ''}`)
+  }
+
   async function view(): Promise<View> {
+    // What a killed one has left is put right at the start.
+    await call('machine.list', {})
     const names = readdirSync(files).filter((name) => !LEFT.test(name) && name !== '..filler').sort()
     const ofFile = async (name: string): Promise<string> => (/^(?:archive|kernel|made\.)/.test(name) ? digest(readFileSync(join(files, name))) : guestView(join(files, name)))
     return {
-      machines: (await call('machine.list', {})).map(({ name, state, isTemplate }) => `${name}, ${state}${isTemplate ? ', template' : ''}`).sort(),
+      machines: (await call('machine.list', {})).map(({ name, state, isTemplate, notes }) => `${name}, ${state}${isTemplate ? ', template' : ''} ${notes}`).sort(),
       isRepaired: (await call('disk.check', { path: join(files, 'wrong.qcow2') })).corruptions === 0,
-      snapshots: await call('snapshot.list', { id: ids.one }).then(({ snapshots }) => snapshots.map((entry) => entry.name), () => []),
+      snapshots: (await Promise.all([ids.one, ids.kept].map(snapshotsOf))).flat(),
       trash: (await call('trash.list', {})).map(({ name }) => name).sort(),
       files: Object.fromEntries(await Promise.all(names.map(async (name) => [name, await ofFile(name)] as const))),
     }

@@ -100,14 +100,16 @@ export class Clones {
     })
   }
 
-  /** Nothing that changes can be a foundation. */
+  /** Nothing that changes can be a foundation. Where there is no clone in the end, there is no snapshot either. */
   private async linkToNewSnapshot(id: string, options: CloneOptions, progress: Progress): Promise<MachineRecord> {
     const { snapshots, library } = this.options
     if (options.name !== undefined) library.checkName(options.name)
     const notes = `Base of the linked clone ${options.name ?? ''}`.trim()
-    const { id: snapshotId } = await snapshots.take(id, { notes }, progress)
+    const { id: snapshotId } = await snapshots.take(id, { notes, awaitsClone: true }, progress)
     try {
-      return await this.clone(id, { ...options, snapshotId }, progress)
+      const made = await this.clone(id, { ...options, snapshotId }, progress)
+      await snapshots.cloned(id)
+      return made
     } catch (error) {
       await snapshots.delete(id, snapshotId).catch(() => undefined)
       throw error

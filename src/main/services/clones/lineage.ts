@@ -16,7 +16,7 @@ export function madeFrom(library: Library, id: string): MachineReference[] {
 }
 
 /** Linked clones whose disks need the machine, or only one snapshot of it. */
-function linkedTo(library: Library, id: string, snapshotId?: string): MachineRecord[] {
+export function linkedClonesOf(library: Library, id: string, snapshotId?: string): MachineRecord[] {
   return [...library.list(), ...library.trash.records()]
     .filter(({ base }) => base?.machineId === id && (snapshotId === undefined || base.snapshotId === snapshotId))
 }
@@ -26,7 +26,7 @@ function linkedTo(library: Library, id: string, snapshotId?: string): MachineRec
  * @throws ServiceError has-clones with the machines as details
  */
 export function requireNoLinkedClones(library: Library, what: Phrase, id: string, snapshotId?: string): void {
-  const clones = linkedTo(library, id, snapshotId)
+  const clones = linkedClonesOf(library, id, snapshotId)
   if (clones.length === 0) return
   const named = clones.map(({ id: clone, settings: { name } }) => phrase(library.get(clone) ? 'needed.machine' : 'needed.inTrash', { name }))
   const machines = clones.map((clone) => ({ id: clone.id, name: clone.settings.name }))

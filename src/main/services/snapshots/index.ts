@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { phrase, type Snapshot, type SnapshotTree, type Phrase } from '../../../preload/contract'
+import { linkedClonesOf } from '../clones/lineage'
 import { requireOpenable } from '../disks/openable'
 import { ServiceError } from '../errors'
 import type { Library } from '../library'
@@ -42,6 +43,9 @@ export interface TakeOptions {
   readonly notes?: string
 }
 
+/** A linked clone will be made over it: see `Snapshots.cloned`. */
+export interface BaseOptions extends TakeOptions { readonly awaitsClone?: boolean }
+
 export class Snapshots {
   /** By the machine's folder. */
   private readonly known = new Map<string, SnapshotRecords>()
@@ -72,12 +76,26 @@ export class Snapshots {
     await finishSwitch(store.folder, (change) => this.apply(id, store, change))
   }
 
+  /** The clone that a snapshot was taken for is there. Where this cannot be written now, the next start looks for the clone itself. */
+  async cloned(id: string): Promise<void> {
+    await this.alone(id, phrase('use.cloningSnapshot'), (_record, store) => this.settleAwaited(id, store)).catch(() => undefined)
+  }
+
+  private settleAwaited(id: string, store: SnapshotStore): Promise<void> {
+    const { library } = this.options
+    // A machine whose record is damaged may be the clone.
+    const mayBeThere = library.list().some(({ damage }) => damage !== undefined)
+    return store.settleAwaited((snapshotId) => mayBeThere || linkedClonesOf(library, id, snapshotId).length > 0)
+  }
+
   /** At the start of the manager: what the last one left. */
   async recoverAll(): Promise<void> {
     for (const record of this.options.library.list()) {
       try {
         await this.recover(record.id)
-        await new SnapshotStore(record.dir).clean()
+        const store = new SnapshotStore(record.dir)
+        await store.clean()
+        await this.settleAwaited(record.id, store)
         if (record.damage !== undefined) continue
         const saved = new SavedState(record.dir)
         await saved.clearLeftovers()
@@ -122,18 +140,18 @@ export class Snapshots {
   }
 
   /** @throws ServiceError wrong-state, name-taken, disk-full, library-read-only, machine-busy, bad-disk, file-missing */
-  take(id: string, { name, notes = '' }: TakeOptions, progress: Progress): Promise<Snapshot & { pauseMs?: number }> {
+  take(id: string, { name, notes = '', awaitsClone = false }: BaseOptions, progress: Progress): Promise<Snapshot & { pauseMs?: number }> {
     return this.alone(id, phrase('use.takingSnapshot'), async (record, store) => {
       if (name !== undefined) await this.checkName(store, name)
       const given = name ?? await this.freeName(store, 'Snapshot', true)
-      const taken = await this.add(record, store, { name: given, notes }, progress)
+      const taken = await this.add(record, store, { name: given, notes, awaitsClone }, progress)
       this.options.changed(id)
       return { ...(await this.view(store, taken.entry)), ...(taken.pauseMs === undefined ? {} : { pauseMs: taken.pauseMs }) }
     })
   }
 
   private async add(
-    record: MachineRecord, store: SnapshotStore, what: Pick<SnapshotRecord, 'name' | 'notes'>, progress: Progress,
+    record: MachineRecord, store: SnapshotStore, { awaitsClone, ...what }: Pick<SnapshotRecord, 'name' | 'notes'> & { readonly awaitsClone: boolean }, progress: Progress,
   ): Promise<{ entry: SnapshotRecord; pauseMs: number | undefined }> {
     const { runtime, screen } = this.options
     const { isOn, hasState } = presenceOf(runtime, record)
@@ -147,7 +165,7 @@ export class Snapshots {
         for (const { path, format } of planned.settings.disks) await requireOpenable(path, format)
         await copyAtRest(record, copies, hasState ? join(folder, STATE_FILE) : undefined, progress)
       }
-    })
+    }, awaitsClone)
     return { entry, pauseMs }
   }
 

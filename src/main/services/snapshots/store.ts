@@ -22,6 +22,8 @@ const tree = z.object({
   current: z.string().uuid().nullable(),
   /** Holds until there is a snapshot `current`. */
   before: z.string().uuid().nullable().optional(),
+  /** A snapshot that a linked clone is being made over: without a clone it has no purpose. */
+  awaitsClone: z.string().uuid().optional(),
 })
 
 export class SnapshotStore {
@@ -105,10 +107,19 @@ export class SnapshotStore {
     return nearestOf(removed.some(({ id }) => id === current) ? current : before, isThere, removed)
   }
 
-  /** @param before holds until there is a snapshot `id` */
-  async setCurrent(id: string | null, before?: string | null): Promise<void> {
+  /** @param before holds until there is a snapshot `id` @param awaitsClone a linked clone is to be made over `id` */
+  async setCurrent(id: string | null, before?: string | null, awaitsClone = false): Promise<void> {
     await makeFolder(this.folder)
-    await writeAtomic(join(this.folder, TREE), `${JSON.stringify({ version: 1, current: id, ...(before !== undefined && { before }) })}\n`)
+    const next = { version: 1, current: id, ...(before !== undefined && { before }), ...(awaitsClone && { awaitsClone: id }) }
+    await writeAtomic(join(this.folder, TREE), `${JSON.stringify(next)}\n`)
+  }
+
+  /** The snapshot that was taken for a linked clone has it, or goes, where the clone never came to be. */
+  async settleAwaited(hasClone: (snapshotId: string) => boolean): Promise<void> {
+    const { awaitsClone } = await this.readTree()
+    if (awaitsClone === undefined) return
+    if ((await this.has(awaitsClone)) && !hasClone(awaitsClone)) await this.remove(awaitsClone)
+    else await this.setCurrent(await this.current())
   }
 
   /** @throws ServiceError machine-damaged */
@@ -146,11 +157,11 @@ export class SnapshotStore {
     await rm(this.asideOf(id), { recursive: true, force: true }).catch(() => undefined)
   }
 
-  /** Fills a folder aside, then lets it appear: the present descends from it at once. @throws as `make` */
-  async add(entry: SnapshotRecord, screen: string, fill: (folder: string) => Promise<void>): Promise<SnapshotRecord> {
+  /** Fills a folder aside, then lets it appear: the present descends from it at once. @param awaitsClone see `settleAwaited` @throws as `make` */
+  async add(entry: SnapshotRecord, screen: string, fill: (folder: string) => Promise<void>, awaitsClone = false): Promise<SnapshotRecord> {
     await this.make(entry, screen, fill)
     try {
-      await this.setCurrent(entry.id, await this.current())
+      await this.setCurrent(entry.id, await this.current(), awaitsClone)
       await moveDurably(this.asideOf(entry.id), this.pathOf(entry.id))
       return entry
     } catch (error) {
