@@ -7,7 +7,7 @@ export const TEST_PACKAGES = {
   'libc6-dev': 'native instruction tests', binutils: 'disassembler oracle', nasm: 'bare-metal test kernels',
   'e2fsprogs': 'file system checks', fdisk: 'partitioning', cpio: 'initramfs images', 'busybox-static': 'test guests',
   xvfb: 'display for end-to-end tests', xauth: 'display for end-to-end tests', chromium: 'browser tests',
-  'acpica-tools': 'ACPI table checks', 'fonts-dejavu-core': 'screenshots',
+  'acpica-tools': 'ACPI table checks', 'libxml2-utils': 'grammar of OVF descriptions', 'fonts-dejavu-core': 'screenshots',
 }
 
 const installed = (name) => (output('dpkg-query', ['-W', '-f=${Status}', name]) ?? '').includes('install ok installed')

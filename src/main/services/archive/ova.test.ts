@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { pack } from 'tar-stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { ovfProblems } from '../../../../tests/fixtures/ovf-rules'
 import type { DiskSource } from '../../host/disks/formats/common/write'
 import type { Progress } from '../types'
 import type { Appliance } from './appliance'
@@ -78,6 +79,7 @@ describe('OVA packages', () => {
     const out = join(dir, 'untarred')
     await mkdir(out)
     execFileSync('tar', ['-xf', path, '-C', out])
+    expect(ovfProblems(await readFile(join(out, 'Bu-ro-1.ovf'), 'utf8'))).toEqual([])
     const sums = (await readFile(join(out, 'Bu-ro-1.mf'), 'utf8')).replace(/^SHA256\((.*)\)= (\w+)$/gm, '$2  $1')
     expect(execFileSync('sha256sum', ['-c', '--strict'], { cwd: out, input: sums, encoding: 'utf8' }).match(/OK$/gm)).toHaveLength(4)
     for (const [i, bytes] of DISKS.entries()) {
