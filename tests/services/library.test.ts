@@ -49,6 +49,24 @@ describe('library', () => {
     expect(readdirSync(join(home, 'machines'))).toHaveLength(1)
   })
 
+  it('tells which names are taken by machines that are being made', async () => {
+    const library = await Library.open(home)
+    const told: string[][] = []
+    library.onDidClaim((claimed) => told.push(claimed))
+    let seen: string[] = []
+    const made = library.make({ exactly: 'alpha' }, () => {
+      seen = library.claimedNames
+      return Promise.resolve({ settings: { name: 'alpha' } })
+    })
+    const lost = library.make({ exactly: 'beta' }, () => Promise.reject(new Error('no room')))
+    await expect(library.make({ exactly: 'ALPHA' }, () => Promise.reject(new Error('never asked')))).rejects.toMatchObject({ code: 'name-taken' })
+    await Promise.allSettled([made, lost])
+    expect(seen).toContain('alpha')
+    expect([library.claimedNames, names(library)]).toEqual([[], ['alpha']])
+    expect(told[0]).toEqual(['alpha'])
+    expect(told.at(-1)).toEqual([])
+  })
+
   it('keeps a damaged machine.json aside and shows the machine as damaged', async () => {
     const made = await (await Library.open(home)).create({ name: 'alpha' })
     writeFileSync(machineFile(made.id), '{ half a file')

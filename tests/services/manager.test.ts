@@ -236,6 +236,35 @@ describe('manager', () => {
     await client.call('machine.start', { id: reader.id })
   })
 
+  it('lets one terminal answer what the guest asks, of all that are open anywhere', async () => {
+    const { id } = await create('echo', guest('echo'))
+    const at = { id, port: 'ttyS0' } as const
+    const [other, pipe] = [new TestClient(manager), new TestClient(manager)]
+    const opened: [TestClient, string][] = []
+    for (const [by, answers] of [[client, true], [client, true], [other, true], [pipe, false]] as const) opened.push([by, (await by.call('console.open', { ...at, answers })).consoleId])
+    await client.call('machine.start', { id })
+    const shown = ([by, consoleId]: [TestClient, string]): string => by.of<{ consoleId: string; text: string }>('console.data').filter((chunk) => chunk.consoleId === consoleId).map(({ text }) => text).join('')
+    let round = 0
+    /** The guest says what it hears. What begins as a terminal's own answers do is no person's. */
+    const asked = async (): Promise<boolean[]> => {
+      const end = `end-${++round};`
+      await client.call('console.write', { ...at, text: `\u001b[6n${end}` })
+      await client.until('the echo', () => opened.every((one) => shown(one).includes(end)))
+      return opened.map((one) => shown(one).includes(`\u001b[6n${end}`))
+    }
+    expect(await asked()).toEqual([false, false, true, false])
+    await client.call('console.focus', { consoleId: opened[0][1] })
+    expect(await asked()).toEqual([true, false, false, false])
+    await client.call('console.focus', { consoleId: opened[1][1] })
+    expect(await asked()).toEqual([false, true, false, false])
+    await other.call('console.write', { ...at, text: 'typed' })
+    expect(await asked()).toEqual([false, false, true, false])
+    other.close()
+    opened.splice(2, 1)
+    expect(await asked()).toEqual([false, true, false])
+    pipe.close()
+  })
+
   it('deletes with consoles open, restores with the console kept', async () => {
     const { id } = await create('hello', guest('hello'))
     await client.call('machine.start', { id }).catch(() => undefined)

@@ -38,6 +38,8 @@ export class ManagerRig {
   readonly home = mkdtempSync(join(tmpdir(), 'nestbox-state-'))
   manager!: Manager
   said = ''
+  /** Of all machines, in the order in which the manager told them. */
+  readonly states: string[] = []
   private readonly kernel = join(this.home, 'tally.bin')
 
   constructor(private readonly vmHostEntry: string, filledMiB: number) {
@@ -50,6 +52,8 @@ export class ManagerRig {
     this.manager = await createManager({ home: this.home, vmHostEntry: this.vmHostEntry })
     const client = this.manager.connect((name, payload) => {
       if (name === 'console.data') this.said += (payload as { text: string }).text
+      const { state } = payload as Partial<Machine>
+      if (name === 'machine.changed' && state !== undefined && state !== this.states.at(-1)) this.states.push(state)
     })
     this.call = async (name, params) => {
       const outcome = await client.call(name, params)

@@ -58,6 +58,15 @@ describe('snapshots', () => {
     await rig.type(id, 'Cc')
   })
 
+  it.each([true, false])('says that it is being restored, whether the present is kept (%s) or not', async (keepCurrent) => {
+    const { id } = await rig.started()
+    const { id: snapshotId } = await call('snapshot.take', { id })
+    expect(rig.states.at(-1)).toBe('running')
+    rig.states.length = 0
+    await call('snapshot.restore', { id, snapshotId, keepCurrent, start: true })
+    expect(rig.states).toEqual(['restoring', 'saved', 'starting', 'running'])
+  })
+
   it('of which the guest\'s first pages are noted, and brought in first at the next time', async () => {
     const { id } = await rig.started({ disks: disks() })
     await rig.type(id, 'Aa')

@@ -3,6 +3,7 @@ import { basename } from 'node:path'
 import { phrase, type CallName, type Machine } from '../../preload/contract'
 import { templateHandlers, transferHandlers, type TransferCall } from './clones/handlers'
 import { requireNoLinkedClones, requireNoTemplate } from './clones/lineage'
+import { isAnswer } from './console/queries'
 import { ServiceError } from './errors'
 import type { Handlers, Services } from './handler-types'
 import { listFolder } from './host-folder'
@@ -24,6 +25,7 @@ function machineHandlers(services: Services): Omit<Pick<Handlers, Extract<CallNa
   const known = (id: string): string => library.require(id).id
   return {
     'machine.list': () => library.list().map(view),
+    'machine.claimedNames': () => library.claimedNames,
     'machine.get': ({ id }) => view(library.require(id)),
     'machine.create': async (params) => view(await createMachine(services, params)),
     'machine.update': async ({ id, settings }) => {
@@ -117,12 +119,14 @@ function trashHandlers({ library, runtime, trashChanged }: Services): Pick<Handl
 
 function consoleHandlers({ library, consoles }: Services): Pick<Handlers, Extract<CallName, `console.${string}`>> {
   return {
-    'console.open': ({ id, port }, session) => ({ consoleId: session.openConsole(library.require(id).id, port) }),
+    'console.open': ({ id, port, answers }, session) => ({ consoleId: session.openConsole(library.require(id).id, port, answers) }),
     'console.history': ({ id, port }) => ({ text: new TextDecoder().decode(consoles.history(library.require(id).id, port)) }),
-    'console.write': ({ id, port, text }) => {
+    'console.write': ({ id, port, text }, session) => {
       const { settings } = library.require(id)
       if (!consoles.write(id, port, text)) throw new ServiceError('wrong-state', phrase('machine.nobodyReads', { name: settings.name }))
+      if (!isAnswer(text)) session.typedInto(id, port)
     },
+    'console.focus': ({ consoleId }, session) => session.focusConsole(consoleId),
     'console.ack': ({ consoleId, bytes }, session) => session.acknowledge(consoleId, bytes),
     'console.close': ({ consoleId }, session) => session.closeConsole(consoleId),
   }

@@ -50,7 +50,6 @@ async function createFromTemplate({ clones, tasks }: Services, { settings, templ
 export async function createMachine(services: Services, params: CreateParams): Promise<MachineRecord> {
   const { library, images } = services
   const { settings, image, template, cloudInit } = params
-  // Before an image is fetched for minutes.
   library.checkName(settings.name)
   if (template !== undefined) {
     if (image !== undefined) throw new ServiceError('invalid-argument', phrase('create.bothSources'))
@@ -60,8 +59,9 @@ export async function createMachine(services: Services, params: CreateParams): P
   if (image === undefined && !settings.kernel) throw new ServiceError('invalid-argument', phrase('create.noSource'))
   const { kernel: _kernel, initrd: _initrd, ...rest } = settings
   await checkSettings(image === undefined ? settings : rest)
-  const files = image === undefined ? undefined : await (await images.prepare(image)).result
+  // The name is taken while the image is fetched or built.
   return library.make({ exactly: settings.name }, async (folder) => {
+    const files = image === undefined ? undefined : await (await images.prepare(image)).result
     const copies = files && await copyBootFiles(files, folder.dir, folder.finalDir)
     const { hasDataDisk = false, ...boot }: Partial<BootFiles> = copies ?? {}
     const plain = copies ? { ...boot, ...rest } : settings

@@ -115,6 +115,7 @@ class LocalManager implements Manager {
       onFigures: (id, figures) => this.figuresCame(id, figures),
     })
     library.onDidChange((id) => this.machineChanged(id))
+    library.onDidClaim((names) => this.emit('machine.namesClaimed', { names }))
     this.tasks.onDidChange((task) => this.emit('task.changed', task))
     this.consoles = consoles
     const settings = new Settings(options.home)

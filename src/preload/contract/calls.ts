@@ -37,6 +37,8 @@ export const calls = {
   'preferences.set': call(preferences.partial(), preferences),
 
   'machine.list': call(nothing, z.array(machine)),
+  /** Names that are taken by machines which are not there yet: they are being made. */
+  'machine.claimedNames': call(nothing, z.array(z.string())),
   'machine.get': call(byId, machine),
   /**
    * With `image`, kernel, initrd and command line come from it; it is built or fetched first when it is not ready.
@@ -146,11 +148,15 @@ export const calls = {
   /**
    * Everything said so far comes first, as `console.data` events with this id, then what is new.
    * It stays open while the machine stops and starts, until `console.close` or the client goes.
+   * What a guest asks its terminal only one of all that are open is told: the one that was opened, focused or typed into last.
+   * `answers: false` is none of them.
    */
-  'console.open': call(z.object({ id: machineId, port: consolePort }), z.object({ consoleId: z.string() })),
+  'console.open': call(z.object({ id: machineId, port: consolePort, answers: z.boolean().optional() }), z.object({ consoleId: z.string() })),
   /** Everything said so far that is kept, at once. */
   'console.history': call(z.object({ id: machineId, port: consolePort }), z.object({ text: z.string() })),
   'console.write': call(z.object({ id: machineId, port: consolePort, text: z.string().max(1_000_000) }), none),
+  /** The person is at this terminal now. */
+  'console.focus': call(z.object({ consoleId: z.string() }), none),
   'console.ack': call(z.object({ consoleId: z.string(), bytes: z.number().int().min(0) }), none),
   'console.close': call(z.object({ consoleId: z.string() }), none),
 

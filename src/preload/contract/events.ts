@@ -18,6 +18,8 @@ export const events = {
   'machine.changed': machine,
   /** Moved to the trash or purged. */
   'machine.removed': z.object({ id: machineId }),
+  /** Those of the machines that are being made now. */
+  'machine.namesClaimed': z.object({ names: z.array(z.string()) }),
   /** About once a second for each running machine. */
   'machine.figures': z.object({ id: machineId, figures: machineFigures }),
   /** To the client that opened the console only. */

@@ -9,7 +9,8 @@ export const NAME_PATTERN = /^[\p{L}\p{N}][\p{L}\p{N} ._()+-]*$/u
 export const machineName = z.string().trim().min(1).max(LIMITS.nameLength).regex(NAME_PATTERN)
 export const machineId = z.string().uuid()
 
-export const machineState = z.enum(['stopped', 'starting', 'running', 'paused', 'stopping', 'saving', 'saved', 'crashed', 'damaged'])
+/** `saving`: its state is written and it ends then. `restoring`: it stands while a snapshot takes its place. */
+export const machineState = z.enum(['stopped', 'starting', 'running', 'paused', 'stopping', 'saving', 'restoring', 'saved', 'crashed', 'damaged'])
 export type MachineState = z.infer<typeof machineState>
 
 export const diskFormat = z.enum(['raw', 'qcow2'])

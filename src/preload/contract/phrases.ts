@@ -301,6 +301,7 @@ export const PHRASES = {
     paused: 'paused',
     stopping: 'stopping',
     saving: 'saving',
+    restoring: 'being restored',
     saved: 'saved',
     crashed: 'crashed',
     damaged: 'damaged',

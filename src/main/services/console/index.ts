@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { ConsolePort } from '../../../preload/contract'
 import { ConsoleJournal } from './journal'
-import { withoutQueries } from './queries'
+import { QuerySplitter, withoutQueries } from './queries'
 import { ConsoleViewer } from './viewer'
 
 /** Where a console's input goes and its acknowledgements; the runtime provides it while the machine runs. */
@@ -13,6 +13,8 @@ export interface ConsoleLine {
 
 export interface ConsoleAttachment {
   acknowledge(count: number): void
+  /** A person is at this one now: where it is a terminal, it answers what the guest asks. */
+  claim(): void
   detach(): void
 }
 
@@ -20,7 +22,9 @@ export interface ConsoleAttachment {
 const HOLD_BYTES = 1 << 20
 
 class MachineConsole {
+  /** In the order in which a person came to them. */
   private readonly viewers = new Set<ConsoleViewer>()
+  private readonly splitter = new QuerySplitter()
   private line: ConsoleLine | undefined
   private unreported = 0
 
@@ -33,9 +37,17 @@ class MachineConsole {
 
   output(bytes: Uint8Array): void {
     this.journal.append(bytes)
-    for (const viewer of this.viewers) viewer.push(bytes)
+    const answering = this.answering
+    const isShared = this.viewers.size > 1 || answering === undefined || this.splitter.isKeeping
+    const { whole, quiet } = isShared ? this.splitter.split(bytes) : { whole: bytes, quiet: bytes }
+    for (const viewer of this.viewers) viewer.push(viewer === answering ? whole : quiet)
     this.unreported += bytes.length
     this.report()
+  }
+
+  /** Of several terminals only one may answer the guest's questions: the one a person came to last. */
+  private get answering(): ConsoleViewer | undefined {
+    return [...this.viewers].findLast(({ answers }) => answers)
   }
 
   /** Tells the machine how much was taken, unless a reader is too far behind. */
@@ -55,12 +67,15 @@ class MachineConsole {
     return withoutQueries(this.journal.history())
   }
 
-  attach(onChunk: (bytes: Uint8Array) => void): ConsoleAttachment {
-    const viewer = new ConsoleViewer(onChunk, () => this.report())
+  attach(onChunk: (bytes: Uint8Array) => void, answers: boolean): ConsoleAttachment {
+    const viewer = new ConsoleViewer(onChunk, () => this.report(), answers)
     this.viewers.add(viewer)
     viewer.push(this.past())
     return {
       acknowledge: (count) => viewer.acknowledge(count),
+      claim: () => {
+        if (this.viewers.delete(viewer)) this.viewers.add(viewer)
+      },
       detach: () => {
         this.viewers.delete(viewer)
         viewer.close()
@@ -99,9 +114,9 @@ export class ConsoleHub {
     return this.get(id, port).past()
   }
 
-  /** History first, then what is new. */
-  attach(id: string, port: ConsolePort, onChunk: (bytes: Uint8Array) => void): ConsoleAttachment {
-    return this.get(id, port).attach(onChunk)
+  /** History first, then what is new. @param answers it is a terminal, and answers what a guest asks one: until another comes */
+  attach(id: string, port: ConsolePort, onChunk: (bytes: Uint8Array) => void, answers = true): ConsoleAttachment {
+    return this.get(id, port).attach(onChunk, answers)
   }
 
   /** @returns false where the machine does not run: nobody reads the keys */

@@ -10,8 +10,8 @@ export class ConsoleViewer {
   private unacknowledged = 0
   private isClosed = false
 
-  /** @param onDrain called when everything queued has been sent: the source may go on */
-  constructor(private readonly onChunk: (bytes: Uint8Array) => void, private readonly onDrain: () => void) {}
+  /** @param onDrain called when everything queued has been sent: the source may go on @param answers a terminal, which answers what a guest asks it */
+  constructor(private readonly onChunk: (bytes: Uint8Array) => void, private readonly onDrain: () => void, readonly answers = true) {}
 
   /** Bytes that wait for the reader. */
   get backlog(): number {

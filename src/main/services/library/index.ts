@@ -35,6 +35,7 @@ export class Library {
   private readonly listeners = new Set<(id: string) => void>()
   /** Names of machines that are being made. */
   private readonly claimed = new Set<string>()
+  private readonly claimListeners = new Set<(names: string[]) => void>()
   private readonly machinesDir: string
   readonly trash: Trash
   /** Changes happen one after the other: a name is checked and taken without another change between. */
@@ -94,6 +95,20 @@ export class Library {
     for (const listener of this.listeners) listener(id)
   }
 
+  /** Names that nobody else can take, of machines that are being made. */
+  get claimedNames(): string[] {
+    return [...this.claimed]
+  }
+
+  onDidClaim(listener: (names: string[]) => void): Stop {
+    this.claimListeners.add(listener)
+    return () => this.claimListeners.delete(listener)
+  }
+
+  private claimsChanged(): void {
+    for (const listener of this.claimListeners) listener(this.claimedNames)
+  }
+
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
     const result = this.queue.then(work)
     this.queue = result.catch(() => undefined)
@@ -120,6 +135,7 @@ export class Library {
       const wanted = 'exactly' in name ? name.exactly : freeName(name.like, this.names())
       this.checkName(wanted)
       this.claimed.add(wanted)
+      this.claimsChanged()
       return wanted
     })
   }
@@ -155,7 +171,7 @@ export class Library {
       await rm(dir, { recursive: true, force: true }).catch(() => undefined)
       throw error
     } finally {
-      if (claimed !== undefined) this.claimed.delete(claimed)
+      if (claimed !== undefined && this.claimed.delete(claimed)) this.claimsChanged()
     }
   }
 

@@ -75,6 +75,8 @@ export class MachineRuntime {
   private readonly running = new Map<string, Running>()
   /** How the last run ended, where that is worth telling. */
   private readonly problems = new Map<string, Said>()
+  /** Ended to make room for a snapshot of themselves, whose files are not in place yet. */
+  private readonly restoring = new Set<string>()
   private logging: Promise<void> = Promise.resolve()
   /** Processes for machines that are about to start. */
   private readonly prepared = new Map<string, PreparedProcess>()
@@ -89,6 +91,7 @@ export class MachineRuntime {
   status(id: string): RuntimeStatus {
     const run = this.running.get(id)
     if (run) return { state: run.state, startedAt: run.startedAt, ...(run.process.pid === undefined ? {} : { pid: run.process.pid }), ...stallOf(run) }
+    if (this.restoring.has(id)) return { state: 'restoring' }
     const problem = this.problems.get(id)
     if (this.options.savedState(id)?.exists) return { state: 'saved', ...(problem === undefined ? {} : { problem }) }
     return problem === undefined ? { state: 'stopped' } : { state: 'crashed', problem }
@@ -277,9 +280,9 @@ export class MachineRuntime {
     this.require(id, phrase('act.switchedOff'), 'running').process.send({ type: 'power-button' })
   }
 
-  /** Resolves when the machine is off. */
-  async forceStop(id: string): Promise<void> {
-    await this.endNow(this.require(id, phrase('act.stopped'), 'starting', 'running', 'paused', 'stopping'))
+  /** Resolves when the machine is off. @param state what it is meanwhile: `restoring` where it makes room for a snapshot of itself */
+  async forceStop(id: string, state: 'stopping' | 'restoring' = 'stopping'): Promise<void> {
+    await this.endNow(this.require(id, phrase('act.stopped'), 'starting', 'running', 'paused', 'stopping'), state)
   }
 
   /**
@@ -317,7 +320,7 @@ export class MachineRuntime {
     const run = this.requireForSaving(id)
     const { state } = run
     const memory = this.options.savedState(id)?.memory
-    if (then !== 'go-on') this.setState(run, 'saving')
+    if (then !== 'go-on') this.setState(run, then === 'hold' ? 'restoring' : 'saving')
     try {
       const base = await memory?.base()
       const onProgress = (fraction: number): void => progress.report(fraction)
@@ -333,7 +336,7 @@ export class MachineRuntime {
   }
 
   /**
-   * As `saveTo`; the machine then stands, and is `saving`, until it is said what becomes of it.
+   * As `saveTo`; the machine then stands, and is `restoring`, until it is said what becomes of it.
    * @throws as `saveTo`; the machine then goes on
    */
   async saveAndHold(id: string, path: string, copies: readonly { readonly from: string; readonly to: string }[], progress: Progress): Promise<Held> {
@@ -341,7 +344,7 @@ export class MachineRuntime {
     const { state } = run
     await this.saveTo(id, path, copies, 'hold', progress)
     return {
-      end: () => this.endNow(run),
+      end: () => this.endNow(run, 'restoring'),
       goOn: () => {
         run.process.send({ type: 'thaw' })
         this.setState(run, state)
@@ -349,10 +352,16 @@ export class MachineRuntime {
     }
   }
 
-  private async endNow(run: Running): Promise<void> {
+  private async endNow(run: Running, state: 'stopping' | 'restoring'): Promise<void> {
     run.forced = true
-    this.setState(run, 'stopping')
+    if (state === 'restoring') this.restoring.add(run.machine.id)
+    this.setState(run, state)
     await run.process.stop()
+  }
+
+  /** What took the place of a machine that was ended as `restoring` is there. */
+  restored(id: string): void {
+    if (this.restoring.delete(id)) this.options.onStateChanged(id)
   }
 
   /** Ends every machine. @param how where a machine cannot be suspended, it is stopped */
@@ -375,7 +384,7 @@ export class MachineRuntime {
       }
     }
     if (this.running.get(id) !== run) return
-    if (run.state === 'saving') await run.process.ended
+    if (run.state === 'saving' || run.state === 'restoring') await run.process.ended
     else await this.forceStop(id)
   }
 }

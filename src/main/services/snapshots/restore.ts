@@ -85,6 +85,7 @@ export class Restore {
       await this.finish(isOn)
       isWanted = start
     } finally {
+      runtime.restored(record.id)
       if (!isWanted) runtime.unprepare(record.id)
     }
     return this.undo?.id ?? null
@@ -220,7 +221,7 @@ export class Restore {
   private async endPresent(isOn: boolean): Promise<void> {
     const { runtime, record } = this.task
     if (this.held) await this.held.end()
-    else if (isOn && runtime.settingsOf(record.id)) await runtime.forceStop(record.id)
+    else if (isOn && runtime.settingsOf(record.id)) await runtime.forceStop(record.id, 'restoring')
   }
 
   private async giveUp(isOn: boolean): Promise<void> {

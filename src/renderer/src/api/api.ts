@@ -58,6 +58,8 @@ export interface Api {
   setPreferences(changes: Partial<Preferences>): Promise<Preferences>
 
   machines(): Promise<Machine[]>
+  /** Names of machines that are being made. */
+  claimedNames(): Promise<readonly string[]>
   create(source: CreateSource, settings: MachineSettings): Promise<Machine>
   /** As it is now, or as in a snapshot. */
   clone(id: string, name: string, options?: CloneOptions): Promise<Machine>
@@ -123,6 +125,8 @@ export interface Api {
   console(machineId: string, port: ConsolePort): ConsoleSource
 
   onMachine(handler: (machine: Machine) => void): Stop
+  /** Of machines that are being made. */
+  onNamesClaimed(handler: (names: readonly string[]) => void): Stop
   onMachineGone(handler: (id: string) => void): Stop
   onFigures(handler: (id: string, counters: FigureCounters) => void): Stop
   onTask(handler: (task: Task) => void): Stop

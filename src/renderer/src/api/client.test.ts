@@ -64,13 +64,15 @@ describe('client', () => {
     emit('console.data', { consoleId: 'c1', machineId: 'm', port: 'ttyS0', text: 'first', bytes: 5 })
     emit('console.data', { consoleId: 'other', machineId: 'm', port: 'ttyS0', text: 'not ours', bytes: 8 })
     answer({ ok: true, result: { consoleId: 'c1' } })
-    const close = await opening
+    const console = await opening
     emit('console.data', { consoleId: 'c1', machineId: 'm', port: 'ttyS0', text: 'second', bytes: 6 })
     expect(shown.map(([text]) => text)).toEqual(['first', 'second'])
     expect(calls.filter(([name]) => name === 'console.ack')).toEqual([])
     shown[0][1]()
     expect(calls.at(-1)).toEqual(['console.ack', { consoleId: 'c1', bytes: 5 }])
-    close()
+    console.focus()
+    expect(calls.at(-1)).toEqual(['console.focus', { consoleId: 'c1' }])
+    console.close()
     expect(calls.at(-1)).toEqual(['console.close', { consoleId: 'c1' }])
     expect(count('console.data')).toBe(0)
   })

@@ -38,9 +38,13 @@ export function consoleSource(bridge: NestboxBridge, id: string, port: ConsolePo
         throw error
       }
       early.forEach(show)
-      return () => {
-        stop()
-        if (consoleId !== undefined) void bridge.call('console.close', { consoleId })
+      const opened = { consoleId }
+      return {
+        focus: () => void bridge.call('console.focus', opened),
+        close() {
+          stop()
+          void bridge.call('console.close', opened)
+        },
       }
     },
     write: (text) => void call(bridge, 'console.write', { id, port, text }).catch(onError),
@@ -83,6 +87,7 @@ const hostCalls = (ask: Ask) => ({
 
 const machineCalls = (ask: Ask) => ({
   machines: () => ask('machine.list', {}),
+  claimedNames: () => ask('machine.claimedNames', {}),
   create: (source, settings) => ask('machine.create', createParams(source, settings)),
   clone: (id, name, options = {}) => ask('machine.clone', { id, name, ...options }),
   fork: (id, name) => ask('machine.fork', { id, name }),
@@ -128,6 +133,7 @@ const storageCalls = (ask: Ask) => ({
 
 const events = (bridge: NestboxBridge) => ({
   onMachine: (handler) => bridge.subscribe('machine.changed', handler),
+  onNamesClaimed: (handler) => bridge.subscribe('machine.namesClaimed', ({ names }) => handler(names)),
   onMachineGone: (handler) => bridge.subscribe('machine.removed', ({ id }) => handler(id)),
   onFigures: (handler) => bridge.subscribe('machine.figures', ({ id, figures }) => handler(id, figures)),
   onTask: (handler) => bridge.subscribe('task.changed', handler),

@@ -39,8 +39,10 @@ export class FakeApi implements Api {
   /** The next call of this name fails with this error. */
   readonly failures = new Map<string, ApiError>()
   imageList: CatalogImage[] = [{ id: 'starter', name: 'Starter', description: '', ready: true }]
+  private claimed: readonly string[] = []
   private next = 1
   private readonly machine = new Emitter<[Machine]>()
+  private readonly claims = new Emitter<[readonly string[]]>()
   private readonly gone = new Emitter<[string]>()
   private readonly figures = new Emitter<[string, FigureCounters]>()
   private readonly task = new Emitter<[Task]>()
@@ -51,6 +53,7 @@ export class FakeApi implements Api {
   readonly connection = new Emitter<[boolean]>()
 
   readonly onMachine = this.machine.on
+  readonly onNamesClaimed = this.claims.on
   readonly onMachineGone = this.gone.on
   readonly onFigures = this.figures.on
   readonly onTask = this.task.on
@@ -66,6 +69,12 @@ export class FakeApi implements Api {
     const machine: Machine = { ...newSettings(name, DEFAULTS), id, state: 'stopped', createdAt: '2026-11-23T07:00:00Z', ...changes }
     this.machineMap.set(machine.id, machine)
     return machine
+  }
+
+  /** Somebody makes machines of these names, and none else. */
+  claim(...names: readonly string[]): void {
+    this.claimed = names
+    this.claims.emit(names)
   }
 
   emitMachine(machine: Machine): void {
@@ -120,6 +129,10 @@ export class FakeApi implements Api {
   async machines(): Promise<Machine[]> {
     this.begin('machines')
     return [...this.machineMap.values()]
+  }
+
+  async claimedNames(): Promise<readonly string[]> {
+    return this.claimed
   }
 
   readonly sources: CreateSource[] = []
@@ -379,7 +392,7 @@ export class FakeApi implements Api {
     return {
       open: async (onChunk) => {
         onChunk(this.consoleText.get(`${machineId}:${port}`) ?? '', () => undefined)
-        return () => undefined
+        return { focus: () => undefined, close: () => undefined }
       },
       write: (text) => void this.typed.push(text),
     }

@@ -98,6 +98,32 @@ describe('what was typed', () => {
   })
 })
 
+describe('the name a new machine is offered', () => {
+  it('is one that no machine has, nor one that is being made anywhere', async () => {
+    api.add('Linux')
+    await open()
+    api.claim('linux 2')
+    await press('n', { ctrlKey: true })
+    await source('kernel')
+    await click('.wizard [data-action="next"]')
+    expect(value('machine-name')).toBe('Linux 3')
+  })
+
+  it('is free again where the other machine was given up', async () => {
+    api.claim('web copy')
+    api.add('web')
+    await open()
+    await choose('clone')
+    expect(value('copy-name')).toBe('web copy 2')
+    await click('[role="dialog"] .el-dialog__footer .el-button:not(.el-button--primary)')
+    api.claim()
+    await press('n', { ctrlKey: true })
+    await source('kernel')
+    await click('.wizard [data-action="next"]')
+    expect(value('machine-name')).toBe('Linux')
+  })
+})
+
 describe('a form with something wrong', () => {
   it('goes to the first field that is, instead of switching its button off', async () => {
     await open()
@@ -108,6 +134,20 @@ describe('a form with something wrong', () => {
     await vi.waitFor(() => expect(body()).toContain('Please fill this in'))
     expect(api.calls).not.toContain('create')
     expect(find<HTMLButtonElement>('.wizard [data-action="next"]').disabled).toBe(false)
+  })
+})
+
+describe('a number out of range', () => {
+  it.each(['7', '99999'])('is refused with the range, and never made another one: %s MiB', async (memory) => {
+    api.add('web', { kernel: '/boot/vmlinuz' })
+    await open()
+    await press('s', { ctrlKey: true })
+    await fill('.settings-dialog input[name="memory"]', memory)
+    find('.settings-dialog input[name="memory"]').dispatchEvent(new Event('change', { bubbles: true }))
+    await click('.settings-dialog [data-action="save"]')
+    await vi.waitFor(() => expect(find('.settings-dialog').textContent).toContain('Between 16 and 3072 MiB'))
+    expect(value('memory')).toBe(memory)
+    expect(api.calls).not.toContain('update')
   })
 })
 

@@ -6,7 +6,7 @@ export type ActionName =
   | 'settings' | 'rename' | 'delete' | 'takeSnapshot' | 'console' | 'log' | 'snapshots' | 'copyId'
   | 'clone' | 'fork' | 'makeTemplate' | 'releaseTemplate' | 'newFromTemplate' | 'export'
 
-const ANY: readonly MachineState[] = ['stopped', 'starting', 'running', 'paused', 'stopping', 'saving', 'saved', 'crashed', 'damaged']
+const ANY: readonly MachineState[] = ['stopped', 'starting', 'running', 'paused', 'stopping', 'saving', 'restoring', 'saved', 'crashed', 'damaged']
 const NOT_DAMAGED = ANY.filter((state) => state !== 'damaged')
 
 const ALLOWED: Readonly<Record<ActionName, readonly MachineState[]>> = {

@@ -4,6 +4,7 @@ class FakeTerminal {
   static last: FakeTerminal
   options: Record<string, unknown>
   element: HTMLElement | undefined
+  readonly textarea = document.createElement('textarea')
   written: [string | Uint8Array, () => void][] = []
   isDisposed = false
   onKey: ((event: KeyboardEvent) => boolean) | undefined
@@ -34,18 +35,19 @@ function start(opening: Promise<void> = Promise.resolve(), onText = vi.fn()) {
   const typed: string[] = []
   const onCommand = vi.fn()
   const close = vi.fn()
+  const focus = vi.fn()
   let deliver: (chunk: string, done: () => void) => void = () => undefined
   const source = {
     open: async (onChunk: typeof deliver) => {
       deliver = onChunk
       await opening
-      return close
+      return { close, focus }
     },
     write: (text: string) => void typed.push(text),
   }
   const session = new TerminalSession(source, { fontSize: 13, scrollback: 100, onCommand, onError: vi.fn(), onText })
   const started = session.start(document.createElement('div'))
-  return { session, started, typed, onCommand, close, deliver: (chunk: string, done: () => void) => deliver(chunk, done) }
+  return { session, started, typed, onCommand, close, focus, deliver: (chunk: string, done: () => void) => deliver(chunk, done) }
 }
 
 describe('terminal session', () => {
@@ -76,6 +78,16 @@ describe('terminal session', () => {
     deliver('late', done)
     expect(done).toHaveBeenCalledOnce()
     expect(FakeTerminal.last.written).toEqual([])
+  })
+
+  it('answers what the guest asks once a person has come to it', async () => {
+    const { started, focus } = start()
+    // Before the console is open: the newest answers anyway.
+    FakeTerminal.last.textarea.dispatchEvent(new Event('focus'))
+    await started
+    expect(focus).not.toHaveBeenCalled()
+    FakeTerminal.last.textarea.dispatchEvent(new Event('focus'))
+    expect(focus).toHaveBeenCalledOnce()
   })
 
   it('closes a console that opened after the dispose', async () => {

@@ -8,13 +8,20 @@ import { WebLinksAddon } from '@xterm/addon-web-links'
 import { Terminal } from '@xterm/xterm'
 import { CONSOLE_FONT, CONSOLE_THEME } from './terminal-theme'
 
+/** A console that is read. */
+export interface OpenConsole {
+  /** The person came to this terminal: it answers what the guest asks from now on, and no other one. */
+  focus(): void
+  close(): void
+}
+
 /** A console as the api offers it. */
 export interface ConsoleSource {
   /**
    * Delivers what was said so far, then everything new.
    * `done` must be called when the chunk has been drawn: the sender holds back while too much is unacknowledged.
    */
-  open(onChunk: (chunk: string | Uint8Array, done: () => void) => void): Promise<() => void>
+  open(onChunk: (chunk: string | Uint8Array, done: () => void) => void): Promise<OpenConsole>
   /** Keys for the guest. */
   write(text: string): void
 }
@@ -51,7 +58,7 @@ export class TerminalSession {
   private readonly fit = new FitAddon()
   private readonly searcher = new SearchAddon()
   private observer: ResizeObserver | undefined
-  private close: (() => void) | undefined
+  private console: OpenConsole | undefined
   private isDisposed = false
   private hasText = false
   private wantsFocus = false
@@ -82,13 +89,14 @@ export class TerminalSession {
       if (this.isDisposed) return
     }
     this.terminal.open(element)
+    this.terminal.textarea?.addEventListener('focus', () => this.console?.focus())
     if (this.wantsFocus) this.terminal.focus()
     this.observer = new ResizeObserver(() => this.refit())
     this.observer.observe(element)
     this.refit()
-    const close = await this.source.open((chunk, done) => this.draw(chunk, done))
-    if (this.isDisposed) close()
-    else this.close = close
+    const console = await this.source.open((chunk, done) => this.draw(chunk, done))
+    if (this.isDisposed) console.close()
+    else this.console = console
   }
 
   private draw(chunk: string | Uint8Array, done: () => void): void {
@@ -158,7 +166,7 @@ export class TerminalSession {
     if (this.isDisposed) return
     this.isDisposed = true
     this.observer?.disconnect()
-    this.close?.()
+    this.console?.close()
     this.terminal.dispose()
   }
 

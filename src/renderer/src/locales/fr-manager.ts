@@ -300,6 +300,7 @@ export const frManager: Translated<typeof PHRASES> = {
     paused: 'en pause',
     stopping: 'en cours d’arrêt',
     saving: 'en cours de mise en veille',
+    restoring: 'en cours de restauration',
     saved: 'en veille',
     crashed: 'plantée',
     damaged: 'endommagée',

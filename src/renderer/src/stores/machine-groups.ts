@@ -15,7 +15,7 @@ export interface MachineGroup {
 }
 
 export const isActive = (machine: Pick<Machine, 'state'>): boolean =>
-  ['running', 'paused', 'starting', 'stopping', 'saving'].includes(machine.state)
+  ['running', 'paused', 'starting', 'stopping', 'saving', 'restoring'].includes(machine.state)
 
 /** Lower case without accents, so that `resume` finds `Résumé`. */
 export const fold = (text: string): string => text.normalize('NFD').replace(/\p{Mn}/gu, '').toLowerCase()

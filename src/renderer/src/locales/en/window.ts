@@ -47,6 +47,7 @@ export const enWindow = {
     error: 'Error',
     damaged: 'Damaged',
     saving: 'Suspending',
+    restoring: 'Restoring',
     saved: 'Suspended',
     template: 'Template',
   },

@@ -49,6 +49,7 @@ export const frWindow: Translated<typeof enWindow> = {
     error: 'Erreur',
     damaged: 'Endommagée',
     saving: 'Mise en veille',
+    restoring: 'Restauration',
     saved: 'En veille',
     template: 'Modèle',
   },
