@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createManager } from '../../src/main/services/manager'
 import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
 import { DesktopApp } from './desktop-app'
+import { slowness } from './slow-page'
 import { ROOT } from './world'
 
 const NAME = 'Many'
@@ -15,7 +16,7 @@ const BRANCH_EVERY = 25
 /** Rows that the page may have: those in sight, and a margin. */
 const MOST_ROWS = 60
 /** Two frames of a display with 60 a second: the test's computer has more to do than this. */
-const FLUID_MS = 34
+const FLUID_MS = 34 * slowness()
 
 interface Frames {
   readonly median: number
