@@ -8,6 +8,8 @@ export const BOOTS = {
   'amd64-cloud': { width: 64, title: 'Debian 6.1 cloud kernel, amd64' }, amd64: { width: 64, title: 'Debian 6.1 generic kernel, amd64' },
   i386: { width: 32, title: 'Debian 6.1 686 kernel, i386' },
 }
+/** The guest that Nestbox also boots on tier 0 alone, once a round: a row of its own, beside the same QEMU (`withTier0Row`). */
+export const TIER0 = { guest: 'amd64-cloud', peer: 'nestbox-t0' }
 /** Guest in which the programs of a width run. */
 export const PROGRAM_GUEST = { 64: 'amd64-cloud', 32: 'i386' }
 
@@ -18,7 +20,7 @@ const GROUPS = { boot: BOOT_ROWS, programs: PROGRAM_NAMES, idle: ['idle'], debia
 export const TARGETS = { all: [...BOOT_ROWS, 'idle', ...PROGRAM_NAMES, 'debian'], boot: [...BOOT_ROWS, 'idle'], snapshots: [] }
 
 export const HELP = `npm run bench [-- TARGET] [-- options]
-  TARGET            all (default), boot (kernels to a shell, idle, memory), snapshots
+  TARGET            all (default), boot (kernels to a shell, also on tier 0 alone; idle, memory), snapshots
   --only A,B        rows: ${Object.keys(GROUPS).join(', ')}, ${BOOT_ROWS.join(', ')},
                     ${PROGRAM_NAMES.join(', ')}
   --repeat N        runs of everything, peers in turn (3)

@@ -30,8 +30,11 @@ interface Options {
 }
 
 const load = async (file: string): Promise<unknown> => import(new URL(file, import.meta.url).href)
-const { Results } = (await load('./results.mjs')) as { Results: new () => Results }
-const { timesTable } = (await load('./table.mjs')) as { timesTable(rows: readonly Row[], titles: Readonly<Record<string, string>>): string }
+const { Results, withTier0Row } = (await load('./results.mjs')) as { Results: new () => Results; withTier0Row(rows: readonly Row[], tier0: object): Row[] }
+const { timesTable, renderReport } = (await load('./table.mjs')) as {
+  timesTable(rows: readonly Row[], titles: Readonly<Record<string, string>>): string
+  renderReport(report: object): string
+}
 const { judge } = (await load('./targets.mjs')) as { judge(rows: readonly Row[]): { aim: string; value: number; met: boolean }[] }
 const { replaceBetweenMarks } = (await load('./report.mjs')) as { replaceBetweenMarks(text: string, name: string, content: string): string }
 const { parseOptions } = (await load('./options.mjs')) as { parseOptions(argv: readonly string[]): Options }
@@ -99,6 +102,45 @@ describe('the report', () => {
     const text = 'a\n<!-- bench:all -->\nold\n<!-- /bench:all -->\nb <!-- bench:boot --><!-- /bench:boot -->'
     expect(replaceBetweenMarks(text, 'all', 'new\n')).toBe('a\n<!-- bench:all -->\n\nnew\n\n<!-- /bench:all -->\nb <!-- bench:boot --><!-- /bench:boot -->')
     expect(() => replaceBetweenMarks(text, 'other', 'x')).toThrow('no marks')
+  })
+})
+
+describe('the interpreter alone', () => {
+  const TIER0 = { guest: 'amd64-cloud', peer: 'nestbox-t0' }
+  const boots = (peers: readonly string[]): Results => {
+    const results = new Results()
+    results.declare({ name: 'boot-amd64-cloud-cold', title: 'cloud, cold boot', kind: 'boot', width: 64 }, peers)
+    results.declare({ name: 'boot-amd64-cloud-warm', title: 'cloud, warm boot', kind: 'boot', width: 64 }, peers.filter((peer) => peer !== 'nestbox-t0'))
+    for (const peer of peers) results.add('boot-amd64-cloud-cold', peer, { nestbox: 3, qemu: 2, 'nestbox-t0': 5 }[peer] ?? 0, { cpu: 4 })
+    return results
+  }
+
+  it('has a row beside the same QEMU, and an aim', () => {
+    const rows = withTier0Row(boots(['nestbox', 'qemu', 'nestbox-t0']).rows(), TIER0)
+    const lines = timesTable(rows, { nestbox: 'Nestbox', qemu: 'QEMU TCG' }).split('\n')
+    expect(lines.slice(2, 4)).toEqual(['| cloud, cold boot | 3.00 | 2.00 | 1.50 | 1.00 |', '| cloud, cold boot on tier 0 alone | 5.00 | 2.00 | 2.50 | 1.00 |'])
+    expect(judge(rows).find(({ aim }) => aim.includes('tier 0'))).toMatchObject({ value: 2.5, met: true })
+  })
+
+  it('is a column too where it was asked for', () => {
+    const rows = withTier0Row(boots(['nestbox', 'qemu', 'nestbox-t0']).rows(), TIER0)
+    const lines = timesTable(rows, { nestbox: 'Nestbox', qemu: 'QEMU TCG', 'nestbox-t0': 'Nestbox, tier 0' }).split('\n')
+    expect(lines[2]).toBe('| cloud, cold boot | 3.00 | 2.00 | 5.00 | 1.50 | 1.00 |')
+    expect(lines[3]).toBe('| cloud, cold boot on tier 0 alone | 5.00 | 2.00 | – | 2.50 | 1.00 |')
+  })
+
+  it('is reported once where it fails, and judged by no aim', () => {
+    const results = boots(['nestbox', 'qemu', 'nestbox-t0'])
+    results.fail('boot-amd64-cloud-cold', 'nestbox-t0', 'hung')
+    const rows = withTier0Row(results.rows(), TIER0)
+    const report = renderReport({ when: '2026-11-30T00:00:00Z', versions: {}, load: [0, 0], titles: { nestbox: 'Nestbox', qemu: 'QEMU TCG' }, rows, remarks: [] })
+    expect(report.match(/hung/g)).toHaveLength(1)
+    expect(report).toContain('- Nestbox, boot-amd64-cloud-tier0: hung')
+    expect(judge(rows).some(({ aim }) => aim.includes('tier 0'))).toBe(false)
+  })
+
+  it('is not there where Nestbox is not', () => {
+    expect(withTier0Row(boots(['qemu']).rows(), TIER0).map(({ name }) => name)).toEqual(['boot-amd64-cloud-cold', 'boot-amd64-cloud-warm'])
   })
 })
 

@@ -46,3 +46,15 @@ export class Results {
     })
   }
 }
+
+/**
+ * The interpreter alone beside QEMU: a row made of two cells of the guest's cold boot, with Nestbox's column for tier 0. The cell
+ * of tier 0 is no column of that boot unless `--tiers 0` makes it one.
+ */
+export function withTier0Row(rows, { guest, peer }) {
+  return rows.flatMap((row) => {
+    const { [peer]: tier0, qemu } = row.peers
+    if (row.name !== `boot-${guest}-cold` || !tier0) return [row]
+    return [row, { ...row, name: `boot-${guest}-tier0`, title: `${row.title} on tier 0 alone`, peers: { nestbox: tier0, ...(qemu ? { qemu } : {}) } }]
+  })
+}

@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { guestsDir } from '../setup/guests.mjs'
 import { root } from '../setup/run.mjs'
 import { ensureDebian } from './debian.mjs'
-import { BOOTS, PROGRAM_GUEST } from './options.mjs'
+import { BOOTS, PROGRAM_GUEST, TIER0 } from './options.mjs'
 import { canRun, titleOf } from './peers.mjs'
 import { settled } from './process-figures.mjs'
 import { PROGRAMS, PROGRAM_NAMES, buildProgramsInitramfs } from './programs.mjs'
-import { Results } from './results.mjs'
+import { Results, withTier0Row } from './results.mjs'
 import { Session, figuresOf, logInAndPowerOff } from './sessions.mjs'
 
 const APPEND = 'console=ttyS0 panic=-1'
@@ -40,10 +40,22 @@ export class Runner {
     return this.options.peers.filter((peer) => canRun(peer, needs))
   }
 
+  /** Who boots a guest: the peers, and tier 0 for its row. */
+  #bootPeers(guest) {
+    const peers = this.#peers({ width: BOOTS[guest].width })
+    return guest === TIER0.guest && peers.includes('nestbox') && !peers.includes(TIER0.peer) ? [...peers, TIER0.peer] : peers
+  }
+
+  /** False for tier 0 where it boots for its row alone. */
+  #isPeer(peer) {
+    return this.options.peers.includes(peer)
+  }
+
   #declare() {
     for (const guest of this.boots) {
       const { width, title } = BOOTS[guest]
-      for (const kind of ['cold', 'warm']) this.results.declare({ name: `boot-${guest}-${kind}`, title: `${title}, ${kind} boot`, kind: 'boot', width }, this.#peers({ width }))
+      this.results.declare({ name: `boot-${guest}-cold`, title: `${title}, cold boot`, kind: 'boot', width }, this.#bootPeers(guest))
+      this.results.declare({ name: `boot-${guest}-warm`, title: `${title}, warm boot`, kind: 'boot', width }, this.#peers({ width }))
       if (this.idle) this.results.declare({ name: `idle-${guest}`, title: `${title}, shell`, kind: 'idle', width }, this.#peers({ width }))
     }
     for (const width of this.options.widths) {
@@ -61,18 +73,17 @@ export class Runner {
     const until = performance.now() + minutes * 60_000
     let round = 0
     for (; round < repeat && (round === 0 || performance.now() < until); round++) {
-      for (const guest of this.boots) await this.#inTurn(round, { width: BOOTS[guest].width }, (peer, where) => this.#bootTwice(peer, guest, where))
+      for (const guest of this.boots) await this.#inTurn(round, this.#bootPeers(guest), (peer, where) => this.#bootTwice(peer, guest, where))
       for (const width of this.options.widths) {
-        if (this.programs.length > 0) await this.#inTurn(round, { width }, (peer, where) => this.#runPrograms(peer, width, where))
+        if (this.programs.length > 0) await this.#inTurn(round, this.#peers({ width }), (peer, where) => this.#runPrograms(peer, width, where))
       }
       if (this.debian) await this.#debianRound(round)
     }
-    return { rows: this.results.rows(), remarks: this.results.remarks, rounds: round }
+    return { rows: withTier0Row(this.results.rows(), TIER0), remarks: this.results.remarks, rounds: round }
   }
 
   /** Every peer once, each first in its turn, with a state folder of its own. */
-  async #inTurn(round, needs, act) {
-    const peers = this.#peers(needs)
+  async #inTurn(round, peers, act) {
     for (let i = 0; i < peers.length; i++) {
       const peer = peers[(i + round) % peers.length]
       const stateDir = mkdtempSync(join(this.scratch, 'state-'))
@@ -96,7 +107,7 @@ export class Runner {
       await session.prompt()
       return time
     }
-    for (const kind of ['cold', 'warm']) {
+    for (const kind of this.#isPeer(peer) ? ['cold', 'warm'] : ['cold']) {
       await this.#measureBoot(peer, `boot-${guest}`, kind, () => this.#session(peer, `boot-${guest}-${kind}`, where, files), boot)
       await settled(where.stateDir)
     }
@@ -107,17 +118,18 @@ export class Runner {
     const name = `${group}-${kind}`
     if (this.results.hasFailed(name, peer)) return
     const session = open()
+    const wantsIdle = this.idle && kind === 'cold' && this.#isPeer(peer)
     const idleName = group.startsWith('boot-') ? group.replace('boot-', 'idle-') : `idle-${group}`
     try {
       const time = await boot(session)
       progress(`${titleOf(peer)}: ${name} ${time.seconds.toFixed(2)} s`)
-      const idle = this.idle && kind === 'cold' ? await session.idle() : undefined
+      const idle = wantsIdle ? await session.idle() : undefined
       const figures = await this.#end(session, peer, name, shutdown)
       this.results.add(name, peer, time.seconds, { cpu: time.cpu, detail: figures })
       if (idle) this.results.add(idleName, peer, idle.cpuShare, { detail: { residentBytes: idle.residentBytes, guestBytes: figures?.guestBytes ?? idle.guestBytes } })
     } catch (error) {
       await this.#lost(session, peer, [name], error.message)
-      if (this.idle && kind === 'cold') this.results.fail(idleName, peer, error.message)
+      if (wantsIdle) this.results.fail(idleName, peer, error.message)
     }
   }
 
@@ -181,7 +193,7 @@ export class Runner {
       }
       return progress(`no Debian image: ${error.message}`)
     }
-    await this.#inTurn(round, { width: 64, disk: true }, (peer, where) => this.#debianTwice(peer, where, { debian, kernel: join(cloud, 'vmlinuz') }))
+    await this.#inTurn(round, this.#peers({ width: 64, disk: true }), (peer, where) => this.#debianTwice(peer, where, { debian, kernel: join(cloud, 'vmlinuz') }))
   }
 
   async #debianTwice(peer, where, { debian, kernel }) {

@@ -81,7 +81,7 @@ export function engineTable(rows) {
 
 /** Failures, differing results, complaints of guest kernels. */
 function notes({ rows, remarks }, titles) {
-  const failed = rows.flatMap((row) => Object.entries(row.peers).filter(([, cell]) => cell.error).map(([peer, cell]) => `${titles[peer]}, ${row.name}: ${oneLine(cell.error).slice(0, 240)}`))
+  const failed = rows.flatMap((row) => Object.entries(row.peers).filter(([peer, cell]) => cell.error && peer in titles).map(([peer, cell]) => `${titles[peer]}, ${row.name}: ${oneLine(cell.error).slice(0, 240)}`))
   const differing = rows.filter((row) => row.differ).map((row) => `results differ in ${row.name}: ${oneLine(row.differ)}`)
   return [...failed, ...differing, ...remarks.map(oneLine)].map((text) => `- ${text}`).join('\n')
 }

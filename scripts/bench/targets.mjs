@@ -26,6 +26,7 @@ function bootAims(rows) {
   return [
     at('amd64 cloud kernel, cold: at most 1.3 × QEMU', of('boot-amd64-cloud-cold', 'nestbox', 'qemu'), (v) => v <= 1.3),
     at('amd64 cloud kernel, warm: below QEMU', of('boot-amd64-cloud-warm', 'nestbox', 'qemu'), (v) => v < 1),
+    at('amd64 cloud kernel on tier 0 alone, cold: at most 5 × QEMU', of('boot-amd64-cloud-tier0', 'nestbox', 'qemu'), (v) => v <= 5),
     at('686 kernel, cold: v86 ÷ Nestbox at least 3', of('boot-i386-cold', 'v86', 'nestbox'), (v) => v >= 3),
     at('Debian 12 with systemd to login: at most 1.3 × QEMU', of('debian-cold', 'nestbox', 'qemu'), (v) => v <= 1.3),
   ]
