@@ -62,16 +62,24 @@ const NAMES = [...Object.keys(LANES), 'addsub', 'dot'] as LaneOperationName[]
 export const laneCode = (name: LaneOperationName, width: 32 | 64, lanes: number): number =>
   NAMES.indexOf(name) | (width === 64 ? 0x100 : 0) | (lanes << 12)
 
-/** DPPS, DPPD: products chosen by imm[7:4], summed in pairs, to the lanes chosen by imm[3:0]. */
-function dotProduct(f: FloatFormat, env: FloatEnvironment, a: readonly bigint[], b: readonly bigint[], imm: number): bigint[] {
-  const products = a.map((x, i) => ((imm >> (4 + i)) & 1 ? multiply(f, env, x, b[i]) : 0n))
-  const pair = (i: number): bigint => add(f, env, products[i], products[i + 1])
-  const total = a.length === 2 ? pair(0) : add(f, env, pair(0), pair(2))
-  return a.map((_, i) => ((imm >> i) & 1 ? total : 0n))
+/**
+ * DPPS, DPPD: products chosen by imm[7:4], summed in pairs, to the lanes chosen by imm[3:0]. Each step raises its exceptions as an
+ * instruction of its own would: an unmasked one ends it there, with the flags of the steps before.
+ */
+function dotProduct(
+  f: FloatFormat, env: FloatEnvironment, a: readonly bigint[], b: readonly bigint[], imm: number, endStep: () => void,
+): bigint[] {
+  let sums = a.map((x, i) => ((imm >> (4 + i)) & 1 ? multiply(f, env, x, b[i]) : 0n))
+  while (sums.length > 1) {
+    endStep()
+    sums = sums.flatMap((x, i) => (i % 2 === 0 ? [add(f, env, x, sums[i + 1])] : []))
+  }
+  return a.map((_, i) => ((imm >> i) & 1 ? sums[0] : 0n))
 }
 
-function compute(name: LaneOperationName, f: FloatFormat, env: FloatEnvironment, a: readonly bigint[], b: readonly bigint[], parameter: number): bigint[] {
-  if (name === 'dot') return dotProduct(f, env, a, b, parameter)
+function compute(
+  name: Exclude<LaneOperationName, 'dot'>, f: FloatFormat, env: FloatEnvironment, a: readonly bigint[], b: readonly bigint[], parameter: number,
+): bigint[] {
   if (name === 'addsub') return a.map((x, i) => (i % 2 === 0 ? subtract : add)(f, env, x, b[i]))
   return a.map((x, i) => (LANES[name] as LaneOperation)(f, env, x, b[i], parameter))
 }
@@ -83,9 +91,13 @@ export const sseLanesHelper: Helper = {
     const width = (code & 0x100) !== 0 ? 64 : 32
     const lanes = code >> 12
     const env = FloatEnvironment.of(cpu.state.get('mxcsr'))
-    const result = compute(
-      NAMES[code & 0xff], formatOf(width), env, split(width, aLow, aHigh, lanes), split(width, bLow, bHigh, lanes), parameter,
-    )
+    const name = NAMES[code & 0xff]
+    const [format, a, b] = [formatOf(width), split(width, aLow, aHigh, lanes), split(width, bLow, bHigh, lanes)]
+    const endStep = (): void => {
+      settle(cpu, env)
+      env.flags = 0
+    }
+    const result = name === 'dot' ? dotProduct(format, env, a, b, parameter, endStep) : compute(name, format, env, a, b, parameter)
     settle(cpu, env)
     store(cpu, width, result)
   },
