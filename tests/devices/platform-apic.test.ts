@@ -218,11 +218,16 @@ describe('IA32_APIC_BASE', () => {
     expect([bench.lapic(0x30), lapic.apicBase]).toEqual([0x0106_0014, 0xfee0_0900n])
   })
 
-  it('over memory the registers are out of reach, which is counted', () => {
+  it('tells where its page lies, that memory there may be covered', () => {
     const bench = apic()
-    bench.ramBytes = 0x10_0000
-    bench.interrupts.lapic.writeApicBase(0x8_0900n)
-    bench.interrupts.lapic.writeApicBase(0xfee0_0900n)
-    expect(counts(bench)).toEqual({ 'apic-base-in-ram': 1 })
+    const { lapic } = bench.interrupts
+    const seen = [0x8_0900n, 0x8_0d00n, 0x8_0100n, 0xfee0_0900n].map((base) => [lapic.writeApicBase(base), bench.apicPage])
+    expect(seen).toEqual([[true, 0x8_0000], [true, undefined], [true, undefined], [true, 0xfee0_0000]])
+    lapic.writeApicBase(0x9_0900n)
+    const other = apic()
+    other.interrupts.lapic.restore(lapic.save())
+    expect(other.apicPage).toBe(0x9_0000)
+    lapic.reset()
+    expect(bench.apicPage).toBe(0xfee0_0000)
   })
 })

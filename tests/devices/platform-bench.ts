@@ -3,7 +3,7 @@ import { WindowedSpace } from '../../src/main/vmm/bus/address-space'
 import type { Device, IrqLine } from '../../src/main/vmm/bus/types'
 import { AcpiPm } from '../../src/main/vmm/devices/acpi/device'
 import { I8042 } from '../../src/main/vmm/devices/i8042/device'
-import { mapSystemControlPort } from '../../src/main/vmm/devices/reset/device'
+import { ResetPorts } from '../../src/main/vmm/devices/reset/device'
 import { Uart16550 } from '../../src/main/vmm/devices/uart16550/device'
 import { InterruptController } from '../../src/main/vmm/irq/interrupt-controller'
 import { Hpet } from '../../src/main/vmm/timers/hpet'
@@ -60,23 +60,25 @@ export class Bench {
   readonly io = new WindowedSpace('I/O ports')
   readonly mmio = new WindowedSpace('memory')
   readonly tsc = new TimeStampCounter(this.time.clock, 1_000_000)
-  readonly interrupts = new InterruptController({ clock: this.time.clock, tsc: this.tsc, onChange: () => { this.changes++; this.changed() }, onInit: () => { this.resets++ }, isRam: (gpa) => gpa < this.ramBytes })
+  readonly interrupts = new InterruptController({ clock: this.time.clock, tsc: this.tsc, onChange: () => { this.changes++; this.changed() }, onInit: () => { this.resets++ }, onApicPage: (gpa) => { this.apicPage = gpa } })
   readonly hpet: Hpet
   readonly uart: Uart16550
   readonly i8042: I8042
   readonly acpi: AcpiPm
+  readonly resetPorts: ResetPorts
   readonly devices: readonly Device[]
   readonly said: number[] = []
   type: (bytes: Uint8Array) => void = () => undefined
   changes = 0
   resets = 0
-  /** There is no memory unless a test says so. */
-  ramBytes = 0
+  /** Where the local APIC's page lies. */
+  apicPage: number | undefined
   powerOffs = 0
 
   constructor() {
     const { clock } = this.time
     const onReset = (): void => { this.resets++ }
+    this.resetPorts = new ResetPorts(onReset)
     const line = (irq: number): IrqLine => this.interrupts.isaLine(irq)
     this.hpet = new Hpet({ clock, legacyLines: [line(0), line(8)], gsiLine: (gsi) => this.interrupts.gsiLine(gsi) })
     const pit = new Pit(clock, this.hpet.behindLegacyReplacement(line(0)))
@@ -92,8 +94,8 @@ export class Bench {
     this.hpet.mapInto(this.mmio, HPET)
     this.uart.mapInto(this.io, 0x3f8)
     this.acpi.mapInto(this.io, 0x600)
-    mapSystemControlPort(this.io, onReset)
-    this.devices = [...this.interrupts.devices, this.hpet, pit, rtc, this.uart, this.i8042, this.acpi]
+    this.resetPorts.mapInto(this.io)
+    this.devices = [...this.interrupts.devices, this.hpet, pit, rtc, this.uart, this.i8042, this.acpi, this.resetPorts]
   }
 
   in(port: number): number {

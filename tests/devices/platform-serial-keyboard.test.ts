@@ -197,6 +197,24 @@ describe('8042', () => {
     expect(bench.resets).toBe(3)
   })
 
+  it('port 0x92 is read as it was written, resets by the rise of bit 0, and is part of the state', () => {
+    const bench = new Bench()
+    const written = [0x00, 0x02, 0xfc].map((value) => {
+      bench.out(0x92, value)
+      return bench.in(0x92)
+    })
+    expect([written, bench.resets]).toEqual([[0x00, 0x02, 0xfc], 0])
+    bench.out(0x92, 0x01, 0x01, 0x00)
+    expect([bench.in(0x92), bench.resets]).toEqual([0x00, 1])
+    const other = new Bench()
+    expect(other.in(0x92)).toBe(2)
+    bench.resetPorts.resetControl.write(1, 1, 0x0a)
+    other.resetPorts.restore(bench.resetPorts.save())
+    expect([other.in(0x92), other.resetPorts.resetControl.read(1, 1), other.resets]).toEqual([0x00, 0x0a, 0])
+    other.resetPorts.reset()
+    expect([other.in(0x92), other.resetPorts.resetControl.read(1, 1)]).toEqual([2, 0])
+  })
+
   it('translates what the keyboard sends, or lets set 2 and set 1 through', () => {
     const bench = new Bench()
     const keys = [0x1e, 0x9e, 0xe0, 0x48, 0xe0, 0xc8, 0x41, 0xc1, 0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5]

@@ -1,5 +1,6 @@
 /** What each part of a machine's saved state is shown by: the device is left in the middle of something, and goes on from there. */
 import { readMsr, writeMsr } from '../../src/main/vmm/cpu/msr/table'
+import { Frame } from '../../src/main/vmm/memory/frame-table'
 import type { HeldDisk, Rig } from './rig'
 import { VirtioDriver } from './virtio-driver'
 
@@ -49,6 +50,19 @@ const LAPIC = 0xfee0_0000
 const IOAPIC = 0xfec0_0000
 
 export const CASES: readonly Case[] = [
+  {
+    section: 'reset', what: 'a shut gate, and a kind of reset chosen',
+    begin: ({ out }) => { out(0x92, 0x0c); out(0xcf9, 0x0a) },
+    go: ({ in: read }) => [read(0x92), read(0xcf9)],
+  },
+  {
+    section: 'lapic0', what: 'its page over memory',
+    begin: ({ board, rig }) => {
+      rig.inner.ram.writeU32(0x28_0030, 0x4433_2211)
+      board.interrupts.lapic.writeApicBase(0x28_0900n)
+    },
+    go: ({ read, rig }) => [read(0x28_0030), rig.inner.ram.readU32(0x28_0030), (rig.inner.ram.frames.entry(0x280) & Frame.COVERED) !== 0],
+  },
   {
     section: 'pic', what: 'between two initialisation words, a line up',
     begin: ({ out, board }) => {

@@ -104,6 +104,9 @@ describe('devices saved in the middle of something', () => {
     const missing = structuredClone(state)
     delete missing.devices.hpet
     expect(() => new Rig(config, { state: JSON.stringify(missing), memory: saved.memory })).toThrow(/no device hpet/)
+    const older = structuredClone(state)
+    delete older.devices.reset
+    expect(new Bench(new Rig(config, { state: JSON.stringify(older), memory: saved.memory })).in(0x92)).toBe(2)
     const more = structuredClone(state)
     more.devices.gpu = { version: 1, state: {} }
     expect(() => new Rig(config, { state: JSON.stringify(more), memory: saved.memory })).toThrow(/has not: gpu/)

@@ -89,6 +89,37 @@ describe.each([0, 1] as const)('on tier %i', (maxTier) => {
     expect(said).toEqual([...VERSION, ...nothing, ...VERSION, ...nothing, ...VERSION, ...VERSION])
   })
 
+  it('the page over memory is the processor\'s registers, and away again what the memory held', () => {
+    const said = run(`
+      mov rsp, 0x7000
+      ${MAP_4_GIB}
+      mov dword [0x280030], 0x44332211
+      mov dword [0x281030], 0x88776655
+      ${sayVersion('0x280000')}
+      ${setBase('0x280900')}
+      ${sayVersion('0x280000')}
+      mov dword [0x280080], 0x20
+      mov dword [0x280030], 0x99999999
+      mov esi, 0x280080
+      mov edi, 0x282000
+      mov ecx, 1
+      rep movsd
+      mov eax, [0x282000]
+      call sayeax
+      ${sayVersion('0x281000')}
+      ${setBase('0x281900')}
+      ${sayVersion('0x280000')}
+      ${sayVersion('0x281000')}
+      ${setBase('0xfee00900')}
+      ${sayVersion('0x281000')}
+      ${sayVersion('0xfee00000')}
+      poweroff
+      hlt
+      ${SAY_EAX}`, maxTier)
+    const [low, high] = [[0x11, 0x22, 0x33, 0x44], [0x55, 0x66, 0x77, 0x88]]
+    expect(said).toEqual([...low, ...VERSION, 0x20, 0, 0, 0, ...high, ...low, ...VERSION, ...high, ...VERSION])
+  })
+
   it('a shut A20 gate masks nothing', () => {
     const said = run(`
       mov byte [0x300000], 0x11

@@ -32,5 +32,4 @@ export const LOG_PHRASES = {
   shorthandDropped: 'an interprocessor interrupt was dropped: its delivery mode does not go with its shorthand',
   noDestination: 'an interprocessor interrupt was sent to a processor that does not exist',
   apicOff: 'an interrupt was lost: the local APIC is switched off',
-  apicBaseInRam: 'the local APIC was moved over memory: there its registers cannot be reached',
 } as const

@@ -15,8 +15,8 @@ export interface InterruptControllerOptions {
   readonly onChange: () => void
   /** INIT for the processor: without firmware behind the reset vector, the machine starts again. */
   readonly onInit: () => void
-  /** Whether a page is memory, which lies over the local APIC's; none is unless given. */
-  readonly isRam?: (gpa: number) => boolean
+  /** The local APIC's page lies at this guest-physical address from now on, over memory too; undefined: nowhere. */
+  readonly onApicPage?: (gpa: number | undefined) => void
   readonly log?: Logger
 }
 
@@ -40,7 +40,7 @@ export class InterruptController implements MsiSink {
     this.picPin = this.ioapic.line(PIC_PIN)
     this.lapic = new LocalApic({
       apicId: 0, clock: options.clock, tsc: options.tsc, bus, onEoi: (vector) => this.ioapic.endOfInterrupt(vector), onChange: options.onChange,
-      onEnabled: () => this.ioapic.retry(), isRam: options.isRam ?? (() => false), note: (oddity) => this.oddities.note(oddity),
+      onEnabled: () => this.ioapic.retry(), onPage: (gpa) => options.onApicPage?.(gpa), note: (oddity) => this.oddities.note(oddity),
     })
   }
 

@@ -36,8 +36,8 @@ export interface LapicOptions {
   readonly onEnabled: () => void
   /** What the CPU sees may have changed. */
   readonly onChange: () => void
-  /** Memory is reached past every window. */
-  readonly isRam: (gpa: number) => boolean
+  /** Its page lies there from now on, over memory too; undefined: nowhere. */
+  readonly onPage: (gpa: number | undefined) => void
   readonly note: (oddity: Oddity) => void
 }
 
@@ -75,8 +75,9 @@ export class LocalApic implements Device {
 
   private placePage(): void {
     const { pageAt } = this
-    this.putPage?.(pageAt)
-    if (pageAt !== undefined && this.options.isRam(pageAt)) this.options.note('base-in-ram')
+    if (!this.putPage) return
+    this.putPage(pageAt)
+    this.options.onPage(pageAt)
   }
 
   get x2apic(): boolean {

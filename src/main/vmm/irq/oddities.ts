@@ -12,7 +12,6 @@ const ODDITIES = {
   'invalid-shorthand-dropped': ['shorthandDropped', 'an interprocessor interrupt was dropped: its delivery mode does not go with its shorthand'],
   'no-destination': ['noDestination', 'an interprocessor interrupt was sent to a processor that does not exist'],
   'off': ['apicOff', 'an interrupt was lost: the local APIC is switched off'],
-  'base-in-ram': ['apicBaseInRam', 'the local APIC was moved over memory: there its registers cannot be reached'],
 } as const
 
 export type Oddity = keyof typeof ODDITIES

@@ -7,7 +7,7 @@ import { GENERATION_GPE, VmGeneration } from '../devices/vmgenid/device'
 import { I8042 } from '../devices/i8042/device'
 import { PciBus } from '../devices/pci/bus'
 import { createHostBridge, type PciEnvironment } from '../devices/pci/function'
-import { createResetControl, mapSystemControlPort } from '../devices/reset/device'
+import { ResetPorts } from '../devices/reset/device'
 import { Uart16550 } from '../devices/uart16550/device'
 import { Irq, Layout, PCI_GSIS, Ports } from '../firmware/layout'
 import { InterruptController } from '../irq/interrupt-controller'
@@ -60,7 +60,7 @@ export class Board {
     const { clock, ports, config, ram } = options
     this.tsc = new TimeStampCounter(clock, TSC_KHZ)
     this.interrupts = new InterruptController({
-      clock, tsc: this.tsc, onChange: options.onInterruptChange, onInit: options.onReset, isRam: (gpa) => ram.isRam(gpa, 1), log: ports.log,
+      clock, tsc: this.tsc, onChange: options.onInterruptChange, onInit: options.onReset, onApicPage: (gpa) => ram.frames.cover(gpa), log: ports.log,
     })
     this.interrupts.mapInto(this.io, this.mmio, { ioapic: Layout.ioapic })
     this.intxLines = PCI_GSIS.map((gsi) => new SharedLine(this.interrupts.gsiLine(gsi)))
@@ -79,10 +79,11 @@ export class Board {
     this.uart.mapInto(this.io, Ports.com1)
     this.keyboard.mapInto(this.io)
     this.acpi.mapInto(this.io, Ports.acpiPm)
-    this.pci = new PciBus(createResetControl(options.onReset))
+    const resetPorts = new ResetPorts(options.onReset)
+    resetPorts.mapInto(this.io)
+    this.pci = new PciBus(resetPorts.resetControl)
     this.mapPci()
-    mapSystemControlPort(this.io, options.onReset)
-    this.devices.push(...this.interrupts.devices, hpet, pit, rtc, this.uart, this.keyboard, this.acpi, this.pci)
+    this.devices.push(...this.interrupts.devices, hpet, pit, rtc, this.uart, this.keyboard, this.acpi, this.pci, resetPorts)
 
     this.console = new VirtioConsole(ram, ports.console)
     this.disks = config.disks.map((disk) => new VirtioBlk({

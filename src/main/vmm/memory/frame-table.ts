@@ -21,7 +21,12 @@ export const Frame = {
   DIRTY: 1 << 5,
   /** Never written since power-on: all zero. */
   ZERO: 1 << 6,
+  /** Registers lie over the page: the processor sees them, and not the RAM that devices still reach. */
+  COVERED: 1 << 7,
 } as const
+
+/** What the processor reaches as memory: an entry of which these are PRESENT alone. */
+export const VISIBLE_MASK = Frame.PRESENT | Frame.COVERED
 
 /** Before such a page is read or written, the host has work to do: see `PhysicalRam`. */
 export const READ_SLOW_MASK = Frame.ABSENT
@@ -42,6 +47,8 @@ export interface FrameTableLayout {
 export class FrameTable {
   private readonly entries: Uint32Array
   readonly pageCount: number
+  /** Page with COVERED, -1 none. */
+  private covered = -1
   /** Pages that became dirty, where somebody wants to know. */
   private written: number[] | undefined
 
@@ -83,6 +90,17 @@ export class FrameTable {
   /** Replaces all flags of a page. */
   resetFlags(page: number, flags: number): void {
     this.entries[page] = (this.entries[page] & OFFSET_MASK) | flags
+  }
+
+  /**
+   * Puts registers over the RAM at an address, and takes them from where they lay. No TLB may hold those pages: the caller
+   * empties it. @param gpa guest-physical, page aligned, RAM or not; undefined: nowhere
+   */
+  cover(gpa: number | undefined): void {
+    if (this.covered >= 0) this.clearFlags(this.covered, Frame.COVERED)
+    const page = gpa === undefined ? -1 : gpa / PAGE_SIZE
+    this.covered = page < this.pageCount ? page : -1
+    if (this.covered >= 0) this.setFlags(page, Frame.COVERED)
   }
 
   /** Clears flags on every page. */

@@ -21,8 +21,12 @@ export class LargePages {
     known.add(pageOf(lo, hi, shift))
   }
 
+  get isEmpty(): boolean {
+    return this.pages.size === 0
+  }
+
   covers(lo: number, hi: number): boolean {
-    if (this.pages.size === 0) return false
+    if (this.isEmpty) return false
     return LARGE_SHIFTS.some((shift) => this.pages.get(shift)?.has(pageOf(lo, hi, shift)) ?? false)
   }
 

@@ -4,7 +4,7 @@
  */
 import type { CpuState } from '../cpu/state/access'
 import { FIELDS, offsetOf } from '../cpu/state/layout'
-import { Frame, PAGE_SIZE, WRITE_SLOW_MASK } from '../memory/frame-table'
+import { Frame, PAGE_SIZE, VISIBLE_MASK, WRITE_SLOW_MASK } from '../memory/frame-table'
 import type { PhysicalRam } from '../memory/guest-memory'
 import { LargePages, PART_SHIFT, placeOfPart } from './large-pages'
 import { TLB_BYTES, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_SETS, TLB_SPACES, TLB_VIEWS, TlbEntry, TlbFlag, TlbList, TlbView } from './tlb-layout'
@@ -151,6 +151,7 @@ export class SoftTlb {
     for (let set = 0; set < TLB_SETS; set++) this.flushSet(set, keepGlobal)
     if (keepGlobal) return
     this.globalElsewhere = false
+    if (this.large.isEmpty) return
     this.large.clear()
     this.state.bytes.fill(0, AT_LARGE_PAGES, AT_LARGE_PAGES + 8 * FIELDS.largePages.count)
   }
@@ -260,7 +261,7 @@ export class SoftTlb {
     this.gpa = walker.gpaPage + (lo & 0xfff)
     const page = walker.gpaPage / PAGE_SIZE
     const entry = this.ram.presentEntry(page)
-    if ((entry & Frame.PRESENT) === 0) return Translation.MMIO
+    if ((entry & VISIBLE_MASK) !== Frame.PRESENT) return Translation.MMIO
     if (write && (entry & Frame.ROM) !== 0) return Translation.MMIO
     if (write && (entry & WRITE_SLOW_MASK) === 0) this.ram.frames.markWritten(page)
     if (!this.withhold?.(lo, hi, view)) this.fill(lo, hi, view, page)

@@ -35,5 +35,4 @@ export const frLog: Translated<(typeof PHRASES)['log']> = {
   shorthandDropped: 'une interruption entre processeurs a été ignorée : son mode de livraison ne va pas avec sa notation abrégée',
   noDestination: 'une interruption entre processeurs a été envoyée à un processeur qui n’existe pas',
   apicOff: 'une interruption a été perdue : l’APIC locale est désactivée',
-  apicBaseInRam: 'l’APIC locale a été déplacée sur de la mémoire : ses registres n’y sont pas accessibles',
 }

@@ -108,7 +108,8 @@ function prepare(both: readonly Mmu[], r: Random, kind: number): void {
     }
   }
   const flags = Array.from({ length: PAGES }, () => (r.chance(95) ? Frame.PRESENT : 0) | (r.chance(70) ? Frame.DIRTY : Frame.ZERO) |
-    (r.chance(10) ? Frame.CODE : 0) | (r.chance(5) ? Frame.SHARED : 0) | (r.chance(5) ? Frame.ROM : 0) | (r.chance(5) ? Frame.ABSENT : 0))
+    (r.chance(10) ? Frame.CODE : 0) | (r.chance(5) ? Frame.SHARED : 0) | (r.chance(5) ? Frame.ROM : 0) | (r.chance(5) ? Frame.ABSENT : 0) |
+    (r.chance(3) ? Frame.COVERED : 0))
   const cr4 = (wide ? 0x20n : 0n) | (r.chance(70) ? 0x10n : 0n) | (r.chance(80) ? 0x80n : 0n) | (r.chance(60) ? 1n << 21n : 0n)
   const cr0 = 0x8000_0001n | (r.chance(60) ? 1n << 16n : 0n)
   const nxe = r.chance(80)

@@ -3,7 +3,7 @@
  * nearly every miss is: 32-bit or 4-level paging, plain RAM, or a page fault. Whatever is not so is found before anything is
  * changed, and left to TypeScript. Intel SDM vol. 3, 4.3, 4.5, 4.6 and 4.8.
  */
-import { Frame, WRITE_SLOW_MASK } from '../../memory/frame-table'
+import { Frame, VISIBLE_MASK, WRITE_SLOW_MASK } from '../../memory/frame-table'
 import { KERNEL_IMAGE, KERNEL_IMAGE_SHIFT, PARTS, PART_SHIFT } from '../../mmu/large-pages'
 import { TLB_ENTRIES, TLB_ENTRY_SIZE, TlbEntry, TlbFlag, TlbList, TlbView } from '../../mmu/tlb-layout'
 import { PageFaultCode } from '../../mmu/walk'
@@ -84,7 +84,7 @@ class FillEmitter {
     const page = this.op('shr_u', gpa, 12)
     this.giveUpUnless(this.op('lt_u', page, this.field('framePages')))
     const frame = this.f.load('i32.load', 'i32', this.op('add', this.field('frameTable'), this.op('shl', page, 2)))
-    this.giveUpUnless(this.op('eq', this.and(frame, Frame.PRESENT | Frame.ABSENT), Frame.PRESENT))
+    this.giveUpUnless(this.op('eq', this.and(frame, VISIBLE_MASK | Frame.ABSENT), Frame.PRESENT))
     return frame
   }
 

@@ -218,5 +218,8 @@ export function writeMsr(cpu: CpuContext, index: number, value: bigint): boolean
   const entry = entryOf(cpu, index)
   if (entry) return entry.write(cpu, value)
   if (index === Msr.APIC_BASE && (value & ~(addressMask(cpu.model) | APIC_BASE_FLAGS)) !== 0n) return false
-  return cpu.platform.writeMsr(index, value)
+  if (!cpu.platform.writeMsr(index, value)) return false
+  // Its page may lie over memory from now on, or no more.
+  if (index === Msr.APIC_BASE) cpu.flushTlb(false)
+  return true
 }

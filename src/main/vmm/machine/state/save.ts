@@ -40,6 +40,9 @@ export function saveMachine(parts: MachineParts): MachineState {
   return { version: MACHINE_STATE_VERSION, hardware: parts.hardware, devices }
 }
 
+/** Devices that saved states of earlier programs do not have: in such a machine they are as after power-on. */
+const ADDED_LATER: ReadonlySet<string> = new Set(['reset'])
+
 function requireDevice(devices: MachineState['devices'], id: string, newest: number): SavedDevice {
   const saved = devices[id] as SavedDevice | undefined
   if (!saved) throw new VmmError('state-mismatch', `the saved state has no device ${id}`, { differences: [{ what: `device ${id}`, saved: 'missing', now: 'present' }] })
@@ -68,6 +71,7 @@ export function restoreMachine(parts: MachineParts, state: MachineState): void {
   // First of all: in deterministic mode time is made of it.
   cpu.counters.instructions = Number(saved.instructions)
   for (const part of all) {
+    if (!(part.id in state.devices) && ADDED_LATER.has(part.id)) continue
     const { version, state: saved } = requireDevice(state.devices, part.id, part.stateVersion)
     // Of an older version only the device knows what it held.
     if (version === part.stateVersion) requireShape(part.id, part.save(), saved)
