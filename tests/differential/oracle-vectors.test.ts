@@ -7,7 +7,7 @@ import {
   convertShape, floatCompare, floatOp, fromInteger, toNumber, truncateSaturated, type FloatShape,
 } from '../../src/main/vmm/cpu/oracle/floats'
 import { readLanes, vecOp, vecShift, vecTestOp } from '../../src/main/vmm/cpu/oracle/vectors'
-import { interestingVector, interesting64, Random } from '../isa/random'
+import { interesting64, putInterestingVector, Random } from '../isa/random'
 
 const ROUNDS = 300
 const UNARY = /\.(not|abs|neg|popcnt|ceil|floor|trunc|nearest|sqrt|extend_|extadd_|convert_|trunc_sat_|demote_|promote_)/
@@ -62,7 +62,7 @@ describe('vector instructions', () => {
     const random = new Random(op.length * 7919)
     for (let round = 0; round < ROUNDS; round++) {
       const args = Array.from({ length: arity }, (_, i) => memory.subarray(i * 16, i * 16 + 16))
-      for (const arg of args) interestingVector(random, arg)
+      for (const arg of args) putInterestingVector(random, new DataView(memory.buffer), arg.byteOffset)
       const count = random.below(80)
       new DataView(memory.buffer).setUint32(48, count, true)
       const inputs = args.map((arg) => hex(arg)).join(' ')
@@ -79,7 +79,7 @@ describe('scalar float conversions and operations', () => {
   const shapes: readonly FloatShape[] = [32, 64]
   const floatBits = (random: Random, shape: FloatShape): bigint => {
     const bytes = new Uint8Array(16)
-    interestingVector(random, bytes)
+    putInterestingVector(random, new DataView(bytes.buffer), 0)
     return readLanes(bytes, shape)[0]
   }
   const put = (memory: Uint8Array, at: number, value: bigint): void => new DataView(memory.buffer).setBigUint64(at, value, true)

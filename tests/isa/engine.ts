@@ -26,7 +26,7 @@ export interface IsaCase {
  */
 export interface IsaEngine {
   readonly name: string
-  /** Runs one case in so many: for engines that are slow to prepare. Default 1. */
-  readonly every?: number
+  /** It is slow to prepare, and runs a share of the cases. */
+  readonly sampled?: boolean
   run(cases: readonly IsaCase[]): readonly IsaRecord[]
 }

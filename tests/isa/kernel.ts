@@ -5,7 +5,7 @@
 import type { CpuState } from '../../src/main/vmm/cpu/state/access'
 import { Seg } from '../../src/main/vmm/cpu/state/layout'
 import type { IsaCase } from './engine'
-import { CODE_BASE, CODE_BYTES, DATA_BASE, type IsaRecord, NO_VECTOR } from './records'
+import { CODE_BASE, CODE_BYTES, DATA_BASE, environmentBlock, type FreshBlock, type IsaRecord, NO_VECTOR, WINDOW, WINDOW_BYTES } from './records'
 
 export const PAGE = 4096
 /** Guest-physical pages, all of them mapped from KERNEL on. */
@@ -25,6 +25,9 @@ const COMPAT_ENTRY = 0xf1
 const SYSENTER_ENTRY = 0xf2
 
 const handlerAddress = (vector: number): bigint => KERNEL + BigInt(Page.HANDLERS * PAGE + vector * HANDLER_BYTES)
+
+const HANDLERS_HIGH = Number(handlerAddress(0) >> 32n)
+const HANDLERS_LOW = Number(handlerAddress(0) & 0xffff_ffffn)
 
 class ImageBuilder {
   readonly bytes = new Uint8Array(RAM_BYTES)
@@ -68,13 +71,65 @@ class ImageBuilder {
   }
 }
 
-/** Guest memory as every case starts with, without the case's own code and data. */
-export function buildImage(): Uint8Array {
-  return new ImageBuilder().build()
+const CODE_AT = Page.CODE * PAGE
+const DATA_AT = Page.DATA * PAGE
+/** Where the data window lies in guest memory. */
+export const WINDOW_IN_RAM = DATA_AT + WINDOW - DATA_BASE
+const INT3S = 0xcccc_cccc_cccc_ccccn
+/** What only the supervisor may write, but for its stack: `[first byte, end]`. */
+const SUPERVISOR: readonly (readonly [number, number])[] = [
+  [0, Page.STACK * PAGE], [DATA_AT + PAGE, RAM_BYTES],
+]
+
+/** Guest memory of an engine: the image, and in it the code and data of one case after the other. */
+export class CaseMemory {
+  private readonly image = new ImageBuilder().build()
+  private readonly words: BigUint64Array
+
+  /** @param ram RAM_BYTES bytes, 8-byte aligned */
+  constructor(readonly ram: Uint8Array) {
+    this.words = new BigUint64Array(ram.buffer, ram.byteOffset, RAM_BYTES / 8)
+    ram.set(this.image)
+  }
+
+  /** What a case may have written is as new, and the next case's code and data are in place. */
+  load({ input, mode, length }: IsaCase): void {
+    const { ram, words } = this
+    words.fill(INT3S, CODE_AT / 8, (CODE_AT + CODE_BYTES) / 8)
+    words.fill(0n, DATA_AT / 8, WINDOW_IN_RAM / 8)
+    const offset = input.view.getUint32(136, true) + (mode === 16 ? CODE_BASE : 0) - CODE_BASE
+    ram.set(input.code.subarray(0, length), CODE_AT + offset)
+    ram.set(input.window, WINDOW_IN_RAM)
+  }
+
+  /** Throws where a case has changed what is the supervisor's. */
+  check(): void {
+    for (const [first, end] of SUPERVISOR) {
+      if (Buffer.compare(this.ram.subarray(first, end), this.image.subarray(first, end)) === 0) continue
+      const at = this.ram.findIndex((byte, i) => i >= first && byte !== this.image[i])
+      throw new Error(`byte 0x${at.toString(16)} of the test kernel was changed`)
+    }
+  }
+
+  /** The window as a case has left it. */
+  takeWindow(result: IsaRecord): void {
+    result.window.set(this.ram.subarray(WINDOW_IN_RAM, WINDOW_IN_RAM + WINDOW_BYTES))
+  }
+}
+
+/** What `loadState` begins with: the mode's environment, and registers that point into the image. */
+export function freshBlocks(): (one: IsaCase) => FreshBlock {
+  const made = new Map<string, FreshBlock>()
+  return ({ mode, segments = 'plain' }) => {
+    const key = `${mode}${segments}`
+    const known = made.get(key) ?? environmentBlock(mode, segments, loadKernel)
+    made.set(key, known)
+    return known
+  }
 }
 
 /** Registers that point into the image. */
-export function loadKernel(state: CpuState): void {
+function loadKernel(state: CpuState): void {
   const at = (page: number): bigint => KERNEL + BigInt(page * PAGE)
   state.set64('cr3', 0n)
   state.set64('gdtrBase', at(Page.GDT))
@@ -93,8 +148,9 @@ export function loadKernel(state: CpuState): void {
 
 /** Vector (or entry) whose handler RIP is in; undefined elsewhere. */
 export function handlerOf(state: CpuState): number | undefined {
-  const offset = state.get64('rip') - handlerAddress(0)
-  return offset >= 0n && offset < BigInt(PAGE) ? Number(offset) / HANDLER_BYTES : undefined
+  if (state.hi('rip') !== HANDLERS_HIGH) return undefined
+  const offset = state.lo('rip') - HANDLERS_LOW
+  return offset >= 0 && offset < PAGE ? offset / HANDLER_BYTES : undefined
 }
 
 /**

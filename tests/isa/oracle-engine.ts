@@ -7,14 +7,15 @@ import { STATE_SIZE } from '../../src/main/vmm/cpu/state/layout'
 import { updateDerivedState } from '../../src/main/vmm/cpu/state/mode'
 import type { IsaCase, IsaEngine } from './engine'
 import { fullModel, silentPlatform } from './environment'
-import { buildImage, KERNEL, loadKernel, Page, PAGE, RAM_BYTES, unwind } from './kernel'
-import { CODE_BASE, CODE_BYTES, DATA_BASE, DATA_BYTES, IsaRecord, loadState, storeState, WINDOW, WINDOW_BYTES } from './records'
+import { CaseMemory, freshBlocks, KERNEL, Page, PAGE, RAM_BYTES, unwind } from './kernel'
+import { CODE_BASE, CODE_BYTES, DATA_BASE, DATA_BYTES, IsaRecord, loadState, storeState } from './records'
 
 interface Access { readonly write?: boolean; readonly fetch?: boolean; readonly privilege?: Privilege }
 
 /** The pages of `kernel.ts`, mapped as its page tables do; everything else faults as absent. */
 class TestMemory implements LinearMemory {
   readonly ram = new Uint8Array(RAM_BYTES)
+  readonly kernel = new CaseMemory(this.ram)
 
   constructor(private readonly state: CpuState) {}
 
@@ -89,19 +90,12 @@ export function createOracleEngine(decode: Decode): IsaEngine {
   const oracle = createOracle(cpu, decode, {
     deliver: (reason) => { faults.push(reason) }, fetch: (linear, target) => memory.fetch(linear, target),
   })
-  const image = buildImage()
-  const windowAt = Page.DATA * PAGE + WINDOW - DATA_BASE
+  const freshBlock = freshBlocks()
   const runOne = (one: IsaCase): IsaRecord => {
-    const { input, mode, length } = one
+    const { input, length } = one
     const result = new IsaRecord()
-    state.bytes.fill(0)
-    loadState(state, input, mode, one.segments)
-    const codeAt = Number(input.rip) + (mode === 16 ? CODE_BASE : 0) - CODE_BASE
-    memory.ram.set(image)
-    memory.ram.fill(0xcc, Page.CODE * PAGE, Page.CODE * PAGE + CODE_BYTES)
-    memory.ram.set(input.code.subarray(0, length), Page.CODE * PAGE + codeAt)
-    memory.ram.set(input.window, windowAt)
-    loadKernel(state)
+    loadState(state, freshBlock(one), input)
+    memory.kernel.load(one)
     faults.length = 0
     const inside = (rip: bigint): boolean => rip >= input.rip && rip < input.rip + BigInt(length)
     do oracle.step()
@@ -113,8 +107,15 @@ export function createOracleEngine(decode: Decode): IsaEngine {
       result.error = fault.errorCode ?? 0
       result.cr2 = fault.vector === Vector.PF ? state.get64('cr2') : 0n
     } else unwind(one, state, memory.ram, result)
-    result.window.set(memory.ram.subarray(windowAt, windowAt + WINDOW_BYTES))
+    memory.kernel.takeWindow(result)
     return result
   }
-  return { name: 'oracle', run: (cases) => cases.map(runOne) }
+  return {
+    name: 'oracle',
+    run(cases) {
+      const results = cases.map(runOne)
+      memory.kernel.check()
+      return results
+    },
+  }
 }

@@ -11,7 +11,7 @@ import { CODE_ROOM, type CpuMode } from './records'
 import { flagMask } from './undefined'
 
 /** Instructions some of whose results are undefined or differ between makers. */
-const LEFT_OUT = /^(SHLD|SHRD|CMPXCHG|POPA|MASKMOV\w+|MOVSXD|ENTER|F\w+|RCP\w+|RSQRT\w+|POPF|LAR|LSL|VER[RW]|BSF|BSR|EMMS)$/
+const LEFT_OUT = /^(SHLD|SHRD|CMPXCHG|POPA|MASKMOV\w+|MOVSXD|ENTER|F\w+|RCP\w+|RSQRT\w+|POPF|LAR|LSL|VER[RW]|BSF|BSR|EMMS|LDMXCSR)$/
 
 /** Rows that go on behind themselves. */
 export function straightForms(rows: readonly InsnRow[], mode: CpuMode): readonly Form[] {

@@ -1,7 +1,7 @@
 /** A random state in which a form has work to do: registers, flags, the data window, x87 and SSE. */
 import type { Form } from '../../src/main/vmm/cpu/isa/types'
-import { interesting64, interesting80, interestingVector, type Random } from './random'
-import { CODE_BASE, IsaRecord, WINDOW, WINDOW_BYTES, type CpuMode } from './records'
+import { putInteresting64, putInteresting80, putInterestingVector, type Random } from './random'
+import { CODE_BASE, FX_ST, FX_XMM, IsaRecord, WINDOW, WINDOW_AT, WINDOW_BYTES, type CpuMode } from './records'
 
 /** Base of data addresses: what a segment-relative offset must subtract. */
 export const dataBase = (mode: CpuMode): bigint => (mode === 16 ? BigInt(CODE_BASE) : 0n)
@@ -13,11 +13,15 @@ export class StateBuilder {
 
   protected randomState(): void {
     const { random, record, mode } = this
-    for (let n = 0; n < 16; n++) record.setGpr(n, mode === 64 ? interesting64(random) : n < 8 ? interesting64(random) & 0xffff_ffffn : 0n)
+    const { view } = record
+    for (let n = 0; n < (mode === 64 ? 16 : 8); n++) {
+      putInteresting64(random, view, n * 8)
+      if (mode !== 64) view.setUint32(n * 8 + 4, 0)
+    }
     record.rflags = 0x202n | BigInt(random.u32() & 0x8d5) | (random.chance(20) ? 0x400n : 0n)
     record.rip = this.startRip()
     this.fillWindow()
-    for (let n = 0; n < (mode === 64 ? 16 : 8); n++) interestingVector(random, record.xmm(n))
+    for (let n = 0; n < (mode === 64 ? 16 : 8); n++) putInterestingVector(random, view, FX_XMM + n * 16)
     this.floatState()
   }
 
@@ -27,32 +31,30 @@ export class StateBuilder {
   }
 
   /** An address in the code pages that is no part of the instruction. */
-  private codeAddress(): bigint {
+  private codeAddress(): number {
     const offset = this.random.chance(50) ? 0x20 + this.random.below(0x700) : 0x1020 + this.random.below(0xf00)
-    return BigInt(CODE_BASE + offset) - dataBase(this.mode)
+    return (this.mode === 16 ? 0 : CODE_BASE) + offset
   }
 
   private fillWindow(): void {
     const { random, record, form } = this
-    const { window } = record
-    for (let at = 0; at < WINDOW_BYTES; at += 16) interestingVector(random, window.subarray(at, at + 16))
-    if (form.row.unit === 'x87') this.fillFloats(window)
+    for (let at = 0; at < WINDOW_BYTES; at += 16) putInterestingVector(random, record.view, WINDOW_AT + at)
+    if (form.row.unit === 'x87') this.fillFloats(record)
     if (form.row.ends === undefined) return
     // Branch targets: addresses where INT3 waits, at the width the instruction reads.
     const step = form.size === 64 ? 8 : form.size === 16 ? 2 : 4
-    const view = new DataView(window.buffer, window.byteOffset, WINDOW_BYTES)
     if (!random.chance(80)) return
-    for (let at = 0; at < WINDOW_BYTES; at += step) {
+    for (let at = WINDOW_AT; at < WINDOW_AT + WINDOW_BYTES; at += step) {
       const target = this.codeAddress()
-      if (step === 8) view.setBigUint64(at, target, true)
-      else if (step === 4) view.setUint32(at, Number(target), true)
-      else view.setUint16(at, Number(target & 0xffffn), true)
+      if (step === 2) record.view.setUint16(at, target, true)
+      else record.view.setUint32(at, target, true)
+      if (step === 8) record.view.setUint32(at + 4, 0)
     }
   }
 
-  private fillFloats(window: Uint8Array): void {
+  private fillFloats({ view, window }: IsaRecord): void {
     const style = this.random.below(3)
-    if (style === 0) for (let at = 0; at + 16 <= WINDOW_BYTES; at += 10) interesting80(this.random, window.subarray(at, at + 10))
+    if (style === 0) for (let at = 0; at + 16 <= WINDOW_BYTES; at += 10) putInteresting80(this.random, view, WINDOW_AT + at)
     // Packed decimals: most digits valid.
     if (style !== 1 || this.random.chance(50)) return
     for (let at = 0; at < WINDOW_BYTES; at++) window[at] = this.random.below(10) | (this.random.below(10) << 4)
@@ -75,7 +77,7 @@ export class StateBuilder {
     const top = unit === 'mmx' && random.chance(50) ? 0 : random.below(8)
     record.fsw = (top << 11) | (random.below(2) << 14) | (random.below(8) << 8) | (random.chance(30) ? random.below(0x40) : 0)
     record.ftw = random.chance(70) ? 0xff : random.u32() & 0xff
-    for (let n = 0; n < 8; n++) interesting80(random, record.st(n))
+    for (let n = 0; n < 8; n++) putInteresting80(random, record.view, FX_ST + n * 16)
     if (random.chance(8)) this.unmaskFloat()
   }
 

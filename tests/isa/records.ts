@@ -3,15 +3,20 @@
  * 0 gpr[16] u64 · 128 rflags u64 · 136 rip u64 · 144 code[128] (case) or vector u32, error u32, cr2 u64 (result)
  * · 272 fxsave image[512] · 784 data window[512].
  */
-import type { CpuState } from '../../src/main/vmm/cpu/state/access'
-import { packRflags, unpackRflags } from '../../src/main/vmm/cpu/state/flags'
-import { Seg } from '../../src/main/vmm/cpu/state/layout'
+import { CpuState } from '../../src/main/vmm/cpu/state/access'
+import { packRflagsLow, unpackRflagsLow } from '../../src/main/vmm/cpu/state/flags'
+import { offsetOf, Seg, STATE_SIZE } from '../../src/main/vmm/cpu/state/layout'
 import { updateDerivedState } from '../../src/main/vmm/cpu/state/mode'
 
 export const RECORD_BYTES = 1296
 /** Bytes of code in a record; the rest of them is INT3. */
 export const CODE_ROOM = 128
+/** In a result: vector, error code, CR2. */
+export const RESULT_AT = 144
 export const FX = 272
+/** ST0 and XMM0, 16 bytes each register. */
+export const FX_ST = FX + 32
+export const FX_XMM = FX + 160
 export const WINDOW_AT = 784
 export const WINDOW_BYTES = 512
 
@@ -32,13 +37,27 @@ export type CpuMode = 16 | 32 | 64
  * ES read-only up to ODD_ES_LIMIT.
  */
 export type Segments = 'plain' | 'odd'
-const ODD_DS_LIMIT = 0x8e3f
+export const ODD_DS_LIMIT = 0x8e3f
 const ODD_ES_LIMIT = 0x8fbf
+
+/** Records are cut from slabs: a buffer of its own for each would be the dearest thing about a case. */
+const SLAB_RECORDS = 200
+let slab = new Uint8Array(0)
+let slabUsed = 0
+
+function freshBytes(): Uint8Array {
+  if (slabUsed + RECORD_BYTES > slab.length) {
+    slab = new Uint8Array(SLAB_RECORDS * RECORD_BYTES)
+    slabUsed = 0
+  }
+  slabUsed += RECORD_BYTES
+  return slab.subarray(slabUsed - RECORD_BYTES, slabUsed)
+}
 
 /** Typed view of one record. */
 export class IsaRecord {
   readonly view: DataView
-  constructor(readonly bytes: Uint8Array = new Uint8Array(RECORD_BYTES)) {
+  constructor(readonly bytes: Uint8Array = freshBytes()) {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, RECORD_BYTES)
   }
 
@@ -57,9 +76,9 @@ export class IsaRecord {
   set cr2(value: bigint) { this.view.setBigUint64(152, value, true) }
   get fx(): Uint8Array { return this.bytes.subarray(FX, FX + 512) }
   get window(): Uint8Array { return this.bytes.subarray(WINDOW_AT, WINDOW_AT + WINDOW_BYTES) }
-  xmm(n: number): Uint8Array { return this.bytes.subarray(FX + 160 + n * 16, FX + 176 + n * 16) }
+  xmm(n: number): Uint8Array { return this.bytes.subarray(FX_XMM + n * 16, FX_XMM + 16 + n * 16) }
   /** ST(n), 80 bits. */
-  st(n: number): Uint8Array { return this.bytes.subarray(FX + 32 + n * 16, FX + 42 + n * 16) }
+  st(n: number): Uint8Array { return this.bytes.subarray(FX_ST + n * 16, FX_ST + 10 + n * 16) }
   get fcw(): number { return this.view.getUint16(FX, true) }
   set fcw(value: number) { this.view.setUint16(FX, value, true) }
   get fsw(): number { return this.view.getUint16(FX + 2, true) }
@@ -114,38 +133,63 @@ export function initState(state: CpuState): void {
   state.set64('dr', 0x400n, 7)
 }
 
-/** Puts a case's registers into a vCPU block. Memory is the engine's own matter. */
-export function loadState(state: CpuState, record: IsaRecord, mode: CpuMode, segments: Segments = 'plain'): void {
-  initState(state)
-  for (let n = 0; n < 16; n++) state.setGpr(n, record.gpr(n))
-  unpackRflags(state, record.rflags)
-  state.set64('rip', record.rip)
-  state.set64('cr2', 0n)
-  for (let n = 0; n < 16; n++) state.vec('xmm', n).set(record.xmm(n))
-  const top = (record.fsw >> 11) & 7
-  for (let n = 0; n < 8; n++) {
-    const physical = state.vec('fpr', (top + n) & 7)
-    physical.fill(0)
-    physical.set(record.st(n))
-  }
-  state.set('fcw', record.fcw)
-  state.set('fsw', record.fsw)
-  state.set('ftw', record.ftw)
-  state.set('mxcsr', record.mxcsr)
-  loadEnvironment(state, mode, segments)
+const GPR_BYTES = 16 * 8
+const XMM_BYTES = 16 * 16
+const AT_GPR = offsetOf('gpr')
+const AT_RIP = offsetOf('rip')
+const AT_XMM = offsetOf('xmm')
+const AT_FPR = offsetOf('fpr')
+const AT_JUMPS = offsetOf('jumps')
+const AT_SCRATCH = offsetOf('scratch')
+const AT_WALK_KIND = offsetOf('walkKind')
+
+/** What a vCPU block holds before a case's registers: all but the jump cache and, from `walkKind` on, what the MMU keeps there. */
+export interface FreshBlock { readonly head: Uint8Array; readonly tail: Uint8Array }
+
+function copy(from: Uint8Array, at: number, bytes: number, to: Uint8Array, target: number): void {
+  to.set(from.subarray(at, at + bytes), target)
+}
+
+/**
+ * Makes a vCPU block that of a case: the environment, then the case's registers. Memory is the engine's own matter.
+ * @param fresh a block as `environmentBlock` makes it, for the case's mode and segments
+ */
+export function loadState(state: CpuState, fresh: FreshBlock, { bytes, view, fsw, fcw, ftw, mxcsr }: IsaRecord): void {
+  state.bytes.set(fresh.head)
+  state.bytes.set(fresh.tail, AT_SCRATCH)
+  copy(bytes, 0, GPR_BYTES, state.bytes, AT_GPR)
+  unpackRflagsLow(state, view.getUint32(128, true))
+  copy(bytes, 136, 8, state.bytes, AT_RIP)
+  copy(bytes, FX_XMM, XMM_BYTES, state.bytes, AT_XMM)
+  const top = (fsw >> 11) & 7
+  for (let n = 0; n < 8; n++) copy(bytes, FX_ST + n * 16, 10, state.bytes, AT_FPR + ((top + n) & 7) * 16)
+  state.set('fcw', fcw)
+  state.set('fsw', fsw)
+  state.set('ftw', ftw)
+  state.set('mxcsr', mxcsr)
   updateDerivedState(state)
+}
+
+/** The environment of a mode, for `loadState` to begin with. */
+export function environmentBlock(mode: CpuMode, segments: Segments, more: (state: CpuState) => void): FreshBlock {
+  const state = new CpuState(new ArrayBuffer(STATE_SIZE), 0)
+  initState(state)
+  loadEnvironment(state, mode, segments)
+  more(state)
+  return { head: state.bytes.subarray(0, AT_JUMPS), tail: state.bytes.subarray(AT_SCRATCH, AT_WALK_KIND) }
 }
 
 /** Reads a vCPU block back into a result. */
 export function storeState(state: CpuState, record: IsaRecord): void {
-  for (let n = 0; n < 16; n++) record.setGpr(n, state.gpr(n))
-  record.rflags = packRflags(state)
-  record.rip = state.get64('rip')
-  for (let n = 0; n < 16; n++) record.xmm(n).set(state.vec('xmm', n))
+  const { bytes, view } = record
+  copy(state.bytes, AT_GPR, GPR_BYTES, bytes, 0)
+  view.setUint32(128, packRflagsLow(state), true)
+  copy(state.bytes, AT_RIP, 8, bytes, 136)
+  copy(state.bytes, AT_XMM, XMM_BYTES, bytes, FX_XMM)
   record.fcw = state.get('fcw')
   record.fsw = state.get('fsw')
   record.ftw = state.get('ftw')
   record.mxcsr = state.get('mxcsr')
   const top = (record.fsw >> 11) & 7
-  for (let n = 0; n < 8; n++) record.st(n).set(state.vec('fpr', (top + n) & 7).subarray(0, 10))
+  for (let n = 0; n < 8; n++) copy(state.bytes, AT_FPR + ((top + n) & 7) * 16, 10, bytes, FX_ST + n * 16)
 }

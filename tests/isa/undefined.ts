@@ -5,7 +5,7 @@
 import type { DecodedOperand, MemoryOperand } from '../../src/main/vmm/cpu/decode/types'
 import { Seg } from '../../src/main/vmm/cpu/state/layout'
 import type { IsaCase } from './engine'
-import { CODE_BASE, GS_BASE, WINDOW, WINDOW_BYTES } from './records'
+import { CODE_BASE, GS_BASE, ODD_DS_LIMIT, WINDOW, WINDOW_BYTES } from './records'
 
 export interface UndefinedResults {
   readonly flags: bigint
@@ -86,10 +86,18 @@ function branchesBeyond({ insn, input, form }: IsaCase): boolean {
   return BigInt.asUintN(32, input.rip + BigInt(insn.length) + rel.displacement) > 0xffffn
 }
 
-/** The bytes a masked store could write are not all there. */
-function maskedStoreOutside({ form, mode, input }: IsaCase): boolean {
+/** The bytes a masked store could write are not all there, or beyond the limit of DS. */
+function maskedStoreOutside({ form, mode, segments, input }: IsaCase): boolean {
   const at = BigInt.asUintN(form.addressSize, input.gpr(7)) + (mode === 16 ? BigInt(CODE_BASE) : 0n)
-  return at < BigInt(WINDOW) || at + 16n + 0x40n > BigInt(WINDOW + WINDOW_BYTES)
+  return at < BigInt(segments === 'odd' ? CODE_BASE + ODD_DS_LIMIT + 1 : WINDOW) || at + 16n + 0x40n > BigInt(WINDOW + WINDOW_BYTES)
+}
+
+/** MXCSR bit 17, which masks alignment checks on AMD (MISALIGNSSE) and is reserved elsewhere, as on our CPU models. */
+function loadsMisalignedMask(one: IsaCase): boolean {
+  const operand = one.insn?.operands[0]
+  if (one.form.row.mnemonic !== 'LDMXCSR' || operand?.kind !== 'mem') return false
+  const at = Number(operandAddress(one, operand)) - WINDOW
+  return at + 4 <= 0 || at >= WINDOW_BYTES ? false : ((one.input.window[at + 2] ?? 0) & 2) !== 0
 }
 
 function isAlternativeCr8({ insn, input }: IsaCase): boolean {
@@ -126,10 +134,11 @@ export function makersDiffer(one: IsaCase): string | undefined {
   if (mode === 64 && form.row.size64 === 'f64' && prefixes.includes(0x66)) return 'AMD makes near branches 16 bits wide with 66'
   if (/^LOOPN?E$/.test(form.row.mnemonic) && prefixes.length > 0) return 'some CPUs let F2 and F3 choose between LOOPE and LOOPNE'
   if (form.row.mnemonic.startsWith('MASKMOV') && maskedStoreOutside(one)) return 'whether bytes that are not chosen can fault is left open'
-  const override = input.code.subarray(0, one.length).some((byte) => byte === 0x2e || byte === 0x65)
-  if (form.row.mnemonic.startsWith('MASKMOV') && mode !== 64 && override) {
+  const readOnly = one.segments === 'odd' ? [0x2e, 0x65, 0x26] : [0x2e, 0x65]
+  if (form.row.mnemonic.startsWith('MASKMOV') && mode !== 64 && input.code.subarray(0, one.length).some((byte) => readOnly.includes(byte))) {
     return 'MMX mode is entered before a segment fault on some CPUs'
   }
+  if (loadsMisalignedMask(one)) return 'AMD has a bit in MXCSR that is reserved elsewhere'
   if (isAlternativeCr8(one)) return 'AMD has LOCK MOV CR0 as another name of CR8'
   if (changesItself(one)) return 'cross-modifying the instruction behind needs a serializing instruction to be seen'
   const masksFloat = (input.mxcsr & 0x1f80) === 0x1f80

@@ -20,15 +20,14 @@ import type { BlockSource } from '../../src/main/vmm/cpu/interp/decode-cache'
 import type { WasmEngine, WasmMemory } from '../../src/main/vmm/ports'
 import type { IsaCase, IsaEngine } from './engine'
 import { fullModel, silentPlatform } from './environment'
-import { buildImage, handlerOf, loadKernel, Page, PAGE, RAM_BYTES, unwind } from './kernel'
-import { CODE_BASE, CODE_BYTES, DATA_BASE, IsaRecord, loadState, storeState, TIMED_OUT, WINDOW, WINDOW_BYTES } from './records'
+import { CaseMemory, freshBlocks, handlerOf, PAGE, RAM_BYTES, unwind } from './kernel'
+import { DATA_BASE, IsaRecord, loadState, storeState, TIMED_OUT } from './records'
 
 /** Long enough for any REP count the generator gives. */
 const SLICE = 400
 const MAX_SLICES = 8
 const CASES_PER_VCPU = 3000
 const CASES_PER_MODULE = 100
-const WINDOW_AT = Page.DATA * PAGE + WINDOW - DATA_BASE
 
 const wasm: WasmEngine = {
   createMemory: (pages) => new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) as unknown as WasmMemory,
@@ -58,20 +57,20 @@ const wholePage = (memory: Uint8Array, host: number): CodeWindow =>
 
 class VcpuEngine implements IsaEngine {
   readonly name: string
-  readonly every: number
+  readonly sampled: boolean
   private readonly layout = place()
   private vcpu!: Vcpu
-  private ram!: Uint8Array
+  private kernel!: CaseMemory
   private used = 0
   private readonly interpreter: InterpreterModule
   private readonly interpreterModule: unknown
-  private readonly image = buildImage()
+  private readonly freshBlock = freshBlocks()
   private readonly scanner = new InsnScanner(isaRows, () => true)
 
   /** @param handlersAlone tier 0 without its switch */
   constructor(private readonly tier: 0 | 1 | 2, handlersAlone: boolean) {
     this.name = handlersAlone ? `tier ${tier}, handlers alone` : `tier ${tier}`
-    this.every = tier === 0 && !handlersAlone ? 1 : Number(process.env.NB_ISA_EVERY ?? 4)
+    this.sampled = tier > 0 || handlersAlone
     this.interpreter = buildInterpreter(isaRows, { handlersAlone })
     this.interpreterModule = wasm.compile(this.interpreter.bytes)
     this.powerOn()
@@ -82,7 +81,7 @@ class VcpuEngine implements IsaEngine {
     this.used = 0
     const memory = wasm.createMemory(Math.ceil(this.layout.total / 65_536))
     const { buffer } = memory
-    this.ram = new Uint8Array(buffer, this.layout.frames, RAM_BYTES)
+    this.kernel = new CaseMemory(new Uint8Array(buffer, this.layout.frames, RAM_BYTES))
     const frames = new FrameTable(buffer, { tableBase: this.layout.table, framesBase: this.layout.frames, ramBytes: RAM_BYTES })
     const ram = new PhysicalRam(buffer, frames)
     const handlers = numberHandlers(isaRows)
@@ -97,9 +96,12 @@ class VcpuEngine implements IsaEngine {
   }
 
   run(cases: readonly IsaCase[]): readonly IsaRecord[] {
-    if (this.tier === 0) return cases.map((one) => this.runOne(one))
     const results: IsaRecord[] = []
-    for (let at = 0; at < cases.length; at += CASES_PER_MODULE) results.push(...this.runTranslated(cases.slice(at, at + CASES_PER_MODULE)))
+    for (let at = 0; at < cases.length; at += CASES_PER_MODULE) {
+      const some = cases.slice(at, at + CASES_PER_MODULE)
+      results.push(...(this.tier === 0 ? some.map((one) => this.runOne(one)) : this.runTranslated(some)))
+      this.kernel.check()
+    }
     return results
   }
 
@@ -148,14 +150,8 @@ class VcpuEngine implements IsaEngine {
 
   private prepare(one: IsaCase): void {
     const { state } = this.vcpu
-    this.ram.set(this.image)
-    this.ram.fill(0xcc, Page.CODE * PAGE, Page.CODE * PAGE + CODE_BYTES)
-    const codeAt = Number(one.input.rip) + (one.mode === 16 ? CODE_BASE : 0) - CODE_BASE
-    this.ram.set(one.input.code.subarray(0, one.length), Page.CODE * PAGE + codeAt)
-    this.ram.set(one.input.window, WINDOW_AT)
-    state.bytes.fill(0)
-    loadState(state, one.input, one.mode, one.segments)
-    loadKernel(state)
+    this.kernel.load(one)
+    loadState(state, this.freshBlock(one), one.input)
     this.vcpu.afterReset()
     this.fillTlb()
   }
@@ -173,8 +169,8 @@ class VcpuEngine implements IsaEngine {
     const result = new IsaRecord()
     storeState(state, result)
     if (handlerOf(state) === undefined) result.vector = TIMED_OUT
-    else unwind(one, state, this.ram, result)
-    result.window.set(this.ram.subarray(WINDOW_AT, WINDOW_AT + WINDOW_BYTES))
+    else unwind(one, state, this.kernel.ram, result)
+    this.kernel.takeWindow(result)
     return result
   }
 }

@@ -1,5 +1,7 @@
 /*
- * Runs single instructions, or short programs of them, on the real CPU. Usage: runner 16|32|64 [odd] < cases > results
+ * Runs single instructions, or short programs of them, on the real CPU, for as long as commands come: `struct command` on
+ * stdin, one `struct reply` on stdout for each. The cases lie in the file that is descriptor 3, records in a row, and each
+ * result takes its case's place. Every command has a process of its own: nothing a batch does to it reaches the next one.
  *
  * Everything goes through signals: returning from a handler loads a whole machine state (general registers, flags,
  * x87/SSE state, RIP, CS), the instruction runs, and the INT3 bytes around it (or its own fault) bring us back with
@@ -21,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -49,10 +52,19 @@ struct record {
   uint8_t window[WINDOW_BYTES];
 };
 
+#define CASES_FD 3
+
+/* mode: 16, 32 or 64. first, count: records of the file. */
+struct command { int32_t mode, odd; uint32_t first, count; };
+/* status: as waitpid gives it; 0 where all went well. reached: cases that were done. */
+struct reply { int32_t status; uint32_t reached; };
+
 static struct record *cases;
-static size_t count, current;
+static size_t count;
+/* Case that runs; in memory the waiting parent sees. */
+static volatile uint32_t *current;
 static int mode, started;
-static size_t watched = ~(size_t)0;
+static uint32_t watched = ~0u;
 static uint16_t ds_selector, es_selector, ss_selector;
 
 /* Encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15. */
@@ -109,42 +121,17 @@ static void load(const struct record *r, ucontext_t *c) {
   memcpy((void *)(uintptr_t)(code_base() + r->rip), r->u.code, CODE_ROOM);
 }
 
-static void finish(void) {
-  const uint8_t *at = (const uint8_t *)cases;
-  size_t left = count * sizeof(struct record);
-  while (left > 0) {
-    ssize_t n = write(1, at, left);
-    if (n <= 0) _exit(3);
-    at += n;
-    left -= (size_t)n;
-  }
-  _exit(0);
-}
-
 static void on_signal(int sig, siginfo_t *info, void *context) {
   /* POPF may have set AC (no alignment checks in here), and NT or ID, which returning from a signal does not restore. */
   __asm__ volatile("pushfq; andl $~0x244000, (%%rsp); popfq" : : : "memory", "cc");
   (void)info;
   ucontext_t *c = context;
-  if (sig == SIGALRM && (!started || watched != current)) { watched = current; return; }
-  if (started) { store(&cases[current], c, sig); current++; }
+  if (sig == SIGALRM && (!started || watched != *current)) { watched = *current; return; }
+  if (started) { store(&cases[*current], c, sig); ++*current; }
   started = 1;
-  if (current == count) finish();
+  if (*current == count) _exit(0);
   fix_data_segments();
-  load(&cases[current], c);
-}
-
-static void read_cases(void) {
-  size_t room = 1 << 20, used = 0;
-  uint8_t *bytes = malloc(room);
-  for (;;) {
-    if (used == room) bytes = realloc(bytes, room *= 2);
-    ssize_t n = read(0, bytes + used, room - used);
-    if (n <= 0) break;
-    used += (size_t)n;
-  }
-  cases = (struct record *)bytes;
-  count = used / sizeof(struct record);
+  load(&cases[*current], c);
 }
 
 static void add_ldt(unsigned entry, unsigned contents, unsigned limit, unsigned is32, unsigned read_only) {
@@ -152,19 +139,11 @@ static void add_ldt(unsigned entry, unsigned contents, unsigned limit, unsigned 
     .entry_number = entry, .base_addr = CODE_BASE, .limit = limit, .contents = contents, .seg_32bit = is32,
     .read_exec_only = read_only, .useable = 1,
   };
-  if (syscall(SYS_modify_ldt, 1, &d, sizeof d) != 0) { perror("modify_ldt"); exit(4); }
+  if (syscall(SYS_modify_ldt, 1, &d, sizeof d) != 0) { perror("modify_ldt"); _exit(4); }
 }
 
-int main(int argc, char **argv) {
-  mode = argc > 1 ? atoi(argv[1]) : 64;
-  if (sizeof(struct record) != 1296) return 5;
-  read_cases();
-  if (count == 0) return 0;
-  int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
-  void *code = mmap((void *)(uintptr_t)CODE_BASE, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC, fixed, -1, 0);
-  void *data = mmap((void *)(uintptr_t)DATA_BASE, DATA_BYTES, PROT_READ | PROT_WRITE, fixed, -1, 0);
-  if (code == MAP_FAILED || data == MAP_FAILED) { perror("mmap"); return 6; }
-  int odd = argc > 2 && strcmp(argv[2], "odd") == 0;
+/* The segments of a mode. 64-bit mode needs a base of GS only. */
+static void set_up_segments(int odd) {
   ds_selector = es_selector = ss_selector = mode == 16 ? 0x0f : 0x2b;
   if (mode == 16) { add_ldt(0, 2, 0xffff, 0, 0); add_ldt(1, 0, 0xffff, 0, 0); }
   if (odd) {
@@ -176,6 +155,20 @@ int main(int argc, char **argv) {
     es_selector = 0x27;
   }
   if (mode == 64) syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)GS_BASE);
+}
+
+/* Runs the cases of a command; does not return. */
+static void run(const struct command *command) {
+  mode = command->mode;
+  count = command->count;
+  size_t bytes = ((size_t)command->first + count) * sizeof(struct record);
+  int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+  void *code = mmap((void *)(uintptr_t)CODE_BASE, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC, fixed, -1, 0);
+  void *data = mmap((void *)(uintptr_t)DATA_BASE, DATA_BYTES, PROT_READ | PROT_WRITE, fixed, -1, 0);
+  struct record *all = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, CASES_FD, 0);
+  if (code == MAP_FAILED || data == MAP_FAILED || all == MAP_FAILED) { perror("mmap"); _exit(6); }
+  cases = all + command->first;
+  set_up_segments(command->odd);
   fix_data_segments();
   static uint8_t stack[1 << 17];
   stack_t alternate = { .ss_sp = stack, .ss_size = sizeof stack };
@@ -187,5 +180,22 @@ int main(int argc, char **argv) {
   struct itimerval tick = { { 1, 0 }, { 1, 0 } };
   setitimer(ITIMER_REAL, &tick, NULL);
   raise(SIGUSR1);
-  return 7;
+  _exit(7);
+}
+
+int main(void) {
+  struct command command;
+  if (sizeof(struct record) != 1296) return 5;
+  current = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (current == MAP_FAILED) { perror("mmap"); return 6; }
+  while (read(0, &command, sizeof command) == sizeof command) {
+    struct reply reply = { .status = -1 };
+    *current = 0;
+    pid_t child = fork();
+    if (child == 0) run(&command);
+    if (child > 0) waitpid(child, &reply.status, 0);
+    reply.reached = *current;
+    if (write(1, &reply, sizeof reply) != sizeof reply) return 8;
+  }
+  return 0;
 }
