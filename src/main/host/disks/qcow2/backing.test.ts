@@ -37,10 +37,10 @@ function* crashes(file: RecordedFile): Generator<Buffer> {
   }
 }
 
-async function change(start: Buffer, to: Backing): Promise<RecordedFile> {
+async function change(start: Buffer, to: Backing, isWritten = true): Promise<RecordedFile> {
   const file = new RecordedFile(start)
   const disk = new DiskFile(file.files, 'image')
-  await writeBacking(disk, await readHeader(disk), to)
+  expect(await writeBacking(disk, await readHeader(disk), to)).toBe(isWritten)
   return file
 }
 
@@ -84,6 +84,11 @@ describe('what an image is laid over', () => {
       const again = await change(crashed, named(800))
       expect(again.after(again.log.length, () => true).bytes.equals(clean)).toBe(true)
     }
+  })
+
+  it.each(['cluster_size=1024', 'cluster_size=2048', 'cluster_size=1024,compat=0.10'])('is left alone where there is no room for both: %s', async (options) => {
+    const file = await change(made(options), named(/1024/.test(options) ? 480 : 1000), false)
+    expect(file.log).toEqual([])
   })
 
   it('does not fit where the name is longer than the cluster', async () => {

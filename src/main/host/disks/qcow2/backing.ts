@@ -33,8 +33,14 @@ function difference(a: Uint8Array, b: Uint8Array): readonly [start: number, end:
 
 const isOneSector = ([start, end]: readonly [number, number]): boolean => Math.floor(start / SECTOR) === Math.floor((end - 1) / SECTOR)
 
-/** @param file of an image whose header is `header` @throws RangeError where the name does not fit */
-export async function writeBacking(file: DiskFile, { clusterBits, version }: Header, next: Backing): Promise<void> {
+/**
+ * @param file of an image whose header is `header`
+ * @param isCopy nobody uses it: it may be torn on the way
+ * @returns false where nothing was written, since the first cluster has no room for both, what was and what is to be: in clusters of
+ *   1 or 2 KiB, with names of hundreds of bytes. Then it has to be written into a copy that takes the image's place.
+ * @throws RangeError where the name does not fit
+ */
+export async function writeBacking(file: DiskFile, { clusterBits, version }: Header, next: Backing, isCopy = false): Promise<boolean> {
   const first = await file.structure('header', 0, Math.min(2 ** clusterBits, file.size))
   const fields = version === 3 ? first.getUint32(100) : HEADER_V2_BYTES
   const before = new Uint8Array(2 ** clusterBits)
@@ -43,14 +49,17 @@ export async function writeBacking(file: DiskFile, { clusterBits, version }: Hea
   const after = before.slice()
   putBacking(after, fields, next, others)
   const change = difference(before, after)
-  if (!change) return
+  if (!change) return true
+  const steps = isCopy || isOneSector(change) ? [after] : stepsTo(before, after, fields, (cluster, at) => putBacking(cluster, at, next, others))
+  if (!steps) return false
   let written: Uint8Array = before
-  for (const step of isOneSector(change) ? [after] : stepsTo(before, after, fields, (cluster, at) => putBacking(cluster, at, next, others))) {
+  for (const step of steps) {
     const part = difference(written, step)
     if (part) await file.write(part[0], step.subarray(...part))
     await file.sync()
     written = step
   }
+  return true
 }
 
 /**
@@ -58,13 +67,13 @@ export async function writeBacking(file: DiskFile, { clusterBits, version }: Hea
  * says that the extensions begin there (those that were are the data of one to be passed over) and where the name is. After that it is
  * put where it belongs, in the data passed over, and the same sector decides again.
  * @param put writes extensions and name at a place, and where the name is into the header
- * @returns the new one alone where there is no room for both: in clusters of 1 or 2 KiB, with names of hundreds of bytes
+ * @returns undefined where there is no room for both
  */
-function stepsTo(before: Uint8Array, after: Uint8Array, fields: number, put: (cluster: Uint8Array, at: number) => void): Uint8Array[] {
+function stepsTo(before: Uint8Array, after: Uint8Array, fields: number, put: (cluster: Uint8Array, at: number) => void): Uint8Array[] | undefined {
   const used = (cluster: Uint8Array): number => cluster.findLastIndex((byte) => byte !== 0) + 1
   // The end of the list may be eight zeroes.
   const aside = (Math.ceil(Math.max(used(before), used(after)) / 8) + 1) * 8
-  if (fields + EXTENSION_HEAD > SECTOR || aside + used(after) - fields > after.length) return [after]
+  if (fields + EXTENSION_HEAD > SECTOR || aside + used(after) - fields > after.length) return undefined
   const decided = before.slice()
   put(decided, aside)
   const prepared = decided.slice()

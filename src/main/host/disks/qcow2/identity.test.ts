@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, truncateSync, utimesSync, writeFileSync, statSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { openDisk } from '../open'
 import { createQcow2 } from './create'
-import { changeSince, decodeIdentity, encodeIdentity } from './identity'
+import { changeSince, decodeIdentity, encodeIdentity, identityOf } from './identity'
 import { rebaseQcow2 } from './rebase'
 
 const dir = mkdtempSync(join(tmpdir(), 'nestbox-identity-'))
@@ -94,6 +94,27 @@ describe('the identity of a backing file', () => {
     execFileSync('qemu-img', ['check', '-f', 'qcow2', over], { stdio: 'ignore' })
     await expect(rebaseQcow2(over, { path: 'none.raw', format: 'raw' })).rejects.toThrow(/none\.raw cannot be opened/)
     expect(await firstByte(over)).toBe(9)
+  })
+
+  it('is taken anew in a copy where the header has no room for the old and the new name', async () => {
+    const deep = join(dir, 'd'.repeat(200), 'd'.repeat(200), 'd'.repeat(200))
+    mkdirSync(deep, { recursive: true })
+    const moved = join(deep, 'base.raw')
+    const small = join(dir, 'small.qcow2')
+    writeFileSync(moved, Buffer.alloc(MIB, 4))
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=1024', '-b', base, '-F', 'raw', small])
+    execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 64k 64k', small], { stdio: 'ignore' })
+    chmodSync(small, 0o640)
+    const top = join(dir, 'top.qcow2')
+    await createQcow2(top, { sizeBytes: MIB, backing: { path: 'small.qcow2', format: 'qcow2', identity: await identityOf(small) } })
+    const before = statSync(small)
+    await rebaseQcow2(small, { path: relative(dir, moved), format: 'raw' })
+    expect(statSync(small)).toMatchObject({ mode: before.mode, size: before.size })
+    expect(statSync(small).ino).not.toBe(before.ino)
+    execFileSync('qemu-img', ['check', '-f', 'qcow2', small], { stdio: 'ignore' })
+    // What is laid over it does not notice.
+    expect(await firstByte(top)).toBe(4)
+    expect(readdirSync(dir).filter((name) => name.startsWith('small') || name.startsWith('.small'))).toEqual(['small.qcow2'])
   })
 
   it('keeps what QEMU put into the header when it is rebased', async () => {

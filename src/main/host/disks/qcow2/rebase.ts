@@ -1,11 +1,14 @@
-/** Says anew what an image is laid over, and takes the backing file as it is now. No data is moved. */
+/** Says anew what an image is laid over, and takes the backing file as it is now. No data is moved where its first cluster has room. */
+import { chmod, realpath, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { copyImage } from '../../copy-file'
 import { systemCauseOf } from '../../system-cause'
 import { VmmError } from '../../../vmm/errors'
+import { writeBeside } from '../beside'
 import { setKeptTime, withDiskLock } from '../lock'
 import { writeBacking } from './backing'
 import { DiskFile } from './disk-file'
-import { readHeader, type Backing } from './header'
+import { readHeader, type Backing, type Header } from './header'
 import { identityOf, isSameTime } from './identity'
 
 /**
@@ -25,6 +28,21 @@ async function timeOf(path: string): Promise<bigint | undefined> {
   return (await identityOf(path).catch(() => undefined))?.modifiedNs
 }
 
+/** The image is the old one until the copy is whole and on stable storage. @throws system errors: the image is then as it was */
+async function replaceByCopy(path: string, header: Header, next: Backing, keepsNs: bigint): Promise<void> {
+  await writeBeside(path, { purpose: 'writing', replace: true }, async (part) => {
+    await copyImage(path, part)
+    const copy = await DiskFile.open(part, false)
+    try {
+      await writeBacking(copy, header, next, true)
+    } finally {
+      await copy.close()
+    }
+    await chmod(part, (await stat(path)).mode & 0o7777)
+    await setKeptTime(part, keepsNs)
+  })
+}
+
 async function rebaseLocked(path: string, keepsNs: bigint | undefined, backing: Backing | undefined): Promise<Backing> {
   const file = await DiskFile.open(path, false)
   try {
@@ -39,8 +57,8 @@ async function rebaseLocked(path: string, keepsNs: bigint | undefined, backing: 
       throw new VmmError('disk-io', `${parent} cannot be opened: ${systemCauseOf(cause).detail}`, { path: parent }, { cause })
     })
     const next = { path: wanted.path, format: wanted.format, identity }
-    await writeBacking(file, header, next)
-    await setKeptTime(path, keepsNs)
+    if (await writeBacking(file, header, next)) await setKeptTime(path, keepsNs)
+    else await replaceByCopy(await realpath(path), header, next, keepsNs)
     return next
   } finally {
     await file.close()
