@@ -1,9 +1,11 @@
 /** `nestbox disk` as scripts use it: real processes, images held against qemu-img. */
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ExitCode } from '../../src/main/cli/exit-codes'
+import { during, HOST_FAULTS } from '../fixtures/host-faults'
+import { checkSound } from '../fixtures/qemu-img'
 import { CliFolder, type CliResult } from '../fixtures/run-cli'
 
 const MIB = 1 << 20
@@ -147,6 +149,65 @@ describe('info, check, resize, rebase', () => {
     }
     qemuImg('check', '-f', 'qcow2', 'there-copy.qcow2')
     await refused(ExitCode.FAILED, 'unsupported', 'resize', 'there.vdi', '20M')
+  })
+
+  describe('a smaller disk', () => {
+    const NEW = 6 * MIB
+    const OLD = 64 * MIB
+    /** What is past the new size, too: it takes some writes to be cut off. */
+    beforeAll(async () => {
+      await ok('convert', 'source.img', 'wide.qcow2', '--cluster-size', '4K')
+      await ok('resize', 'wide.qcow2', String(OLD))
+      execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -P 5 7M 6M', at('wide.qcow2')], { stdio: 'ignore' })
+    })
+
+    /** Sound, of the size, and with all that both sizes have. */
+    async function expectWhole(name: string, sizes: readonly number[]): Promise<void> {
+      checkSound(at(name), true)
+      expect(sizes).toContain((await json('info', name)).sizeBytes)
+      await ok('convert', name, 'seen.raw', '--from', 'qcow2', '--force')
+      expect(readFileSync(at('seen.raw')).subarray(0, NEW).equals(readFileSync(at('source.img')))).toBe(true)
+    }
+
+    it('has the old or the new size where the command is killed, and can be made smaller then', async () => {
+      const started = performance.now()
+      copyFileSync(at('wide.qcow2'), at('killed.qcow2'))
+      await ok('resize', 'killed.qcow2', '6M', '--shrink')
+      const ms = performance.now() - started
+      for (let round = 1; round <= 3; round++) {
+        copyFileSync(at('wide.qcow2'), at('killed.qcow2'))
+        const { result, kill } = folder.start(['disk', 'resize', 'killed.qcow2', '6M', '--shrink'])
+        setTimeout(() => kill('SIGKILL'), (ms * (round + 3)) / 8)
+        await result
+        await expectWhole('killed.qcow2', [OLD, NEW])
+      }
+      await ok('resize', 'killed.qcow2', '6M', '--shrink')
+      await expectWhole('killed.qcow2', [NEW])
+    }, 60_000)
+
+    it.each(Object.values(HOST_FAULTS))('is as it was, or is made, where $code is in the way', async (fault) => {
+      const small = at('small')
+      mkdirSync(small, { recursive: true })
+      copyFileSync(at('wide.qcow2'), join(small, 'wide.qcow2'))
+      await during(fault, small, async () => {
+        const { code, err } = await nestbox(['resize', 'small/wide.qcow2', '6M', '--shrink', '--json'])
+        // A full disk needs no stopping: what is there is written over. Whoever may write everywhere writes where he may not.
+        const mayBeDone = fault.code === 'disk-full' || process.getuid?.() !== 0
+        if (code === 0) expect(mayBeDone).toBe(true)
+        else expect((JSON.parse(err) as { error: { code: string } }).error.code).toBe(fault.code)
+        await expectWhole('small/wide.qcow2', code === 0 ? [NEW] : [OLD])
+      }, undefined, async () => {
+        await ok('resize', 'small/wide.qcow2', '6M', '--shrink')
+        await expectWhole('small/wide.qcow2', [NEW])
+      })
+    })
+
+    it('is refused where the image is damaged', async () => {
+      writeFileSync(at('torn.qcow2'), readFileSync(at('wide.qcow2')).subarray(0, 20_000))
+      const before = readFileSync(at('torn.qcow2'))
+      expect(await refused(ExitCode.FAILED, 'bad-disk', 'resize', 'torn.qcow2', '6M', '--shrink')).toContain('torn.qcow2')
+      expect(readFileSync(at('torn.qcow2')).equals(before)).toBe(true)
+    })
   })
 
   it('rebase accepts a base that was changed', async () => {

@@ -65,6 +65,8 @@ function translated(error: unknown): unknown {
   if (error instanceof RangeError) return new ServiceError('invalid-argument', error.message)
   if (systemCode(error) === 'EEXIST' && error instanceof Error) return new ServiceError('name-taken', `${error.message}; --force replaces it`)
   if (error instanceof VmmError && systemCode(error.cause) === 'ENOENT') return new ServiceError('file-missing', error.message, error.details)
+  // What the system refused, with the file it is about, is told in our words.
+  if (error instanceof VmmError && error.cause instanceof Error && 'path' in error.cause) return error.cause
   return error
 }
 
