@@ -113,5 +113,5 @@ describe('snapshots of a guest in the middle of its work', () => {
       expect(diskNow()).toBe(diskAtTheEnd)
     }
     expect(pids.size).toBe(SNAPSHOTS)
-  }, 2 * WAIT_MS)
+  }, 4 * WAIT_MS)
 })

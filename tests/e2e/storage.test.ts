@@ -1,0 +1,146 @@
+/** Snapshots with the mouse, and the view of disks, in the real Electron: dragged, chosen from menus, held against the files on this computer. */
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Locator } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createManager } from '../../src/main/services/manager'
+import { checkSound } from '../fixtures/qemu-img'
+import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
+import { DesktopApp } from './desktop-app'
+import { ROOT } from './world'
+
+const NAME = 'Store'
+const SLOW_MS = 60_000
+const MIB = 1 << 20
+/** What is in the files of the disk, at each point. */
+const THEN = Buffer.alloc(MIB, 'then')
+const NOW = Buffer.alloc(MIB, 'now')
+
+let desktop: DesktopApp
+let files: string
+let plain: string
+let over: string
+const at = (name: string): string => join(files, name)
+
+const qemu = (tool: 'qemu-img' | 'qemu-io', ...args: string[]): void => void execFileSync(tool, args, { stdio: 'ignore' })
+
+/** A machine with a raw disk, and one laid over a base of 8 MiB: 6 MiB of its own, of which the guest has zeroed 4. */
+async function fillLibrary(home: string): Promise<void> {
+  files = join(home, '..')
+  ;[plain, over] = [at('plain.img'), at('over.qcow2')]
+  writeFileSync(at('echo.bin'), buildTinyKernel(GUESTS.echo))
+  writeFileSync(plain, THEN)
+  writeFileSync(at('base.img'), Buffer.alloc(8 * MIB, 7))
+  qemu('qemu-img', 'create', '-f', 'qcow2', '-b', at('base.img'), '-F', 'raw', over, '64M')
+  qemu('qemu-io', '-f', 'qcow2', '-c', 'write -P 5 16M 6M', '-c', 'write -P 0 16M 4M', over)
+  const manager = await createManager({ home, vmHostEntry: join(ROOT, 'out/main/vm-host.cjs') })
+  const client = manager.connect(() => undefined)
+  const call = async (name: string, params: unknown): Promise<{ id: string }> => {
+    const outcome = await client.call(name, params)
+    if (!outcome.ok) throw new Error(outcome.error.message)
+    return outcome.result as { id: string }
+  }
+  const disks = [{ path: plain, format: 'raw', readOnly: false }, { path: over, format: 'qcow2', readOnly: false }]
+  const { id } = await call('machine.create', { settings: { name: NAME, kernel: at('echo.bin'), memoryMiB: 32, disks } })
+  await call('snapshot.take', { id, name: 'First' })
+  writeFileSync(plain, NOW)
+  await call('snapshot.take', { id, name: 'Second' })
+  await manager.shutdown()
+}
+
+const row = (name: string): Locator => desktop.page.locator(`[role="treeitem"][data-snapshot="${name}"]`)
+const item = (action: string): Locator => desktop.page.locator(`[role="menuitem"][data-action="${action}"]`)
+const agree = (): Promise<void> => desktop.page.locator('.el-message-box__btns .el-button--primary').click()
+const notice = (text: string | RegExp): Promise<void> => desktop.page.getByText(text).first().waitFor({ timeout: SLOW_MS })
+const storedBytes = (path: string): number => statSync(path).blocks * 512
+
+beforeAll(async () => {
+  desktop = await DesktopApp.start('storage')
+  await desktop.close()
+  await fillLibrary(desktop.world.home)
+  await desktop.launch()
+}, 120_000)
+afterAll(() => desktop?.end())
+
+// Before the machine goes back to a snapshot: zeroes of a disk are holes then.
+describe('the view of disks', () => {
+  const disk = (): Locator => desktop.page.locator('[data-disk="over.qcow2"]').first()
+
+  it('shows the chain with the sizes that the files have', async () => {
+    await desktop.flow.action('disks').click()
+    await disk().waitFor()
+    const layers = disk().locator('.layer')
+    expect(await layers.count()).toBe(2)
+    const [top, base] = await layers.allInnerTexts()
+    expect(top).toContain(over)
+    expect(top).toContain('64 MiB for the guest')
+    expect(base).toContain(at('base.img'))
+    // As many MiB as the file system says, to the tenth that is shown.
+    for (const [text, path] of [[top, over], [base, at('base.img')]]) {
+      const [, shown] = /takes ([\d.]+) MiB/.exec(text) ?? []
+      expect(Math.abs(Number(shown) - storedBytes(path) / MIB)).toBeLessThan(0.06)
+    }
+    await desktop.flow.screenshot('1-disks')
+  })
+
+  it('makes a file smaller by what the guest has zeroed, after it was agreed to', async () => {
+    const before = storedBytes(over)
+    await disk().locator('[data-action="disk-menu"]').click()
+    await item('disk-compact').click()
+    await agree()
+    await notice(/over\.qcow2 takes [\d.]+ \wiB less/)
+    expect(before - storedBytes(over)).toBeGreaterThan(3 * MIB)
+    checkSound(over)
+    expect(readdirSync(files).filter((name) => name.startsWith('over.qcow2'))).toEqual(['over.qcow2'])
+    await disk().locator('[data-action="disk-menu"]').click()
+    await item('disk-check').click()
+    await notice('over.qcow2 has no errors')
+  })
+})
+
+describe('the tree of snapshots', () => {
+  it('goes back where the present is dropped onto a snapshot, and the toast brings it back', async () => {
+    const { page, flow } = desktop
+    await flow.openTab(NAME, 'Snapshots')
+    await row('Current state').dragTo(row('First'))
+    await row('Before First').waitFor({ timeout: SLOW_MS })
+    expect(readFileSync(plain).equals(THEN)).toBe(true)
+    await flow.screenshot('2-dragged')
+    await page.getByRole('button', { name: 'Undo' }).first().click()
+    await row('Before First').waitFor({ state: 'detached', timeout: SLOW_MS })
+    expect(readFileSync(plain).equals(NOW)).toBe(true)
+  })
+
+  it('is left alone where the present is dropped elsewhere', async () => {
+    await row('Current state').dragTo(desktop.flow.machine(NAME))
+    await desktop.page.waitForTimeout(300)
+    expect(await desktop.page.locator('[role="treeitem"]').count()).toBe(3)
+  })
+
+  it('offers what can be done under the right button: renaming, a clone, deleting', async () => {
+    const { page, flow } = desktop
+    await row('Second').click({ button: 'right' })
+    expect(await page.getByRole('menu').getByRole('menuitem').allInnerTexts()).toHaveLength(4)
+    await flow.screenshot('3-menu')
+    await item('edit').click()
+    await flow.field('snapshot-name').fill('Kept')
+    await flow.action('snapshot-save').click()
+    await row('Kept').waitFor()
+    await row('Kept').click({ button: 'right' })
+    await item('clone').click()
+    await flow.field('copy-name').fill('From Kept')
+    await flow.action('copy').click()
+    await flow.machine('From Kept').waitFor({ timeout: SLOW_MS })
+    await flow.openTab(NAME, 'Snapshots')
+    await row('First').click({ button: 'right' })
+    await item('remove').click()
+    await agree()
+    await row('First').waitFor({ state: 'detached', timeout: SLOW_MS })
+    expect(await row('Kept').count()).toBe(1)
+  })
+
+  it('made no error in the page', () => {
+    expect(desktop.problems).toEqual([])
+  })
+})
