@@ -14,6 +14,7 @@ import type { BlockLabel, FunctionBuilder, Mark, Node } from '../emit/wasm/funct
 import type { Bytes, HostPlace } from '../interp/memory-emitter'
 import { probeJump } from '../interp/jump-cache'
 import { Head, PSEUDO_SLOTS, Rec } from '../interp/record'
+import { handlerOf } from '../interp/record-loads'
 import { TlbEntry } from '../../mmu/tlb-layout'
 import { offsetOf } from '../state/layout'
 import { LEAVE_FLAGS_SHIFT } from './flag-code'
@@ -81,7 +82,7 @@ export class BlockEmitter extends InsnEmitter {
       if (this.ways.length > 0) this.chain()
     })
     const record = f.finalLocal(this.record)
-    f.tailCallIndirect(this.links.handlerType, [this.cpu, record], f.load('i32.load', 'i32', record, Rec.handler))
+    f.tailCallIndirect(this.links.handlerType, [this.cpu, record], handlerOf(f, record))
   }
 
   /** Ways out with the flags of the block's end have them stored at one place, others where they stand. */
@@ -155,7 +156,7 @@ export class BlockEmitter extends InsnEmitter {
   /** A helper may have written to code, this block's too: the next record tells. */
   private leaveIfStale(): void {
     const { f } = this
-    const handler = f.load('i32.load', 'i32', f.param(1), this.current.next + Rec.handler)
+    const handler = handlerOf(f, f.param(1), this.current.next)
     f.unlikely(f.pure('i32.eq', 'i32', [handler, f.i32(RESYNC_SLOT)]), this.inArm(() => this.continueInTier0(this.current.next)))
   }
 
@@ -289,12 +290,11 @@ export class BlockEmitter extends InsnEmitter {
     this.ways.push({ mark: f.mark(), flags })
   }
 
-  /** Counts a jump back in the record of the branch, and reports the loop's head: again where it goes on for long. */
+  /** Counts a jump back in the head record, and reports the loop's head: again where it goes on for long. */
   private countLoop(target: Node, head: Node): void {
     const { f } = this
-    const at = this.current.record + Rec.loops
-    const count = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', f.param(1), at), f.i32(1)])
-    f.store('i32.store', f.param(1), count, at)
+    const count = f.pure('i32.add', 'i32', [f.load('i32.load', 'i32', f.param(1), Head.loops), f.i32(1)])
+    f.store('i32.store', f.param(1), count, Head.loops)
     f.unlikely(f.pure('i32.eq', 'i32', [f.pure('i32.and', 'i32', [count, f.i32(LOOP_REPORTED_EVERY - 1)]), f.i32(this.links.hotLoopAfter)]), () => {
       f.call(this.links.report, 'i32', [this.cpu, target, head])
     })

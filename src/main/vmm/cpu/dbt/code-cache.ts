@@ -135,7 +135,7 @@ export class CodeCache {
 
   /** More code is translated than should be kept; the caller drops everything. */
   get full(): boolean {
-    return this.place.functions >= MAX_FUNCTIONS
+    return this.place.isFull || this.place.functions >= MAX_FUNCTIONS
   }
 
   /** Heads in the list are meaningless once decoded code was dropped as a whole. */

@@ -57,6 +57,20 @@ it('a place is taken again once all functions of its module are released', () =>
   expect(table.modules).toBe(3)
 })
 
+it('is full where records have no number for many more slots, until what may be dropped is', () => {
+  const { table } = createTable()
+  const pinned = table.add(new Array<string>(100).fill('pinned'), 100)
+  const slots: number[] = []
+  while (!table.isFull) slots.push(table.add(new Array<string>(500).fill('f'), 500, [0]))
+  expect(slots.at(-1)).toBeGreaterThan(60_000)
+  expect((slots.at(-1) ?? 0) + 500).toBeLessThan(0x1_0000)
+  for (const slot of slots.filter((_, i) => i % 2 === 0)) table.release(slot)
+  expect(table.isFull).toBe(slots.length % 2 === 0)
+  for (const slot of slots.filter((_, i) => i % 2 === 1)) table.release(slot)
+  expect(table.isFull).toBe(false)
+  expect(table.add(['again'], 1, [0])).toBe(pinned + 100)
+})
+
 it('functions of many small modules move into one, and others with their modules', () => {
   const { engine, table } = createTable()
   const pinned = table.add(['old 0', 'old 1'], 2)

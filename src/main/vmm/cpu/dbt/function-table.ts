@@ -5,6 +5,7 @@
  * Every module that imports a table keeps a copy of its entries, and the table keeps the module: memory grows with modules ×
  * slots, and nothing goes while the table lives. So many small modules are put into one from time to time, in a new table.
  */
+import { BugError } from '../../errors'
 import type { WasmEngine, WasmMemory, WasmTable } from '../../ports'
 
 /** A module with fewer functions is put together with others. */
@@ -13,6 +14,10 @@ const SMALL_MODULE = 1024
 const WORTH_MERGING = 16
 /** Slots added to the table at once. */
 const GROWTH = 1024
+/** Records have 16 bits for a slot. */
+const MAX_SLOTS = 1 << 16
+/** Slots left when no more functions should be placed: more than any batch has. */
+const SPARE_SLOTS = 4096
 
 export interface FunctionTableOptions {
   readonly wasm: WasmEngine
@@ -51,6 +56,11 @@ export class FunctionTable {
     this.top = table.length
   }
 
+  /** No more functions should be placed before all that may be dropped are. */
+  get isFull(): boolean {
+    return this.top > MAX_SLOTS - SPARE_SLOTS
+  }
+
   /** Functions that may be dropped. */
   get functions(): number {
     return this.batches.size
@@ -75,6 +85,7 @@ export class FunctionTable {
     if (at >= 0) return this.free.splice(at, 1)[0]
     const first = this.top
     this.top += count
+    if (this.top > MAX_SLOTS) throw new BugError(`no table slots for ${count} functions`)
     if (this.top > this.table.length) this.table.grow(Math.max(this.top - this.table.length, GROWTH))
     return { first, capacity: count }
   }
@@ -91,6 +102,12 @@ export class FunctionTable {
     if (--batch.live > 0) return
     this.loaded.delete(batch)
     this.free.push({ first: batch.first, capacity: batch.capacity })
+    this.lowerTop()
+  }
+
+  /** Runs that are free at the table's end are one with what was never used. */
+  private lowerTop(): void {
+    for (let last; (last = this.free.findIndex(({ first, capacity }) => first + capacity === this.top)) >= 0;) this.top = this.free.splice(last, 1)[0].first
   }
 
   /** Modules that would be put together, and those of which nothing is left. */

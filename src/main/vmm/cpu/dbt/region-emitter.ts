@@ -10,7 +10,7 @@
 import type { BlockLabel, FunctionBuilder, LoopLabel, Node } from '../emit/wasm/function'
 import { findCode } from '../interp/glue'
 import type { OperandPlace } from '../interp/places'
-import { Head, Rec } from '../interp/record'
+import { Head } from '../interp/record'
 import type { Form } from '../isa/types'
 import { offsetOf } from '../state/layout'
 import { FLAGS_IN_MEMORY } from './lazy-flags'
@@ -82,7 +82,7 @@ export class RegionEmitter extends RegionState {
     const numberAt = (offset: number): Node => f.i32(segments.findIndex(({ start }) => start === at.get(offset)))
     f.setLocal(this.next, numberAt(entries[0]))
     if (entries.length === 1) return
-    const offset = f.load('i32.load16_u', 'i32', f.param(1), Rec.regA)
+    const offset = f.load('i32.load16_u', 'i32', f.param(1), Head.pageOffset)
     for (const entry of entries.slice(1)) f.if(f.pure('i32.eq', 'i32', [offset, f.i32(entry)]), () => f.setLocal(this.next, numberAt(entry)))
     const past = f.pure('i64.extend_i32_s', 'i64', [f.pure('i32.sub', 'i32', [offset, f.i32(this.place.pageOffset)])])
     f.store('i64.store', this.cpu, f.pure('i64.sub', 'i64', [this.stateLoad('i64.load', 'i64', 'blockRip'), past]), offsetOf('blockRip'))

@@ -10,7 +10,7 @@ import type { BlockLabel, FunctionBuilder, Mark, Node } from '../emit/wasm/funct
 import type { Probe } from '../emit/wasm/tlb-probe'
 import type { AccessPath, Bytes, SlowPath } from '../interp/memory-emitter'
 import { probeJump } from '../interp/jump-cache'
-import { Rec } from '../interp/record'
+import { handlerOf } from '../interp/record-loads'
 import { TlbEntry } from '../../mmu/tlb-layout'
 import { offsetOf, type FieldName } from '../state/layout'
 import { RESYNC_SLOT } from './block-emitter'
@@ -136,7 +136,7 @@ export abstract class RegionState extends InsnEmitter {
     if (this.flat) {
       f.if(f.pure('i32.eq', 'i32', [kind, f.i32(Kind.GOTO)]), () => probeJump(f, this.cpu, rip, this.place.modeKey, (record) => {
         f.store('i64.store', this.cpu, rip, offsetOf('blockRip'))
-        f.tailCallIndirect(this.links.handlerType, [this.cpu, record], f.load('i32.load', 'i32', record, Rec.handler))
+        f.tailCallIndirect(this.links.handlerType, [this.cpu, record], handlerOf(f, record))
       }))
     }
     f.tailCall(this.regionLinks.lookup, [this.cpu, rip, f.i32(0)])
@@ -171,7 +171,7 @@ export abstract class RegionState extends InsnEmitter {
   /** A helper may have written to code of this page: the head record tells. */
   protected leaveIfStale(): void {
     const { f } = this
-    const handler = f.load('i32.load', 'i32', f.param(1), Rec.handler)
+    const handler = handlerOf(f, f.param(1))
     f.unlikely(f.pure('i32.eq', 'i32', [handler, f.i32(RESYNC_SLOT)]),
       this.inArm(() => this.exit(Kind.STOP, this.raw(this.nextRip()), this.uncharged - 1)))
   }

@@ -5,7 +5,7 @@ import { offsetOf } from '../state/layout'
 import { Mode } from '../state/mode'
 import { DecodeCache } from './decode-cache'
 import { numberHandlers } from './handler-table'
-import { PSEUDO_SLOTS, Rec, RECORD_SIZE } from './record'
+import { ACCESS_SHIFT, ADDRESS_FIELDS, INDEX_BYTES, MAX_BLOCK, Place, PSEUDO_SLOTS, Rec, RECORD_SIZE } from './record'
 
 const LONG = Mode.PROTECTED | Mode.LONG | Mode.CODE64 | Mode.FLAT
 const CACHE_AT = 0x1000
@@ -42,7 +42,7 @@ describe('records', () => {
     const isCase = (slot: number): boolean => slot >= PSEUDO_SLOTS.frequent && slot < PSEUDO_SLOTS.frequent + handlers.frequent.length
 
     it('for frequent forms, whatever their segment and address size', () => {
-      const slotOf = (code: string): number => view.getUint32(decode(0, code) + Rec.handler, true)
+      const slotOf = (code: string): number => view.getUint16(decode(0, code) + Rec.handler, true)
       expect(['48 8b 43 08', '48 89 d8', '74 00', '65 48 8b 43 08', '67 48 8b 43 08'].map((code) => isCase(slotOf(`${code} c3`)))).toEqual(new Array(5).fill(true))
       expect(['66 8b 43 08', '0f a2'].map((code) => isCase(slotOf(`${code} c3`)))).toEqual([false, false])
     })
@@ -51,15 +51,16 @@ describe('records', () => {
       const record = (modeKey: number, code: string): number => cache.decodeOnce(Uint8Array.from(Buffer.from(code.replaceAll(' ', ''), 'hex')), 15, modeKey, true)
       const found = (modeKey: number, code: string): [boolean, number, number] => {
         const at = record(modeKey, code)
-        return [isCase(view.getUint32(at + Rec.handler, true)), view.getUint8(at + Rec.checked), view.getUint8(at + Rec.special)]
+        const access = view.getUint8(at + Rec.access) << ACCESS_SHIFT
+        return [isCase(view.getUint16(at + Rec.handler, true)), (access >> Place.checked) & 1, (access >> Place.addressSize) & 3]
       }
       const flat = Mode.PROTECTED | Mode.CODE32 | Mode.FLAT
       expect(found(flat, '8b 43 08')).toEqual([true, 0, 0])
-      expect(found(flat, '50')).toEqual([true, 0, 0])
-      expect(found(flat, '64 8b 43 08')).toEqual([true, 1, 1])
+      expect(found(flat, '50')).toEqual([true, 0, 3])
+      expect(found(flat, '64 8b 43 08')).toEqual([true, 1, 2])
       expect(found(flat, '67 8b 47 08')).toEqual([true, 0, 1])
-      expect(found(flat, '2e 8b 43 08')).toEqual([true, 1, 1])
-      expect(found(Mode.PROTECTED | Mode.CODE32, '8b 43 08')).toEqual([false, 1, 1])
+      expect(found(flat, '2e 8b 43 08')).toEqual([true, 1, 2])
+      expect(found(Mode.PROTECTED | Mode.CODE32, '8b 43 08')).toEqual([false, 1, 2])
     })
   })
 
@@ -80,20 +81,42 @@ describe('records', () => {
     const first = decode(0, '90 8B 05 00 00 00 80 C3')
     const low = first + RECORD_SIZE
     expect(view.getInt32(low + Rec.displacement, true)).toBe(-0x8000_0000 + 7)
-    expect(view.getUint16(low + Rec.base, true)).toBe(offsetOf('blockRip'))
-    expect(view.getUint16(low + Rec.index, true)).toBe(offsetOf('zero'))
+    const index = (rec: number): number => offsetOf(ADDRESS_FIELDS) + (view.getUint8(rec + Rec.index) & INDEX_BYTES)
+    expect(offsetOf(ADDRESS_FIELDS) + view.getUint8(low + Rec.base)).toBe(offsetOf('blockRip'))
+    expect(index(low)).toBe(offsetOf('zero'))
     const high = decode(0x40, '8B 05 FF FF FF 7F C3')
-    expect(view.getUint16(high + Rec.index, true)).toBe(offsetOf('mask16'))
+    expect(index(high)).toBe(offsetOf('mask16'))
     expect(view.getInt32(high + Rec.displacement, true) + 0xffff).toBe(0x7fff_ffff + 6)
   })
 
-  it('name registers by their place in the state block', () => {
+  it('name registers by their distance from the first of their kind', () => {
     const low = decode(0, '88 E5 44 88 ED 0F 28 D1 0F FC D1 C3')
-    const fields = (rec: number): number[] => [view.getUint16(rec + Rec.regA, true), view.getUint16(rec + Rec.regB, true)]
-    expect(fields(low)).toEqual([offsetOf('gpr', 0) + 1, offsetOf('gpr', 1) + 1])
-    expect(fields(low + RECORD_SIZE)).toEqual([offsetOf('gpr', 13), offsetOf('gpr', 5)])
-    expect(fields(low + 2 * RECORD_SIZE)).toEqual([offsetOf('xmm', 2), offsetOf('xmm', 1)])
-    expect(fields(low + 3 * RECORD_SIZE)).toEqual([offsetOf('fpr', 2), offsetOf('fpr', 1)])
+    const fields = (rec: number): number[] => [view.getUint8(rec + Rec.regA), view.getUint8(rec + Rec.regB)]
+    expect(fields(low)).toEqual([1, 8 + 1])
+    expect(fields(low + RECORD_SIZE)).toEqual([8 * 13, 8 * 5])
+    expect(fields(low + 2 * RECORD_SIZE)).toEqual([16 * 2, 16 * 1])
+    expect(fields(low + 3 * RECORD_SIZE)).toEqual([16 * 2, 16 * 1])
+  })
+
+  it('name base and index registers by their distance from what is in the place of none', () => {
+    const register = (n: number): number => offsetOf('gpr', n) - offsetOf(ADDRESS_FIELDS)
+    const address = (code: string): number[] => {
+      const rec = decode(0, code)
+      return [view.getUint8(rec + Rec.base), view.getUint8(rec + Rec.index) & INDEX_BYTES, view.getUint8(rec + Rec.index) & 3]
+    }
+    expect(address('48 8B 03 C3')).toEqual([register(3), 0, 0])
+    expect(address('4B 8B 04 F7 C3')).toEqual([register(15), register(14), 3])
+    expect(address('48 8B 04 25 00 10 00 00 C3')).toEqual([0, 0, 0])
+  })
+
+  it('say where they stand, in the longest block of the longest instructions too', () => {
+    const longest = '48 81 84 88 00 00 00 00 00 00 00 00'
+    const first = decode(0, `${`2e 2e 2e ${longest} `.repeat(MAX_BLOCK)}C3`)
+    const { records } = cache.blockAt(first - RECORD_SIZE) ?? { records: [] }
+    expect(records.map(({ kind, delta, count }) => [kind, delta, count])).toEqual([
+      ...Array.from({ length: MAX_BLOCK }, (_, i) => ['insn', 15 * i, i + 1]), ['next', 15 * MAX_BLOCK, MAX_BLOCK],
+    ])
+    expect((view.getUint32(first + Rec.place, true) >>> Place.length) & 15).toBe(15)
   })
 })
 
@@ -105,6 +128,17 @@ describe('the map of a page', () => {
     expect([2, 62, 65, 3999, 4095].map((offset) => cache.recordAt(code, offset))).toEqual([0, 0, 0, 0, 0])
     expect(cache.warmHeads(code, 0)).toEqual([0, 1, 63, 64, 4000])
     expect(cache.warmHeads(code, 1)).toEqual([])
+  })
+
+  it('finds several in a line, and none beside them', () => {
+    const code = cache.page(PAGE, LONG)
+    const heads = [32, 35, 47].map((offset) => [offset, decode(offset, 'C3') - RECORD_SIZE])
+    for (const [offset, head] of heads) expect(cache.recordAt(code, offset)).toBe(head)
+    expect([31, 33, 46, 48].map((offset) => cache.recordAt(code, offset))).toEqual([0, 0, 0, 0])
+    cache.invalidate(PAGE, 32, 1)
+    expect([32, 35, 47].map((offset) => cache.recordAt(code, offset))).toEqual([0, 0, 0])
+    const again = decode(35, '90 C3') - RECORD_SIZE
+    expect([32, 35, 47].map((offset) => cache.recordAt(code, offset))).toEqual([0, again, 0])
   })
 
   it('forgets them when decoded bytes are written, and takes new ones', () => {

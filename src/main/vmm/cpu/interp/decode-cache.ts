@@ -7,49 +7,17 @@ import { PAGE_SIZE } from '../../memory/frame-table'
 import { Ends } from '../decode/form-plan'
 import { Scan, type InsnScanner } from '../decode/scanner'
 import { Mode } from '../state/mode'
-import { GUARD_MAP, Head, LINE_OFFSETS, LINE_SHIFT, LINES, Rec, RECORD_SIZE } from './record'
+import { CodePage } from './code-page'
+import { PageMaps } from './page-map'
+import { Guard, Head, MAX_BLOCK, MAX_CODE_PAGES, Place, Rec, RECORD_SIZE } from './record'
 import { RecordWriter, type HandlerSlots } from './record-writer'
 
-/** Longest block, in instructions: bounds the work between two looks at the slice. */
-const MAX_BLOCK = 48
-/** Writes drop decoded code where they touch a line of 64 bytes that holds some. */
-const WRITE_LINE_SHIFT = 6
+export { CodePage }
 
-export class CodePage {
-  /** Bitmap of 64-byte lines that hold decoded bytes. */
-  linesLow = 0
-  linesHigh = 0
-  /** Low 32 bits of the linear address at which it was last found. */
-  linearPage = 0
-  /** [first record, end) address pairs. */
-  readonly blocks: number[] = []
-  /** Word indices, in other pages' maps, of instructions that end in this page. */
-  readonly crossingMaps: number[] = []
-  /** Table slots of translations that stand in head records of this page. */
-  readonly translated: number[] = []
-  /** Pages with translations that were made from this page's code too. */
-  readonly dependents = new Set<CodePage>()
-
-  /**
-   * @param number its place in the cache's list
-   * @param map address of the page's map: for each line of the page, the address of a map from byte offsets to records
-   */
-  constructor(readonly page: number, readonly modeKey: number, readonly map: number, readonly number: number) {}
-
-  markLines(first: number, last: number): void {
-    for (let line = first >> WRITE_LINE_SHIFT; line <= last >> WRITE_LINE_SHIFT; line++) {
-      if (line < 32) this.linesLow |= 1 << line
-      else this.linesHigh |= 1 << (line - 32)
-    }
-  }
-
-  touches(offset: number, length: number): boolean {
-    for (let line = offset >> WRITE_LINE_SHIFT; line <= (offset + length - 1) >> WRITE_LINE_SHIFT; line++) {
-      if (((line < 32 ? this.linesLow >>> line : this.linesHigh >>> (line - 32)) & 1) !== 0) return true
-    }
-    return false
-  }
-}
+/** Bytes that are enough for an instruction's two pages and a block, whatever is in it. */
+const ROOM = 8192
+/** Of blocks that are not counted. */
+const NEVER_HOT = 0x7fff_ffff
 
 export interface DecodeCacheOptions {
   readonly buffer: ArrayBufferLike
@@ -91,13 +59,12 @@ export class DecodeCache {
   private readonly words: Uint32Array
   private readonly halfWords: Uint16Array
   private readonly pages = new Map<number, CodePage[]>()
+  private readonly maps: PageMaps
   private codes: CodePage[] = []
   private top: number
   private readonly end: number
-  /** Two records for instructions that cross a page: decoded anew each time. */
+  /** Some records for an instruction that crosses a page: decoded anew each time. */
   private readonly oneShot: number
-  /** Map of every line in which no block begins: zeros. */
-  private readonly emptyLine: number
   private readonly bottom: number
   blocksDecoded = 0
   invalidations = 0
@@ -106,15 +73,22 @@ export class DecodeCache {
     this.records = new RecordWriter(options.buffer, options.slots)
     this.words = new Uint32Array(options.buffer)
     this.halfWords = new Uint16Array(options.buffer)
-    this.emptyLine = options.base
-    this.oneShot = options.base + 4 * LINE_OFFSETS
+    this.maps = new PageMaps(options.buffer, (words) => this.take(words))
+    this.oneShot = options.base
     this.bottom = this.top = this.oneShot + 4 * RECORD_SIZE
     this.end = options.base + options.bytes
   }
 
   /** True when a page map and a few blocks still fit; otherwise the caller empties the cache first. */
   hasRoom(): boolean {
-    return this.top + 4 * (LINES + LINE_OFFSETS) + 8 * MAX_BLOCK * RECORD_SIZE < this.end
+    return this.top + ROOM < this.end && this.codes.length + 2 < MAX_CODE_PAGES
+  }
+
+  /** Room for some words, from where a record may begin. */
+  private take(words: number): number {
+    const at = this.top
+    this.top += Math.ceil((4 * words) / RECORD_SIZE) * RECORD_SIZE
+    return at
   }
 
   /** Forgets everything. Code lookups and links must have been dropped, and no generated code may be running. */
@@ -132,49 +106,68 @@ export class DecodeCache {
     if (code.translated.length > 0) this.options.onDropped(code.translated.splice(0))
   }
 
+  /** Table slot of the handler of a record. */
+  private slotOf(rec: number): number {
+    return this.halfWords[(rec + Rec.handler) >> 1]
+  }
+
+  private setSlot(rec: number, slot: number): void {
+    this.halfWords[(rec + Rec.handler) >> 1] = slot
+  }
+
+  private pageOffsetOf(head: number): number {
+    return this.halfWords[(head + Head.pageOffset) >> 1]
+  }
+
+  private codeOf(number: number): CodePage | undefined {
+    return this.codes[number] as CodePage | undefined
+  }
+
   /** What a head record stands for; undefined where its code was dropped, or where there is none (0). */
   blockAt(head: number): BlockSource | undefined {
-    if (head === 0 || this.words[(head + Rec.handler) >> 2] === this.options.slots.resync) return undefined
-    const { pageOffset, records: count } = this.headAt(head)
-    const code = this.codes[this.words[(head + Head.code) >> 2]] as CodePage | undefined
-    if (count === 0 || !code || this.recordAt(code, pageOffset) !== head) return undefined
+    if (head === 0 || !this.isHead(head) || !this.isCounted(head)) return undefined
+    const pageOffset = this.pageOffsetOf(head)
+    const code = this.codeOf(this.halfWords[(head + Head.code) >> 1])
+    if (!code || this.recordAt(code, pageOffset) !== head) return undefined
     const records: BlockRecord[] = []
-    for (let offset = RECORD_SIZE; offset <= count * RECORD_SIZE; offset += RECORD_SIZE) {
-      const word = (head + offset) >> 2
-      const next = this.words[word] === this.options.slots.next
-      const kind = this.words[word + Rec.scale / 4] >>> 24 > 0 ? 'insn' : next ? 'next' : 'other'
-      records.push({ offset, kind, delta: this.halfWords[2 * word + Rec.delta / 2], count: this.halfWords[2 * word + Rec.count / 2] & 0xff })
+    for (let offset = RECORD_SIZE, place = 0; (place & (1 << Place.last)) === 0; offset += RECORD_SIZE) {
+      place = this.words[(head + offset + Rec.place) >> 2]
+      const isNext = this.slotOf(head + offset) === this.options.slots.next
+      const kind = ((place >>> Place.length) & 15) > 0 ? 'insn' : isNext ? 'next' : 'other'
+      records.push({ offset, kind, delta: place >>> Place.delta, count: (place >>> Place.count) & 31 })
     }
     return { head, code, pageOffset, records }
   }
 
-  private headAt(head: number): { readonly pageOffset: number; readonly records: number } {
-    return { pageOffset: this.halfWords[(head + Head.pageOffset) >> 1], records: this.halfWords[(head + Head.records) >> 1] }
-  }
-
   /** Page offsets at which blocks of a page begin that were entered at least so often, or are translated. */
   warmHeads(code: CodePage, entries: number): number[] {
-    const heads: number[] = []
-    for (let i = 0; i < code.blocks.length; i += 2) {
-      const head = code.blocks[i]
-      const { pageOffset, records } = this.headAt(head)
-      if (records === 0) continue
-      const counting = this.words[(head + Rec.handler) >> 2] === this.options.slots.head
-      if (!counting || this.options.hotAfter - this.entriesLeft(head) >= entries) heads.push(pageOffset)
-    }
-    return heads
+    return this.heads(code).filter((head) => this.slotOf(head) !== this.options.slots.head || this.hasEntered(head, entries)).map((head) => this.pageOffsetOf(head))
   }
 
   /** Blocks of a page that run on tier 0 and were entered at least so often. */
   untranslated(code: CodePage, entries: number): BlockSource[] {
-    const found: BlockSource[] = []
-    for (let i = 0; i < code.blocks.length; i += 2) {
-      const head = code.blocks[i]
-      if (this.words[(head + Rec.handler) >> 2] !== this.options.slots.head || this.options.hotAfter - this.entriesLeft(head) < entries) continue
-      const block = this.blockAt(head)
-      if (block) found.push(block)
-    }
-    return found
+    return this.heads(code).filter((head) => this.slotOf(head) === this.options.slots.head && this.hasEntered(head, entries))
+      .map((head) => this.blockAt(head)).filter((block) => block !== undefined)
+  }
+
+  /** Head records of a page's blocks. Guards are none, whether they hold or not. */
+  private heads(code: CodePage): number[] {
+    return code.blocks.filter((rec, i) => i % 2 === 0 && this.isHead(rec))
+  }
+
+  private isHead(rec: number): boolean {
+    const { resync, crossing } = this.options.slots
+    const slot = this.slotOf(rec)
+    return slot !== resync && slot !== crossing
+  }
+
+  /** A block that never becomes hot has no translation. */
+  private isCounted(head: number): boolean {
+    return this.slotOf(head) !== this.options.slots.head || this.entriesLeft(head) !== NEVER_HOT
+  }
+
+  private hasEntered(head: number, entries: number): boolean {
+    return this.options.hotAfter - this.entriesLeft(head) >= entries
   }
 
   /** Every page with decoded code. */
@@ -194,7 +187,7 @@ export class DecodeCache {
 
   /** Table slot a block's head has now. */
   slotAt({ head }: BlockSource): number {
-    return this.words[(head + Rec.handler) >> 2]
+    return this.slotOf(head)
   }
 
   /**
@@ -203,11 +196,11 @@ export class DecodeCache {
    */
   install(block: BlockSource, tableSlot: number, list = 0): void {
     if (list !== 0) this.words[(block.head + Head.list) >> 2] = list
-    const word = (block.head + Rec.handler) >> 2
+    this.words[(block.head + Head.loops) >> 2] = 0
     const { translated } = block.code
-    const before = translated.indexOf(this.words[word])
+    const before = translated.indexOf(this.slotOf(block.head))
     if (before >= 0) this.options.onDropped(translated.splice(before, 1))
-    this.words[word] = tableSlot
+    this.setSlot(block.head, tableSlot)
     translated.push(tableSlot)
   }
 
@@ -217,8 +210,8 @@ export class DecodeCache {
       if (translated.length === 0) continue
       translated.forEach((slot, i) => (translated[i] = moved.get(slot) ?? slot))
       for (let i = 0; i < blocks.length; i += 2) {
-        const word = (blocks[i] + Rec.handler) >> 2
-        this.words[word] = moved.get(this.words[word]) ?? this.words[word]
+        const slot = moved.get(this.slotOf(blocks[i]))
+        if (slot !== undefined) this.setSlot(blocks[i], slot)
       }
     }
   }
@@ -237,7 +230,7 @@ export class DecodeCache {
     const length = further.length + constants.length
     if (length === 0) return 0
     if (!this.hasRoom() || this.top + 4 * length >= this.end) return undefined
-    const list = this.takeMap(length, 0)
+    const list = this.take(length)
     constants.forEach((value, i) => (this.words[(list >> 2) + further.length + i] = value))
     further.forEach(({ map, dependents }, i) => {
       this.words[(list >> 2) + i] = map
@@ -255,11 +248,10 @@ export class DecodeCache {
   wentFrom(code: CodePage): number[] {
     const pairs: number[] = []
     for (let i = 0; i < code.blocks.length; i += 2) {
-      const head = code.blocks[i]
-      const { pageOffset, records } = this.headAt(head)
-      const last = (head + records * RECORD_SIZE) >> 2
-      const went = this.words[last + Rec.went / 4] | 0
-      if (records > 0 && went !== 0) pairs.push(pageOffset + this.halfWords[2 * last + Rec.delta / 2], went)
+      if (!this.isHead(code.blocks[i])) continue
+      const last = code.blocks[i + 1] - RECORD_SIZE
+      const went = this.words[(last + Rec.went) >> 2] | 0
+      if (went !== 0) pairs.push(this.pageOffsetOf(code.blocks[i]) + (this.words[(last + Rec.place) >> 2] >>> Place.delta), went)
     }
     return pairs
   }
@@ -297,37 +289,16 @@ export class DecodeCache {
     const list = this.pages.get(page)
     const found = list?.find((p) => p.modeKey === modeKey)
     if (found) return found
-    const made = new CodePage(page, modeKey, this.takeMap(LINES, this.emptyLine), this.codes.length)
+    const made = new CodePage(page, modeKey, this.maps.create(), this.codes.length)
     this.codes.push(made)
     if (list) list.push(made)
     else this.pages.set(page, [made])
     return made
   }
 
-  private takeMap(words: number, value: number): number {
-    const at = this.top
-    this.words.fill(value, at >> 2, (at >> 2) + words)
-    this.top += 4 * words
-    return at
-  }
-
+  /** Record that begins the block at an offset; 0: there is none. */
   recordAt(page: CodePage, offset: number): number {
-    const line = this.words[(page.map >> 2) + (offset >> LINE_SHIFT)]
-    return this.words[(line >> 2) + (offset & (LINE_OFFSETS - 1))]
-  }
-
-  /** Word index of an offset's record address, in a line map of its own. */
-  private cellOf(page: CodePage, offset: number): number {
-    const entry = (page.map >> 2) + (offset >> LINE_SHIFT)
-    if (this.words[entry] === this.emptyLine) this.words[entry] = this.takeMap(LINE_OFFSETS, 0)
-    return (this.words[entry] >> 2) + (offset & (LINE_OFFSETS - 1))
-  }
-
-  private clearMap({ map }: CodePage): void {
-    for (let entry = map >> 2; entry < (map >> 2) + LINES; entry++) {
-      const line = this.words[entry] >> 2
-      if (line !== this.emptyLine >> 2) this.words.fill(0, line, line + LINE_OFFSETS)
-    }
+    return this.maps.at(page.map, offset)
   }
 
   hasCode(page: number): boolean {
@@ -351,15 +322,15 @@ export class DecodeCache {
     this.options.onDropping(code)
     for (let i = 0; i < code.blocks.length; i += 2) {
       for (let rec = code.blocks[i]; rec < code.blocks[i + 1]; rec += RECORD_SIZE) {
-        this.words[(rec + Rec.handler) >> 2] = this.options.slots.resync
+        this.setSlot(rec, this.options.slots.resync)
       }
     }
     this.dropTranslations(code)
-    for (const word of code.crossingMaps) this.words[word] = 0
-    code.crossingMaps.length = 0
+    for (const guard of code.guards) this.forgetGuard(guard)
+    code.guards.length = 0
     code.blocks.length = 0
     code.linesLow = code.linesHigh = 0
-    this.clearMap(code)
+    this.maps.clear(code.map)
     const dependents = [...code.dependents]
     code.dependents.clear()
     for (const other of dependents) this.drop(other)
@@ -374,7 +345,8 @@ export class DecodeCache {
     const first = this.top
     const isSingle = (code.modeKey & Mode.SINGLE_STEP) !== 0
     this.records.begin(code.modeKey, checked)
-    let rec = this.options.hotAfter > 0 && !isSingle ? this.writeHead(first, code, offset) : first
+    const isCounted = this.options.hotAfter > 0 && !isSingle
+    let rec = this.writeHead(first, code, offset, isCounted ? this.options.hotAfter : NEVER_HOT)
     let at = offset
     for (let count = 1; ; count++) {
       const found = at === PAGE_SIZE ? Scan.TRUNCATED : scanner.scan(bytes, host + at, PAGE_SIZE - at, code.modeKey)
@@ -396,10 +368,10 @@ export class DecodeCache {
     return this.finishBlock(code, first, rec + RECORD_SIZE, offset, at)
   }
 
-  private writeHead(rec: number, code: CodePage, offset: number): number {
+  private writeHead(rec: number, code: CodePage, offset: number, entries: number): number {
     this.records.pseudo(rec, this.options.slots.head, 0, 1)
-    this.words[(rec + Head.entries) >> 2] = this.options.hotAfter
-    this.words[(rec + Head.code) >> 2] = code.number
+    this.words[(rec + Head.entries) >> 2] = entries
+    this.halfWords[(rec + Head.code) >> 1] = code.number
     this.halfWords[(rec + Head.pageOffset) >> 1] = offset
     return rec + RECORD_SIZE
   }
@@ -417,29 +389,36 @@ export class DecodeCache {
    */
   decodeCrossing(code: CodePage, offset: number, bytes: Uint8Array, page2: number, checked: boolean): number {
     const second = this.page(page2, code.modeKey)
-    const cell = this.cellOf(code, offset)
     const guard = this.top
     this.records.begin(code.modeKey, checked)
     this.records.pseudo(guard, this.options.slots.crossing, 0, 1)
-    this.words[(guard + Rec.imm) >> 2] = page2
-    this.words[(guard + Rec.link) >> 2] = cell
-    this.words[(guard + GUARD_MAP) >> 2] = second.map
+    this.halfWords[(guard + Head.pageOffset) >> 1] = offset
+    this.words[(guard + Guard.map) >> 2] = second.map
+    this.halfWords[(guard + Guard.first) >> 1] = code.number
+    this.halfWords[(guard + Guard.second) >> 1] = second.number
     const end = this.writeSingle(guard + RECORD_SIZE, bytes, PAGE_SIZE - offset + 15, code.modeKey)
     second.blocks.push(guard, end)
     second.markLines(0, 14)
-    second.crossingMaps.push(cell)
+    second.guards.push(guard)
     return this.finishBlock(code, guard, end, offset, PAGE_SIZE)
   }
 
   /** Frame the guarded instruction ended in when it was decoded. */
   secondPage(guard: number): number {
-    return this.words[(guard + Rec.imm) >> 2]
+    return this.codes[this.halfWords[(guard + Guard.second) >> 1]].page
   }
 
   /** The guard found another second page: decode anew next time. */
   dropCrossing(guard: number): void {
-    this.words[this.words[(guard + Rec.link) >> 2]] = 0
-    this.words[(guard + Rec.handler) >> 2] = this.options.slots.resync
+    this.forgetGuard(guard)
+    this.setSlot(guard, this.options.slots.resync)
+  }
+
+  /** No block begins with the guard any more. */
+  private forgetGuard(guard: number): void {
+    const offset = this.pageOffsetOf(guard)
+    const { map } = this.codes[this.halfWords[(guard + Guard.first) >> 1]]
+    if (this.maps.at(map, offset) === guard) this.maps.set(map, offset, 0)
   }
 
   /** One instruction and the pseudo-record behind it. Returns the end. */
@@ -455,13 +434,11 @@ export class DecodeCache {
   private finishBlock(code: CodePage, first: number, end: number, offset: number, at: number): number {
     this.top = end
     this.blocksDecoded++
+    this.words[(end - RECORD_SIZE + Rec.place) >> 2] |= 1 << Place.last
     code.blocks.push(first, end)
     code.markLines(offset, Math.max(offset, at - 1))
-    this.words[this.cellOf(code, offset)] = first
-    if (this.words[(first + Rec.handler) >> 2] === this.options.slots.head) {
-      this.halfWords[(first + Head.records) >> 1] = (end - first) / RECORD_SIZE - 1
-      this.options.onDecoded(first, code, offset)
-    }
+    this.maps.set(code.map, offset, first)
+    if (this.isHead(first) && this.isCounted(first)) this.options.onDecoded(first, code, offset)
     return first
   }
 }

@@ -4,20 +4,21 @@ import { FunctionBuilder, type Node } from '../emit/wasm/function'
 import { offsetOf } from '../state/layout'
 import { CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_HASH_SHIFT, CodeTlbEntry } from '../../mmu/tlb-layout'
 import { keepJump } from './jump-cache'
-import { GUARD_MAP, Head, LINE_OFFSETS, LINE_SHIFT, LINES, PSEUDO_SLOTS, Rec } from './record'
+import { Guard, Head, LINE_OFFSETS, LINE_SHIFT, LINES, PSEUDO_SLOTS, Rec } from './record'
+import { countOf, deltaOf, handlerOf } from './record-loads'
 
 const blockRip = (f: FunctionBuilder): Node => f.load('i64.load', 'i64', f.param(0), offsetOf('blockRip'))
 
 /** sliceLeft -= (record's count + bias); returns what is left. */
 function charge(f: FunctionBuilder, rec: Node, bias: number): Node {
-  const count = f.pure('i32.add', 'i32', [f.load('i32.load8_u', 'i32', rec, Rec.count), f.i32(bias)])
+  const count = f.pure('i32.add', 'i32', [countOf(f, rec), f.i32(bias)])
   const left = f.pure('i32.sub', 'i32', [f.load('i32.load', 'i32', f.param(0), offsetOf('sliceLeft')), count])
   f.store('i32.store', f.param(0), left, offsetOf('sliceLeft'))
   return left
 }
 
 function setRipToRecord(f: FunctionBuilder, rec: Node): void {
-  const delta = f.pure('i64.extend_i32_u', 'i64', [f.load('i32.load16_u', 'i32', rec, Rec.delta)])
+  const delta = f.pure('i64.extend_i32_u', 'i64', [deltaOf(f, rec)])
   f.store('i64.store', f.param(0), f.pure('i64.add', 'i64', [blockRip(f), delta]), offsetOf('rip'))
 }
 
@@ -87,9 +88,18 @@ export function buildLookup(handlerType: number): Uint8Array {
     const cell = (map: Node, offset: Node): Node => f.load('i32.load', 'i32', f.pure('i32.add', 'i32', [map, offset]))
     const lineOffset = f.pure('i32.and', 'i32', [f.pure('i32.shr_u', 'i32', [low, f.i32(LINE_SHIFT - 2)]), f.i32(4 * (LINES - 1))])
     const line = cell(f.load('i32.load', 'i32', entry, CodeTlbEntry.map), lineOffset)
-    const target = cell(line, f.pure('i32.shl', 'i32', [f.pure('i32.and', 'i32', [low, f.i32(LINE_OFFSETS - 1)]), f.i32(2)]))
+    const found = f.newLocal('i32')
+    f.setLocal(found, f.i32(0))
+    f.if(f.pure('i32.and', 'i32', [line, f.i32(1)]), () => {
+      const inLine = f.pure('i32.shl', 'i32', [f.pure('i32.and', 'i32', [low, f.i32(LINE_OFFSETS - 1)]), f.i32(2)])
+      f.setLocal(found, cell(f.pure('i32.sub', 'i32', [line, f.i32(1)]), inLine))
+    }, () => {
+      const same = f.pure('i32.eq', 'i32', [f.load('i32.load16_u', 'i32', line, Head.pageOffset), f.pure('i32.and', 'i32', [low, f.i32(0xfff)])])
+      f.setLocal(found, f.pure('select', 'i32', [line, f.i32(0), same]))
+    })
+    const target = f.finalLocal(found)
     f.if(target, () => {
-      const handler = f.load('i32.load', 'i32', target, Rec.handler)
+      const handler = handlerOf(f, target)
       f.if(f.param(2), () => {
         f.if(f.pure('i32.ne', 'i32', [handler, f.i32(PSEUDO_SLOTS.crossing)]), () => f.store('i32.store', f.param(2), target, Rec.link))
       }, () => keepJump(f, cpu, f.param(1), target))
@@ -105,7 +115,7 @@ export function buildLookup(handlerType: number): Uint8Array {
 /** (cpu, rec): pseudo-instruction at the end of a block that was cut: go on at this record's address, linked if known. */
 export function buildContinue(link: number, handlerType: number): Uint8Array {
   const f = new FunctionBuilder(['i32', 'i32'])
-  const delta = f.pure('i64.extend_i32_u', 'i64', [f.load('i32.load16_u', 'i32', f.param(1), Rec.delta)])
+  const delta = f.pure('i64.extend_i32_u', 'i64', [deltaOf(f, f.param(1))])
   const rip = f.pure('i64.add', 'i64', [blockRip(f), delta])
   const target = f.load('i32.load', 'i32', f.param(1), Rec.link)
   f.if(target, () => {
@@ -115,7 +125,7 @@ export function buildContinue(link: number, handlerType: number): Uint8Array {
       f.return(f.i32(Exit.SLICE))
     })
     f.store('i64.store', f.param(0), rip, offsetOf('blockRip'))
-    f.tailCallIndirect(handlerType, [f.param(0), target], f.load('i32.load', 'i32', target, Rec.handler))
+    f.tailCallIndirect(handlerType, [f.param(0), target], handlerOf(f, target))
   })
   f.tailCall(link, [f.param(0), rip, f.param(1)])
   return f.encode()
@@ -124,7 +134,7 @@ export function buildContinue(link: number, handlerType: number): Uint8Array {
 /** (cpu, rec): entry from TypeScript: runs one record by its handler. */
 export function buildEnter(handlerType: number): Uint8Array {
   const f = new FunctionBuilder(['i32', 'i32'])
-  const handler = f.load('i32.load', 'i32', f.param(1), Rec.handler)
+  const handler = handlerOf(f, f.param(1))
   f.tailCallIndirect(handlerType, [f.param(0), f.param(1)], handler)
   return f.encode()
 }
@@ -135,7 +145,7 @@ export function buildUnitCheck(handlerType: number, check: number, fault: number
   const unit = f.load('i32.load', 'i32', f.param(1), Rec.imm)
   f.if(f.call(check, 'i32', [f.param(0), unit]), () => f.tailCall(fault, [f.param(0), f.param(1)]))
   const next = f.pure('i32.add', 'i32', [f.param(1), f.i32(recordSize)])
-  f.tailCallIndirect(handlerType, [f.param(0), next], f.load('i32.load', 'i32', next, Rec.handler))
+  f.tailCallIndirect(handlerType, [f.param(0), next], handlerOf(f, next))
   return f.encode()
 }
 
@@ -159,13 +169,13 @@ export function buildCrossingGuard(handlerType: number, check: number, fault: nu
   const f = new FunctionBuilder(['i32', 'i32'])
   const goOn = (): void => {
     const next = f.pure('i32.add', 'i32', [f.param(1), f.i32(recordSize)])
-    f.tailCallIndirect(handlerType, [f.param(0), next], f.load('i32.load', 'i32', next, Rec.handler))
+    f.tailCallIndirect(handlerType, [f.param(0), next], handlerOf(f, next))
   }
   // A guard is always the head of its block.
   const linear = f.pure('i64.add', 'i64', [blockRip(f), f.load('i64.load', 'i64', f.param(0), offsetOf('codeBase'))])
   const page = f.pure('i64.add', 'i64', [f.pure('i64.and', 'i64', [linear, f.i64(-4096n)]), f.i64(4096n)])
   const { found: entered, map } = findCode(f, f.param(0), page)
-  const same = f.pure('i32.eq', 'i32', [map, f.load('i32.load', 'i32', f.param(1), GUARD_MAP)])
+  const same = f.pure('i32.eq', 'i32', [map, f.load('i32.load', 'i32', f.param(1), Guard.map)])
   f.if(f.pure('i32.and', 'i32', [entered, same]), goOn)
   const status = f.call(check, 'i32', [f.param(0), f.param(1)])
   f.if(status, () => {
@@ -183,7 +193,7 @@ export function buildHead(handlerType: number, hot: number, recordSize: number):
   f.store('i32.store', f.param(1), left, Head.entries)
   f.if(f.pure('i32.eqz', 'i32', [left]), () => { f.call(hot, 'i32', [f.param(0), f.param(1)]) })
   f.tailCallIndirect(handlerType, [f.param(0), f.pure('i32.add', 'i32', [f.param(1), f.i32(recordSize)])],
-    f.load('i32.load', 'i32', f.param(1), recordSize + Rec.handler))
+    handlerOf(f, f.param(1), recordSize))
   return f.encode()
 }
 
@@ -194,7 +204,7 @@ export function buildHead(handlerType: number, hot: number, recordSize: number):
 export function buildTranslatedFault(handlerType: number): Uint8Array {
   const f = new FunctionBuilder(['i32', 'i32'])
   const none = f.pure('i32.lt_s', 'i32', [f.load('i32.load', 'i32', f.param(0), offsetOf('faultVector')), f.i32(0)])
-  f.if(none, () => f.tailCallIndirect(handlerType, [f.param(0), f.param(1)], f.load('i32.load', 'i32', f.param(1), Rec.handler)))
+  f.if(none, () => f.tailCallIndirect(handlerType, [f.param(0), f.param(1)], handlerOf(f, f.param(1))))
   setRipToRecord(f, f.param(1))
   charge(f, f.param(1), -1)
   f.return(f.i32(Exit.FAULT))

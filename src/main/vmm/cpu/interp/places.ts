@@ -11,11 +11,11 @@ type Access = 'r' | 'w' | 'rw' | 'n'
 export type OperandPlace =
   /** `absolute`: the record has its address in the place of an immediate of 64 bits. */
   | { readonly kind: 'mem'; readonly width: Width; readonly access: Access; readonly absolute: boolean }
-  /** General register whose byte offset in the vCPU block is at `slot` in the record. */
+  /** General register, whose place is at `slot` in the record. */
   | { readonly kind: 'gpr'; readonly slot: number; readonly width: Width }
   | { readonly kind: 'fixed-gpr'; readonly index: number; readonly high8: boolean; readonly width: Width }
-  /** XMM or MMX register, by the same kind of offset. */
-  | { readonly kind: 'vector'; readonly slot: number; readonly width: Width }
+  /** XMM or MMX register. */
+  | { readonly kind: 'vector'; readonly slot: number; readonly width: Width; readonly file: 'xmm' | 'fpr' }
   | { readonly kind: 'fixed-xmm'; readonly index: number; readonly width: Width }
   /** `wide`: the record has all its 64 bits. */
   | { readonly kind: 'imm'; readonly slot: number; readonly width: Width; readonly wide: boolean }
@@ -43,9 +43,9 @@ function codePlace(operand: Extract<ParsedOperand, { kind: 'code' }>, access: Ac
     case 'E': case 'R': return form.rm === 'mem' ? { kind: 'mem', width, access, absolute: false } : { kind: 'gpr', slot: Rec.regB, width }
     case 'M': case 'O': return { kind: 'mem', width, access, absolute: letter === 'O' }
     case 'G': case 'Z': return { kind: 'gpr', slot: Rec.regA, width }
-    case 'V': case 'P': return { kind: 'vector', slot: Rec.regA, width }
+    case 'V': case 'P': return { kind: 'vector', slot: Rec.regA, width, file: letter === 'V' ? 'xmm' : 'fpr' }
     case 'W': case 'Q': case 'U': case 'N':
-      return form.rm === 'mem' ? { kind: 'mem', width, access, absolute: false } : { kind: 'vector', slot: Rec.regB, width }
+      return form.rm === 'mem' ? { kind: 'mem', width, access, absolute: false } : { kind: 'vector', slot: Rec.regB, width, file: letter === 'W' || letter === 'U' ? 'xmm' : 'fpr' }
     case 'S': case 'C': case 'D': return { kind: 'number', slot: Rec.regA, width: 32 }
     case 'I': return { kind: 'imm', slot: immediates === 0 ? Rec.imm : Rec.displacement, width, wide: width === 64 && (size === 'v' || size === 'q') }
     case 'J': return { kind: 'rel', width: 64 }

@@ -1,20 +1,14 @@
 /** What writing a record of a form needs, worked out once: no names, letters or sizes are looked at for each instruction. */
 import { Constant, type FormPlan } from '../decode/form-plan'
 import type { ParsedOperand } from '../isa/notation'
-import { offsetOf } from '../state/layout'
 import type { OperandPlace } from './places'
 import { Rec } from './record'
 import type { HandlerSlots } from './record-writer'
 
 export const UNIT_CODE = { x87: 0, mmx: 1, sse: 2 } as const
 
-export const AT_GPR = offsetOf('gpr')
-/** By index of 16, 32 and 64. */
-export const ADDRESS_MASKS: readonly number[] = [offsetOf('mask16'), offsetOf('mask32'), offsetOf('mask64')]
-
-/** A register operand's half word in the record: `base + stride * (number & mask)`. */
+/** A register operand's byte in the record: `stride * (number & mask)`. */
 export interface RegisterField {
-  readonly base: number
   readonly stride: number
   readonly mask: number
   /** Without REX, 4 … 7 are the high bytes of 0 … 3. */
@@ -32,24 +26,25 @@ export interface RecordPlan {
   readonly regB: RegisterField
   /** The constant has 64 bits. */
   readonly wide: boolean
-  /** Mask of implicit addresses, where there is no memory operand. */
-  readonly addressMask: number
+  /** The branch displacement stands in the record: so does where the next instruction is. */
+  readonly relative: boolean
+  /** Size of implicit addresses, where there is no memory operand: 0, 1 and 2 for 16, 32 and 64 bits. */
+  readonly addressIndex: number
 }
 
-const NOTHING: RegisterField = { base: 0, stride: 0, mask: 0, bytes: false }
+const NOTHING: RegisterField = { stride: 0, mask: 0, bytes: false }
 /** Of no form. */
-export const NO_PLAN: RecordPlan = { slot: 0, common: 0, unit: -1, regA: NOTHING, regB: NOTHING, wide: false, addressMask: 0 }
-const XMM: RegisterField = { base: offsetOf('xmm'), stride: 16, mask: 15, bytes: false }
-const MMX: RegisterField = { base: offsetOf('fpr'), stride: 16, mask: 7, bytes: false }
-const SEGMENT: RegisterField = { base: 0, stride: 1, mask: 7, bytes: false }
-const NUMBER: RegisterField = { base: 0, stride: 1, mask: 15, bytes: false }
+export const NO_PLAN: RecordPlan = { slot: 0, common: 0, unit: -1, regA: NOTHING, regB: NOTHING, wide: false, relative: false, addressIndex: 0 }
+const XMM: RegisterField = { stride: 16, mask: 15, bytes: false }
+const MMX: RegisterField = { stride: 16, mask: 7, bytes: false }
+const SEGMENT: RegisterField = { stride: 1, mask: 7, bytes: false }
+const NUMBER: RegisterField = { stride: 1, mask: 15, bytes: false }
 
 function fieldOf(operand: ParsedOperand, place: OperandPlace): RegisterField {
-  const letter = operand.kind === 'code' ? operand.letter : ''
   switch (place.kind) {
-    case 'gpr': return { base: AT_GPR, stride: 8, mask: 15, bytes: place.width === 8 }
-    case 'vector': return 'PQN'.includes(letter) ? MMX : XMM
-    default: return letter === 'S' ? SEGMENT : NUMBER
+    case 'gpr': return { stride: 8, mask: 15, bytes: place.width === 8 }
+    case 'vector': return place.file === 'fpr' ? MMX : XMM
+    default: return operand.kind === 'code' && operand.letter === 'S' ? SEGMENT : NUMBER
   }
 }
 
@@ -61,6 +56,6 @@ export function recordPlanOf({ form, row, operands, first }: FormPlan, slots: Ha
   }
   return {
     slot, common, unit: row.unit ? UNIT_CODE[row.unit] : -1, regA: fieldAt(Rec.regA), regB: fieldAt(Rec.regB),
-    wide: first === Constant.U64 || first === Constant.MOFFS, addressMask: ADDRESS_MASKS[[16, 32, 64].indexOf(form.addressSize)],
+    wide: first === Constant.U64 || first === Constant.MOFFS, relative: places.some(({ kind }) => kind === 'rel'), addressIndex: [16, 32, 64].indexOf(form.addressSize),
   }
 }

@@ -6,8 +6,8 @@ import { offsetOf, Seg } from '../state/layout'
 import { Mode } from '../state/mode'
 import { Vector } from '../core/context'
 import type { HandlerPlace } from './handler-table'
-import { Rec, RECORD_SIZE } from './record'
-import { ADDRESS_MASKS, AT_GPR, NO_PLAN, recordPlanOf, type RecordPlan, type RegisterField } from './record-plan'
+import { ADDRESS_FIELDS, Place, Rec, RECORD_SIZE } from './record'
+import { NO_PLAN, recordPlanOf, type RecordPlan, type RegisterField } from './record-plan'
 
 /** Table slots of the pseudo-instructions and handlers. */
 export interface HandlerSlots {
@@ -21,34 +21,37 @@ export interface HandlerSlots {
   of(form: Form): HandlerPlace
 }
 
-const AT_ZERO = offsetOf('zero')
-const AT_0XFFFF = offsetOf('mask16')
-const AT_BLOCK_RIP = offsetOf('blockRip')
-const AT_SEG_BASE = offsetOf('segBase')
+/** Fields that are base or index of an address, by their distance from the first in bytes. */
+const addressField = (field: 'gpr' | 'mask16' | 'blockRip'): number => offsetOf(field) - offsetOf(ADDRESS_FIELDS)
+const GPR = addressField('gpr')
+const INDEX_0XFFFF = addressField('mask16')
+const BLOCK_RIP = addressField('blockRip')
 const RECORD_WORDS = RECORD_SIZE / 4
 
 // A record's words: each holds the fields that `Rec` places in it.
 const HANDLER = Rec.handler / 4
 const IMM = Rec.imm / 4
 const DISPLACEMENT = Rec.displacement / 4
-const REGISTERS = Rec.regA / 4
-const ADDRESS = Rec.base / 4
-const BASES = Rec.segBase / 4
-const BYTES = Rec.scale / 4
-const PLACE = Rec.delta / 4
-
-const SPECIAL = 1 << 24
+const PLACE = Rec.place / 4
 
 /** Sets of segments. Code segments are not written, and may be unreadable. */
 const DATA = (1 << Seg.ES) | (1 << Seg.SS) | (1 << Seg.DS)
 const DATA_AND_CODE = DATA | (1 << Seg.CS)
 
-const addressRegister = (number: number): number => (number < 0 ? AT_ZERO : AT_GPR + 8 * number)
+/** Shifts of what the handler's word holds too. */
+const REG_A = 8 * Rec.regA
+const REG_B = 8 * Rec.regB
+const NEXT = 8 * Rec.next
 
-function registerField({ base, stride, mask, bytes }: RegisterField, number: number, rex: number): number {
-  if (bytes && rex === 0 && number >= 4) return base + stride * (number - 4) + 1
-  return base + stride * (number & mask)
+const addressRegister = (number: number): number => (number < 0 ? 0 : GPR + 8 * number)
+
+function registerField({ stride, mask, bytes }: RegisterField, number: number, rex: number): number {
+  if (bytes && rex === 0 && number >= 4) return stride * (number - 4) + 1
+  return stride * (number & mask)
 }
+
+/** Where an instruction stands in its block. @param length 0 of no instruction */
+const placeOf = (delta: number, count: number, length: number): number => (delta << Place.delta) | (count << Place.count) | (length << Place.length)
 
 export class RecordWriter {
   private readonly words: Int32Array
@@ -59,7 +62,7 @@ export class RecordWriter {
   private fpuTrap = false
   /** A bit for each segment whose base is 0 and whose accesses need no check. */
   private flat = 0
-  /** Address size of accesses that mask their address as the stack does; see `Rec.special`. */
+  /** Address size of accesses that mask their address as the stack does; see `Place.addressSize`. */
   private plainAddress = 0
 
   constructor(buffer: ArrayBufferLike, private readonly slots: HandlerSlots) {
@@ -88,7 +91,7 @@ export class RecordWriter {
     const at = rec >> 2
     for (let word = at; word < at + RECORD_WORDS; word++) words[word] = 0
     words[at + HANDLER] = slot
-    words[at + PLACE] = delta | (count << 16)
+    words[at + PLACE] = placeOf(delta, count, 0)
   }
 
   /** An instruction that does not decode: its exception. @returns the end of the records */
@@ -122,17 +125,14 @@ export class RecordWriter {
 
   private write(at: number, scan: InsnScanner, plan: RecordPlan, delta: number, count: number): void {
     const { words } = this
-    words[at + HANDLER] = plan.common !== 0 && this.isCommon(scan) ? plan.common : plan.slot
-    words[at + REGISTERS] = registerField(plan.regA, scan.reg, scan.rex) | (registerField(plan.regB, scan.rm, scan.rex) << 16)
+    const slot = plan.common !== 0 && this.isCommon(scan) ? plan.common : plan.slot
+    const operands = plan.relative ? (delta + scan.length) << NEXT : (registerField(plan.regA, scan.reg, scan.rex) << REG_A) | (registerField(plan.regB, scan.rm, scan.rex) << REG_B)
+    words[at + HANDLER] = slot | operands
     words[at + IMM] = scan.constantLo
     words[at + DISPLACEMENT] = plan.wide ? scan.constantHi : scan.second
-    words[at + PLACE] = delta | (count << 16)
-    if (scan.isMemory) this.writeMemory(at, scan, plan, delta)
-    else {
-      words[at + ADDRESS] = 0
-      words[at + BASES] = this.segmentBase(scan.dataSegment) | (plan.addressMask << 16)
-      words[at + BYTES] = (scan.dataSegment << 8) | (this.checkedIn(scan.dataSegment) << 16) | (scan.length << 24)
-    }
+    const place = placeOf(delta, count, scan.length)
+    if (scan.isMemory) this.writeMemory(at, scan, plan, place)
+    else words[at + PLACE] = place | this.access(scan.dataSegment, plan.addressIndex)
   }
 
   private isFlat(segment: number): boolean {
@@ -144,7 +144,12 @@ export class RecordWriter {
     return this.isFlat(segment) ? 0 : this.checked
   }
 
-  /** See `Rec.special`. */
+  /** Segment and address size of accesses that are not plain. */
+  private access(segment: number, addressIndex: number): number {
+    return (segment << Place.segment) | (this.checkedIn(segment) << Place.checked) | ((addressIndex + 1) << Place.addressSize)
+  }
+
+  /** See `Place.addressSize`. */
   private isPlain(scan: InsnScanner): boolean {
     return this.isFlat(scan.segment) && scan.addressIndex === this.plainAddress
   }
@@ -154,26 +159,24 @@ export class RecordWriter {
     return !scan.isMemory || this.flat !== 0
   }
 
-  private writeMemory(at: number, scan: InsnScanner, plan: RecordPlan, delta: number): void {
+  private writeMemory(at: number, scan: InsnScanner, plan: RecordPlan, place: number): void {
     const { words } = this
-    if (scan.ripRelative) this.writeRipRelative(at, scan.displacement + delta + scan.length)
+    const access = this.isPlain(scan) ? scan.segment << Place.segment : this.access(scan.segment, scan.addressIndex)
+    if (scan.ripRelative) this.writeRipRelative(at, scan, place | access)
     else {
       if (!plan.wide) words[at + DISPLACEMENT] = scan.displacement
-      words[at + ADDRESS] = addressRegister(scan.base) | (addressRegister(scan.index) << 16)
+      words[at + HANDLER] |= addressRegister(scan.base) << (8 * Rec.base)
+      words[at + PLACE] = place | access | addressRegister(scan.index) | scan.scale
     }
-    if (!this.isPlain(scan)) words[at + PLACE] |= SPECIAL
-    words[at + BASES] = this.segmentBase(scan.segment) | (ADDRESS_MASKS[scan.addressIndex] << 16)
-    words[at + BYTES] = scan.scale | (scan.segment << 8) | (this.checkedIn(scan.segment) << 16) | (scan.length << 24)
   }
 
   /** The record's displacement is from the block's head. Where that takes more than 32 bits a constant field adds the rest. */
-  private writeRipRelative(at: number, displacement: number): void {
+  private writeRipRelative(at: number, scan: InsnScanner, place: number): void {
+    const { words } = this
+    const displacement = scan.displacement + (place >>> Place.delta) + scan.length
     const fits = displacement <= 0x7fff_ffff
-    this.words[at + DISPLACEMENT] = fits ? displacement : displacement - 0xffff
-    this.words[at + ADDRESS] = AT_BLOCK_RIP | ((fits ? AT_ZERO : AT_0XFFFF) << 16)
-  }
-
-  private segmentBase(segment: number): number {
-    return this.isFlat(segment) ? AT_ZERO : AT_SEG_BASE + 8 * segment
+    words[at + DISPLACEMENT] = fits ? displacement : displacement - 0xffff
+    words[at + HANDLER] |= BLOCK_RIP << (8 * Rec.base)
+    words[at + PLACE] = place | (fits ? 0 : INDEX_0XFFFF)
   }
 }

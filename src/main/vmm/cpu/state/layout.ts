@@ -28,18 +28,19 @@ export const Gpr = {
 } as const
 
 export const FIELDS = {
-  gpr: f('i64', 'RAX … R15 in encoding order', 16),
-  xmm: f('v128', 'XMM0 … XMM15', 16),
-  fpr: f('v128', 'x87 physical registers R0 … R7: 64-bit significand, then sign and exponent (16 bit); MMX aliases the significand', 8),
-
+  // What base and index of a memory operand may be stands within 256 bytes, and address masks in a row (see `cpu/interp/record.ts`).
   zero: f('i64', 'always 0: base or index of an address that has none'),
+  gpr: f('i64', 'RAX … R15 in encoding order', 16),
+  stackMask: f('i64', 'mask of the stack pointer: 16, 32 or 64 bits, from SS.B and long mode'),
   mask16: f('i64', 'constant 0xffff'),
   mask32: f('i64', 'constant 0xffff_ffff'),
   mask64: f('i64', 'constant ~0'),
+  blockRip: f('i64', 'RIP at the head of the running block'),
+  xmm: f('v128', 'XMM0 … XMM15', 16),
+  fpr: f('v128', 'x87 physical registers R0 … R7: 64-bit significand, then sign and exponent (16 bit); MMX aliases the significand', 8),
 
   rip: f('i64', 'address of the current instruction whenever TypeScript looks'),
   nextRip: f('i64', 'address of the following instruction, valid inside helpers that asked for it'),
-  blockRip: f('i64', 'RIP at the head of the running block'),
 
   ccResult: f('i64', 'lazy flags: last result, sign-extended from its width: ZF, SF, PF derive from it'),
   ccCarry: f('i64', 'lazy flags: bit 63 CF, bit 63^62 OF, bit 3 AF, bit 0 inverts SF, bits 8–15 XOR into the parity byte'),
@@ -85,7 +86,6 @@ export const FIELDS = {
   mxcsr: f('i32', 'MXCSR'),
 
   cpl: f('i32', 'current privilege level'),
-  stackMask: f('i64', 'mask of the stack pointer: 16, 32 or 64 bits, from SS.B and long mode'),
   stackBase: f('i64', 'SS base as used: 0 in 64-bit mode'),
   dataBase: f('i64', 'segment bases as used, by SegIndex: 0 for ES, CS, SS and DS in 64-bit mode', 8),
   codeBase: f('i64', 'CS base as used: 0 in 64-bit mode'),

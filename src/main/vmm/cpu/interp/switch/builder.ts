@@ -7,7 +7,8 @@ import { FunctionBuilder, type BlockLabel } from '../../emit/wasm/function'
 import { offsetOf } from '../../state/layout'
 import type { HandlerTable } from '../handler-table'
 import type { HandlerLinks } from '../handler-emitter'
-import { Head, PSEUDO_SLOTS, Rec, RECORD_SIZE } from '../record'
+import { Head, PSEUDO_SLOTS, RECORD_SIZE } from '../record'
+import { handlerOf } from '../record-loads'
 import { SwitchEmitter, type SwitchFrame } from './emitter'
 
 /**
@@ -43,7 +44,7 @@ function enterHead(f: FunctionBuilder, { rec, left, slot }: Pick<SwitchFrame, 'r
     f.store('i64.store', cpu, f.load('i64.load', 'i64', cpu, offsetOf('blockRip')), offsetOf('rip'))
     f.return(f.i32(Exit.SLICE))
   })
-  const isHead = f.pure('i32.eq', 'i32', [f.load('i32.load', 'i32', at, Rec.handler), f.i32(PSEUDO_SLOTS.head)])
+  const isHead = f.pure('i32.eq', 'i32', [handlerOf(f, at), f.i32(PSEUDO_SLOTS.head)])
   f.if(isHead, () => {
     const entries = f.pure('i32.sub', 'i32', [f.load('i32.load', 'i32', at, Head.entries), f.i32(1)])
     f.if(f.pure('i32.eqz', 'i32', [entries]), () => {
@@ -58,7 +59,7 @@ function enterHead(f: FunctionBuilder, { rec, left, slot }: Pick<SwitchFrame, 'r
 function dispatch(f: FunctionBuilder, handlers: HandlerTable, links: HandlerLinks, frame: SwitchFrame): void {
   const { frequent } = handlers
   const labels: BlockLabel[] = []
-  const handler = f.load('i32.load', 'i32', f.finalLocal(frame.rec), Rec.handler)
+  const handler = handlerOf(f, f.finalLocal(frame.rec))
   const nest = (k: number): void => {
     f.block((label) => {
       labels[k] = label

@@ -12,7 +12,8 @@ import { probeJumpOfMode } from '../jump-cache'
 import type { Bytes, HostPlace, WMem } from '../memory-emitter'
 import type { OperandPlace } from '../places'
 import { offsetOf } from '../../state/layout'
-import { Rec, RECORD_SIZE } from '../record'
+import { RECORD_SIZE } from '../record'
+import { countOf } from '../record-loads'
 
 /**
  * The switch around the cases. What every case would need again and again (calls through the table, the end of a slice) stands
@@ -70,8 +71,7 @@ export class SwitchEmitter extends HandlerEmitter {
   protected override enterBlock(target: Node, record: Node): void {
     const { f } = this
     f.store('i64.store', this.cpu, target, offsetOf('blockRip'))
-    const count = this.recLoad('i32.load8_u', 'i32', Rec.count)
-    const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), count])
+    const left = f.pure('i32.sub', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), countOf(f, this.rec)])
     f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
     f.setLocal(this.frame.left, left)
     f.setLocal(this.frame.rec, record)
