@@ -127,6 +127,8 @@ describe('nestbox vm', () => {
     expect(await info(id)).toMatchObject({ name, id, state: 'running', pid: expect.any(Number) as number, group: 'a/b', tags: ['x', 'y'] })
     expect(await nestbox(['vm', 'console', name], 'question')).toMatchObject({ code: 0, out: 'question' })
     expect(await ok('vm', 'console', name, '--log')).toBe('question')
+    // A pipe is no terminal: the guest's question to one is none of its text.
+    expect(await nestbox(['vm', 'console', name], '\u001b[6n!')).toMatchObject({ code: 0, out: 'question!' })
     await ok('vm', 'pause', name)
     expect((await info(name)).state).toBe('paused')
     await ok('vm', 'resume', name)
@@ -135,7 +137,7 @@ describe('nestbox vm', () => {
     expect(await ok('vm', 'list')).toMatch(new RegExp(`${name} +stopped`))
     expect(await nestbox(['vm', 'console', name], 'to nobody')).toMatchObject({ code: ExitCode.CONFLICT, err: expect.stringContaining('does not run') as string })
     // What was said is kept after the stop.
-    expect(await ok('vm', 'console', name, '--log')).toBe('question')
+    expect(await ok('vm', 'console', name, '--log')).toBe('question!')
   })
 
   it('inspects a running machine: where its time goes, its hottest code, and the WebAssembly of it', async () => {

@@ -41,7 +41,7 @@ function showOutput(client: LocalClient, machine: Machine, port: ConsolePort, on
     process.stdout.write(chunk.text, () => void client.request('console.ack', { consoleId: chunk.consoleId, bytes: chunk.bytes }))
   })
   // Only a terminal answers what a guest asks one.
-  const answers = process.stdin.isTTY && process.stdout.isTTY
+  const answers = Boolean(process.stdin.isTTY && process.stdout.isTTY)
   return client.call('console.open', { id: machine.id, port, answers }).then((opened) => {
     consoleId = opened.consoleId
   })

@@ -88,8 +88,9 @@ function snapshotHandlers(services: Services): Pick<Handlers, Extract<CallName, 
     'snapshot.list': ({ id }) => snapshots.list(id),
     'snapshot.take': ({ id, name, notes }) => asTask('snapshot.take', id, (progress) =>
       unlessTemplate(id).take(id, { ...(name === undefined ? {} : { name }), ...(notes === undefined ? {} : { notes }) }, progress)),
-    'snapshot.restore': async ({ id, snapshotId, keepCurrent = true, start = false, withState = true }) => {
-      const result = await asTask('snapshot.restore', id, (progress) => unlessTemplate(id).restore(id, snapshotId, { keepCurrent, start, withState }, progress))
+    'snapshot.restore': async ({ id, snapshotId, keepCurrent = true, start = false, withState = true, undoName }) => {
+      const result = await asTask('snapshot.restore', id, (progress) =>
+        unlessTemplate(id).restore(id, snapshotId, { keepCurrent, start, withState, ...(undoName !== undefined && { undoName }) }, progress))
       if (start) await startMachine(services, id, false).finally(() => services.runtime.unprepare(id))
       return result
     },

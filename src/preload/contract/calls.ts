@@ -100,12 +100,13 @@ export const calls = {
   /** Of a stopped, suspended or running machine; the latter goes on, and stands only for `pauseMs`. */
   'snapshot.take': call(z.object({ id: machineId, name: snapshotName.optional(), notes: snapshotNotes.optional() }), snapshot.extend({ pauseMs: z.number().optional() })),
   /**
-   * What is there now is kept as a snapshot (`undo`) unless `keepCurrent` is false. With `start` the machine goes on at once. A state
+   * What is there now is kept as a snapshot (`undo`; called `undoName` or the first free name like it) unless `keepCurrent` is false. With `start` the machine goes on at once. A state
    * that cannot be used is refused with `state-mismatch` or `state-damaged`, and nothing is changed; with `withState` false disks and
    * settings come back without the memory, and the machine is off.
    */
   'snapshot.restore': call(z.object({
     id: machineId, snapshotId: z.string(), keepCurrent: z.boolean().optional(), start: z.boolean().optional(), withState: z.boolean().optional(),
+    undoName: snapshotName.optional(),
   }), z.object({ undo: z.string().nullable() })),
   /** Its children stay as they are. */
   'snapshot.delete': call(z.object({ id: machineId, snapshotId: z.string() }), none),

@@ -32,6 +32,8 @@ export interface SnapshotsOptions {
 export interface RestoreOptions {
   /** What is there now becomes a snapshot. */
   readonly keepCurrent: boolean
+  /** What it is called; `Before` and the name of the target unless given. */
+  readonly undoName?: string
   /** The machine will be started as soon as it is restored. */
   readonly start: boolean
   /** Of a snapshot with memory: it comes back too. */
@@ -179,7 +181,7 @@ export class Snapshots {
     return this.alone(id, phrase('use.restoringSnapshot'), async (record, store) => {
       const target = await store.require(snapshotId)
       await this.options.checkDisksFree({ ...record, settings: target.settings })
-      const undoName = how.keepCurrent ? await this.freeName(store, `Before ${target.name}`.slice(0, 120), false) : undefined
+      const undoName = how.keepCurrent ? await this.freeName(store, (how.undoName ?? `Before ${target.name}`).slice(0, 120), false) : undefined
       const restore = new Restore({ ...this.options, record, store, target, undoName, withState: how.withState, apply: (change) => this.apply(id, store, change) })
       const undo = await restore.perform(how.start, progress)
       this.options.changed(id)

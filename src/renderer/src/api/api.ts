@@ -46,6 +46,8 @@ export interface RestoreOptions {
   readonly start: boolean
   /** False: disks and settings come back without the memory that the snapshot has. */
   readonly withState?: boolean
+  /** Of the snapshot that keeps what is there now. */
+  readonly undoName?: string
 }
 
 export interface Api {

@@ -261,11 +261,11 @@ export class FakeApi implements Api {
     return this.addSnapshot(id, { name: name ?? `Snapshot ${this.treeOf(id).snapshots.length + 1}`, notes })
   }
 
-  async restoreSnapshot(id: string, snapshotId: string, { keepCurrent, start, withState = true }: RestoreOptions): Promise<string | null> {
+  async restoreSnapshot(id: string, snapshotId: string, { keepCurrent, start, withState = true, undoName }: RestoreOptions): Promise<string | null> {
     this.begin(`restoreSnapshot ${snapshotId}${keepCurrent ? ' keep' : ''}${start ? ' start' : ''}${withState ? '' : ' fresh'}`)
     const target = this.treeOf(id).snapshots.find((entry) => entry.id === snapshotId)
     if (!target) throw new ApiError('not-found', snapshotId)
-    const undo = keepCurrent ? this.addSnapshot(id, { name: `Before ${target.name}`, kind: 'undo' }).id : null
+    const undo = keepCurrent ? this.addSnapshot(id, { name: undoName ?? `Before ${target.name}`, kind: 'undo' }).id : null
     this.setTree(id, { ...this.treeOf(id), current: snapshotId })
     return undo
   }

@@ -24,8 +24,8 @@ afterEach(() => {
   document.body.innerHTML = ''
 })
 
-async function open(machine: Machine): Promise<VueWrapper> {
-  tab = mount(SnapshotsTab, { props: { machine, canClone: false }, global: { plugins: [pinia, createMessages('en')] }, attachTo: document.body })
+async function open(machine: Machine, language: 'en' | 'fr' = 'en'): Promise<VueWrapper> {
+  tab = mount(SnapshotsTab, { props: { machine, canClone: false }, global: { plugins: [pinia, createMessages(language)] }, attachTo: document.body })
   await flushPromises()
   return tab
 }
@@ -111,6 +111,15 @@ describe('the snapshots of a machine', () => {
     await click('.notice-action')
     expect(names()).toEqual(['one', 'two', 'Current state'])
     expect(api.snapshotMap.get(machine.id)?.current).toBe(second.id)
+  })
+
+  it('names what a restore keeps in the language of the interface', async () => {
+    const machine = api.add('web')
+    api.addSnapshot(machine.id, { name: 'un' })
+    await open(machine, 'fr')
+    await click('[data-snapshot="un"]')
+    await click('[data-action="snapshot-restore"]')
+    expect(names()).toContain('Avant un')
   })
 
   it('offers the disks where the memory of a snapshot cannot be used', async () => {

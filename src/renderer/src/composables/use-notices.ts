@@ -1,7 +1,8 @@
 /** Toasts: what happened and, for errors, what to do about it. */
 import { ElButton, ElNotification } from 'element-plus'
-import { h } from 'vue'
+import { h, type VNode } from 'vue'
 import { useI18n } from 'vue-i18n'
+import { closeInTime } from './notice-time'
 import { useErrorText } from './use-error-text'
 
 export interface NoticeAction {
@@ -35,11 +36,18 @@ export function useNotices(): Notices {
         action.run()
       },
     }, () => action.label)
+    let stopTime = (): void => undefined
+    const onVnodeMounted = ({ el }: VNode): void => {
+      const toast = (el as HTMLElement).closest<HTMLElement>('.el-notification')
+      if (toast) stopTime = closeInTime(toast, duration, () => notice.close())
+    }
+    const text = lines.filter(Boolean).map((line, index) => h('p', { class: index === 0 ? 'what' : 'advice' }, line))
     const notice = ElNotification({
       type,
       title,
-      message: h('div', { role: type === 'error' ? 'alert' : 'status' }, [lines.filter(Boolean).map((line, index) => h('p', { class: index === 0 ? 'what' : 'advice' }, line)), button]),
-      duration,
+      message: h('div', { role: type === 'error' ? 'alert' : 'status', onVnodeMounted, onVnodeUnmounted: () => stopTime() }, [text, button]),
+      // Its own time runs on under the focus.
+      duration: 0,
       position: 'bottom-right',
       customClass: `notice notice-${type}`,
     })
@@ -48,7 +56,6 @@ export function useNotices(): Notices {
 
   return {
     success: (title, action) => void show('success', title, [], action ? WITH_ACTION_MS : SHORT_MS, action),
-    // Element Plus takes 0 for no end.
     warning: (title, text, action, stays = false) => show('warning', title, [text], stays ? 0 : ERROR_MS, action),
     error(raw, subject) {
       const { title, message, advice } = textOf(raw)

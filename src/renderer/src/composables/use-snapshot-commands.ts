@@ -1,4 +1,5 @@
 /** Carries out what is asked of snapshots and tells what became of it. */
+import { LIMITS } from '@contract/index'
 import { useI18n } from 'vue-i18n'
 import { useApi } from '../api/current'
 import type { RestoreOptions } from '../api/api'
@@ -40,7 +41,8 @@ function useRestore(notices: Notices): SnapshotCommands['restore'] {
   }
 
   async function goBack(machine: Machine, snapshot: Snapshot, options: RestoreOptions): Promise<void> {
-    const undoId = await api.restoreSnapshot(machine.id, snapshot.id, options)
+    const undoName = t('snapshot.before', { name: snapshot.name }).slice(0, LIMITS.snapshotNameLength)
+    const undoId = await api.restoreSnapshot(machine.id, snapshot.id, { ...options, undoName })
     await store.load(machine.id)
     notices.success(t('snapshot.restored', { machine: machine.name, name: snapshot.name }), undoId === null ? undefined : {
       label: t('common.undo'),

@@ -38,6 +38,7 @@ export const enStorage = {
     parent: 'Follows',
     screen: 'What the console showed',
     taken: 'Snapshot {name} was taken',
+    before: 'Before {name}',
     restored: '{machine} is as in {name} again',
     undone: 'Everything is as it was before the restore',
     deleted: 'Snapshot {name} was deleted',

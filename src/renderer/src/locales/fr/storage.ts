@@ -40,6 +40,7 @@ export const frStorage: Translated<typeof enStorage> = {
     parent: 'Suit',
     screen: 'Ce que la console affichait',
     taken: 'L’instantané {name} est pris',
+    before: 'Avant {name}',
     restored: '{machine} est de nouveau comme dans {name}',
     undone: 'Tout est comme avant la restauration',
     deleted: 'L’instantané {name} est supprimé',
