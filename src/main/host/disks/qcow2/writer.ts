@@ -13,6 +13,8 @@ import type { Refcounts } from './refcounts'
 const AT_ONCE = 256
 /** Clusters that wait to be free. */
 const MAX_FREED = 65536
+/** Bytes that wait to be free: a write that needs places waits for the medium rather than let the file grow by as much. */
+const WORTH_A_FLUSH = 32 << 20
 
 export interface Extent { readonly offset: number; readonly length: number }
 
@@ -35,6 +37,7 @@ export class Writer {
   private readonly clusterSize: number
   /** Counted still, until the tables that no longer use them are in the file. */
   private freed: Extent[] = []
+  private freedBytes = 0
 
   constructor(private readonly parts: WriterParts) {
     this.clusterSize = 2 ** parts.header.clusterBits
@@ -44,11 +47,17 @@ export class Writer {
   takeFreed(): readonly Extent[] {
     const { freed } = this
     this.freed = []
+    this.freedBytes = 0
     return freed
   }
 
   giveBack(freed: readonly Extent[]): void {
-    this.freed.push(...freed)
+    for (const extent of freed) this.letGo(extent)
+  }
+
+  private letGo(extent: Extent): void {
+    this.freed.push(extent)
+    this.freedBytes += extent.length
   }
 
   /** Writes where every cluster of the range is the image's own; false, with nothing written, where one is not. May run beside others. */
@@ -81,7 +90,7 @@ export class Writer {
   }
 
   private async writeParts(parts: readonly Part[], source: Uint8Array): Promise<void> {
-    await this.relieve()
+    await this.relieve(true)
     const placed: Placed[] = []
     let pointed = 0
     try {
@@ -125,17 +134,18 @@ export class Writer {
   /** Makes an entry say something else. @param replaces what it said is let go of */
   private async point(index: number, entry: bigint, old: Cluster, replaces: boolean): Promise<void> {
     const { l2 } = this.parts
-    const table = await l2.change(Math.floor(index / l2.perTable), (offset) => this.freed.push({ offset, length: this.clusterSize }))
+    const table = await l2.change(Math.floor(index / l2.perTable), (offset) => this.letGo({ offset, length: this.clusterSize }))
     table.view.setBigUint64((index % l2.perTable) * 8, entry)
     if (!replaces || old.kind === 'none') return
-    if (old.kind === 'compressed') this.freed.push({ offset: old.offset, length: old.bytes })
-    else if (old.offset !== 0) this.freed.push({ offset: old.offset, length: this.clusterSize })
+    if (old.kind === 'compressed') this.letGo({ offset: old.offset, length: old.bytes })
+    else if (old.offset !== 0) this.letGo({ offset: old.offset, length: this.clusterSize })
   }
 
-  /** A guest that never flushes must not fill the memory: what waits is written when it is too much. */
-  private async relieve(): Promise<void> {
+  /** A guest that never flushes must not fill the memory: what waits is written when it is too much. @param needsPlaces new clusters are to be taken */
+  private async relieve(needsPlaces: boolean): Promise<void> {
     const { l2, refcounts, flush } = this.parts
-    if (!l2.isCrowded && !refcounts.isCrowded && this.freed.length < MAX_FREED) return
+    const isReused = needsPlaces && this.freedBytes >= WORTH_A_FLUSH
+    if (!isReused && !l2.isCrowded && !refcounts.isCrowded && this.freed.length < MAX_FREED) return
     await flush()
     l2.trim()
     refcounts.trim()
@@ -160,7 +170,7 @@ export class Writer {
   }
 
   private async clearCluster(index: number, old: Cluster, keepSpace: boolean): Promise<void> {
-    await this.relieve()
+    await this.relieve(false)
     const { map, hasBacking } = this.parts
     if (keepSpace && map.isOwn(index, old)) await this.point(index, BigInt(old.offset) | COPIED | ZERO, old, false)
     else await this.point(index, hasBacking ? ZERO : 0n, old, true)
