@@ -20,13 +20,15 @@ export function buildSwitch(handlers: HandlerTable, links: HandlerLinks): Uint8A
   const [cpu, locals] = [f.param(0), { rec: f.newLocal('i32'), left: f.newLocal('i32'), target: f.newLocal('i64'), slot: f.newLocal('i32') }]
   const [rec, target] = [f.finalLocal(locals.rec), f.finalLocal(locals.target)]
   f.setLocal(locals.rec, f.param(1))
-  f.setLocal(locals.left, f.i32(0))
   f.block((link) => {
     f.block((goto) => {
       f.block((aside) => {
-        f.loop((head) => {
+        enterHead(f, locals, aside)
+        f.loop((next) => {
+          f.block((head) => dispatch(f, handlers, links, { ...locals, head, next, aside, link, goto }))
+          leaveAtEnd(f, locals)
           enterHead(f, locals, aside)
-          f.loop((next) => dispatch(f, handlers, links, { ...locals, head, next, aside, link, goto }))
+          f.jump(next, 'continue')
         })
       })
       f.tailCallIndirect(links.handlerType, [cpu, rec], f.finalLocal(locals.slot))
@@ -37,13 +39,18 @@ export function buildSwitch(handlers: HandlerTable, links: HandlerLinks): Uint8A
   return f.encode()
 }
 
-/** Leaves where the slice is over; counts an entry where the record is a block's head, and goes on with its first instruction. */
-function enterHead(f: FunctionBuilder, { rec, left, slot }: Pick<SwitchFrame, 'rec' | 'left' | 'slot'>, aside: BlockLabel): void {
-  const [cpu, at] = [f.param(0), f.finalLocal(rec)]
+/** Leaves where the slice is over. */
+function leaveAtEnd(f: FunctionBuilder, { left }: Pick<SwitchFrame, 'left'>): void {
+  const cpu = f.param(0)
   f.if(f.pure('i32.lt_s', 'i32', [f.finalLocal(left), f.i32(0)]), () => {
     f.store('i64.store', cpu, f.load('i64.load', 'i64', cpu, offsetOf('blockRip')), offsetOf('rip'))
     f.return(f.i32(Exit.SLICE))
   })
+}
+
+/** Counts an entry where the record is a block's head, and goes on with its first instruction. */
+function enterHead(f: FunctionBuilder, { rec, slot }: Pick<SwitchFrame, 'rec' | 'slot'>, aside: BlockLabel): void {
+  const at = f.finalLocal(rec)
   const isHead = f.pure('i32.eq', 'i32', [handlerOf(f, at), f.i32(PSEUDO_SLOTS.head)])
   f.if(isHead, () => {
     const entries = f.pure('i32.sub', 'i32', [f.load('i32.load', 'i32', at, Head.entries), f.i32(1)])

@@ -28,9 +28,10 @@ export interface SwitchFrame {
   readonly target: number
   /** Local (i32): table slot of the handler to go to. */
   readonly slot: number
-  /** Continued at: the instruction of a record; a block's head. */
+  /** Continued at: the instruction of a record. */
   readonly next: LoopLabel
-  readonly head: LoopLabel
+  /** Left to: a block's head. */
+  readonly head: BlockLabel
   /** Left to: the handler in `slot`; `link` and `goto` with `target`. */
   readonly aside: BlockLabel
   readonly link: BlockLabel
@@ -75,7 +76,7 @@ export class SwitchEmitter extends HandlerEmitter {
     f.store('i32.store', this.cpu, left, offsetOf('sliceLeft'))
     f.setLocal(this.frame.left, left)
     f.setLocal(this.frame.rec, record)
-    f.jump(this.frame.head, 'continue')
+    f.jump(this.frame.head, 'break')
   }
 
   protected override goToNext(): void {
