@@ -49,6 +49,8 @@ const AT_FAULT_HAS_ERROR = offsetOf('faultHasError')
 const AT_TLB_BASE = offsetOf('tlbBase')
 const AT_VIEW_BASES = offsetOf('viewBases')
 const AT_INTERRUPT_WAITS = offsetOf('interruptWaits')
+const AT_GATE_FAULTS = offsetOf('gateFaults')
+const AT_GATE_SHUT = offsetOf('gateShut')
 
 export type RunResult = 'slice' | 'halted'
 
@@ -323,12 +325,17 @@ export class Vcpu implements CpuContext {
 
   /** Runs up to about `instructions` instructions; comes back early when the CPU halts. */
   run(instructions: number): RunResult {
+    const { view } = this.state
     this.slice.grant(instructions)
+    // Between two entries nobody looks, unless asked to.
+    view.setInt32(AT_GATE_SHUT, this.exact?.single === true || this.exact?.onEntry ? 1 : 0, true)
     try {
       return this.steps()
     } finally {
       // Also where the host failed: whoever can mend that runs the CPU again, from before the instruction.
       this.counters.instructions += this.slice.executed
+      this.counters.exceptions += view.getInt32(AT_GATE_FAULTS, true)
+      view.setInt32(AT_GATE_FAULTS, 0, true)
       this.slice.end()
     }
   }

@@ -4,6 +4,7 @@
  * an attempt that ends early has changed nothing. SDM vol. 3, 6.12 and 6.14.
  */
 import type { SoftTlb } from '../../mmu/soft-tlb'
+import { CR4_SMAP } from '../../mmu/paging-bits'
 import { TlbView } from '../../mmu/tlb-layout'
 import { Vector } from '../core/context'
 import type { CpuState } from '../state/access'
@@ -12,6 +13,7 @@ import { Gpr, Seg, offsetOf } from '../state/layout'
 import { Mode } from '../state/mode'
 import { Attr, SystemType, putSegment } from './descriptors'
 import type { EventKind } from './event'
+import { CLEARED, CODE32_ATTR, CODE64_ATTR, DATA_ATTR, FLAG_AC, FLAG_RF, FLAT_CODE32, FLAT_CODE64, FLAT_DATA, IGNORED, KIND } from './flat-gate'
 
 const AT_MODE_KEY = offsetOf('modeKey')
 const AT_CPL = offsetOf('cpl')
@@ -33,23 +35,6 @@ const AT_CODE_TLB_BASE = offsetOf('codeTlbBase')
 const AT_TLB_BASE = offsetOf('tlbBase')
 const AT_VIEW_BASES = offsetOf('viewBases')
 const AT_INT_SHADOW = offsetOf('intShadow')
-
-/** TF, IF, NT, RF and VM: an interrupt gate clears them. */
-const CLEARED = 0x3_4300
-const FLAG_RF = 0x1_0000
-const FLAG_AC = 0x4_0000
-const CR4_SMAP = 1 << 21
-
-/** Upper words of flat, present, accessed descriptors of ring 0, but for AVL. */
-const FLAT_CODE64 = 0x00af_9b00
-const FLAT_CODE32 = 0x00cf_9b00
-const FLAT_DATA = 0x00cf_9300
-const AVL = 1 << 20
-
-const CODE64_ATTR = 0xa09b
-const CODE32_ATTR = 0xc09b
-const DATA_ATTR = 0xc093
-const KIND = Mode.CODE64 | Mode.CODE32 | Mode.FLAT | Mode.LONG
 
 /** What is delivered; one object serves every event. */
 interface QuickEvent {
@@ -127,7 +112,7 @@ export class QuickDelivery {
     const index = selector & 0xfff8
     if ((selector & 7) !== 0 || index === 0 || index + 7 > this.view.getUint32(AT_GDTR_LIMIT, true)) return false
     const at = this.host(AT_GDTR_BASE, index, 8)
-    return at >= 0 && this.memory.getUint32(at, true) === 0xffff && (this.memory.getInt32(at + 4, true) & ~AVL) === upper
+    return at >= 0 && this.memory.getUint32(at, true) === 0xffff && (this.memory.getInt32(at + 4, true) & ~IGNORED) === upper
   }
 
   /** Host offset of the interrupt gate, or -1. @param size bytes of a gate */

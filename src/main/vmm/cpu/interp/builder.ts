@@ -6,7 +6,8 @@ import { Exit } from '../core/exits'
 import type { Helper } from '../emit/emitter'
 import { formsOf } from '../isa/forms'
 import type { Form, InsnRow } from '../isa/types'
-import { buildContinue, buildCrossingGuard, buildEnter, buildGoto, buildHead, buildLink, buildLookup, buildRaise, buildStopHere, buildUnitCheck } from './glue'
+import { buildContinue, buildCrossingGuard, buildGoto, buildHead, buildLink, buildLookup, buildRaise, buildStopHere, buildUnitCheck } from './glue'
+import { buildEnter, buildFaultGate } from './fault-gate'
 import { HandlerEmitter, type HandlerLinks } from './handler-emitter'
 import { numberHandlers, type HandlerTable } from './handler-table'
 import type { SlowPath } from './memory-emitter'
@@ -39,8 +40,8 @@ export class HelperImports {
 }
 
 /** Functions the module has before those of helpers: faults, jumps, pseudo-instructions, entry; then those of a TLB miss. */
-const GLUE_FUNCTIONS = 17
-const FILL = 11
+const GLUE_FUNCTIONS = 18
+const FILL = 12
 /** The imports of slow paths that begin in wasm. */
 const ACCESSES = ['load', 'store', 'probe', 'tstore', 'tprobe'] as const
 const accessFunction = (firstGlue: number, name: (typeof ACCESSES)[number]): number => firstGlue + FILL + 1 + ACCESSES.indexOf(name)
@@ -112,12 +113,17 @@ export function fixedLinks(handlerType: number, firstGlue: number, imports: Help
   return { slow, check: 4, crossing: 5, hot: 6, handlerType, fault: firstGlue, goto: firstGlue + 2, link: firstGlue + 3, helper: (h) => imports.index(h) }
 }
 
-function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: readonly Helper[], handlersAlone: boolean): InterpreterModule {
-  const m = new ModuleBuilder()
+function declareImports(m: ModuleBuilder, helpers: readonly Helper[]): HelperImports {
   for (const name of SLOW_IMPORTS) m.importFunction('slow', name, i32s(FIVE_ARGUMENTS.includes(name) ? 5 : 2))
   for (const h of helpers) m.importFunction('helper', h.name, helperType(h))
   const imports = new HelperImports(SLOW_IMPORTS.length)
   for (const h of helpers) imports.index(h)
+  return imports
+}
+
+function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: readonly Helper[], handlersAlone: boolean): InterpreterModule {
+  const m = new ModuleBuilder()
+  const imports = declareImports(m, helpers)
   const handlerFunc: FuncType = { params: ['i32', 'i32'], results: ['i32'] }
   const moveFunc: FuncType = { params: ['i32', 'i64', 'i32'], results: ['i32'] }
   const handlerType = m.typeIndex(handlerFunc)
@@ -125,7 +131,7 @@ function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: rea
   const functions = new HelperFunctions(helpers, SLOW_IMPORTS.length, firstGlue + GLUE_FUNCTIONS)
   const links = { ...fixedLinks(handlerType, firstGlue, imports), helper: (h: Helper) => functions.index(h) }
 
-  const define = (type: FuncType, body: Uint8Array, exportName?: string): number => {
+  const define: Define = (type, body, exportName) => {
     const index = m.defineFunction(type, exportName)
     m.setBody(index, body)
     return index
@@ -141,8 +147,7 @@ function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: rea
   const raise = define(handlerFunc, buildRaise(links.fault))
   const crossing = define(handlerFunc, buildCrossingGuard(handlerType, links.crossing, links.fault, resync, RECORD_SIZE))
   const head = define(handlerFunc, buildHead(handlerType, links.hot, RECORD_SIZE))
-  define(handlerFunc, buildEnter(handlerType), 'enter')
-  defineAccesses(define)
+  defineEntry(define, handlerFunc, handlerType, lookup)
   for (const [h, body] of functions.bodies) define(helperType(h), body)
 
   const built = new Map<Form, number>()
@@ -158,8 +163,12 @@ function assemble(rows: readonly InsnRow[], handlers: HandlerTable, helpers: rea
   return { bytes: m.finish(65536, 1), helpers, calls, tableSize: elements.length + 1 }
 }
 
-/** The functions of a TLB miss, in the order `accessFunction` counts on. */
-function defineAccesses(define: (type: FuncType, body: Uint8Array) => number): void {
+type Define = (type: FuncType, body: Uint8Array, exportName?: string) => number
+
+/** The entry with what it does of itself, then the functions of a TLB miss, in the order `accessFunction` counts on. */
+function defineEntry(define: Define, handlerFunc: FuncType, handlerType: number, lookup: number): void {
+  const gate = define(i32s(1), buildFaultGate())
+  define(handlerFunc, buildEnter(handlerType, gate, lookup), 'enter')
   const fill = define(i32s(FILL_PARAMS.length), buildTlbFill())
   for (const name of ACCESSES) define(i32s(5), buildAccess(!name.endsWith('store'), name !== 'load', fill, SLOW_IMPORTS.indexOf(name)))
 }

@@ -131,14 +131,6 @@ export function buildContinue(link: number, handlerType: number): Uint8Array {
   return f.encode()
 }
 
-/** (cpu, rec): entry from TypeScript: runs one record by its handler. */
-export function buildEnter(handlerType: number): Uint8Array {
-  const f = new FunctionBuilder(['i32', 'i32'])
-  const handler = handlerOf(f, f.param(1))
-  f.tailCallIndirect(handlerType, [f.param(0), f.param(1)], handler)
-  return f.encode()
-}
-
 /** (cpu, rec): asks TypeScript whether the x87/MMX/SSE unit is available; faults or goes on with the next record. */
 export function buildUnitCheck(handlerType: number, check: number, fault: number, recordSize: number): Uint8Array {
   const f = new FunctionBuilder(['i32', 'i32'])

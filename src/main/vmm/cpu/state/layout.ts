@@ -98,6 +98,8 @@ export const FIELDS = {
   faultVector: f('i32', 'pending exception of the running instruction, -1 none'),
   faultError: f('i32', 'its error code'),
   faultHasError: f('i32', '1 where the exception pushes an error code'),
+  gateFaults: f('i32', 'page faults that generated code has delivered since they were last counted'),
+  gateShut: f('i32', '1 where TypeScript is to deliver every exception'),
   exitReason: f('i32', 'why generated code came back; see `cpu/core/exits.ts`'),
   sliceLeft: f('i32', 'instructions left before generated code must come back; below 0 = now'),
   tlbBase: f('i32', 'address of the TLB in force (by privilege and SMAP override)'),

@@ -24,9 +24,9 @@ export const SAVED_FIELDS = [
 /** Constants, what follows from saved fields, the lazy flags (saved as RFLAGS), `msrStore` (saved by register), and engine cells. */
 export const DERIVED_FIELDS = [
   'zero', 'mask16', 'mask32', 'mask64', 'nextRip', 'blockRip', 'ccResult', 'ccCarry', 'rflags', 'segFlat', 'stackMask', 'stackBase',
-  'dataBase', 'codeBase', 'modeKey', 'faultVector', 'faultError', 'faultHasError', 'exitReason', 'sliceLeft', 'tlbBase', 'codeTlbBase',
-  'viewBases', 'ringTables', 'interruptWaits', 'codeEpoch', 'jumps', 'walkKind', 'walkReserved', 'frameTable', 'framePages', 'tlbFills',
-  'largePages', 'scratch', 'msrStore',
+  'dataBase', 'codeBase', 'modeKey', 'faultVector', 'faultError', 'faultHasError', 'gateFaults', 'gateShut', 'exitReason', 'sliceLeft',
+  'tlbBase', 'codeTlbBase', 'viewBases', 'ringTables', 'interruptWaits', 'codeEpoch', 'jumps', 'walkKind', 'walkReserved', 'frameTable',
+  'framePages', 'tlbFills', 'largePages', 'scratch', 'msrStore',
 ] as const satisfies readonly FieldName[]
 
 function saveElement({ view, bytes }: CpuState, name: FieldName, index: number): StateValue {

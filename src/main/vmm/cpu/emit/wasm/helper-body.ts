@@ -2,49 +2,27 @@
  * The common case of a helper as a wasm function `(cpu, …arguments)`. What it does not handle goes on in the helper's TypeScript,
  * an import of the same type.
  */
-import { BugError } from '../../../errors'
-import { TlbEntry } from '../../../mmu/tlb-layout'
 import { FIELDS, offsetOf, type FieldName } from '../../state/layout'
 import type { Helper, HelperEmitter, Val, Width } from '../emitter'
 import { FunctionBuilder, type Node } from './function'
 import { wasmType } from './int-emitter'
 import type { FuncType } from './module'
-import { probeTlb } from './tlb-probe'
-import { VecEmitter } from './vec-emitter'
+import { LOAD, STORE, StateFunctionEmitter } from './state-function'
 
 const I32 = 'i32'
 const ELEMENT_SHIFT = { u8: 0, u16: 1, i32: 2, i64: 3, v128: 4 } as const
-const LOAD = { 1: '', 8: 'i32.load8_u', 16: 'i32.load16_u', 32: 'i32.load', 64: 'i64.load' } as const
-const STORE = { 1: '', 8: 'i32.store8', 16: 'i32.store16', 32: 'i32.store', 64: 'i64.store' } as const
 
 /** Type of a helper's function: the state block's address comes first. */
 export const helperType = (h: Helper): FuncType => ({ params: [I32, ...h.args], results: h.returns ? [h.returns] : [] })
 
-class HelperBodyEmitter extends VecEmitter implements HelperEmitter {
+class HelperBodyEmitter extends StateFunctionEmitter implements HelperEmitter {
   /** @param fallback function index of the helper's TypeScript */
-  constructor(protected readonly f: FunctionBuilder, private readonly helper: Helper, private readonly fallback: number) {
-    super()
+  constructor(f: FunctionBuilder, private readonly helper: Helper, private readonly fallback: number) {
+    super(f)
   }
 
   argument(index: number): Val {
     return this.wrap(this.helper.args[index] === 'i64' ? 64 : 32, this.f.param(index + 1), true)
-  }
-
-  private width(name: FieldName): Width {
-    const { type } = FIELDS[name]
-    if (type === 'v128') throw new BugError(`${name} is a vector`)
-    return ({ u8: 8, u16: 16, i32: 32, i64: 64 } as const)[type]
-  }
-
-  field(name: FieldName, index = 0): Val {
-    const width = this.width(name)
-    const node = this.f.load(LOAD[width], wasmType(width), this.f.param(0), offsetOf(name, index))
-    return this.wrap(width === 64 ? 64 : 32, node, true)
-  }
-
-  setField(name: FieldName, value: Val, index = 0): void {
-    const width = this.width(name)
-    this.f.store(STORE[width], this.f.param(0), width === 64 ? this.asI64(value) : this.clean(value), offsetOf(name, index))
   }
 
   /** Address of an element, counted from the field's first: the field's offset goes into the access. */
@@ -62,13 +40,7 @@ class HelperBodyEmitter extends VecEmitter implements HelperEmitter {
   }
 
   hostOf(linear: Val, write: boolean): Val {
-    const { f } = this
-    const tlbBase = f.load('i32.load', I32, f.param(0), offsetOf('tlbBase'))
-    const { hit, host } = probeTlb(f, { tlbBase, linear: this.raw(linear), bytes: 1, tagOffset: write ? TlbEntry.writeTag : TlbEntry.readTag, grows: false })
-    const found = f.newLocal(I32)
-    f.setLocal(found, f.i32(0))
-    f.if(hit, () => f.setLocal(found, host()))
-    return this.wrap(32, f.finalLocal(found), true)
+    return this.hostBy(this.field('tlbBase'), linear, write)
   }
 
   moveBytes(to: Val, from: Val, length: Val): void {
