@@ -85,6 +85,11 @@ export interface HelperEmitter extends Pick<Emitter, 'const' | 'binary' | 'compa
    * the access in the view in force; 0 where it does not.
    */
   hostOf(linear: Val, write: boolean): Val
+  /** Host address (width 32) of a field. */
+  placeOf(name: FieldName, index?: number): Val
+  /** `width` bits at a host address and a constant distance from it. */
+  hostLoad(width: Width, at: Val, offset?: number): Val
+  hostStore(at: Val, value: Val, offset?: number): void
   /** Moves 8 to 4096 bytes between host addresses, as if by way of a buffer. All have width 32. */
   moveBytes(to: Val, from: Val, length: Val): void
   /** Repeats a pattern (width 64) over 8 to 4096 bytes at a host address; `length` must be a multiple of the pattern's period. */

@@ -20,6 +20,8 @@ const AT_MODE_KEY = offsetOf('modeKey')
 /** For what is done at every switch of processes: loads by name would cost more than the rest. */
 export const AT_MXCSR = offsetOf('mxcsr')
 
+/** Byte offsets in the image of FXSAVE. SDM vol. 1, table 10-2. CS and DS where pointers have 32 bits. */
+export const AT_IMAGE = { fcw: 0, fsw: 2, ftw: 4, opcode: 6, ip: 8, cs: 12, dp: 16, ds: 20, mxcsr: 24, registers: 32, xmm: 160 } as const
 /** MXCSR bits that may be set. */
 export const MXCSR_MASK = 0xffff
 /** Registers lie in the stack's order in memory, in physical order in the state: byte offset of ST(0) … ST(7) there. */
@@ -42,59 +44,61 @@ export function resetX87(state: CpuState): void {
 /** Bytes 0–159 of the FXSAVE image: control words and x87 registers. @param wide REX.W form: 64-bit pointers */
 export function storeX87(state: CpuState, image: DataView, wide: boolean): void {
   const { view } = state
-  image.setUint16(0, view.getInt32(AT_FCW, true), true)
-  image.setUint16(2, view.getInt32(AT_FSW, true), true)
-  image.setUint8(4, view.getInt32(AT_FTW, true))
-  image.setUint16(6, view.getInt32(AT_FP_OPCODE, true), true)
-  image.setInt32(8, view.getInt32(AT_FP_IP, true), true)
-  image.setInt32(16, view.getInt32(AT_FP_DP, true), true)
+  image.setUint16(AT_IMAGE.fcw, view.getInt32(AT_FCW, true), true)
+  image.setUint16(AT_IMAGE.fsw, view.getInt32(AT_FSW, true), true)
+  image.setUint8(AT_IMAGE.ftw, view.getInt32(AT_FTW, true))
+  image.setUint16(AT_IMAGE.opcode, view.getInt32(AT_FP_OPCODE, true), true)
+  image.setInt32(AT_IMAGE.ip, view.getInt32(AT_FP_IP, true), true)
+  image.setInt32(AT_IMAGE.dp, view.getInt32(AT_FP_DP, true), true)
   if (wide) {
-    image.setInt32(12, view.getInt32(AT_FP_IP + 4, true), true)
-    image.setInt32(20, view.getInt32(AT_FP_DP + 4, true), true)
+    image.setInt32(AT_IMAGE.ip + 4, view.getInt32(AT_FP_IP + 4, true), true)
+    image.setInt32(AT_IMAGE.dp + 4, view.getInt32(AT_FP_DP + 4, true), true)
   } else {
-    image.setUint16(12, view.getInt32(AT_FP_CS, true), true)
-    image.setUint16(20, view.getInt32(AT_FP_DS, true), true)
+    image.setUint16(AT_IMAGE.cs, view.getInt32(AT_FP_CS, true), true)
+    image.setUint16(AT_IMAGE.ds, view.getInt32(AT_FP_DS, true), true)
   }
   const top = topOf(state)
   for (let st = 0; st < 8; st++) {
     const at = placeOf(top, st)
-    image.setInt32(32 + 16 * st, view.getInt32(at, true), true)
-    image.setInt32(36 + 16 * st, view.getInt32(at + 4, true), true)
-    image.setUint16(40 + 16 * st, view.getUint16(at + 8, true), true)
+    const to = AT_IMAGE.registers + 16 * st
+    image.setInt32(to, view.getInt32(at, true), true)
+    image.setInt32(to + 4, view.getInt32(at + 4, true), true)
+    image.setUint16(to + 8, view.getUint16(at + 8, true), true)
   }
 }
 
 export function loadX87(state: CpuState, image: DataView, wide: boolean): void {
   const { view } = state
-  view.setInt32(AT_FCW, image.getUint16(0, true), true)
-  view.setInt32(AT_FSW, image.getUint16(2, true), true)
-  view.setInt32(AT_FTW, image.getUint8(4), true)
-  view.setInt32(AT_FP_OPCODE, image.getUint16(6, true) & 0x7ff, true)
-  view.setInt32(AT_FP_IP, image.getInt32(8, true), true)
-  view.setInt32(AT_FP_IP + 4, wide ? image.getInt32(12, true) : 0, true)
-  view.setInt32(AT_FP_DP, image.getInt32(16, true), true)
-  view.setInt32(AT_FP_DP + 4, wide ? image.getInt32(20, true) : 0, true)
+  view.setInt32(AT_FCW, image.getUint16(AT_IMAGE.fcw, true), true)
+  view.setInt32(AT_FSW, image.getUint16(AT_IMAGE.fsw, true), true)
+  view.setInt32(AT_FTW, image.getUint8(AT_IMAGE.ftw), true)
+  view.setInt32(AT_FP_OPCODE, image.getUint16(AT_IMAGE.opcode, true) & 0x7ff, true)
+  view.setInt32(AT_FP_IP, image.getInt32(AT_IMAGE.ip, true), true)
+  view.setInt32(AT_FP_IP + 4, wide ? image.getInt32(AT_IMAGE.ip + 4, true) : 0, true)
+  view.setInt32(AT_FP_DP, image.getInt32(AT_IMAGE.dp, true), true)
+  view.setInt32(AT_FP_DP + 4, wide ? image.getInt32(AT_IMAGE.dp + 4, true) : 0, true)
   if (!wide) {
-    view.setInt32(AT_FP_CS, image.getUint16(12, true), true)
-    view.setInt32(AT_FP_DS, image.getUint16(20, true), true)
+    view.setInt32(AT_FP_CS, image.getUint16(AT_IMAGE.cs, true), true)
+    view.setInt32(AT_FP_DS, image.getUint16(AT_IMAGE.ds, true), true)
   }
   const top = topOf(state)
   for (let st = 0; st < 8; st++) {
     const at = placeOf(top, st)
-    view.setInt32(at, image.getInt32(32 + 16 * st, true), true)
-    view.setInt32(at + 4, image.getInt32(36 + 16 * st, true), true)
-    view.setUint16(at + 8, image.getUint16(40 + 16 * st, true), true)
+    const from = AT_IMAGE.registers + 16 * st
+    view.setInt32(at, image.getInt32(from, true), true)
+    view.setInt32(at + 4, image.getInt32(from + 4, true), true)
+    view.setUint16(at + 8, image.getUint16(from + 8, true), true)
   }
 }
 
 const xmmBytes = ({ view }: CpuState): number => ((view.getInt32(AT_MODE_KEY, true) & Mode.CODE64) !== 0 ? 256 : 128)
 
 export function storeXmm(state: CpuState, image: Uint8Array): void {
-  image.set(state.bytes.subarray(AT_XMM, AT_XMM + xmmBytes(state)), 160)
+  image.set(state.bytes.subarray(AT_XMM, AT_XMM + xmmBytes(state)), AT_IMAGE.xmm)
 }
 
 export function loadXmm(state: CpuState, image: Uint8Array): void {
-  state.bytes.set(image.subarray(160, 160 + xmmBytes(state)), AT_XMM)
+  state.bytes.set(image.subarray(AT_IMAGE.xmm, AT_IMAGE.xmm + xmmBytes(state)), AT_XMM)
 }
 
 /** FFXSR lets ring 0 in 64-bit mode leave the XMM registers out. */

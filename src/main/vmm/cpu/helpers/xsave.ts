@@ -5,19 +5,15 @@ import type { Helper } from '../emit/emitter'
 import type { CpuState } from '../state/access'
 import { offsetOf } from '../state/layout'
 import { AT_MXCSR, MXCSR_MASK, loadX87, loadXmm, resetX87, storeX87, storeXmm } from './fpu-state'
+import { AREA, CR0_TS, CR4_OSXSAVE, HEADER, SSE, X87 } from './xsave-area'
+import { commonXrstor, commonXsave } from './xsave-common'
 
-const X87 = 1
-const SSE = 2
 /** With AVX the SSE part of the image also carries MXCSR; kept so for models that may offer it. */
 const MXCSR_OWNERS = 6
 const AT_CR0 = offsetOf('cr0')
 const AT_CR4 = offsetOf('cr4')
 /** Its upper half is zeros: the components there are are below bit 32. */
 const AT_XCR0 = offsetOf('xcr0')
-const HEADER = 512
-const AREA = 576
-const CR0_TS = 8
-const CR4_OSXSAVE = 1 << 18
 
 /** Checks in the manual's order and returns the linear address of the area. @throws CpuFault */
 function area(cpu: CpuContext, segment: number, address: bigint, write: boolean): bigint {
@@ -31,7 +27,7 @@ function area(cpu: CpuContext, segment: number, address: bigint, write: boolean)
 
 /** Every state component counts as in use: the initial-state optimisation is the processor's choice. */
 export const xsaveHelper: Helper = {
-  name: 'xsave', args: ['i32', 'i64', 'i64', 'i32'], faults: true,
+  name: 'xsave', args: ['i32', 'i64', 'i64', 'i32'], faults: true, common: commonXsave,
   run(cpu: CpuContext, segment: number, address: bigint, requested: bigint, wide: number): void {
     const { state, memory } = cpu
     const linear = area(cpu, segment, address, true)
@@ -48,7 +44,7 @@ export const xsaveHelper: Helper = {
 }
 
 export const xrstorHelper: Helper = {
-  name: 'xrstor', args: ['i32', 'i64', 'i64', 'i32'], faults: true,
+  name: 'xrstor', args: ['i32', 'i64', 'i64', 'i32'], faults: true, common: commonXrstor,
   run(cpu: CpuContext, segment: number, address: bigint, requested: bigint, wide: number): void {
     const { state, memory } = cpu
     const linear = area(cpu, segment, address, false)
