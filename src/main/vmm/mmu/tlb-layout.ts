@@ -48,11 +48,15 @@ export const CODE_TLB_ENTRIES = 4096
 export const CODE_TLB_HASH_SHIFT = 12
 export const CODE_TLB_ENTRY_SIZE = 16
 export const CodeTlbEntry = {
-  /** i64: linear page address, or TLB_EMPTY. */
+  /** i64: linear page address, or TLB_EMPTY; with CODE_LAPSED, what was found there before a load of CR3. */
   tag: 0,
   /** u32: address of the page's map of records; see `cpu/interp/decode-cache.ts`. */
   map: 8,
+  /** u32: guest-physical page number the map is for; 0 where only TypeScript may renew a lapsed entry. */
+  page: 12,
 } as const
+/** Bit of a tag. Never set for the linear page at 0, whose tag would be TLB_EMPTY. */
+export const CODE_LAPSED = 1
 export const CODE_TLB_BYTES = CODE_TLB_ENTRIES * CODE_TLB_ENTRY_SIZE
 /** Mode keys, with the address space for user code, whose code lookups are kept at the same time. */
 export const CODE_TLB_SETS = 16

@@ -2,7 +2,7 @@
  * The tables in which generated code finds decoded code by linear address (see `tlb-layout.ts`): one per mode key, for a
  * few mode keys at a time. They are to code what the software TLB is to data, and flushed with it.
  */
-import { CODE_TLB_BYTES, CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_SETS, CODE_TLB_HASH_SHIFT, CodeTlbEntry } from '../../mmu/tlb-layout'
+import { CODE_LAPSED, CODE_TLB_BYTES, CODE_TLB_ENTRIES, CODE_TLB_ENTRY_SIZE, CODE_TLB_SETS, CODE_TLB_HASH_SHIFT, CodeTlbEntry } from '../../mmu/tlb-layout'
 import { LargePages } from '../../mmu/large-pages'
 import type { CodePage } from '../interp/decode-cache'
 import { EPOCH_STEP } from '../interp/jump-cache'
@@ -13,10 +13,13 @@ import { Mode } from '../state/mode'
 const EMPTY_LO = 1
 const TAG_WORD = CodeTlbEntry.tag / 4
 const MAP_WORD = CodeTlbEntry.map / 4
+const PAGE_WORD = CodeTlbEntry.page / 4
 const ENTRY_WORDS = CODE_TLB_ENTRY_SIZE / 4
 const AT_MODE_KEY = offsetOf('modeKey')
 const AT_SUPERVISOR_EPOCH = offsetOf('codeEpoch', 0)
 const AT_USER_EPOCH = offsetOf('codeEpoch', 1)
+const AT_RENEWALS = offsetOf('renewals')
+const AT_RENEWED = offsetOf('renewed')
 const LAST_EPOCH = 0x7fff_0000
 
 /** What the tables need of a finished page walk. */
@@ -42,6 +45,9 @@ class LookupSet {
   limit = -1
   readonly slots = new Int32Array(CODE_TLB_ENTRIES)
   count = 0
+  /** 1 for those in `slots`: others are empty or lapsed. */
+  readonly listed = new Uint8Array(CODE_TLB_ENTRIES)
+  private lapsed = false
   /** Entries that are not global, at least. */
   private local = 0
   readonly pages = new Array<CodePage | undefined>(CODE_TLB_ENTRIES).fill(undefined)
@@ -62,6 +68,7 @@ class LookupSet {
     this.words[word + TAG_WORD] = EMPTY_LO
     this.words[word + TAG_WORD + 1] = 0
     this.pages[slot] = undefined
+    this.listed[slot] = 0
   }
 
   /** Empties one slot; it leaves the list too. */
@@ -72,20 +79,47 @@ class LookupSet {
   }
 
   put(slot: number, code: CodePage, global: boolean): void {
-    if (!this.pages[slot]) this.slots[this.count++] = slot
     this.pages[slot] = code
     this.global[slot] = global ? 1 : 0
-    if (!global) this.local++
+    this.list(slot)
   }
 
+  /** An entry counts from now on. */
+  list(slot: number): void {
+    if (this.listed[slot] === 0) this.slots[this.count++] = slot
+    this.listed[slot] = 1
+    if (this.global[slot] === 0) this.local++
+  }
+
+  /** Empties the set, or all but the entries of global pages and what has lapsed. */
   clear(keepGlobal: boolean): void {
-    if (keepGlobal && this.local === 0) return
+    if (keepGlobal) return this.dropLocal((slot) => this.empty(slot))
+    for (let i = 0; i < this.count; i++) this.empty(this.slots[i])
+    this.count = this.local = 0
+    if (!this.lapsed) return
+    this.lapsed = false
+    for (let slot = 0; slot < CODE_TLB_ENTRIES; slot++) if (this.pages[slot]) this.empty(slot)
+  }
+
+  /** Entries of pages that are not global lapse. */
+  lapse(): void {
+    this.dropLocal((slot) => {
+      const word = this.word(slot) + TAG_WORD
+      if ((this.words[word] | this.words[word + 1]) === 0) return this.empty(slot)
+      this.words[word] |= CODE_LAPSED
+      this.listed[slot] = 0
+      this.lapsed = true
+    })
+  }
+
+  private dropLocal(drop: (slot: number) => void): void {
+    if (this.local === 0) return
     this.local = 0
     let kept = 0
     for (let i = 0; i < this.count; i++) {
       const slot = this.slots[i]
-      if (keepGlobal && this.global[slot] !== 0) this.slots[kept++] = slot
-      else this.empty(slot)
+      if (this.global[slot] !== 0) this.slots[kept++] = slot
+      else drop(slot)
     }
     this.count = kept
   }
@@ -147,6 +181,18 @@ export class CodeLookup {
     return set.limit === -1 ? set.base : 0
   }
 
+  /** Takes note of the entries that generated code has renewed. */
+  private noteRenewed(): void {
+    const { view } = this.state
+    const count = view.getInt32(AT_RENEWALS, true)
+    if (count === 0) return
+    view.setInt32(AT_RENEWALS, 0, true)
+    for (let i = 0; i < count; i++) {
+      const at = view.getInt32(AT_RENEWED + 4 * i, true) - this.base
+      this.sets[Math.floor(at / CODE_TLB_BYTES)].list((at % CODE_TLB_BYTES) / CODE_TLB_ENTRY_SIZE)
+    }
+  }
+
   /** The table in force: generated code changes it with the privilege. */
   private set(): LookupSet {
     this.current = this.setFor(this.state.view.getInt32(AT_MODE_KEY, true))
@@ -158,6 +204,7 @@ export class CodeLookup {
   }
 
   private setFor(modeKey: number): LookupSet {
+    this.noteRenewed()
     const space = this.spaceOf(modeKey)
     const { current } = this
     if (current.modeKey === modeKey && current.space === space) return current
@@ -179,9 +226,9 @@ export class CodeLookup {
   }
 
   private empty(set: LookupSet): void {
-    if (set.count === 0) return
+    const held = set.count > 0
     set.clear(false)
-    this.noteForgotten(true)
+    if (held) this.noteForgotten(true)
   }
 
   /** An entry goes whose translation still holds: jumps to its page may be kept, and INVLPG cannot tell any more. */
@@ -202,21 +249,26 @@ export class CodeLookup {
     const set = this.set()
     const slot = slotOf(lo, hi)
     const word = set.word(slot)
-    if (set.pages[slot] && !set.holds(slot, lo, hi)) this.noteForgotten(set.global[slot] !== 0)
+    if (set.listed[slot] !== 0 && !set.holds(slot, lo, hi)) this.noteForgotten(set.global[slot] !== 0)
     set.put(slot, code, walked.global)
     this.words[word + TAG_WORD] = lo & ~0xfff
     this.words[word + TAG_WORD + 1] = hi | 0
     this.words[word + MAP_WORD] = code.map
+    this.words[word + PAGE_WORD] = walked.pageShift === 12 ? code.page : 0
     if (!walked.global && set.space === ANY_SPACE) this.localJumps = true
     if (walked.pageShift > 12) this.large.note(lo, hi, walked.pageShift)
   }
 
   /**
-   * A load of CR3. Entries of user code are kept by PCID, until that is entered without `keep`; those of supervisor code stay
-   * where they are global.
+   * A load of CR3. Entries of user code are kept by PCID, until that is entered without `keep`, when they lapse; those of supervisor
+   * code stay where they are global.
    */
   enterSpace(pcid: number, keep: boolean): void {
-    for (const set of this.sets) if (set.count > 0 && (set.space === ANY_SPACE || (set.space === pcid && !keep))) set.clear(true)
+    this.noteRenewed()
+    for (const set of this.sets) {
+      if (set.space === ANY_SPACE) set.clear(true)
+      else if (set.space === pcid && !keep) set.lapse()
+    }
     this.space = pcid
     this.dropLocalJumps()
     const known = keep ? this.epochs.get(pcid) : undefined
@@ -263,8 +315,9 @@ export class CodeLookup {
 
   /** Empties every table, or all but entries of global pages. */
   flush(keepGlobal: boolean): void {
+    this.noteRenewed()
     this.newEpoch(keepGlobal)
-    for (const set of this.sets) if (set.count > 0) set.clear(keepGlobal)
+    for (const set of this.sets) set.clear(keepGlobal)
     this.localJumps = false
     if (!keepGlobal) this.large.clear()
   }
@@ -278,6 +331,7 @@ export class CodeLookup {
   /** Drops one linear page in every mode. */
   invalidatePage(lo: number, hi: number): void {
     if (this.large.covers(lo, hi)) return this.flush(false)
+    this.noteRenewed()
     const slot = slotOf(lo, hi)
     let held = this.forgotten
     let keepGlobal = !this.globalForgotten

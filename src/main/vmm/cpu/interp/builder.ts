@@ -7,6 +7,7 @@ import type { Helper } from '../emit/emitter'
 import { formsOf } from '../isa/forms'
 import type { Form, InsnRow } from '../isa/types'
 import { buildContinue, buildCrossingGuard, buildGoto, buildHead, buildLink, buildLookup, buildRaise, buildStopHere, buildUnitCheck } from './glue'
+import { buildCodeRenewal } from './code-renewal'
 import { buildEnter, buildFaultGate } from './fault-gate'
 import { HandlerEmitter, type HandlerLinks } from './handler-emitter'
 import { numberHandlers, type HandlerTable } from './handler-table'
@@ -40,8 +41,8 @@ export class HelperImports {
 }
 
 /** Functions the module has before those of helpers: faults, jumps, pseudo-instructions, entry; then those of a TLB miss. */
-const GLUE_FUNCTIONS = 18
-const FILL = 12
+const GLUE_FUNCTIONS = 19
+const FILL = 13
 /** The imports of slow paths that begin in wasm. */
 const ACCESSES = ['load', 'store', 'probe', 'tstore', 'tprobe'] as const
 const accessFunction = (firstGlue: number, name: (typeof ACCESSES)[number]): number => firstGlue + FILL + 1 + ACCESSES.indexOf(name)
@@ -168,7 +169,8 @@ type Define = (type: FuncType, body: Uint8Array, exportName?: string) => number
 /** The entry with what it does of itself, then the functions of a TLB miss, in the order `accessFunction` counts on. */
 function defineEntry(define: Define, handlerFunc: FuncType, handlerType: number, lookup: number): void {
   const gate = define(i32s(1), buildFaultGate())
-  define(handlerFunc, buildEnter(handlerType, gate, lookup), 'enter')
+  const renewal = define(i32s(3), buildCodeRenewal())
+  define(handlerFunc, buildEnter(handlerType, { gate, renewal, lookup }), 'enter')
   const fill = define(i32s(FILL_PARAMS.length), buildTlbFill())
   for (const name of ACCESSES) define(i32s(5), buildAccess(!name.endsWith('store'), name !== 'load', fill, SLOW_IMPORTS.indexOf(name)))
 }

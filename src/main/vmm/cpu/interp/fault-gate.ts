@@ -8,7 +8,7 @@ import { CR4_SMAP } from '../../mmu/paging-bits'
 import { Vector } from '../core/context'
 import { Exit } from '../core/exits'
 import type { Val, Width } from '../emit/emitter'
-import { FunctionBuilder } from '../emit/wasm/function'
+import { FunctionBuilder, type Node } from '../emit/wasm/function'
 import { StateFunctionEmitter } from '../emit/wasm/state-function'
 import { Attr, SystemType } from '../events/descriptors'
 import { CLEARED, CODE32_ATTR, CODE64_ATTR, DATA_ATTR, FLAG_AC, FLAG_RF, FLAT_CODE32, FLAT_CODE64, FLAT_DATA, IGNORED, KIND } from '../events/flat-gate'
@@ -201,20 +201,35 @@ class GateEmitter extends StateFunctionEmitter {
 /** `(cpu) → DELIVERED where the pending exception was a page fault and is one no more, else LEFT` */
 export const buildFaultGate = (): Uint8Array => new GateEmitter(new FunctionBuilder(['i32'])).build()
 
-/**
- * (cpu, rec): entry from TypeScript: runs one record by its handler, and what comes of it, until TypeScript is needed.
- * @param gate index of the fault gate @param lookup index of `buildLookup`'s function
- */
-export function buildEnter(handlerType: number, gate: number, lookup: number): Uint8Array {
+/** Indices of the functions an entry from TypeScript calls. */
+export interface EntryFunctions {
+  readonly gate: number
+  /** Of `buildCodeRenewal`. */
+  readonly renewal: number
+  /** Of `buildLookup`. */
+  readonly lookup: number
+}
+
+/** (cpu, rec): entry from TypeScript: runs one record by its handler, and what comes of it, until TypeScript is needed. */
+export function buildEnter(handlerType: number, { gate, renewal, lookup }: EntryFunctions): Uint8Array {
   const f = new FunctionBuilder(['i32', 'i32'])
   const cpu = f.param(0)
   const exit = f.newLocal('i32')
+  const rip = (): Node => f.load('i64.load', 'i64', cpu, offsetOf('rip'))
+  const half = (value: Node): Node => f.pure('i32.wrap_i64', 'i32', [value])
   f.setLocal(exit, f.callIndirect(handlerType, 'i32', [cpu, f.param(1)], handlerOf(f, f.param(1))))
   f.loop((label) => {
-    f.if(f.pure('i32.ne', 'i32', [f.getLocal(exit), f.i32(Exit.FAULT)]), () => f.return(f.getLocal(exit)))
-    f.if(f.pure('i32.eqz', 'i32', [f.call(gate, 'i32', [cpu])]), () => f.return(f.i32(Exit.FAULT)))
-    f.setLocal(exit, f.call(lookup, 'i32', [cpu, f.load('i64.load', 'i64', cpu, offsetOf('rip')), f.i32(0)]))
-    f.jump(label, 'continue')
+    const goOnIf = (condition: Node): void => f.if(condition, () => {
+      f.setLocal(exit, f.call(lookup, 'i32', [cpu, rip(), f.i32(0)]))
+      f.jump(label, 'continue')
+    })
+    f.if(f.pure('i32.eq', 'i32', [f.getLocal(exit), f.i32(Exit.FAULT)]), () => goOnIf(f.call(gate, 'i32', [cpu])))
+    f.if(f.pure('i32.eq', 'i32', [f.getLocal(exit), f.i32(Exit.LOOKUP)]), () => {
+      const linear = f.pure('i64.add', 'i64', [rip(), f.load('i64.load', 'i64', cpu, offsetOf('codeBase'))])
+      const high = half(f.pure('i64.shr_u', 'i64', [linear, f.i64(32n)]))
+      goOnIf(f.call(renewal, 'i32', [cpu, half(linear), high]))
+    })
+    f.return(f.getLocal(exit))
   })
   return f.encode()
 }

@@ -58,7 +58,7 @@ export function buildLink(lookup: number): Uint8Array {
 }
 
 /** Address of the code lookup's entry for a linear address, in the table in force. */
-function lookupEntry(f: FunctionBuilder, cpu: Node, linear: Node): Node {
+export function lookupEntry(f: FunctionBuilder, cpu: Node, linear: Node): Node {
   const number = f.pure('i32.wrap_i64', 'i32', [f.pure('i64.shr_u', 'i64', [linear, f.i64(12n)])])
   const hash = f.pure('i32.xor', 'i32', [number, f.pure('i32.shr_u', 'i32', [number, f.i32(CODE_TLB_HASH_SHIFT)])])
   const slot = f.pure('i32.mul', 'i32', [f.pure('i32.and', 'i32', [hash, f.i32(CODE_TLB_ENTRIES - 1)]), f.i32(CODE_TLB_ENTRY_SIZE)])

@@ -3,63 +3,38 @@
  * nearly every miss is: 32-bit or 4-level paging, plain RAM, or a page fault. Whatever is not so is found before anything is
  * changed, and left to TypeScript. Intel SDM vol. 3, 4.3, 4.5, 4.6 and 4.8.
  */
-import { Frame, VISIBLE_MASK, WRITE_SLOW_MASK } from '../../memory/frame-table'
+import { Frame, WRITE_SLOW_MASK } from '../../memory/frame-table'
 import { KERNEL_IMAGE, KERNEL_IMAGE_SHIFT, PARTS, PART_SHIFT } from '../../mmu/large-pages'
 import { TLB_ENTRIES, TLB_ENTRY_SIZE, TlbEntry, TlbFlag, TlbList, TlbView } from '../../mmu/tlb-layout'
 import { PageFaultCode } from '../../mmu/walk'
 import { WalkKind } from '../../mmu/walk-kind'
-import { A, CR0_WP, CR4_PGE, CR4_PSE, CR4_SMAP, D, G, P, PS, RW, US } from '../../mmu/paging-bits'
+import { A, CR0_WP, CR4_PGE, CR4_SMAP, D, G, RW, US } from '../../mmu/paging-bits'
 import { Vector } from '../core/context'
 import { Slow } from '../core/exits'
-import { FunctionBuilder, type BlockLabel, type Node } from '../emit/wasm/function'
+import { FunctionBuilder, type Node } from '../emit/wasm/function'
 import { offsetOf } from '../state/layout'
+import { WalkEmitter } from './page-walk'
 
 const PLAIN_WRITE = WRITE_SLOW_MASK | Frame.DIRTY
-/** Bits of an address within a page of 4 MiB, 1 GiB and 2 MiB, without the last 12; and those its table entry must not have. */
-const PAGE_4M = { within: 0x3f_f000, reserved: 0x3f_e000 }
-const PAGE_1G = { within: 0x3fff_f000, reserved: 0x3fff_e000 }
-const PAGE_2M = { within: 0x1f_f000, reserved: 0x1f_e000 }
-
-/** Results of the fill beside host addresses. */
-const LEFT = 0
+/** Result of the fill beside host addresses and LEFT. */
 export const FAULT_PENDING = 1
 
 /** Function type of the fill: `(cpu, lo, hi, write) → host address of the byte; FAULT_PENDING; 0 where TypeScript must do it`. */
 export const FILL_PARAMS = ['i32', 'i32', 'i32', 'i32'] as const
 
-class FillEmitter {
-  private readonly f = new FunctionBuilder(FILL_PARAMS)
-  private readonly cpu = this.f.param(0)
-  private readonly lo = this.f.param(1)
+class FillEmitter extends WalkEmitter {
   private readonly write = this.f.param(3)
-  /** Of the leaf: lower half of the entry, its address and its page's frame entry; address bits within the page; rights of the path. */
-  private readonly leaf = this.f.newLocal('i32')
-  private readonly leafAt = this.f.newLocal('i32')
-  private readonly leafFrame = this.f.newLocal('i32')
-  private readonly within = this.f.newLocal('i32')
-  private readonly rights = this.f.newLocal('i32')
-  private readonly table = this.f.newLocal('i32')
 
-  private op(op: string, ...args: readonly (Node | number)[]): Node {
-    return this.f.pure(`i32.${op}`, 'i32', args.map((arg) => (typeof arg === 'number' ? this.f.i32(arg) : arg)))
-  }
-
-  private and(a: Node, b: Node | number): Node { return this.op('and', a, b) }
-
-  private field(name: Parameters<typeof offsetOf>[0], index = 0): Node {
-    return this.f.load('i32.load', 'i32', this.cpu, offsetOf(name, index))
-  }
-
-  private giveUpIf(condition: Node): void {
-    this.f.if(condition, () => this.f.return(this.f.i32(LEFT)))
-  }
-
-  private giveUpUnless(condition: Node): void {
-    this.giveUpIf(this.op('eqz', condition))
+  constructor() {
+    super(FILL_PARAMS)
   }
 
   private count(): void {
     this.f.store('i32.store', this.cpu, this.op('add', this.field('tlbFills'), 1), offsetOf('tlbFills'))
+  }
+
+  protected missing(condition: Node): void {
+    this.faultIf(condition, 0)
   }
 
   /** #PF where the condition holds. Nothing was changed so far. @param present P of the error code; SDM vol. 3, 4.7 */
@@ -73,78 +48,10 @@ class FillEmitter {
       put('faultHasError', f.i32(1))
       const long = this.op('eq', this.field('walkKind'), WalkKind.FOUR_LEVELS)
       f.store('i32.store', this.cpu, this.lo, offsetOf('cr2'))
-      f.store('i32.store', this.cpu, f.pure('select', 'i32', [f.param(2), f.i32(0), long]), offsetOf('cr2') + 4)
+      f.store('i32.store', this.cpu, f.pure('select', 'i32', [this.hi, f.i32(0), long]), offsetOf('cr2') + 4)
       this.count()
       f.return(f.i32(FAULT_PENDING))
     })
-  }
-
-  /** Frame entry of the page of a guest-physical address below 4 GiB: of RAM that is here. */
-  private frameOf(gpa: Node): Node {
-    const page = this.op('shr_u', gpa, 12)
-    this.giveUpUnless(this.op('lt_u', page, this.field('framePages')))
-    const frame = this.f.load('i32.load', 'i32', this.op('add', this.field('frameTable'), this.op('shl', page, 2)))
-    this.giveUpUnless(this.op('eq', this.and(frame, VISIBLE_MASK | Frame.ABSENT), Frame.PRESENT))
-    return frame
-  }
-
-  private hostOf(frame: Node, gpa: Node): Node {
-    return this.op('or', this.and(frame, ~0xfff), this.and(gpa, 0xfff))
-  }
-
-  /** Reads a table's entry that must be present; in 4-level paging its upper half too. Returns the lower half. */
-  private readEntry(index: Node, wide: boolean): Node {
-    const { f } = this
-    const at = this.op('or', f.getLocal(this.table), this.op('shl', index, wide ? 3 : 2))
-    const frame = this.frameOf(at)
-    const host = this.hostOf(frame, at)
-    const low = f.load('i32.load', 'i32', host)
-    this.faultIf(this.op('eqz', this.and(low, P)), 0)
-    if (wide) this.giveUpIf(this.and(f.load('i32.load', 'i32', host, 4), this.field('walkReserved')))
-    f.setLocal(this.rights, this.and(f.getLocal(this.rights), low))
-    f.setLocal(this.leaf, low)
-    f.setLocal(this.leafAt, host)
-    f.setLocal(this.leafFrame, frame)
-    return low
-  }
-
-  /** The entry leads to a table: on with that. Its accessed flag is set already. */
-  private descend(low: Node): void {
-    this.giveUpUnless(this.and(low, A))
-    this.f.setLocal(this.table, this.and(low, ~0xfff))
-  }
-
-  private largePage(low: Node, { within, reserved }: typeof PAGE_2M, leaf: BlockLabel): void {
-    this.giveUpIf(this.and(low, reserved))
-    this.f.setLocal(this.within, this.f.i32(within))
-    this.f.jump(leaf, 'break')
-  }
-
-  private walk32(leaf: BlockLabel): void {
-    const { f } = this
-    const low = this.readEntry(this.op('shr_u', this.lo, 22), false)
-    const large = this.op('ne', this.and(low, PS), 0)
-    f.if(this.and(large, this.op('ne', this.and(this.field('cr4'), CR4_PSE), 0)), () => this.largePage(low, PAGE_4M, leaf))
-    this.descend(low)
-    this.readEntry(this.and(this.op('shr_u', this.lo, 12), 0x3ff), false)
-  }
-
-  private walk64(leaf: BlockLabel): void {
-    const { f, lo } = this
-    const hi = f.param(2)
-    // Canonical addresses only.
-    this.giveUpIf(this.op('gt_u', this.op('add', this.op('shr_s', hi, 15), 1), 1))
-    this.giveUpIf(f.load('i32.load', 'i32', this.cpu, offsetOf('cr3') + 4))
-    const top = this.readEntry(this.and(this.op('shr_u', hi, 7), 0x1ff), true)
-    this.giveUpIf(this.and(top, PS))
-    this.descend(top)
-    const third = this.readEntry(this.and(this.op('or', this.op('shl', hi, 2), this.op('shr_u', lo, 30)), 0x1ff), true)
-    f.if(this.and(third, PS), () => this.largePage(third, PAGE_1G, leaf))
-    this.descend(third)
-    const second = this.readEntry(this.and(this.op('shr_u', lo, 21), 0x1ff), true)
-    f.if(this.and(second, PS), () => this.largePage(second, PAGE_2M, leaf))
-    this.descend(second)
-    this.readEntry(this.and(this.op('shr_u', lo, 12), 0x1ff), true)
   }
 
   /** #PF where the path's rights do not allow the access. Returns whether writes with these rights are allowed. */
@@ -211,20 +118,10 @@ class FillEmitter {
     return { entry: this.op('add', this.field('tlbBase'), slot), page: f.pure('i64.and', 'i64', [linear, f.i64(-4096n)]) }
   }
 
-  private linear(kind: Node): Node {
-    const { f } = this
-    const long = this.op('eq', kind, WalkKind.FOUR_LEVELS)
-    const high = f.pure('i64.shl', 'i64', [f.pure('i64.extend_i32_u', 'i64', [f.param(2)]), f.i64(32n)])
-    const low = f.pure('i64.extend_i32_u', 'i64', [this.lo])
-    return f.pure('i64.or', 'i64', [low, f.pure('select', 'i64', [high, f.i64(0n), long])])
-  }
-
   private fill({ entry, page }: { entry: Node; page: Node }, user: Node, writeAllowed: Node): void {
     const { f } = this
     const leaf = f.getLocal(this.leaf)
-    const within = f.getLocal(this.within)
-    const gpa = this.op('or', this.and(this.and(leaf, ~0xfff), this.op('xor', within, -1)), this.and(this.lo, within))
-    const frame = this.frameOf(gpa)
+    const frame = this.frameOf(this.pageOfLeaf())
     const plain = this.op('eq', this.and(frame, PLAIN_WRITE), Frame.DIRTY)
     this.giveUpIf(this.op('gt_u', this.write, plain))
     const global = this.and(this.op('ne', this.and(leaf, G), 0), this.op('ne', this.and(this.field('cr4'), CR4_PGE), 0))
@@ -252,10 +149,7 @@ class FillEmitter {
     f.if(f.pure('i64.eq', 'i32', [tag, place.page]), () => {
       f.return(this.op('add', this.lo, f.load('i32.load', 'i32', place.entry, TlbEntry.addend)))
     })
-    f.setLocal(this.rights, f.i32(RW | US))
-    f.setLocal(this.within, f.i32(0))
-    f.setLocal(this.table, this.and(this.field('cr3'), ~0xfff))
-    f.block((leaf) => f.if(this.op('eq', kind, WalkKind.FOUR_LEVELS), () => this.walk64(leaf), () => this.walk32(leaf)))
+    this.walk(kind)
     const user = this.op('eq', this.field('cpl'), 3)
     const writeAllowed = this.check(user)
     this.checkLarge(linear)

@@ -107,6 +107,8 @@ export const FIELDS = {
   viewBases: f('i32', 'addresses of the TLBs of the address space in force, by TlbView', 3),
   ringTables: f('i32', 'code lookup tables of the mode in force as supervisor and as user; 0: changing there takes the long way', 2),
   interruptWaits: f('i32', '0 where no interrupt waits for RFLAGS.IF; otherwise one may'),
+  renewals: f('i32', 'entries in `renewed`'),
+  renewed: f('i32', 'entries of the code lookup that generated code has renewed; see `cpu/interp/code-renewal.ts`', 64),
   codeEpoch: f('i32', 'changes with every mapping of code that may have changed: of global pages, of any page', 2),
   jumps: f('v128', 'jump cache: i64 target, i32 record, i32 epoch + mode key; see `cpu/interp/jump-cache.ts`', 8192),
   scratch: f('i64', 'values handed between generated code and TypeScript', 8),

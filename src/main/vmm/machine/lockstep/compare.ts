@@ -9,7 +9,7 @@ import type { EmbeddedMachine } from '../machine'
 /** Cells of the engine: they follow from the architectural state, or mean nothing between two instructions. */
 const ENGINE_CELLS: ReadonlySet<FieldName> = new Set<FieldName>([
   'zero', 'mask16', 'mask32', 'mask64', 'nextRip', 'blockRip', 'ccResult', 'ccCarry', 'rflags', 'faultVector', 'faultError', 'faultHasError',
-  'gateFaults', 'gateShut', 'exitReason', 'sliceLeft', 'tlbBase', 'codeTlbBase', 'viewBases', 'ringTables', 'interruptWaits', 'codeEpoch', 'jumps', 'scratch',
+  'gateFaults', 'gateShut', 'exitReason', 'sliceLeft', 'tlbBase', 'codeTlbBase', 'viewBases', 'ringTables', 'interruptWaits', 'renewals', 'renewed', 'codeEpoch', 'jumps', 'scratch',
   'walkKind', 'walkReserved', 'frameTable', 'framePages', 'tlbFills', 'largePages',
 ])
 

@@ -25,7 +25,7 @@ export const SAVED_FIELDS = [
 export const DERIVED_FIELDS = [
   'zero', 'mask16', 'mask32', 'mask64', 'nextRip', 'blockRip', 'ccResult', 'ccCarry', 'rflags', 'segFlat', 'stackMask', 'stackBase',
   'dataBase', 'codeBase', 'modeKey', 'faultVector', 'faultError', 'faultHasError', 'gateFaults', 'gateShut', 'exitReason', 'sliceLeft',
-  'tlbBase', 'codeTlbBase', 'viewBases', 'ringTables', 'interruptWaits', 'codeEpoch', 'jumps', 'walkKind', 'walkReserved', 'frameTable',
+  'tlbBase', 'codeTlbBase', 'viewBases', 'ringTables', 'interruptWaits', 'renewals', 'renewed', 'codeEpoch', 'jumps', 'walkKind', 'walkReserved', 'frameTable',
   'framePages', 'tlbFills', 'largePages', 'scratch', 'msrStore',
 ] as const satisfies readonly FieldName[]
 
