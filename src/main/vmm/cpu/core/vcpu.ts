@@ -206,6 +206,15 @@ export class Vcpu implements CpuContext {
   enterAddressSpace(pcid: number, keep: boolean): void {
     this.tlb.enterSpace(pcid, keep)
     this.code.lookup.enterSpace(pcid, keep)
+    this.putTables()
+  }
+
+  /** Puts the tables of the address space, the privilege and the mode in force. */
+  private putTables(): void {
+    const { view } = this.state
+    for (let i = 0; i < TLB_VIEWS; i++) view.setInt32(AT_VIEW_BASES + i * 4, this.tlb.viewBase(i), true)
+    view.setInt32(AT_TLB_BASE, this.tlb.viewBase(this.memory.currentView()), true)
+    this.code.selectTable(!this.checks.armed)
   }
 
   invalidatePage(linear: bigint, everySpace = false): void {
@@ -229,9 +238,7 @@ export class Vcpu implements CpuContext {
     const { view } = this.state
     this.checks.update()
     this.tlb.modeChanged()
-    for (let i = 0; i < TLB_VIEWS; i++) view.setInt32(AT_VIEW_BASES + i * 4, this.tlb.viewBase(i), true)
-    view.setInt32(AT_TLB_BASE, this.tlb.viewBase(this.memory.currentView()), true)
-    this.code.selectTable(!this.checks.armed)
+    this.putTables()
     if ((view.getInt32(AT_MODE_KEY, true) & Mode.USER) !== 0) this.userRan = true
     const rflags = view.getInt32(AT_RFLAGS, true)
     const single = (view.getInt32(AT_MODE_KEY, true) & Mode.SINGLE_STEP) !== 0

@@ -79,8 +79,9 @@ function writeCr3(cpu: CpuContext, value: bigint): void {
   } else if ((view.getInt32(AT_CR4, true) & Number(CR4_PAE)) !== 0 && usesPdptes(state.get64('cr0'), state.get64('cr4'), state.get64('efer'))) loadPdptes(cpu, value)
   view.setUint32(AT_CR3, lo, true)
   view.setUint32(AT_CR3 + 4, hi, true)
-  if (!cpu.enterAddressSpace) return cpu.flushTlb(true)
-  cpu.enterAddressSpace(tagged ? lo & 0xfff : 0, keep)
+  if (cpu.enterAddressSpace) return cpu.enterAddressSpace(tagged ? lo & 0xfff : 0, keep)
+  cpu.flushTlb(true)
+  cpu.modeChanged()
 }
 
 function writeCr4(cpu: CpuContext, value: bigint): void {
@@ -124,7 +125,8 @@ export const writeControlHelper: Helper = {
     switch (index) {
       case 0: writeCr0(cpu, value); break
       case 2: cpu.state.set64('cr2', value); break
-      case 3: writeCr3(cpu, value); break
+      // Nothing of the mode changes.
+      case 3: return writeCr3(cpu, value)
       case 4: writeCr4(cpu, value); break
       case 8: writeCr8(cpu, value); break
       default: undefinedRegister()
