@@ -8,6 +8,7 @@ import { ModuleBuilder } from '../emit/wasm/module'
 import { CpuState } from '../state/access'
 import { Gpr, STATE_SIZE } from '../state/layout'
 import { Mode } from '../state/mode'
+import { TestRandom } from '../test-random'
 import { bulkFill, bulkMove } from './bulk-string'
 
 const PAGE = 4096
@@ -21,14 +22,6 @@ const MAPPED = [
   { frame: 3, read: false, write: false },
 ] as const
 const LINEAR = { 32: 0xffff_8000n, 64: 0xffff_8880_1234_5000n } as const
-
-class Random {
-  constructor(private seed: number) {}
-  below(limit: number): number {
-    this.seed = (Math.imul(this.seed, 1664525) + 1013904223) >>> 0
-    return Math.floor((this.seed / 2 ** 32) * limit)
-  }
-}
 
 const memory = new WebAssembly.Memory({ initial: Math.ceil((FRAMES_AT + FRAMES * PAGE) / 65536), maximum: 65536, shared: true })
 const bytes = new Uint8Array(memory.buffer)
@@ -82,7 +75,7 @@ describe.each([32, 64] as const)('addresses of %i bits', (size) => {
   const { run } = assembled
 
   it.each([['bulkMove', false], ['bulkFill', true]] as const)('%s does what its elements would do, as many whatever the TLB has', (name, fill) => {
-    const random = new Random(size)
+    const random = new TestRandom(size)
     state.set('tlbBase', TLB_AT)
     state.set('modeKey', 0)
     fillTlb(linear)

@@ -7,6 +7,7 @@ import { ModuleBuilder } from '../emit/wasm/module'
 import { CpuState } from '../state/access'
 import { STATE_SIZE, Seg, offsetOf } from '../state/layout'
 import { Mode } from '../state/mode'
+import { TestRandom } from '../test-random'
 import { xrstorHelper, xsaveHelper } from './xsave'
 import { AREA, HEADER } from './xsave-area'
 
@@ -15,16 +16,6 @@ const ROUNDS = 1500
 const TLB_AT = Math.ceil(STATE_SIZE / PAGE) * PAGE
 const FRAME_AT = TLB_AT + Math.ceil(TLB_BYTES / PAGE) * PAGE
 const LINEAR = 0xffff_8000n
-
-class Random {
-  constructor(private seed: number) {}
-  below(limit: number): number {
-    this.seed = (Math.imul(this.seed, 1664525) + 1013904223) >>> 0
-    return Math.floor((this.seed / 2 ** 32) * limit)
-  }
-  rarely(times: number): boolean { return this.below(times) === 0 }
-  fill(bytes: Uint8Array): void { for (let i = 0; i < bytes.length; i++) bytes[i] = this.below(256) }
-}
 
 const helpers = [xsaveHelper, xrstorHelper] as const
 const memory = new WebAssembly.Memory({ initial: Math.ceil((FRAME_AT + PAGE) / 65536), maximum: 65536, shared: true })
@@ -52,7 +43,7 @@ function assemble(): Record<string, Run> {
   return new WebAssembly.Instance(module, { env: { memory, table }, helper: imports }).exports as unknown as Record<string, Run>
 }
 
-function fillTlb(r: Random): void {
+function fillTlb(r: TestRandom): void {
   for (let i = 0; i < TLB_ENTRIES; i++) {
     view.setBigUint64(TLB_AT + i * TLB_ENTRY_SIZE + TlbEntry.readTag, TLB_EMPTY, true)
     view.setBigUint64(TLB_AT + i * TLB_ENTRY_SIZE + TlbEntry.writeTag, TLB_EMPTY, true)
@@ -65,7 +56,7 @@ function fillTlb(r: Random): void {
 }
 
 /** @returns the helper's arguments */
-function prepare(r: Random): [segment: number, address: bigint, requested: bigint, wide: number] {
+function prepare(r: TestRandom): [segment: number, address: bigint, requested: bigint, wide: number] {
   r.fill(bytes.subarray(0, offsetOf('zero')))
   r.fill(frame)
   state.bytes.fill(0, offsetOf('zero'), offsetOf('jumps'))
@@ -96,7 +87,7 @@ const contents = (): Buffer => Buffer.concat([bytes.subarray(0, offsetOf('jumps'
 describe.each(helpers)('$name', (helper) => {
   it('does in wasm what TypeScript does, or nothing', () => {
     const run = assemble()[helper.name]
-    const r = new Random(helper.name.length)
+    const r = new TestRandom(helper.name.length)
     fallBacks = 0
     for (let round = 0; round < ROUNDS; round++) {
       const given = prepare(r)

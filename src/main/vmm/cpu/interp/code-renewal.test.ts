@@ -10,6 +10,7 @@ import { ModuleBuilder } from '../emit/wasm/module'
 import { CpuState } from '../state/access'
 import { FIELDS, STATE_SIZE } from '../state/layout'
 import { Mode } from '../state/mode'
+import { TestRandom } from '../test-random'
 import { buildCodeRenewal } from './code-renewal'
 import { CodePage } from './code-page'
 
@@ -20,15 +21,6 @@ const AT = { state: 0x1_0000, lookup: 0x10_0000, table: 0x24_0000, frames: 0x25_
 const WASM_PAGES = Math.ceil((AT.frames + PAGES * PAGE_SIZE) / 65536)
 const MAP = 0x1234_0000
 const WALKED = { global: false, pageShift: 12 } as const
-
-class Random {
-  constructor(private seed: number) {}
-  below(limit: number): number {
-    this.seed = (Math.imul(this.seed, 1664525) + 1013904223) >>> 0
-    return Math.floor((this.seed / 2 ** 32) * limit)
-  }
-  chance(percent: number): boolean { return this.below(100) < percent }
-}
 
 class Rig {
   readonly memory = new WebAssembly.Memory({ initial: WASM_PAGES, maximum: WASM_PAGES, shared: true })
@@ -74,7 +66,7 @@ class Rig {
   }
 
   /** Every level's entries 0, 1 and the last; usually those of a program's code. */
-  fillTables(r: Random): void {
+  fillTables(r: TestRandom): void {
     const words = this.tables().fill(0)
     for (let table = 0; table < TABLES; table++) {
       for (const index of this.long ? [0, 1, 511] : [0, 1, 1023]) {
@@ -87,7 +79,7 @@ class Rig {
     }
   }
 
-  address(r: Random): [lo: number, hi: number] {
+  address(r: TestRandom): [lo: number, hi: number] {
     const pick = (): number => [0, 1, this.long ? 511 : 1023][r.below(3)]
     if (!this.long) return [((pick() << 22) | (pick() << 12) | r.below(4096)) >>> 0, 0]
     return [((pick() << 30) | (pick() << 21) | (pick() << 12) | r.below(4096)) >>> 0, pick() === 1 ? 0x80 : 0]
@@ -99,7 +91,7 @@ const pageOf = (lo: number): number => (lo & ~0xfff) >>> 0
 describe.each([['32-bit paging', false], ['4-level paging', true]] as const)('%s', (_name, long) => {
   it('renews what a fetch would find again, and nothing else', () => {
     const rig = new Rig(long)
-    const r = new Random(long ? 2 : 1)
+    const r = new TestRandom(long ? 2 : 1)
     let renewed = 0
     for (let round = 0; round < ROUNDS; round++) {
       rig.fillTables(r)

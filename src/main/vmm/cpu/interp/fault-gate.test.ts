@@ -12,6 +12,7 @@ import { CpuState } from '../state/access'
 import { unpackRflags } from '../state/flags'
 import { Gpr, STATE_SIZE, Seg, offsetOf } from '../state/layout'
 import { Mode } from '../state/mode'
+import { TestRandom } from '../test-random'
 import { buildFaultGate } from './fault-gate'
 
 const PAGES = 16
@@ -21,18 +22,6 @@ const CASES = 2000
 const CODE = 8, DATA = 16
 const RING0_TABLE = 0x70_0000
 const SLICE = 100
-
-class Random {
-  constructor(private seed: number) {}
-  below(limit: number): number {
-    this.seed = (Math.imul(this.seed, 1664525) + 1013904223) >>> 0
-    return Math.floor((this.seed / 2 ** 32) * limit)
-  }
-  /** True once in so many times. */
-  rarely(times: number): boolean { return this.below(times) === 0 }
-  pick<T>(values: readonly T[]): T { return values[this.below(values.length)] }
-  word(): number { return this.below(0x1_0000) * 0x1_0000 + this.below(0x1_0000) }
-}
 
 /** Linear memory is the machine's RAM, without paging; what the TLB has differs from page to page. */
 class Rig {
@@ -61,7 +50,7 @@ class Rig {
     bytes.forEach((byte, i) => { this.bytes[this.host(address + i)] = byte })
   }
 
-  fillTlb(r: Random): void {
+  fillTlb(r: TestRandom): void {
     this.tlb.flush(false)
     this.tlb.modeChanged()
     for (let view = 0; view < TLB_VIEWS; view++) this.state.set('viewBases', this.tlb.viewBase(view), view)
@@ -72,14 +61,14 @@ class Rig {
 const little = (value: bigint, bytes: number): number[] => Array.from({ length: bytes }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn))
 
 /** Somewhere in RAM, now and then close to a page's end. */
-const somewhere = (r: Random, page: number): number => page * PAGE_SIZE + (r.rarely(8) ? 0xfe0 + 4 * r.below(8) : 16 * r.below(128))
+const somewhere = (r: TestRandom, page: number): number => page * PAGE_SIZE + (r.rarely(8) ? 0xfe0 + 4 * r.below(8) : 16 * r.below(128))
 
-function descriptor(r: Random, upper: number): number[] {
+function descriptor(r: TestRandom, upper: number): number[] {
   const wrong = r.rarely(25) ? 1 << r.below(24) : 0
   return [...little(r.rarely(40) ? 0xfffen : 0xffffn, 4), ...little(BigInt((upper ^ wrong) >>> 0), 4)]
 }
 
-function gateBytes(r: Random, long: boolean): number[] {
+function gateBytes(r: TestRandom, long: boolean): number[] {
   const type = r.rarely(25) ? 0x8f00 : r.rarely(25) ? 0xee00 : r.rarely(25) ? 0x8e01 : 0x8e00
   const selector = r.rarely(25) ? r.pick([0, 9, 12, 24, 0x40]) : CODE
   const offset = BigInt(r.word())
@@ -89,7 +78,7 @@ function gateBytes(r: Random, long: boolean): number[] {
 }
 
 /** Tables and registers of one case. @returns the error code */
-function prepare(rig: Rig, r: Random, long: boolean): number {
+function prepare(rig: Rig, r: TestRandom, long: boolean): number {
   const { state } = rig
   state.bytes.fill(0, AT.state, AT.state + offsetOf('jumps'))
   for (let i = 0; i < 16; i++) state.setGpr(i, (BigInt(r.word()) << 32n) | BigInt(r.word()))
@@ -147,7 +136,7 @@ function restore(rig: Rig, saved: Buffer): void {
 describe.each([['64-bit', true], ['32-bit', false]] as const)('a page fault of %s code', (_name, long) => {
   it('is delivered as TypeScript delivers it, or left alone', () => {
     const rig = new Rig()
-    const r = new Random(long ? 64 : 32)
+    const r = new TestRandom(long ? 64 : 32)
     let delivered = 0
     for (let i = 0; i < CASES; i++) {
       const error = prepare(rig, r, long)
@@ -174,7 +163,7 @@ describe.each([['64-bit', true], ['32-bit', false]] as const)('a page fault of %
     ['nothing is left of the slice', 'sliceLeft', 0], ['somebody wants a look', 'sliceLeft', 0xffff_ffff],
   ] as const)('is left to TypeScript where %s', (_case, name, value) => {
     const rig = new Rig()
-    const r = new Random(7)
+    const r = new TestRandom(7)
     let delivered = 0
     for (let i = 0; i < 50; i++) {
       prepare(rig, r, long)

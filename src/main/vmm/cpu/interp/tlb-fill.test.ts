@@ -9,6 +9,7 @@ import { Slow } from '../core/exits'
 import { ModuleBuilder } from '../emit/wasm/module'
 import { CpuState } from '../state/access'
 import { STATE_SIZE, offsetOf } from '../state/layout'
+import { TestRandom } from '../test-random'
 import { FAULT_PENDING, FILL_PARAMS, buildAccess, buildTlbFill } from './tlb-fill'
 
 const PAGES = 40
@@ -23,15 +24,6 @@ const FOUR_LEVELS = 2
 
 /** Words of a page table that are set: entries 0, 1, 511 of eight bytes, 0, 1, 2, 1023 of four. */
 const USED = [0, 1, 2, 3, 1022, 1023] as const
-
-class Random {
-  constructor(private seed: number) {}
-  below(limit: number): number {
-    this.seed = (Math.imul(this.seed, 1664525) + 1013904223) >>> 0
-    return Math.floor((this.seed / 2 ** 32) * limit)
-  }
-  chance(percent: number): boolean { return this.below(100) < percent }
-}
 
 class Mmu {
   readonly memory = new WebAssembly.Memory({ initial: WASM_PAGES, maximum: 65536, shared: true })
@@ -87,7 +79,7 @@ function assemble(memory: WebAssembly.Memory): Wasm {
 }
 
 /** A table entry: usually good. Its page is a table's, some page's, or none of RAM. */
-function entry(r: Random, wide: boolean, leaf: boolean): [number, number] {
+function entry(r: TestRandom, wide: boolean, leaf: boolean): [number, number] {
   const page = r.chance(4) ? PAGES + r.below(1000) : leaf ? r.below(PAGES) : 1 + r.below(TABLES)
   const flags: readonly (readonly [number, number])[] = [[1, 94], [2, 80], [4, 60], [0x20, 85], [0x40, 60], [0x100, 30], [0x80, leaf ? 10 : 6], [0x1000, leaf ? 0 : 1]]
   const low = flags.reduce((sum, [bit, percent]) => (r.chance(percent) ? sum | bit : sum), page * PAGE_SIZE)
@@ -96,7 +88,7 @@ function entry(r: Random, wide: boolean, leaf: boolean): [number, number] {
 }
 
 /** The same tables, registers and frames in both. */
-function prepare(both: readonly Mmu[], r: Random, kind: number): void {
+function prepare(both: readonly Mmu[], r: TestRandom, kind: number): void {
   const wide = kind === FOUR_LEVELS
   const words = Array.from({ length: TABLES * 1024 }, () => 0)
   for (let table = 0; table < TABLES; table++) {
@@ -125,7 +117,7 @@ function prepare(both: readonly Mmu[], r: Random, kind: number): void {
   }
 }
 
-function address(r: Random, wide: boolean): [number, number] {
+function address(r: TestRandom, wide: boolean): [number, number] {
   const pick = (): number => [0, 1, 511][r.below(3)]
   if (!wide) return [(([0, 1, 2, 1023][r.below(4)] << 22) | ([0, 1, 2, 1023][r.below(4)] << 12) | r.below(4096)) >>> 0, 0]
   const [four, three, two, one] = [pick(), pick(), pick(), pick()]
@@ -135,7 +127,7 @@ function address(r: Random, wide: boolean): [number, number] {
 }
 
 /** A load of CR3, INVLPG or a flush, in both. */
-function disturb(both: readonly Mmu[], r: Random, [lo, hi]: [number, number]): void {
+function disturb(both: readonly Mmu[], r: TestRandom, [lo, hi]: [number, number]): void {
   const what = r.below(8)
   const pcid = r.below(3)
   const keep = r.chance(50)
@@ -161,7 +153,7 @@ describe.each([['32-bit paging', TWO_LEVELS], ['4-level paging', FOUR_LEVELS]])(
     let found = 0
     let faults = 0
     for (let round = 1; round <= ROUNDS; round++) {
-      const r = new Random(round)
+      const r = new TestRandom(round)
       prepare(both, r, kind)
       for (let step = 0; step < STEPS; step++) {
         const view = r.below(3)
