@@ -122,7 +122,9 @@ function loopCells(rig: Rig): void {
 }
 
 /** What a delivery may change: registers and engine cells, and RAM. */
-const PLACES = [[AT.state, offsetOf('jumps')], [AT.frames, PAGES * PAGE_SIZE]] as const
+const PLACES = [
+  [AT.state, offsetOf('jumps')], [AT.state + offsetOf('gateFaults'), 4], [AT.state + offsetOf('gateShut'), 4], [AT.frames, PAGES * PAGE_SIZE],
+] as const
 const memoryOf = (rig: Rig): Buffer => Buffer.concat(PLACES.map(([at, bytes]) => rig.bytes.subarray(at, at + bytes)))
 
 function restore(rig: Rig, saved: Buffer): void {

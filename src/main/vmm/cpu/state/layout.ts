@@ -98,8 +98,6 @@ export const FIELDS = {
   faultVector: f('i32', 'pending exception of the running instruction, -1 none'),
   faultError: f('i32', 'its error code'),
   faultHasError: f('i32', '1 where the exception pushes an error code'),
-  gateFaults: f('i32', 'page faults that generated code has delivered since they were last counted'),
-  gateShut: f('i32', '1 where TypeScript is to deliver every exception'),
   exitReason: f('i32', 'why generated code came back; see `cpu/core/exits.ts`'),
   sliceLeft: f('i32', 'instructions left before generated code must come back; below 0 = now'),
   tlbBase: f('i32', 'address of the TLB in force (by privilege and SMAP override)'),
@@ -107,8 +105,6 @@ export const FIELDS = {
   viewBases: f('i32', 'addresses of the TLBs of the address space in force, by TlbView', 3),
   ringTables: f('i32', 'code lookup tables of the mode in force as supervisor and as user; 0: changing there takes the long way', 2),
   interruptWaits: f('i32', '0 where no interrupt waits for RFLAGS.IF; otherwise one may'),
-  renewals: f('i32', 'entries in `renewed`'),
-  renewed: f('i32', 'entries of the code lookup that generated code has renewed; see `cpu/interp/code-renewal.ts`', 64),
   codeEpoch: f('i32', 'changes with every mapping of code that may have changed: of global pages, of any page', 2),
   jumps: f('v128', 'jump cache: i64 target, i32 record, i32 epoch + mode key; see `cpu/interp/jump-cache.ts`', 8192),
   scratch: f('i64', 'values handed between generated code and TypeScript', 8),
@@ -121,6 +117,11 @@ export const FIELDS = {
   framePages: f('i32', 'pages the frame table has'),
   tlbFills: f('i32', 'TLB misses dealt with in generated code so far'),
   largePages: f('i64', 'parts of 2 MiB of large pages that were noted: address >> 21, bit 63 set; see `mmu/large-pages.ts`', 2048),
+
+  gateFaults: f('i32', 'page faults that generated code has delivered since they were last counted'),
+  gateShut: f('i32', '1 where TypeScript is to deliver every exception'),
+  renewals: f('i32', 'entries in `renewed`'),
+  renewed: f('i32', 'entries of the code lookup that generated code has renewed; see `cpu/interp/code-renewal.ts`', 64),
 } as const satisfies Record<string, FieldSpec>
 
 export type FieldName = keyof typeof FIELDS
