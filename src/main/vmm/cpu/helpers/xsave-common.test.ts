@@ -12,7 +12,7 @@ import { xrstorHelper, xsaveHelper } from './xsave'
 import { AREA, HEADER } from './xsave-area'
 
 const PAGE = 4096
-const ROUNDS = 1500
+const ROUNDS = 600
 const TLB_AT = Math.ceil(STATE_SIZE / PAGE) * PAGE
 const FRAME_AT = TLB_AT + Math.ceil(TLB_BYTES / PAGE) * PAGE
 const LINEAR = 0xffff_8000n
