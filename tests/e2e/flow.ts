@@ -3,12 +3,14 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Locator, Page } from 'playwright-core'
 import { expect } from 'vitest'
+import { slowness } from './slow-page'
 
 /** A guest on the interpreter needs its time on a busy two-core machine. */
 const BOOT_MS = 300_000
-const CLICK_MS = 15_000
+/** Most that the page may take for anything a person does. */
+const CLICK_MS = 15_000 * slowness()
 /** Work of the manager or the guest. */
-const SLOW_MS = 120_000
+const SLOW_MS = 120_000 * slowness()
 
 export interface FlowOptions {
   /** Where screenshots go. */
