@@ -193,16 +193,39 @@ describe('where decoded code finds no room', () => {
     const { image } = shop.assemble(name)
     const roomy = runKernel(image, 2)
     expect(roomy.returned).toBe(0)
-    const tight = runKernel(image, 2, undefined, undefined, TINY_DECODE_CACHE)
+    const tight = runKernel(image, 2, undefined, undefined, { decodeCacheBytes: TINY_DECODE_CACHE })
     expect(tight.log).toBe(roomy.log)
     expect(tight.returned).toBeGreaterThan(0)
-    const late = runKernel(image, 2, undefined, new LateTranslator({ mergeEvery: 20 }), TINY_DECODE_CACHE)
+    const late = runKernel(image, 2, undefined, new LateTranslator({ mergeEvery: 20 }), { decodeCacheBytes: TINY_DECODE_CACHE })
     expect(late.log).toBe(roomy.log)
     returnedLate += late.returned
   })
 
   // Of a short kernel that need not be one: its end may come before an answer does.
   it('translations that came late take their places again too', () => expect(returnedLate).toBeGreaterThan(0))
+})
+
+/** A few batches more: the bound is looked at where the next one is due. */
+const FEW_FUNCTIONS = 40
+
+describe('where there are more translations than are to be kept', () => {
+  let dropped = 0
+
+  it.each(['flow32', 'pages64', 'spans64', 'tasks'])('%s does the same, and no more are held', (name) => {
+    const { image } = shop.assemble(name)
+    const free = runKernel(image, 2)
+    const bound = runKernel(image, 2, undefined, undefined, { mostFunctions: FEW_FUNCTIONS })
+    expect(bound.log).toBe(free.log)
+    expect(free.renewals).toBe(0)
+    // The table goes with the functions: with every drop modules begin at none, or memory would grow all the same.
+    expect([bound.most.functions, bound.most.modules].map((most) => most <= 2 * FEW_FUNCTIONS)).toEqual([true, true])
+    if (bound.renewals === 0) expect(free.most.functions).toBeLessThanOrEqual(2 * FEW_FUNCTIONS)
+    const late = runKernel(image, 2, packOf(free), new LateTranslator({ mergeEvery: 20 }), { mostFunctions: FEW_FUNCTIONS })
+    expect(late.log).toBe(free.log)
+    dropped += bound.renewals + late.renewals
+  })
+
+  it('all of them are dropped now and then', () => expect(dropped).toBeGreaterThan(10))
 })
 
 it('modules become one while the guest is busy', () => {
@@ -236,7 +259,7 @@ it.each(BY_MANUAL.flatMap((name) => TIERS.map((tier) => ({ name, tier }))))('$na
 
 it.each(TIERS)('user code is noticed from one halt to the next, on tier %i', (tier) => {
   const ran: boolean[] = []
-  const { log } = runKernel(shop.assemble('halts').image, tier, undefined, undefined, undefined, (cpu) => ran.push(cpu.takeUserRan()))
+  const { log } = runKernel(shop.assemble('halts').image, tier, undefined, undefined, { onHalt: (cpu) => ran.push(cpu.takeUserRan()) })
   expect(log).toMatch(/\nexit\n$/)
   // What ran before anybody asked is not known.
   expect(ran).toEqual([true, false, false, true, false, true, false])

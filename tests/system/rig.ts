@@ -72,6 +72,18 @@ export interface RigRun {
   readonly returned: number
   /** TLB misses that generated code dealt with. */
   readonly filled: number
+  /** Times everything was dropped, there being more functions than allowed; most functions and modules seen between two slices. */
+  readonly renewals: number
+  readonly most: { readonly functions: number; readonly modules: number }
+}
+
+export interface RigOptions {
+  /** Default: as a machine's. */
+  readonly decodeCacheBytes?: number
+  /** Translated functions kept at a time; default: as a machine's. */
+  readonly mostFunctions?: number
+  /** Called each time the CPU halts. */
+  readonly onHalt?: (cpu: Vcpu) => void
 }
 
 /** Interpreter modules are built once for all runs of a worker. */
@@ -95,7 +107,7 @@ function tiersUpTo(max: Tier): TierOptions {
 
 const interpreter = createInterpreter()
 
-function createCpu(bench: Bench, tier: Tier, background?: LateTranslator, decodeCacheBytes?: number): { cpu: Vcpu; platform: RigPlatform; ram: PhysicalRam; framesBase: number } {
+function createCpu(bench: Bench, tier: Tier, background?: LateTranslator, { decodeCacheBytes, mostFunctions }: RigOptions = {}): { cpu: Vcpu; platform: RigPlatform; ram: PhysicalRam; framesBase: number } {
   const layout = planLinearMemory(MEMORY_MIB)
   const memory = wasm.createMemory(layout.wasmPages)
   const ram = new PhysicalRam(memory.buffer, new FrameTable(memory.buffer, layout.frames))
@@ -105,10 +117,20 @@ function createCpu(bench: Bench, tier: Tier, background?: LateTranslator, decode
   const cpu: Vcpu = new Vcpu({
     memory, layout: { ...layout.vcpu, ...(decodeCacheBytes ? { decodeCacheBytes } : {}) }, ram, mmio: bench.mmio, platform, model, wasm, interrupts: bench.interrupts,
     scanner: new InsnScanner(isaRows, (name) => model.has(name)),
-    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, interpreter: interpreter(), tiers: { ...tiersUpTo(tier), ...(background ? { background } : {}) },
+    slots: { ...PSEUDO_SLOTS, of: (form) => handlers.of(form) }, interpreter: interpreter(), tiers: { ...tiersUpTo(tier), ...(background ? { background } : {}), ...(mostFunctions ? { mostFunctions } : {}) },
   })
   ram.setCodeWriteListener((page, offset, length) => cpu.codeWritten(page, offset, length))
   return { cpu, platform, ram, framesBase: layout.frames.framesBase }
+}
+
+/** The most translations that were held at a time. */
+class Most {
+  functions = 0
+  modules = 0
+  note({ translations }: Vcpu): void {
+    this.functions = Math.max(this.functions, translations?.held.functions ?? 0)
+    this.modules = Math.max(this.modules, translations?.held.modules ?? 0)
+  }
 }
 
 /** As `kernels/boot.asm` leaves the processor: real mode, at 0:8000. */
@@ -119,13 +141,10 @@ function enterKernel({ state }: Vcpu): void {
   state.set64('rip', BigInt(KERNEL_AT))
 }
 
-/**
- * Runs a flat image until it writes to the exit port or cannot go on.
- * @param decodeCacheBytes default: as a machine's @param onHalt called each time the CPU halts
- */
-export function runKernel(image: Uint8Array, tier: Tier, translations?: KeptTranslations, late?: LateTranslator, decodeCacheBytes?: number, onHalt?: (cpu: Vcpu) => void): RigRun {
+/** Runs a flat image until it writes to the exit port or cannot go on. */
+export function runKernel(image: Uint8Array, tier: Tier, translations?: KeptTranslations, late?: LateTranslator, options: RigOptions = {}): RigRun {
   const bench = new Bench()
-  const { cpu, platform, ram } = createCpu(bench, tier, late, decodeCacheBytes)
+  const { cpu, platform, ram } = createCpu(bench, tier, late, options)
   const slice = late ? SHORT_SLICE : SLICE
   bench.changed = () => cpu.requestExit()
   if (translations) cpu.translations?.loadPack(translations)
@@ -133,13 +152,15 @@ export function runKernel(image: Uint8Array, tier: Tier, translations?: KeptTran
   enterKernel(cpu)
   cpu.afterReset()
   let end = 'astray'
+  const most = new Most()
   try {
     for (let left = MAX_SLICES * SLICE; left > 0 && !platform.exited; left -= slice) {
       if (cpu.run(slice) === 'halted' && !platform.exited) {
-        onHalt?.(cpu)
+        options.onHalt?.(cpu)
         bench.time.advance(1_000_000)
       } else bench.time.advance(slice)
       late?.advance(cpu)
+      most.note(cpu)
     }
     if (platform.exited) end = 'exit'
   } catch (error) {
@@ -149,7 +170,7 @@ export function runKernel(image: Uint8Array, tier: Tier, translations?: KeptTran
   return {
     log: `${platform.log()}${end}\n`, instructions: cpu.counters.instructions,
     translations: cpu.translations?.pack(), adopted: cpu.translations?.adopted ?? 0, translated: cpu.translations?.blocks ?? 0, regions: cpu.translations?.regions ?? 0, returned: cpu.translations?.returned ?? 0,
-    filled: cpu.state.get('tlbFills'),
+    filled: cpu.state.get('tlbFills'), renewals: cpu.translations?.renewals ?? 0, most: { functions: most.functions, modules: most.modules },
   }
 }
 

@@ -60,6 +60,8 @@ export interface TierOptions {
   readonly batch: number
   /** Host time in nanoseconds, for figures. */
   readonly now: () => number
+  /** Translated functions kept at a time; default: what a machine needs. */
+  readonly mostFunctions?: number
   /** Where translation is done beside the guest; default: between two entries into generated code. */
   readonly background?: TranslationThread
 }

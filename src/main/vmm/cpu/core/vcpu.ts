@@ -147,6 +147,7 @@ export class Vcpu implements CpuContext {
     return new CodeCache({
       wasm, memory, newTable: () => this.newTable(), cache: this.cache, translator, batch: tiers.batch, hotAfter: tiers.hotAfter, now: tiers.now,
       hostOfPage: (page) => ram.frames.hostOffset(page), surroundings: () => this.code.surroundings(), regions: tiers.max > 1, ...(tiers.background ? { background: tiers.background } : {}),
+      ...(tiers.mostFunctions === undefined ? {} : { mostFunctions: tiers.mostFunctions }),
     }, table)
   }
 
@@ -172,8 +173,9 @@ export class Vcpu implements CpuContext {
   private translateHot(): void {
     const { translations } = this
     if (!translations) return
-    if (translations.full) this.dropCode(false)
-    else translations.translateHot()
+    if (!translations.full) return translations.translateHot()
+    this.dropCode(false)
+    translations.beginAnew()
   }
 
   /** Forgets all decoded code, and translations unless they are to be kept. Only between two entries into generated code. */

@@ -53,6 +53,8 @@ export interface CodeCacheOptions {
   readonly hotAfter: number
   /** Regions are used too. */
   readonly regions: boolean
+  /** Functions kept; with more, everything is dropped. Default: MAX_FUNCTIONS. */
+  readonly mostFunctions?: number
   /** Another thread that translates and compiles while the guest runs; undefined: it is done between two entries. */
   readonly background?: TranslationThread
 }
@@ -83,6 +85,8 @@ export class CodeCache {
   returned = 0
   modules = 0
   bytes = 0
+  /** Times there were too many functions. */
+  renewals = 0
   translateNs = 0
   compileNs = 0
   /** Of both, what the guest's thread did between two entries: the guest stood. */
@@ -133,9 +137,20 @@ export class CodeCache {
     return this.hot.isOverdue(this.slowness)
   }
 
-  /** More code is translated than should be kept; the caller drops everything. */
+  /** More code is translated than should be kept; the caller drops everything, and then calls `beginAnew`. */
   get full(): boolean {
-    return this.place.isFull || this.place.functions >= MAX_FUNCTIONS
+    return this.place.isFull || this.place.functions >= (this.options.mostFunctions ?? MAX_FUNCTIONS)
+  }
+
+  /** After all was dropped: the host's memory of it goes too, which the table holds. Only between two entries. */
+  beginAnew(): void {
+    this.renewals++
+    this.move(this.place.renew())
+  }
+
+  /** Functions that may be dropped, and modules the host keeps. */
+  get held(): { readonly functions: number; readonly modules: number } {
+    return this.place
   }
 
   /** Heads in the list are meaningless once decoded code was dropped as a whole. */
@@ -389,7 +404,10 @@ export class CodeCache {
   private replace(old: readonly number[], functions: readonly PackedFunction[], module: unknown): void {
     const slots = old.map((slot, i) => (this.functions.at(slot) === functions[i] ? slot : undefined))
     if (slots.every((slot) => slot === undefined)) return
-    const moved = this.place.rebuild({ module, slots })
+    this.move(this.place.rebuild({ module, slots }))
+  }
+
+  private move(moved: ReadonlyMap<number, number>): void {
     this.functions.move(moved)
     this.inherited.move(moved)
     this.options.cache.moveTranslations(moved)

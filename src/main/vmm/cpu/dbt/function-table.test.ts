@@ -89,6 +89,18 @@ it('functions of many small modules move into one, and others with their modules
   expect(table.scattered(KNOWN)).toEqual([])
 })
 
+it('a new table has what is in use, and nothing of what was dropped', () => {
+  const { engine, table } = createTable()
+  const pinned = table.add(['pinned'], 1)
+  const slots = Array.from({ length: 20 }, (_, i) => table.add([`f${i}`], 1, [0]))
+  for (const slot of slots.slice(0, 19)) table.release(slot)
+  expect([table.functions, table.modules]).toEqual([1, 21])
+  const moved = table.renew()
+  expect([pinned, slots[19]].map((slot) => engine.at(moved.get(slot) ?? 0))).toEqual(['pinned', 'f19'])
+  expect([table.functions, table.modules, moved.size]).toEqual([1, 2, 2])
+  expect(table.add(['next'], 1, [0])).toBe(TIER0_SLOTS + 2)
+})
+
 it('few modules stay, and such as hold a function whose code is not at hand', () => {
   const { table } = createTable()
   const slots = Array.from({ length: 15 }, (_, i) => table.add([`f${i}`], 1, [0]))

@@ -132,8 +132,16 @@ export class FunctionTable {
    * @returns new slots by old ones
    */
   rebuild({ module, slots }: MergedModule): ReadonlyMap<number, number> {
+    const replaced = new Set(slots.map((slot) => (slot === undefined ? undefined : this.batches.get(slot))))
+    const moved = this.renew(replaced)
+    const to = this.add(module, slots.length, slots.flatMap((slot, i) => (slot === undefined ? [] : [i])))
+    slots.forEach((slot, i) => slot !== undefined && moved.set(slot, to + i))
+    return moved
+  }
+
+  /** Begins a new table with the modules in use: what the old one kept of dropped functions goes with it. As `rebuild`. */
+  renew(replaced: ReadonlySet<Batch | undefined> = new Set()): Map<number, number> {
     const before = this.batches
-    const replaced = new Set(slots.map((slot) => (slot === undefined ? undefined : before.get(slot))))
     const others = [...this.loaded].filter((batch) => !replaced.has(batch))
     this.table = this.options.newTable()
     this.top = this.table.length
@@ -147,8 +155,6 @@ export class FunctionTable {
       const to = this.add(other, count, indices.filter((i) => before.has(first + i)))
       for (const i of indices) moved.set(first + i, to + i)
     }
-    const to = this.add(module, slots.length, slots.flatMap((slot, i) => (slot === undefined ? [] : [i])))
-    slots.forEach((slot, i) => slot !== undefined && moved.set(slot, to + i))
     return moved
   }
 }
