@@ -10,10 +10,10 @@ export const WASM_PAGE = 65536
 const MIB = 1 << 20
 
 /**
- * Decoded code of one vCPU: a kernel's boot fits, and one of Debian with systemd empties it once or twice. What it once took stays with the
- * machine's process, and what runs again is soon decoded again.
+ * Decoded code of one vCPU: a kernel's boot fits, and one of Debian with systemd empties it a few times. What it once took stays with the
+ * machine's process, and what runs again is soon decoded again (decision 6, "Memory").
  */
-const DECODE_CACHE_BYTES = 16 * MIB
+const DECODE_CACHE_BYTES = 11 * MIB
 /** wasm32 memory ends at 4 GiB; what is left under it is the engine's. */
 export const MAX_MEMORY_MIB = 3072
 export const MIN_MEMORY_MIB = 16
