@@ -30,6 +30,9 @@ export function outcomesOf(report, root) {
 
 export const hasFailed = ({ failures }) => failures.length > 0
 
+/** Whether a report speaks of every file: one whose process died may be missing. @param {Outcome[]} outcomes @param {string[]} files */
+export const areAllIn = (outcomes, files) => files.every((wanted) => outcomes.some(({ file }) => file === wanted))
+
 /**
  * A file that failed and was run once more: it counts as passed, and as flaky, only where nothing failed then and the very tests passed that had failed.
  * @param {Outcome[]} first of the whole suite

@@ -14,11 +14,12 @@ interface Outcome {
 interface TestReport {
   outcomesOf(report: object, root: string): Outcome[]
   hasFailed(outcome: Outcome): boolean
+  areAllIn(outcomes: readonly Outcome[], files: readonly string[]): boolean
   afterSecondTry(first: readonly Outcome[], second: readonly Outcome[]): Outcome[]
   failureLines(suite: string, outcomes: readonly Outcome[]): string[]
   flakyLines(suite: string, outcomes: readonly Outcome[]): string[]
 }
-const { afterSecondTry, failureLines, flakyLines, hasFailed, outcomesOf } = await import('./test-report.mjs' as string) as TestReport
+const { afterSecondTry, areAllIn, failureLines, flakyLines, hasFailed, outcomesOf } = await import('./test-report.mjs' as string) as TestReport
 
 const ROOT = '/work/nestbox'
 
@@ -43,6 +44,12 @@ describe('a report', () => {
   it('of a file that does not load has a failure without a test', () => {
     const read = outcomes(file('keys.test.ts', {}, 'not built: out/main/index.cjs'))
     expect(failureLines('e2e', read)).toEqual(['e2e: tests/e2e/keys.test.ts\n    not built: out/main/index.cjs'])
+  })
+
+  it('tells whether a file is missing', () => {
+    const read = outcomes(file('keys.test.ts', { opens: 'failed' }))
+    expect(areAllIn(read, ['tests/e2e/keys.test.ts'])).toBe(true)
+    expect(areAllIn(read, ['tests/e2e/browser.test.ts', 'tests/e2e/keys.test.ts'])).toBe(false)
   })
 
   it('that was never written holds nothing', () => {

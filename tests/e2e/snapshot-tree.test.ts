@@ -4,11 +4,10 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CDPSession } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createManager } from '../../src/main/services/manager'
 import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
 import { DesktopApp } from './desktop-app'
+import { fillLibrary } from './filled-library'
 import { slowness } from './slow-page'
-import { ROOT } from './world'
 
 const NAME = 'Many'
 const SNAPSHOTS = 500
@@ -32,19 +31,14 @@ interface Frames {
 
 let desktop: DesktopApp
 
-async function fillLibrary(home: string): Promise<void> {
-  const manager = await createManager({ home, vmHostEntry: join(ROOT, 'out/main/vm-host.cjs') })
-  const client = manager.connect(() => undefined)
-  const call = async (name: string, params: unknown): Promise<{ id: string }> => {
-    const outcome = await client.call(name, params)
-    if (!outcome.ok) throw new Error(outcome.error.message)
-    return outcome.result as { id: string }
-  }
+async function prepare(home: string): Promise<void> {
   const kernel = join(home, '..', 'echo.bin')
   writeFileSync(kernel, buildTinyKernel(GUESTS.echo))
-  const { id } = await call('machine.create', { settings: { name: NAME, kernel, memoryMiB: 32 } })
-  const { id: first } = await call('snapshot.take', { id, name: 'Point 0' })
-  await manager.shutdown()
+  let [id, first] = ['', '']
+  await fillLibrary(home, async (call) => {
+    id = (await call('machine.create', { settings: { name: NAME, kernel, memoryMiB: 32 } })).id
+    first = (await call('snapshot.take', { id, name: 'Point 0' })).id
+  })
   const folder = join(home, 'machines', id, 'snapshots')
   const record = JSON.parse(readFileSync(join(folder, first, 'snapshot.json'), 'utf8')) as object
   let trunk = first
@@ -106,7 +100,7 @@ function walk(steps: number, step: 'down' | 'scroll' | 'fold'): Promise<Omit<Fra
 beforeAll(async () => {
   desktop = await DesktopApp.start('tree')
   await desktop.close()
-  await fillLibrary(desktop.world.home)
+  await prepare(desktop.world.home)
   await desktop.launch()
   await desktop.flow.openTab(NAME, 'Snapshots')
   await desktop.page.locator('[role="treeitem"]').first().waitFor()

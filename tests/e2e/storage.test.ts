@@ -4,11 +4,10 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Locator } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createManager } from '../../src/main/services/manager'
 import { checkSound } from '../fixtures/qemu-img'
 import { buildTinyKernel, GUESTS } from '../fixtures/tiny-kernel'
 import { DesktopApp } from './desktop-app'
-import { ROOT } from './world'
+import { fillLibrary } from './filled-library'
 
 const NAME = 'Store'
 const SLOW_MS = 60_000
@@ -26,7 +25,7 @@ const at = (name: string): string => join(files, name)
 const qemu = (tool: 'qemu-img' | 'qemu-io', ...args: string[]): void => void execFileSync(tool, args, { stdio: 'ignore' })
 
 /** A machine with a raw disk, and one laid over a base of 8 MiB: 6 MiB of its own, of which the guest has zeroed 4. */
-async function fillLibrary(home: string): Promise<void> {
+async function prepare(home: string): Promise<void> {
   files = join(home, '..')
   ;[plain, over] = [at('plain.img'), at('over.qcow2')]
   writeFileSync(at('echo.bin'), buildTinyKernel(GUESTS.echo))
@@ -34,19 +33,13 @@ async function fillLibrary(home: string): Promise<void> {
   writeFileSync(at('base.img'), Buffer.alloc(8 * MIB, 7))
   qemu('qemu-img', 'create', '-f', 'qcow2', '-b', at('base.img'), '-F', 'raw', over, '64M')
   qemu('qemu-io', '-f', 'qcow2', '-c', 'write -P 5 16M 6M', '-c', 'write -P 0 16M 4M', over)
-  const manager = await createManager({ home, vmHostEntry: join(ROOT, 'out/main/vm-host.cjs') })
-  const client = manager.connect(() => undefined)
-  const call = async (name: string, params: unknown): Promise<{ id: string }> => {
-    const outcome = await client.call(name, params)
-    if (!outcome.ok) throw new Error(outcome.error.message)
-    return outcome.result as { id: string }
-  }
   const disks = [{ path: plain, format: 'raw', readOnly: false }, { path: over, format: 'qcow2', readOnly: false }]
-  const { id } = await call('machine.create', { settings: { name: NAME, kernel: at('echo.bin'), memoryMiB: 32, disks } })
-  await call('snapshot.take', { id, name: 'First' })
-  writeFileSync(plain, NOW)
-  await call('snapshot.take', { id, name: 'Second' })
-  await manager.shutdown()
+  await fillLibrary(home, async (call) => {
+    const { id } = await call('machine.create', { settings: { name: NAME, kernel: at('echo.bin'), memoryMiB: 32, disks } })
+    await call('snapshot.take', { id, name: 'First' })
+    writeFileSync(plain, NOW)
+    await call('snapshot.take', { id, name: 'Second' })
+  })
 }
 
 const row = (name: string): Locator => desktop.page.locator(`[role="treeitem"][data-snapshot="${name}"]`)
@@ -58,7 +51,7 @@ const storedBytes = (path: string): number => statSync(path).blocks * 512
 beforeAll(async () => {
   desktop = await DesktopApp.start('storage')
   await desktop.close()
-  await fillLibrary(desktop.world.home)
+  await prepare(desktop.world.home)
   await desktop.launch()
 }, 120_000)
 afterAll(() => desktop?.end())

@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { TestMemory } from '../../virtio/queue/test-memory'
-import { Layout } from '../layout'
-import { integer, path, pkg, string } from './aml'
-import { writeAcpiTables } from './tables'
+import { TestMemory } from '../../src/main/vmm/virtio/queue/test-memory'
+import { Layout } from '../../src/main/vmm/firmware/layout'
+import { integer, path, pkg, string } from '../../src/main/vmm/firmware/acpi/aml'
+import { writeAcpiTables } from '../../src/main/vmm/firmware/acpi/tables'
 
 const sum = (bytes: Uint8Array): number => bytes.reduce((a, b) => (a + b) & 0xff, 0)
 const text = (bytes: Uint8Array): string => String.fromCharCode(...bytes)

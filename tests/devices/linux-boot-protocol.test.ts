@@ -1,11 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { VmmError } from '../errors'
-import { Layout } from '../firmware/layout'
-import { TestMemory } from '../virtio/queue/test-memory'
-import { loadLinux, parseSetupHeader } from './linux'
-import { buildTestKernel } from './test-kernel'
+import { VmmError } from '../../src/main/vmm/errors'
+import { Layout } from '../../src/main/vmm/firmware/layout'
+import { TestMemory } from '../../src/main/vmm/virtio/queue/test-memory'
+import { loadLinux, parseSetupHeader } from '../../src/main/vmm/boot/linux'
+import { buildTestKernel } from '../../src/main/vmm/boot/test-kernel'
 
 const RAM = 16 << 20
 const MIB = 1 << 20
