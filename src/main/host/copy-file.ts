@@ -1,7 +1,7 @@
 /** Copies disk images: shared blocks where the file system can, else with holes kept. */
 import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
-import { copyFile, open, rm, stat } from 'node:fs/promises'
+import { copyFile, open, rm, stat, truncate } from 'node:fs/promises'
 
 const BLOCK = 1 << 20
 /** Zeroes shorter than this are written like anything else. */
@@ -29,14 +29,16 @@ export interface CopyOptions {
   readonly onProgress?: (done: number, total: number) => void
   /** False where the caller makes the copy durable later. */
   readonly durable?: boolean
+  /** So much of the file is copied, of one that may grow meanwhile; all of it unless given. */
+  readonly sizeBytes?: number
 }
 
-async function copySparse(from: string, to: string, { signal, onProgress }: CopyOptions): Promise<void> {
+async function copySparse(from: string, to: string, { signal, onProgress, sizeBytes }: CopyOptions): Promise<void> {
   const source = await open(from, 'r')
   try {
     const target = await open(to, 'wx', 0o600)
     try {
-      const { size } = await source.stat()
+      const size = sizeBytes ?? (await source.stat()).size
       await target.truncate(size)
       const buffer = Buffer.allocUnsafe(BLOCK)
       for (let at = 0; at < size;) {
@@ -65,9 +67,10 @@ const WORTH_A_PROGRAM_BYTES = 1 << 20
  * Node cannot ask where a file has holes and would read them all; `cp` of GNU asks, and is four times as quick with the rest.
  * @returns false where there is no such program or it could not do it; nothing is left then
  */
-async function copyByTool(from: string, to: string, { signal, onProgress }: CopyOptions): Promise<boolean> {
+async function copyByTool(from: string, to: string, { signal, onProgress, sizeBytes }: CopyOptions): Promise<boolean> {
   if (process.platform !== 'linux') return false
-  const { size, blocks } = await stat(from)
+  const { size: hasNow, blocks } = await stat(from)
+  const size = sizeBytes ?? hasNow
   if (size < WORTH_A_PROGRAM_BYTES) return false
   // Exclusively, and with its mode: `cp` then fills what is there.
   await (await open(to, 'wx', 0o600)).close()
@@ -83,10 +86,32 @@ async function copyByTool(from: string, to: string, { signal, onProgress }: Copy
   })
   clearInterval(timer)
   signal?.removeEventListener('abort', kill)
-  if (code === 0 && (await stat(to)).size === size) return true
+  if (code === 0 && await cutTo(to, size)) return true
   await rm(to, { force: true })
   signal?.throwIfAborted()
   return false
+}
+
+/** @returns false where the file is shorter */
+async function cutTo(path: string, size: number): Promise<boolean> {
+  const has = (await stat(path)).size
+  if (has > size) await truncate(path, size)
+  return has >= size
+}
+
+/**
+ * Has the new file `to` share the blocks of `from`: a copy that takes no time and no room.
+ * @returns false where the file system does not know that; `to` is not there then. Rejects with Node's error where `to` was there before
+ */
+export async function shareBlocks(from: string, to: string): Promise<boolean> {
+  try {
+    await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw error
+    await rm(to, { force: true })
+    return false
+  }
 }
 
 /** Makes what was written to a file durable. */
@@ -102,13 +127,9 @@ export async function syncFile(path: string): Promise<void> {
 export async function copyImage(from: string, to: string, options: CopyOptions = {}): Promise<void> {
   try {
     options.signal?.throwIfAborted()
-    try {
-      await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw error
-      await rm(to, { force: true })
-      if (!(await copyByTool(from, to, options))) await copySparse(from, to, options)
-    }
+    // What is shared is the whole file, however much of it there is by then.
+    const isDone = options.sizeBytes === undefined && await shareBlocks(from, to)
+    if (!isDone && !(await copyByTool(from, to, options))) await copySparse(from, to, options)
     if (options.durable ?? true) await syncFile(to)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') await rm(to, { force: true }).catch(() => undefined)

@@ -1,5 +1,6 @@
 /** A raw image file as a disk. */
 import type { BlockBackend } from '../vmm/ports'
+import { BeforeImages } from './disks/before-images'
 import { BlockFile, openFiles } from './disks/block-file'
 import { CACHE_BEHAVIOUR, type CacheMode } from './disks/cache-mode'
 
@@ -41,6 +42,10 @@ export class RawDisk implements BlockBackend {
     for (let done = 0; done < length; done += zeroes.length) {
       await this.write(offset + done, zeroes.subarray(0, Math.min(zeroes.length, length - done)))
     }
+  }
+
+  keepBefore(side: string): Promise<BeforeImages> {
+    return BeforeImages.begin(this.file, side)
   }
 
   async close(): Promise<void> {

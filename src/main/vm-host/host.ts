@@ -49,6 +49,9 @@ export class VmHost {
   private loading: BackgroundLoad | undefined
   private touches: TouchRecorder | undefined
   private saving: { readonly done: Promise<void>; readonly abort: AbortController } | undefined
+  /** Somebody else than its guest ends the machine. */
+  private isToldToStop = false
+  private isEnding = false
   private readonly ports: Record<'ttyS0' | 'hvc0', ConsolePort>
 
   /** @param send to the manager @param exit ends the process once everything is closed */
@@ -136,6 +139,7 @@ export class VmHost {
 
   /** The manager is gone or wants the machine off: end without asking the guest. */
   stop(): void {
+    this.isToldToStop = true
     if (this.loop) this.loop.stop({ kind: 'power-off' })
     else void this.closeFiles().then(() => this.exit(0))
   }
@@ -186,15 +190,21 @@ export class VmHost {
     this.beat()
     const timer = setInterval(() => this.beat(), HEARTBEAT_MS)
     const reason = await this.loop.run()
+    await this.endSaving(reason)
     clearInterval(timer)
     await this.end(this.machine, reason)
+  }
+
+  /** What the machine was at an instant is wanted also where its guest has switched itself off since. */
+  private async endSaving({ kind }: HostStop): Promise<void> {
+    this.isEnding = true
+    if (this.isToldToStop || kind === 'error') this.saving?.abort.abort()
+    await this.saving?.done
   }
 
   /** The machine's files are free before anybody hears that it has stopped; what is kept of it for others comes after that. */
   private async end(machine: Machine, reason: HostStop): Promise<void> {
     this.touches?.end()
-    this.saving?.abort.abort()
-    await this.saving?.done
     await this.loading?.stop()
     await machine.drain()
     const report = await this.report(reason)
@@ -259,31 +269,30 @@ export class VmHost {
 
   private save(message: SaveMessage): void {
     const { machine, loop } = this
-    if (!machine || !loop || this.saving) {
-      this.send({ type: 'save-failed', code: 'busy', message: this.saving ? 'the machine is being saved already' : 'the machine does not run' })
-      return
-    }
+    const refuse = (): void => this.send({ type: 'save-failed', code: 'busy', message: 'the machine does not run' })
+    if (!machine || !loop) return refuse()
     this.touches?.end()
     const abort = new AbortController()
-    const done = loop.attend(this.performSave(machine, loop, message, abort.signal)).finally(() => (this.saving = undefined))
-    this.saving = { abort, done }
+    // The manager asks for one at a time: one that has answered puts itself in order yet.
+    const before = this.saving?.done ?? Promise.resolve()
+    const done = loop.attend(before.then(() => this.isEnding ? refuse() : this.performSave(machine, loop, message, abort.signal))).finally(() => {
+      if (this.saving === saving) this.saving = undefined
+    })
+    const saving = this.saving = { abort, done }
   }
 
   private async performSave(machine: Machine, loop: MachineLoop, { path, then, copies, quick = false, base: place }: SaveMessage, signal: AbortSignal): Promise<void> {
     const id = randomUUID()
     const goesOn = then === 'go-on'
-    const disks = new DiskCopies(copies, (fraction) => this.send({ type: 'save-progress', fraction }))
+    const disks = new DiskCopies(copies, this.disks, (fraction) => this.send({ type: 'save-progress', fraction }))
     const base = openBase(place, this.storedIn, this.warn)
     // Before the guest stands, and of one that ends at its end. It never fails. A fork is waited for: it has those of the last snapshot.
     const warm = goesOn && !quick ? this.warmStart?.saveAside(machine) : undefined
     try {
+      await disks.prepare()
       const figures = await saveMachine({
-        machine, loop, path, signal, id, goesOn, quick, base,
-        atInstant: async () => {
-          for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
-          await disks.copyAll(signal)
-        },
-        onProgress: disks.memoryDone,
+        machine, loop, path, signal, id, goesOn, quick, base, onProgress: disks.memoryDone,
+        beside: { atInstant: () => disks.begin(signal), finish: (until) => disks.finish(until) },
       })
       if (goesOn && !quick) this.storedIn = id
       await warm
@@ -295,6 +304,7 @@ export class VmHost {
       this.send({ type: 'save-failed', ...(signal.aborted ? { code: 'cancelled', message: 'saving was cancelled' } : described(error)) })
     } finally {
       base?.close()
+      await disks.end()
       await warm
     }
   }

@@ -86,7 +86,8 @@ export interface Freezable {
   thaw(): void
 }
 
-export interface SaveOptions extends Omit<WriteOptions, 'inherited' | 'alone'> {
+export interface SaveOptions extends Omit<WriteOptions, 'inherited' | 'alone' | 'signal' | 'beside'> {
+  readonly signal: AbortSignal
   readonly machine: Machine
   readonly loop: Freezable
   readonly path: string
@@ -94,8 +95,13 @@ export interface SaveOptions extends Omit<WriteOptions, 'inherited' | 'alone'> {
   readonly goesOn: boolean
   /** The state the machine's memory was last stored in: what has not changed since is not stored again. */
   readonly base: StateFile | undefined
-  /** Called while the guest stands and no disk request is under way: what belongs to the same instant. */
-  readonly atInstant: () => Promise<void>
+  /** What belongs to the same instant. */
+  readonly beside?: {
+    /** Called while the guest stands and no disk request is under way. */
+    atInstant(signal: AbortSignal): Promise<void>
+    /** Called once it may run, while its memory is written. */
+    finish(signal: AbortSignal): Promise<void>
+  }
 }
 
 /**
@@ -115,10 +121,29 @@ export function openBase(file: StatePlace | undefined, known: string | undefined
   return undefined
 }
 
-async function captureFrozen({ machine, atInstant, goesOn, quick }: SaveOptions, inherited: Inherited | undefined): Promise<MachineCapture> {
+async function captureFrozen({ machine, beside, signal, goesOn, quick }: SaveOptions, inherited: Inherited | undefined): Promise<MachineCapture> {
   await machine.drain()
-  await atInstant()
+  await beside?.atInstant(signal)
   return machine.capture({ isBase: goesOn && !quick, ...(inherited && { also: inherited.also }) })
+}
+
+/** Where the state or what belongs to it fails, or the signal says so, the other is called off; rejects with what failed first when both have ended. */
+async function writeBeside({ beside, signal, ...options }: SaveOptions, capture: MachineCapture, more: Pick<WriteOptions, 'alone' | 'inherited'>): Promise<WriteFigures> {
+  const abort = new AbortController()
+  const callOff = (): void => abort.abort(signal.reason)
+  if (signal.aborted) callOff()
+  signal.addEventListener('abort', callOff)
+  const belongings = beside?.finish(abort.signal) ?? Promise.resolve()
+  belongings.catch((error: unknown) => abort.abort(error))
+  try {
+    return await writeStateFile(options.path, capture, { ...options, ...more, signal: abort.signal, beside: belongings })
+  } catch (error) {
+    abort.abort(error)
+    await belongings.catch(() => undefined)
+    throw error
+  } finally {
+    signal.removeEventListener('abort', callOff)
+  }
 }
 
 /** After a failure the guest runs on. @throws what `writeStateFile` throws */
@@ -135,7 +160,8 @@ export async function saveMachine(options: SaveOptions): Promise<SaveFigures> {
       loop.thaw()
       isFrozen = false
     }
-    return { ...(await writeStateFile(options.path, capture, { ...options, alone: !goesOn, ...(inherited && { inherited }) })), pauseMs }
+    const figures = await writeBeside(options, capture, { alone: !goesOn, ...(inherited && { inherited }) })
+    return { ...figures, pauseMs }
   } catch (error) {
     if (isFrozen) loop.thaw()
     throw error

@@ -72,6 +72,7 @@ export class MachineProcess {
   private requests = 0
   private readonly questions = new Map<number, { resolve: (answer: unknown) => void; reject: (error: Error) => void }>()
   private save: { resolve: (figures: SaveFigures) => void; reject: (error: Error) => void; onProgress: (fraction: number) => void } | undefined
+  private lastSave: Promise<unknown> = Promise.resolve()
 
   constructor(private readonly options: MachineProcessOptions) {
     this.running = new Promise<void>((resolve, reject) => (this.started = { resolve, reject }))
@@ -218,12 +219,19 @@ export class MachineProcess {
   saveState(path: string, then: AfterSave, { signal, onProgress, copies = [], quick = false, base }: SaveOptions): Promise<SaveFigures> {
     if (this.save) return Promise.reject(SaveError.said('busy', phrase('save.already')))
     if (signal.aborted) return Promise.reject(new SaveError('cancelled', 'saving was cancelled'))
-    return new Promise((resolve, reject) => {
+    const saving = new Promise<SaveFigures>((resolve, reject) => {
       this.save = { resolve, reject, onProgress }
       signal.addEventListener('abort', () => this.send({ type: 'cancel-save' }), { once: true })
       this.send({ type: 'save', path, then, copies: [...copies], quick, ...(base && { base }) })
       if (!this.child.connected) this.saveEnded((save) => save.reject(SaveError.said('ended', phrase('save.off'))))
     })
+    this.lastSave = saving.catch(() => undefined)
+    return saving
+  }
+
+  /** Resolves when no state is being saved. */
+  async saveOver(): Promise<void> {
+    await this.lastSave
   }
 
   /** Ends the machine without asking the guest. Resolves as `ended`. */

@@ -22,7 +22,14 @@ const FULL: Readonly<Record<string, { readonly reason: string; readonly why: str
   EFBIG: { reason: 'diskFileLimit', why: 'the file has the largest size that the host allows it' },
 }
 
+/** Told of a write before it changes anything; the write waits for it. */
+export interface WriteWatch {
+  beforeWrite(offset: number, length: number): Promise<void>
+}
+
 export class BlockFile {
+  /** At most one at a time. To be set while nothing is being written. */
+  watch: WriteWatch | undefined
   private readonly buffers: AlignedBuffers | undefined
 
   constructor(private readonly files: OpenFiles, readonly path: string, public size = files.size) {
@@ -46,6 +53,7 @@ export class BlockFile {
 
   /** @throws VmmError `disk-full` where the host has no room: the same write can succeed later; `disk-io` */
   async write(offset: number, source: Uint8Array): Promise<void> {
+    if (this.watch) await this.watch.beforeWrite(offset, source.length)
     for (let done = 0; done < source.length;) {
       done += await this.writeSome(offset + done, source.subarray(done)).catch((cause: unknown) => {
         throw fullError(this.path, offset + done, cause) ?? ioError(this.path, 'write', offset + done, cause)

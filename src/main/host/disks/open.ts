@@ -5,6 +5,7 @@ import { VmmError } from '../../vmm/errors'
 import type { BlockBackend } from '../../vmm/ports'
 import { openRawDisk } from '../raw-disk'
 import { systemCauseOf } from '../system-cause'
+import type { BeforeImages } from './before-images'
 import { DiskFormatError } from './formats/common/format-error'
 import { FOREIGN_FORMATS, foreignFormatOf, openForeignImage, type ForeignFormat } from './formats/foreign'
 import type { CacheMode } from './cache-mode'
@@ -23,6 +24,12 @@ export interface OpenDisk extends BlockBackend {
   readonly path: string
   /** How long the range from the offset on is zero because nothing is stored, or else may be stored. */
   extent?(offset: number, length: number): Promise<{ readonly length: number; readonly zero: boolean }>
+  /**
+   * From now on keeps what its file holds now, for a copy of this instant that takes its time. Nothing may be under way, and what waits
+   * in memory must be flushed. Those that are read only have none.
+   * @param side see `BeforeImages.begin`
+   */
+  keepBefore?(side: string): Promise<BeforeImages>
   close(): Promise<void>
 }
 

@@ -328,7 +328,7 @@ export class MachineRuntime {
       if (then === 'end') await run.process.ended
       return figures
     } catch (error) {
-      this.setState(run, state)
+      if (then !== 'go-on') this.setState(run, state)
       // What was kept for it to build on. Where even that fails it goes with the next snapshot that is deleted.
       await memory?.collect().catch(() => undefined)
       throw saveFailure(error)
@@ -377,6 +377,8 @@ export class MachineRuntime {
     const { id } = run.machine
     if (how === 'suspend' && (run.state === 'running' || run.state === 'paused')) {
       try {
+        // A snapshot that was called off just now.
+        await run.process.saveOver()
         await this.suspend(id, { report: () => undefined, signal: new AbortController().signal })
         return await this.options.savedState(id)?.markResume()
       } catch (error) {

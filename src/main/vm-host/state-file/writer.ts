@@ -43,6 +43,8 @@ export interface WriteOptions {
   readonly quick?: boolean
   /** Somebody waits for the end, and the guest stands: what the threads cannot pack meanwhile is stored as it is. */
   readonly alone?: boolean
+  /** What belongs to the state and is written at the same time: the file gets its name only once that is there. */
+  readonly beside?: Promise<void>
 }
 
 class StateWriter {
@@ -140,6 +142,7 @@ export async function writeStateFile(path: string, capture: MachineCapture, opti
     const figures = await new StateWriter(out = new Appender(file, { durable: !options.quick, alone: options.alone ?? false }), capture, options).write()
     options.signal?.throwIfAborted()
     await out.sync()
+    await options.beside
     await file.close()
     file = undefined
     await rename(temporary, path)

@@ -7,6 +7,7 @@
  */
 import { VmmError } from '../../../vmm/errors'
 import type { BlockBackend } from '../../../vmm/ports'
+import { BeforeImages } from '../before-images'
 import { CACHE_BEHAVIOUR, type CacheMode } from '../cache-mode'
 import { OperationQueue } from '../operation-queue'
 import type { Cluster } from './cluster'
@@ -183,6 +184,10 @@ export class Qcow2Image implements BlockBackend {
       await l2.writeChanged()
     }
     return writer.takeFreed()
+  }
+
+  keepBefore(side: string): Promise<BeforeImages> {
+    return BeforeImages.begin(this.parts.file, side)
   }
 
   private async flushAll(): Promise<void> {
