@@ -3,7 +3,7 @@
  * continued in a process of its own: what the guest says from there on, to the byte, its own checksums, and its disk at the end are
  * those of the machine that nobody held.
  */
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,7 +14,10 @@ import { ManagerRig } from '../state/manager-rig'
 const guest = fileURLToPath(new URL('../../.cache/guests/amd64-cloud', import.meta.url))
 const SNAPSHOTS = 6
 const ROUNDS = 40
-const DISK_BYTES = 16 << 20
+/** What the guest works on, behind data that has to be copied first: it overwrites what its snapshot has not yet. */
+const WORKED_ON_BYTES = 16 << 20
+const DATA_BYTES = 128 << 20
+const FIRST_BLOCK = DATA_BYTES / 4096
 const WAIT_MS = 240_000
 /** Most of the machine's own time that a round may take, in hundredths of a second. */
 const LONGEST_ROUND = 3000
@@ -24,21 +27,21 @@ const LONGEST_ROUND = 3000
  * told; then a timer, and a look at the clock. Beside it a job writes to another part of the disk, and what it has made is told at the end.
  */
 const WORK = `
-other() { j=0; while [ $j -lt ${ROUNDS} ]; do j=$((j+1)); seq $j $((j+3000)) | dd of=/dev/vda bs=4k seek=$((2048+j*8)) conv=notrunc,fsync 2>/dev/null; usleep 3000; done; }
+other() { j=0; while [ $j -lt ${ROUNDS} ]; do j=$((j+1)); seq $j $((j+3000)) | dd of=/dev/vda bs=4k seek=$((${FIRST_BLOCK}+2048+j*8)) conv=notrunc,fsync 2>/dev/null; usleep 3000; done; }
 clock() { c=$(cut -d' ' -f1 /proc/uptime); echo \${c%.*}\${c#*.}; }
 other &
 i=0; t=$(clock); sum=0
 while [ $i -lt ${ROUNDS} ]; do
   i=$((i+1))
-  seq $((i*1000)) $((i*1000+2500)) | dd of=/dev/vda bs=4k seek=$((i*17%400*4)) conv=notrunc,fsync 2>/dev/null
+  seq $((i*1000)) $((i*1000+2500)) | dd of=/dev/vda bs=4k seek=$((${FIRST_BLOCK}+i*17%400*4)) conv=notrunc,fsync 2>/dev/null
   echo 3 > /proc/sys/vm/drop_caches
-  told=$(dd if=/dev/vda bs=4k skip=$((i*17%400*4)) count=4 2>/dev/null | md5sum)
+  told=$(dd if=/dev/vda bs=4k skip=$((${FIRST_BLOCK}+i*17%400*4)) count=4 2>/dev/null | md5sum)
   usleep 5000
   u=$(clock); [ $u -ge $t ] && [ $u -lt $((t+${LONGEST_ROUND})) ] || echo "clock went from $t to $u"; t=$u
   echo "round $i \${told%% *}"
 done
 wait
-echo "all $(md5sum < /dev/vda)"
+echo "all $(dd if=/dev/vda bs=4k skip=${FIRST_BLOCK} 2>/dev/null | md5sum)"
 echo FINISHED
 `
 
@@ -66,8 +69,8 @@ describe('snapshots of a guest in the middle of its work', () => {
     rig = new ManagerRig(buildVmHost(), 1)
     await rig.open()
     disk = join(rig.home, 'disk.img')
-    writeFileSync(disk, '')
-    truncateSync(disk, DISK_BYTES)
+    writeFileSync(disk, randomBytes(DATA_BYTES))
+    truncateSync(disk, DATA_BYTES + WORKED_ON_BYTES)
     ;({ id } = await rig.create({
       name: 'busy', memoryMiB: 256, kernel: join(guest, 'vmlinuz'), initrd: join(guest, 'initrd.gz'), commandLine: 'console=ttyS0 panic=-1',
       disks: [{ path: disk, format: 'raw', readOnly: false }],
