@@ -96,8 +96,8 @@ describe('a copy of an instant, while the file is written to', () => {
     const recorded = new RecordedFile(Buffer.alloc(4 * 65536))
     let isBroken = false
     const { files } = recorded
-    const read: typeof files.file.read = (...args: never[]) => isBroken ? Promise.reject(new Error('EIO')) : files.file.read(...args as Parameters<typeof files.file.read>)
-    const file = new BlockFile({ ...files, file: { ...files.file, read } }, 'x')
+    const broken = { ...files.file, read: () => Promise.reject(new Error('EIO')) }
+    const file = new BlockFile({ ...files, get file() { return isBroken ? broken : files.file } }, 'x')
     const before = await BeforeImages.begin(file, at('side'))
     let told = 0
     before.onFailure = () => void told++
