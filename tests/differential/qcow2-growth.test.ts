@@ -9,6 +9,7 @@ import { DiskFile } from '../../src/main/host/disks/qcow2/disk-file'
 import { readHeader } from '../../src/main/host/disks/qcow2/header'
 import { createQcow2 } from '../../src/main/host/disks/qcow2/create'
 import { Qcow2Image } from '../../src/main/host/disks/qcow2/image'
+import { SIZE_AT } from '../../src/main/host/disks/qcow2/layout'
 import { resizeQcow2 } from '../../src/main/host/disks/qcow2/resize'
 import { Refcounts } from '../../src/main/host/disks/qcow2/refcounts'
 import { checkSound } from '../fixtures/qemu-img'
@@ -132,11 +133,22 @@ describe('a crash between any two writes to the file', () => {
     }
   }, 120_000)
 
+  /** What was cut off does not come back when the disk grows again. */
+  async function expectGoneFor(name: string, small: Buffer, sizeBytes: number): Promise<void> {
+    await resizeDisk(at(name), sizeBytes, 'qcow2')
+    checkSound(at(name), true)
+    const grown = await openDisk(at(name), true, 'qcow2')
+    const bytes = Buffer.alloc(sizeBytes)
+    await grown.read(0, bytes)
+    await grown.close()
+    expect(bytes.subarray(0, small.length).equals(small)).toBe(true)
+    expect(bytes.subarray(small.length).every((byte) => byte === 0)).toBe(true)
+  }
+
   it.each<[string, number, (() => boolean) | undefined]>([
     ['larger, a kill', 40 * MIB, () => true], ['larger, a power cut', 40 * MIB, undefined], ['smaller, a kill', MIB + 1024, () => true], ['smaller, a power cut', MIB + 1024, undefined],
-  ])('of a change of size: %s: the disk has the old or the new size, and what both have', async (_, sizeBytes, survives) => {
+  ])('of a change of size: %s: the disk is the old one or the new one, whole', async (_, sizeBytes, survives) => {
     const old = 5 * MIB + 512
-    const both = Math.min(old, sizeBytes)
     rmSync(at('size.qcow2'), { force: true })
     await createQcow2(at('size.qcow2'), { sizeBytes: old, clusterBits: 9 })
     const disk = await openDisk(at('size.qcow2'), false, 'qcow2')
@@ -146,12 +158,13 @@ describe('a crash between any two writes to the file', () => {
     await disk.close()
     const file = new RecordedFile(readFileSync(at('size.qcow2')))
     const openFile = (): Promise<DiskFile> => Promise.resolve(new DiskFile(file.files, 'recorded'))
-    await resizeQcow2('recorded', sizeBytes, () => Promise.reject(new Error('none')), openFile)
+    await resizeQcow2('recorded', sizeBytes, () => Promise.reject(new Error('none')), { openFile })
     const next = randomNumbers(4)
     const sizes = new Set<number>()
-    for (let i = 0; i <= 16; i++) {
-      // The last of them is where the size is decided.
-      const cut = i < 12 ? Math.floor(file.log.length * i / 12) : file.log.length - (16 - i)
+    // Around where the size is decided each of them.
+    const decided = file.log.findIndex(({ kind, ...entry }) => kind === 'write' && 'offset' in entry && entry.offset === SIZE_AT)
+    const cuts = [...Array.from({ length: 13 }, (_none, i) => Math.floor(file.log.length * i / 12)), ...[-2, -1, 0, 1, 2, 3].map((off) => Math.min(file.log.length, decided + off))]
+    for (const cut of cuts) {
       writeFileSync(at('crashed.qcow2'), file.after(cut, survives ?? (() => next(2) === 0)).bytes)
       checkSound(at('crashed.qcow2'), true)
       const crashed = await openDisk(at('crashed.qcow2'), true, 'qcow2')
@@ -159,8 +172,11 @@ describe('a crash between any two writes to the file', () => {
       await crashed.read(0, bytes)
       await crashed.close()
       sizes.add(bytes.length)
+      // Nothing of the old disk is gone before it is the new one.
+      const both = Math.min(old, bytes.length)
       expect(bytes.subarray(0, both).equals(model.subarray(0, both)), `cut off at ${cut} of ${file.log.length}`).toBe(true)
       if (bytes.length > old) expect(bytes.subarray(old).every((byte) => byte === 0)).toBe(true)
+      if (bytes.length < old) await expectGoneFor('crashed.qcow2', bytes, old)
     }
     expect([...sizes].sort((a, b) => a - b)).toEqual([old, sizeBytes].sort((a, b) => a - b))
   }, 120_000)

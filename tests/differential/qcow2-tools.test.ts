@@ -125,6 +125,60 @@ describe('resize', () => {
     expect(again.subarray(51_712).every((byte) => byte === 0)).toBe(true)
   })
 
+  it.each([
+    ['compressed', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=4k', 'source.raw']],
+    ['over a base', ['create', '-f', 'qcow2', '-o', 'cluster_size=4k', '-b', 'source.raw', '-F', 'raw']],
+    ['version 2 over a base', ['create', '-f', 'qcow2', '-o', 'cluster_size=4k,compat=0.10', '-b', 'source.raw', '-F', 'raw']],
+    ['with a bitmap', ['convert', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=4k', 'source.raw']],
+  ] as const)('shrinks images %s to ends anywhere, and what was cut off does not come back', async (what, make) => {
+    for (const sizeBytes of [512, 2 * MIB, 2 * MIB + 512, 2 * MIB + 70 * 1024, 4 * MIB]) {
+      rmSync(at('cut.qcow2'), { force: true })
+      qemuImg(...make, 'cut.qcow2')
+      if (what === 'with a bitmap') qemuImg('bitmap', '--add', 'cut.qcow2', 'b')
+      qemuIo('cut.qcow2', 'write -P 9 2100k 5k', 'write -P 8 4500k 9k', 'write -z 4600k 64k')
+      const before = await content('cut.qcow2')
+      await resizeDisk(at('cut.qcow2'), sizeBytes, 'qcow2')
+      expect((await content('cut.qcow2')).equals(before.subarray(0, sizeBytes))).toBe(true)
+      expect(qemuCheck('cut.qcow2')).toMatchObject({ 'check-errors': 0 })
+      if (what !== 'with a bitmap') expectSound('cut.qcow2')
+      await resizeDisk(at('cut.qcow2'), before.length, 'qcow2')
+      const again = await content('cut.qcow2')
+      expect(again.subarray(0, sizeBytes).equals(before.subarray(0, sizeBytes))).toBe(true)
+      expect(again.subarray(sizeBytes).every((byte) => byte === 0)).toBe(true)
+    }
+  })
+
+  it('keeps what internal snapshots hold, also of what is cut off', async () => {
+    for (const sizeBytes of [MIB, 2 * MIB + 4096, 3 * MIB]) {
+      rmSync(at('held.qcow2'), { force: true })
+      qemuImg('convert', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=4k', 'source.raw', 'held.qcow2')
+      qemuImg('snapshot', '-c', 'then', 'held.qcow2')
+      qemuIo('held.qcow2', 'write -P 9 2100k 5k')
+      await resizeDisk(at('held.qcow2'), sizeBytes, 'qcow2')
+      expectSound('held.qcow2')
+      await resizeDisk(at('held.qcow2'), 5 * MIB, 'qcow2')
+      expectSound('held.qcow2')
+      expect((await content('held.qcow2')).subarray(sizeBytes).every((byte) => byte === 0)).toBe(true)
+      qemuImg('convert', '-f', 'qcow2', '-O', 'raw', '-l', 'then', 'held.qcow2', 'then.raw')
+      expect(readFileSync(at('then.raw')).equals(readFileSync(at('source.raw')))).toBe(true)
+    }
+  })
+
+  it('is cancelled before anything has changed', async () => {
+    qemuImg('convert', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=512', 'source.raw', 'stays.qcow2')
+    const before = readFileSync(at('stays.qcow2'))
+    const abort = new AbortController()
+    let told = 0
+    const onProgress = (done: number, total: number): void => {
+      told = done / total
+      if (told > 0.2) abort.abort()
+    }
+    await expect(resizeDisk(at('stays.qcow2'), MIB, 'qcow2', { signal: abort.signal, onProgress })).rejects.toMatchObject({ name: 'AbortError' })
+    expect(told).toBeGreaterThan(0.2)
+    expect(readFileSync(at('stays.qcow2')).equals(before)).toBe(true)
+    expectSound('stays.qcow2')
+  })
+
   it('does not show more of a longer base', async () => {
     for (const compat of ['0.10', '1.1']) {
       qemuImg('create', '-f', 'qcow2', '-o', `compat=${compat}`, '-b', 'source.raw', '-F', 'raw', 'over.qcow2', `${2 * MIB + 1024}`)

@@ -11,7 +11,7 @@ import { resizeDisk } from '../host/disks/open'
 import { checkQcow2, type CheckReport } from '../host/disks/qcow2/check'
 import { rebaseQcow2 } from '../host/disks/qcow2/rebase'
 import { repairQcow2 } from '../host/disks/qcow2/repair'
-import { ServiceError, systemCode } from '../services/errors'
+import { ServiceError, systemCode, writeError } from '../services/errors'
 import { VmmError } from '../vmm/errors'
 import { ExitCode } from './exit-codes'
 import { CliError, printable, printJson, printTable, say } from './output'
@@ -59,19 +59,20 @@ function parseClusterBits(text: string | undefined, format: DiskFormat): { clust
   return { clusterBits: bits }
 }
 
-/** Errors of the formats as the contract knows them. */
-function translated(error: unknown): unknown {
+/** Errors of the formats as the contract knows them. @param target the file that is written: what the system says of an open file does not name it */
+function translated(error: unknown, target: string): unknown {
   if (error instanceof DiskFormatError) return new ServiceError('bad-disk', error.message, { path: error.path, offset: error.offset })
   if (error instanceof RangeError) return new ServiceError('invalid-argument', error.message)
   if (systemCode(error) === 'EEXIST' && error instanceof Error) return new ServiceError('name-taken', `${error.message}; --force replaces it`)
   if (error instanceof VmmError && systemCode(error.cause) === 'ENOENT') return new ServiceError('file-missing', error.message, error.details)
   // What the system refused, with the file it is about, is told in our words.
   if (error instanceof VmmError && error.cause instanceof Error && 'path' in error.cause) return error.cause
+  if (error instanceof Error && !(error instanceof VmmError) && 'syscall' in error && !('path' in error)) return writeError(error, target)
   return error
 }
 
 /** Runs with Ctrl-C as cancel and progress on a terminal. @throws ServiceError, CliError, VmmError, system errors */
-async function work<T>(title: string, json: boolean | undefined, run: (options: WriteOptions) => Promise<T>): Promise<T> {
+async function work<T>(title: string, json: boolean | undefined, run: (options: WriteOptions) => Promise<T>, target = title): Promise<T> {
   const abort = new AbortController()
   const cancel = (): void => abort.abort()
   const showing = process.stderr.isTTY && !json
@@ -84,7 +85,7 @@ async function work<T>(title: string, json: boolean | undefined, run: (options: 
   try {
     return await run({ signal: abort.signal, onProgress })
   } catch (error) {
-    throw translated(error)
+    throw translated(error, resolve(target))
   } finally {
     process.off('SIGINT', cancel)
     if (showing) process.stderr.write('\r\x1b[K')
@@ -142,7 +143,7 @@ async function convert(input: string, output: string, flags: ConvertFlags): Prom
     const source = { path: resolve(input), ...(from !== undefined && { format: parseFormat('--from', from) }) }
     await convertDisk(source, resolve(output), { ...options, format, overwrite: force ?? false, ...parseClusterBits(flags.clusterSize, format) })
     return diskInfo(resolve(output), format)
-  })
+  }, output)
   if (json) printJson(info)
   else say(false, `Converted ${printable(input)} to ${printable(output)}: ${info.format}, ${sizeText(info.sizeBytes)}, ${sizeText(info.usedBytes)} on the host.`)
 }
@@ -186,13 +187,13 @@ async function check(file: string, { json, repair }: Json & { repair?: boolean }
 }
 
 async function resize(file: string, size: string, { json, shrink, format }: Json & { shrink?: boolean; format?: string }): Promise<void> {
-  const now = await work(file, json, async () => {
+  const now = await work(file, json, async (options) => {
     const before = await diskInfo(resolve(file), format === undefined ? undefined : parseFormat('--format', format))
     const bytes = size.startsWith('+') ? before.sizeBytes + parseSize('SIZE', size.slice(1)) : parseSize('SIZE', size)
     if (bytes < before.sizeBytes && !shrink) {
       throw new ServiceError('invalid-argument', `${before.path} has ${sizeText(before.sizeBytes)}; what lies past ${sizeText(bytes)} would be lost. Shrink the file systems in it first, then use --shrink.`)
     }
-    await resizeDisk(before.path, bytes, before.format)
+    await resizeDisk(before.path, bytes, before.format, options)
     return diskInfo(before.path, before.format)
   })
   if (json) printJson(now)

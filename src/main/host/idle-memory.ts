@@ -33,7 +33,7 @@ export interface IdleMemoryOptions {
   readonly worth: number
   /** Default: this thread's garbage. */
   readonly collect?: () => void
-  /** At the first while after that which was no quiet one, with as much work since. Default: `markInSteps`. */
+  /** At the first while after that which was no quiet one. Default: `markInSteps`. */
   readonly awake?: () => void
   /** At each quiet while after work, be it ever so little. */
   readonly rest?: () => void
@@ -83,12 +83,10 @@ export class IdleMemory {
   }
 
   private busy(left: number): void {
-    const { worth, awake = markInSteps } = this.options
+    const { awake = markInSteps } = this.options
     this.begin(Math.ceil(left))
-    // With less, nothing here would be collected again, and the engine would do it twice over for the little there is.
-    if (!this.collected || this.work < worth) return
+    if (this.collected) awake()
     this.collected = false
-    awake()
   }
 
   private quiet(): void {

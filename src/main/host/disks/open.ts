@@ -7,6 +7,7 @@ import { openRawDisk } from '../raw-disk'
 import { systemCauseOf } from '../system-cause'
 import type { BeforeImages } from './before-images'
 import { DiskFormatError } from './formats/common/format-error'
+import type { WriteOptions } from './formats/common/write'
 import { FOREIGN_FORMATS, foreignFormatOf, openForeignImage, type ForeignFormat } from './formats/foreign'
 import type { CacheMode } from './cache-mode'
 import { lockDisk, withDiskLock } from './lock'
@@ -147,15 +148,16 @@ async function openLocked(path: string, open: () => Promise<OpenDisk>): Promise<
 
 /**
  * Gives a raw or qcow2 disk another size: what is added reads as zeroes, what is cut off is lost.
- * @throws RangeError for sizes that cannot be; VmmError `unsupported` for other formats, `disk-io`; DiskFormatError
+ * @throws RangeError for sizes that cannot be; VmmError `unsupported` for other formats, `disk-io`; DiskFormatError; AbortError: it is as it was
  */
-export function resizeDisk(path: string, sizeBytes: number, format: DiskFormat): Promise<void> {
-  return withDiskLock(path, () => resizeUnlocked(path, sizeBytes, format))
+export function resizeDisk(path: string, sizeBytes: number, format: DiskFormat, options: WriteOptions = {}): Promise<void> {
+  return withDiskLock(path, () => resizeUnlocked(path, sizeBytes, format, options))
 }
 
-async function resizeUnlocked(path: string, sizeBytes: number, format: DiskFormat): Promise<void> {
-  if (format === 'qcow2') return resizeQcow2(path, sizeBytes, async (backing) => openBacking(path, backing, [await realpath(path)]))
+async function resizeUnlocked(path: string, sizeBytes: number, format: DiskFormat, options: WriteOptions): Promise<void> {
+  if (format === 'qcow2') return resizeQcow2(path, sizeBytes, async (backing) => openBacking(path, backing, [await realpath(path)]), options)
   if (format !== 'raw') throw new VmmError('unsupported', `${path}: ${format} images cannot have another size; convert it to qcow2 or raw`, { path })
+  options.signal?.throwIfAborted()
   const file = await open(path, 'r+')
   try {
     await file.truncate(sizeBytes)

@@ -15,15 +15,14 @@ import { ClusterMap } from './cluster-map'
 import { DiskFile } from './disk-file'
 import { readHeader, type Header } from './header'
 import { L2Cache } from './l2-cache'
-import { Incompatible } from './layout'
+import { AUTOCLEAR_AT, Incompatible } from './layout'
 import { Reader, type BackingSource } from './reader'
 import { Refcounts } from './refcounts'
 import { repairRefcounts } from './repair'
+import type { WalkOptions } from './uses'
 import { refuseWrite, Writer, type Extent } from './writer'
 
 export type { BackingSource } from './reader'
-
-const AUTOCLEAR_AT = 88
 
 export interface ImageOptions {
   /** The disk is taken to have this size in bytes, for a change of its size; the L1 table must have room for it. */
@@ -226,7 +225,7 @@ async function release(refcounts: Refcounts, freed: readonly Extent[]): Promise<
  * Before an image is written to. A program that was killed leaves counts behind that are to be made anew; damage is for its
  * owner to look at. @throws DiskFormatError
  */
-export async function makeSound(file: DiskFile, header: Header): Promise<void> {
+export async function makeSound(file: DiskFile, header: Header, options: WalkOptions = {}): Promise<void> {
   if ((header.incompatible & Incompatible.CORRUPT) !== 0n) throw file.fail('header', 72, 'the image is marked as corrupt: repair it with "qemu-img check -r all" before it is written to')
-  if ((header.incompatible & Incompatible.DIRTY) !== 0n) await repairRefcounts(file, header)
+  if ((header.incompatible & Incompatible.DIRTY) !== 0n) await repairRefcounts(file, header, options)
 }

@@ -5,6 +5,9 @@ export const HEADER_V2_BYTES = 72
 export const HEADER_V3_BYTES = 104
 export const MIN_CLUSTER_BITS = 9
 export const MAX_CLUSTER_BITS = 21
+/** Fields of the header, in bytes from its start. */
+export const SIZE_AT = 24
+export const AUTOCLEAR_AT = 88
 /** What QEMU itself allows, in bytes. */
 export const MAX_L1_BYTES = 32 << 20
 export const MAX_REFCOUNT_TABLE_BYTES = 8 << 20

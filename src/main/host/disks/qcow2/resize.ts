@@ -1,22 +1,20 @@
-/** Other sizes for qcow2 images. The size in the header is changed last: until then the image is the old one. */
+/** Other sizes for qcow2 images. One sector of the header decides which it is: until it is written the disk is the old one. */
 import { VmmError } from '../../../vmm/errors'
+import type { WriteOptions } from '../formats/common/write'
 import { DiskFile } from './disk-file'
 import { readHeader, type Header } from './header'
 import { Qcow2Image, makeSound, type BackingSource } from './image'
-import { MAX_L1_BYTES } from './layout'
-import { Refcounts } from './refcounts'
+import { MAX_L1_BYTES, SIZE_AT } from './layout'
+import { freePastEnd, l1EntriesFor, openTables, shrinkQcow2, type OpenTables } from './shrink'
 
-const SIZE_AT = 24
 const L1_AT = 36
 
 /** Moves the L1 table to where it has room for a disk of that size. */
-async function growL1(file: DiskFile, header: Header, sizeBytes: number): Promise<void> {
+async function growL1({ file, header, counts }: OpenTables, sizeBytes: number): Promise<void> {
   const cluster = 2 ** header.clusterBits
-  const entries = Math.ceil(sizeBytes / (cluster * (cluster / 8)))
+  const entries = l1EntriesFor(header, sizeBytes)
   if (entries * 8 > MAX_L1_BYTES) throw new RangeError(`a disk of ${sizeBytes} bytes needs larger clusters than the ${cluster} bytes of ${file.path}: convert it`)
   if (entries <= header.l1Entries) return
-  const counts = new Refcounts(file, header)
-  await counts.load()
   const clusters = Math.ceil((entries * 8) / cluster)
   const table = new Uint8Array(clusters * cluster)
   await file.read(header.l1Offset, table.subarray(0, header.l1Entries * 8))
@@ -34,11 +32,11 @@ async function growL1(file: DiskFile, header: Header, sizeBytes: number): Promis
 }
 
 /** Runs with the image's file open for writing, its header checked. */
-async function withFile(openFile: () => Promise<DiskFile>, work: (file: DiskFile, header: Header) => Promise<void>): Promise<void> {
+async function withFile(openFile: () => Promise<DiskFile>, options: WriteOptions, work: (file: DiskFile, header: Header) => Promise<void>): Promise<void> {
   const file = await openFile()
   try {
     const header = await readHeader(file)
-    await makeSound(file, header)
+    await makeSound(file, header, options)
     await work(file, header)
   } finally {
     await file.close()
@@ -52,38 +50,54 @@ async function writeSize(file: DiskFile, sizeBytes: number): Promise<void> {
   await file.sync()
 }
 
-/**
- * What is added reads as zeroes; what is cut off is lost. No machine may have the image open.
- * @param openBacking opens what the image is laid over @param openFile the image's file, for writing
- * @throws RangeError for sizes that cannot be; VmmError, DiskFormatError
- */
-export async function resizeQcow2(
-  path: string, sizeBytes: number, openBacking: (backing: NonNullable<Header['backing']>) => Promise<BackingSource>, openFile = (): Promise<DiskFile> => DiskFile.open(path, false),
-): Promise<void> {
-  if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % 512 !== 0) throw new RangeError(`a disk of ${sizeBytes} bytes does not exist: the size must be a multiple of 512`)
-  let old = 0
+async function makeRoom(file: DiskFile, header: Header, sizeBytes: number): Promise<void> {
+  const tables = await openTables(file, header)
+  // Left by a change of size that was cut off, or by another program.
+  await freePastEnd(tables, header.sizeBytes)
+  await growL1(tables, sizeBytes)
+}
+
+type OpenBacking = (backing: NonNullable<Header['backing']>) => Promise<BackingSource>
+
+/** Neither the rest of the last cluster nor a longer base may show. */
+async function clearAdded(old: number, sizeBytes: number, openBacking: OpenBacking, openFile: () => Promise<DiskFile>): Promise<void> {
   let backingBytes = 0
-  await withFile(openFile, async (file, header) => {
-    if (header.version === 2 && header.snapshots > 0) throw new VmmError('unsupported', `${path}: a version 2 image with internal snapshots cannot have another size`, { path })
-    old = header.sizeBytes
-    if (sizeBytes > old) await growL1(file, header, sizeBytes)
-  })
-  if (sizeBytes === old) return
   const counted = async (backing: NonNullable<Header['backing']>): Promise<BackingSource> => {
     const source = await openBacking(backing)
     backingBytes = source.sizeBytes
     return source
   }
-  const image = await Qcow2Image.from(await openFile(), false, counted, { sizeBytes: Math.max(old, sizeBytes) })
+  const image = await Qcow2Image.from(await openFile(), false, counted, { sizeBytes })
   try {
-    if (sizeBytes < old) await image.discard(sizeBytes, old - sizeBytes)
-    else {
-      // Neither the rest of the last cluster nor a longer base may show.
-      const end = Math.min(sizeBytes, Math.max(Math.ceil(old / image.clusterSize) * image.clusterSize, backingBytes))
-      if (end > old) await image.writeZeroes(old, end - old)
-    }
+    const end = Math.min(sizeBytes, Math.max(Math.ceil(old / image.clusterSize) * image.clusterSize, backingBytes))
+    if (end > old) await image.writeZeroes(old, end - old)
   } finally {
     await image.close()
   }
-  await withFile(openFile, (file) => writeSize(file, sizeBytes))
+}
+
+export interface ResizeOptions extends WriteOptions {
+  /** The image's file, for writing. */
+  readonly openFile?: () => Promise<DiskFile>
+}
+
+/**
+ * What is added reads as zeroes; what is cut off is lost. No machine may have the image open.
+ * @param openBacking opens what the image is laid over
+ * @throws RangeError for sizes that cannot be; AbortError: the disk is as it was; VmmError, DiskFormatError
+ */
+export async function resizeQcow2(path: string, sizeBytes: number, openBacking: OpenBacking, options: ResizeOptions = {}): Promise<void> {
+  if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % 512 !== 0) throw new RangeError(`a disk of ${sizeBytes} bytes does not exist: the size must be a multiple of 512`)
+  const { openFile = (): Promise<DiskFile> => DiskFile.open(path, false), signal } = options
+  let old = 0
+  await withFile(openFile, options, async (file, header) => {
+    if (header.version === 2 && header.snapshots > 0) throw new VmmError('unsupported', `${path}: a version 2 image with internal snapshots cannot have another size`, { path })
+    old = header.sizeBytes
+    if (sizeBytes < old) return shrinkQcow2(file, header, sizeBytes, options)
+    if (sizeBytes > old) await makeRoom(file, header, sizeBytes)
+  })
+  if (sizeBytes <= old) return
+  await clearAdded(old, sizeBytes, openBacking, openFile)
+  signal?.throwIfAborted()
+  await withFile(openFile, options, (file) => writeSize(file, sizeBytes))
 }
