@@ -34,8 +34,10 @@ const OPERATIONS: Readonly<Record<string, readonly [CallName, object]>> = {
   'convert to raw': ['disk.convert', { path: '{files}/disk.qcow2', target: '{files}/made', format: 'raw' }],
   'convert to qcow2': ['disk.convert', { path: '{files}/disk.raw', target: '{files}/made', format: 'qcow2' }],
   'convert to vmdk': ['disk.convert', { path: '{files}/disk.qcow2', target: '{files}/made', format: 'vmdk' }],
-  'enlarge a qcow2 disk': ['disk.grow', { path: '{files}/disk.qcow2', sizeBytes: 1 << 30 }],
-  'enlarge a raw disk': ['disk.grow', { path: '{files}/disk.raw', sizeBytes: 2 * DISK_BYTES }],
+  'enlarge a qcow2 disk': ['disk.resize', { path: '{files}/disk.qcow2', sizeBytes: 1 << 30 }],
+  'enlarge a raw disk': ['disk.resize', { path: '{files}/disk.raw', sizeBytes: 2 * DISK_BYTES }],
+  'make a qcow2 disk smaller': ['disk.resize', { path: '{files}/disk.qcow2', sizeBytes: MIB + 512, shrink: true }],
+  'make a raw disk smaller': ['disk.resize', { path: '{files}/disk.raw', sizeBytes: MIB + 512, shrink: true }],
   'compact a qcow2 disk': ['disk.compact', { path: '{files}/disk.qcow2' }],
   'compact a raw disk': ['disk.compact', { path: '{files}/disk.raw' }],
   repair: ['disk.repair', { path: '{files}/wrong.qcow2' }],
@@ -68,6 +70,7 @@ const NEEDS: Readonly<Record<string, string>> = {
   'convert to raw': 'disk.qcow2',
   'convert to vmdk': 'disk.qcow2',
   'enlarge a qcow2 disk': 'disk.qcow2',
+  'make a qcow2 disk smaller': 'disk.qcow2',
   'compact a qcow2 disk': 'disk.qcow2',
   repair: 'wrong.qcow2',
   rebase: 'over.qcow2',
@@ -86,9 +89,9 @@ const DAMAGES: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {
   empty: () => Buffer.alloc(0),
 }
 /** They free room, or need none. */
-const WITHOUT_ROOM = ['create a raw disk', 'enlarge a raw disk', 'repair', 'rebase', 'delete a machine', 'restore from the trash', 'delete for ever', 'delete a template', 'delete a snapshot']
+const WITHOUT_ROOM = ['create a raw disk', 'enlarge a raw disk', 'make a qcow2 disk smaller', 'make a raw disk smaller', 'repair', 'rebase', 'delete a machine', 'restore from the trash', 'delete for ever', 'delete a template', 'delete a snapshot']
 /** They make no file: where the test may not mount, it can take the right to make some only. */
-const IN_PLACE = ['enlarge a qcow2 disk', 'enlarge a raw disk', 'repair', 'rebase']
+const IN_PLACE = ['enlarge a qcow2 disk', 'enlarge a raw disk', 'make a qcow2 disk smaller', 'make a raw disk smaller', 'repair', 'rebase']
 /** What they write lies outside the folder of the files, in the library. */
 const IN_LIBRARY = ['delete a machine', 'restore from the trash', 'delete for ever', 'make a template of a machine', 'delete a template', 'import an OVA', 'import our archive', 'make a machine with a cloud-init disk', 'clone a machine', 'take a snapshot',
   'make a linked clone', 'make a linked machine of a template', 'make a machine of a template with disks of its own', 'make a machine of a template again',

@@ -60,22 +60,30 @@ describe('disks', () => {
     expect(readFileSync(back).equals(bytes)).toBe(true)
   })
 
-  it('are checked and enlarged, but never made smaller or changed below others', async () => {
+  it('are checked and have another size, a smaller one only where it is meant, and never below others', async () => {
     const [base, top] = [join(rig.dir, 'base.qcow2'), join(rig.dir, 'top.qcow2')]
     await call('disk.create', { path: base, format: 'qcow2', sizeBytes: MIB })
     expect(await call('disk.check', { path: base })).toEqual({ corruptions: 0, wastedBytes: 0, problems: [] })
-    expect((await call('disk.grow', { path: base, sizeBytes: 8 * MIB })).layers[0].sizeBytes).toBe(8 * MIB)
-    await expect(call('disk.grow', { path: base, sizeBytes: MIB })).rejects.toMatchObject({ code: 'invalid-argument' })
+    expect((await call('disk.resize', { path: base, sizeBytes: 8 * MIB })).layers[0].sizeBytes).toBe(8 * MIB)
+    await expect(call('disk.resize', { path: base, sizeBytes: 8 * MIB })).rejects.toMatchObject({ code: 'invalid-argument' })
+    await expect(call('disk.resize', { path: base, sizeBytes: MIB })).rejects.toMatchObject({ code: 'invalid-argument', details: { lostBytes: 7 * MIB } })
+    expect((await call('disk.info', { path: base })).layers[0].sizeBytes).toBe(8 * MIB)
+    expect((await call('disk.resize', { path: base, sizeBytes: MIB, shrink: true })).layers[0].sizeBytes).toBe(MIB)
+    await call('disk.resize', { path: base, sizeBytes: 8 * MIB })
+    expect((await call('task.list', {})).filter(({ kind }) => kind === 'disk.resize').map(({ subject, state }) => `${subject} ${state}`))
+      .toEqual(['base.qcow2 done', 'base.qcow2 failed', 'base.qcow2 failed', 'base.qcow2 done', 'base.qcow2 done'])
     await createQcow2(top, { sizeBytes: 8 * MIB, backing: { path: 'base.qcow2', format: 'qcow2' } })
     const kernel = join(rig.dir, 'kernel')
     writeFileSync(kernel, buildTinyKernel(GUESTS.hello))
     await call('machine.create', { settings: { name: 'one', kernel, memoryMiB: 32, disks: [{ path: top, format: 'qcow2', readOnly: false }] } })
-    await expect(call('disk.grow', { path: base, sizeBytes: 16 * MIB })).rejects.toMatchObject({ code: 'has-clones' })
+    await expect(call('disk.resize', { path: base, sizeBytes: 16 * MIB, shrink: true })).rejects.toMatchObject({ code: 'has-clones' })
     const raw = join(rig.dir, 'a.raw')
     await call('disk.create', { path: raw, format: 'raw', sizeBytes: MIB })
     await expect(call('disk.check', { path: raw })).rejects.toMatchObject({ code: 'unsupported' })
-    await call('disk.grow', { path: raw, sizeBytes: 2 * MIB })
+    await call('disk.resize', { path: raw, sizeBytes: 2 * MIB })
     expect(statSync(raw).size).toBe(2 * MIB)
+    await call('disk.resize', { path: raw, sizeBytes: MIB / 2, shrink: true })
+    expect(statSync(raw).size).toBe(MIB / 2)
   })
 
   it('leave nothing behind when a copy fails', async () => {

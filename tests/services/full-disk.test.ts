@@ -35,7 +35,7 @@ describe('a machine whose host has no room', () => {
     writeFileSync(join(dir, 'writer.bin'), buildWriterKernel(SLOTS))
     consoles = new ConsoleHub(() => join(dir, 'logs'), () => undefined)
     runtime = new MachineRuntime({
-      entry, consoles, onStateChanged: () => undefined, onFigures: () => undefined, translationsDir: join(dir, 'translations'),
+      entry, consoles, nameOf: () => 'test', onStateChanged: () => undefined, onFigures: () => undefined, translationsDir: join(dir, 'translations'),
       savedState: () => new SavedState(dir),
     })
   })

@@ -27,7 +27,7 @@ describe('machine runtime', () => {
     states = []
     consoles = new ConsoleHub(() => join(dir, 'logs'), () => undefined)
     runtime = new MachineRuntime({
-      entry, consoles, onStateChanged: (id) => states.push(runtime.status(id).state), onFigures: () => undefined, savedState: () => undefined, translationsDir: join(dir, 'translations'),
+      entry, consoles, nameOf: () => 'test', onStateChanged: (id) => states.push(runtime.status(id).state), onFigures: () => undefined, savedState: () => undefined, translationsDir: join(dir, 'translations'),
     })
   })
 

@@ -36,6 +36,8 @@ export interface Services {
   /** Resolves when the machine is in the state, or after a few seconds anyway. */
   readonly reached: (id: string, state: RuntimeStatus['state']) => Promise<void>
   readonly trashChanged: () => void
+  /** Snapshots of this machine are other ones, or needed by others, than before. */
+  readonly snapshotsChanged: (id: string) => void
   /** Something outside the runtime changed what state a machine is in. */
   readonly stateChanged: (id: string) => void
 }

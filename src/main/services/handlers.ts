@@ -103,7 +103,7 @@ function snapshotHandlers(services: Services): Pick<Handlers, Extract<CallName, 
   }
 }
 
-function trashHandlers({ library, runtime, trashChanged }: Services): Pick<Handlers, Extract<CallName, `trash.${string}`>> {
+function trashHandlers({ library, runtime, trashChanged, snapshotsChanged }: Services): Pick<Handlers, Extract<CallName, `trash.${string}`>> {
   return {
     'trash.list': () => library.trash.list(),
     'trash.restore': async ({ id }) => {
@@ -112,7 +112,9 @@ function trashHandlers({ library, runtime, trashChanged }: Services): Pick<Handl
       return viewOf(record, runtime.status(record.id))
     },
     'trash.purge': async ({ id }) => {
+      const base = library.trash.records().find((record) => record.id === id)?.base
       await library.purge(id)
+      if (base) snapshotsChanged(base.machineId)
       trashChanged()
     },
   }
@@ -143,7 +145,7 @@ function diskHandlers({ disks, diskChanges, tasks }: Services): Pick<Handlers, E
     'disk.repair': ({ path }) => asTask('disk.repair', path, (progress) => diskChanges.repair(path, progress)),
     'disk.compact': ({ path }) => asTask('disk.compact', path, (progress) => diskChanges.compact(path, progress)),
     'disk.rebase': ({ path, backing, acceptChange }) => diskChanges.rebase(path, backing, acceptChange ?? false),
-    'disk.grow': ({ path, sizeBytes }) => diskChanges.grow(path, sizeBytes),
+    'disk.resize': ({ path, sizeBytes, shrink }) => asTask('disk.resize', path, (progress) => diskChanges.resize(path, sizeBytes, shrink ?? false, progress)),
     'disk.convert': ({ path, target, format }) => asTask('disk.convert', path, (progress) => disks.convert(path, target, format, progress)),
   }
 }

@@ -111,10 +111,11 @@ class LocalManager implements Manager {
       entry: options.vmHostEntry, spareProcesses: options.spareProcesses, consoles, translationsDir: translationsFolder(options.home),
       workingSetsDir: join(options.home, 'cache', 'working-sets'),
       savedState: (id) => this.savedState(id),
+      nameOf: (id) => library.get(id)?.settings.name ?? id,
       onStateChanged: (id) => this.machineChanged(id),
       onFigures: (id, figures) => this.figuresCame(id, figures),
     })
-    library.onDidChange((id) => this.machineChanged(id))
+    library.onDidChange((id) => this.recordChanged(id))
     library.onDidClaim((names) => this.emit('machine.namesClaimed', { names }))
     this.tasks.onDidChange((task) => this.emit('task.changed', task))
     this.consoles = consoles
@@ -139,6 +140,7 @@ class LocalManager implements Manager {
       disks, diskChanges: new DiskChanges(disks, library, this.runtime), settings, library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
       reached: (id, state) => this.reached(id, state),
       trashChanged: () => this.emit('trash.changed', {}),
+      snapshotsChanged: (id) => this.emit('snapshot.changed', { id }),
       stateChanged: (id) => this.machineChanged(id),
     }
     this.handlers = createHandlers(this.services)
@@ -158,6 +160,13 @@ class LocalManager implements Manager {
     if (now - (this.figuresSent.get(id) ?? 0) < FIGURES_EVERY_MS) return
     this.figuresSent.set(id, now)
     this.emit('machine.figures', { id, figures })
+  }
+
+  /** A linked clone that came, went or has another name: the snapshot it needs tells of it. */
+  private recordChanged(id: string): void {
+    this.machineChanged(id)
+    const base = (this.library.get(id) ?? this.library.trash.records().find((record) => record.id === id))?.base
+    if (base?.snapshotId !== undefined) this.emit('snapshot.changed', { id: base.machineId })
   }
 
   private machineChanged(id: string): void {
@@ -181,7 +190,7 @@ class LocalManager implements Manager {
       }
       const timer = setTimeout(() => {
         settle()
-        reject(new ServiceError('machine-busy', phrase('machine.notReached', { wanted: phrase(`state.${state}`), state: phrase(`state.${this.runtime.status(id).state}`) })))
+        reject(new ServiceError('machine-busy', phrase('machine.notReached', { name: this.library.get(id)?.settings.name ?? id, wanted: phrase(`state.${state}`), state: phrase(`state.${this.runtime.status(id).state}`) })))
       }, timeoutMs)
       this.stateListeners.add(listener)
     })

@@ -52,10 +52,11 @@ export const calls = {
   }), machine),
   /**
    * A machine of its own like this one as it is now (off or suspended), or as in a snapshot. `linked`: its disks hold only what
-   * differs; the template or snapshot it is made from (one is taken where it is neither) then cannot be deleted. Without a name the first free one like it.
+   * differs; the template or snapshot it is made from (one is taken where it is neither, called `snapshotName`) then cannot be deleted.
+   * Without a name the first free one like it.
    */
   'machine.clone': call(z.object({
-    id: machineId, name: machineSettings.shape.name.optional(), snapshotId: z.string().uuid().optional(), linked: z.boolean().optional(),
+    id: machineId, name: machineSettings.shape.name.optional(), snapshotId: z.string().uuid().optional(), linked: z.boolean().optional(), snapshotName: snapshotName.optional(),
   }), machine),
   /** A second machine that goes on from this instant of a running one. Resolves when both run. */
   'machine.fork': call(z.object({ id: machineId, name: machineSettings.shape.name.optional() }), machine.extend({ pauseMs: z.number() })),
@@ -129,15 +130,18 @@ export const calls = {
   'disk.check': call(z.object({ path: filePath }), diskCheck),
   /** Makes reference counts of a qcow2 image right; the check afterwards. No data is moved. A task shows progress and can cancel. */
   'disk.repair': call(z.object({ path: filePath }), diskCheck),
-  /** Gives back what the guest has freed: raw or qcow2, changeable as for `disk.grow`. The old file stays until the new one is whole. A task shows progress and can cancel. */
+  /** Gives back what the guest has freed: raw or qcow2, changeable as for `disk.resize`. The old file stays until the new one is whole. A task shows progress and can cancel. */
   'disk.compact': call(z.object({ path: filePath }), diskCompacted),
   /**
    * Says where the file is that a qcow2 image lies over (the one it has, taken as it is now, unless `backing` is given). No data is
    * moved. A file that is not as the image knows it is refused with `bad-disk` and `{ change }` unless `acceptChange` is given.
    */
   'disk.rebase': call(z.object({ path: filePath, backing: filePath.optional(), acceptChange: z.boolean().optional() }), disk),
-  /** Larger, never smaller: raw or qcow2, of no template, not in use, with nothing laid over it. */
-  'disk.grow': call(z.object({ path: filePath, sizeBytes: z.number().int().min(512).max(2 ** 46).multipleOf(512) }), disk),
+  /**
+   * Another size: raw or qcow2, of no template, not in use, with nothing laid over it. A smaller one loses what is past its end: it is refused
+   * with `invalid-argument` and `lostBytes` unless `shrink` is given. A task shows progress and can cancel; the disk is then as it was.
+   */
+  'disk.resize': call(z.object({ path: filePath, sizeBytes: z.number().int().min(512).max(2 ** 46).multipleOf(512), shrink: z.boolean().optional() }), disk),
   /** A copy in another format, with everything it lies over. A task shows progress and can cancel. */
   'disk.convert': call(z.object({ path: filePath, target: filePath, format: imageFormat }), disk),
 

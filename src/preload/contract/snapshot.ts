@@ -1,7 +1,7 @@
 /** Snapshots: named points a machine can go back to. */
 import { z } from 'zod'
 import { LIMITS } from './limits'
-import { NAME_PATTERN } from './machine'
+import { machineReference, NAME_PATTERN } from './machine'
 import { said } from './phrase'
 
 export const snapshotName = z.string().trim().min(1).max(LIMITS.snapshotNameLength).regex(NAME_PATTERN)
@@ -24,6 +24,8 @@ export const snapshot = z.object({
   bytes: z.number(),
   /** What its console showed then, as plain text. */
   screen: z.string().optional(),
+  /** Linked clones whose disks are laid over its own: it cannot be deleted before them. Absent where there are none. */
+  neededBy: z.array(machineReference).optional(),
 })
 export type Snapshot = z.infer<typeof snapshot>
 

@@ -303,7 +303,7 @@ describe('machines from machines', () => {
     await choose('clone')
     await click('[data-field="linked"] input')
     await click('[data-action="copy"]')
-    expect(api.calls).toContain('clone linked')
+    expect(api.calls).toContain('clone linked over For web copy')
   })
 
   it('says why a clone failed and keeps the dialog', async () => {

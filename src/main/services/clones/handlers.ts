@@ -45,9 +45,11 @@ export function transferHandlers(services: Services): Pick<Handlers, TransferCal
   const asTask = <T>(kind: string, subject: string, work: (progress: Progress) => Promise<T>): Promise<T> => tasks.start(kind, subject, work).result
   const nameOf = (id: string): string => library.require(id).settings.name
   return {
-    'machine.clone': async ({ id, name, snapshotId, linked }) => {
+    'machine.clone': async ({ id, name, snapshotId, linked, snapshotName }) => {
       if (name !== undefined) library.checkName(name)
-      const options = { ...(name !== undefined && { name }), ...(snapshotId !== undefined && { snapshotId }), ...(linked !== undefined && { linked }) }
+      const options = {
+        ...(name !== undefined && { name }), ...(snapshotId !== undefined && { snapshotId }), ...(linked !== undefined && { linked }), ...(snapshotName !== undefined && { snapshotName }),
+      }
       return view(await asTask('machine.clone', nameOf(id), (progress) => clones.clone(id, options, progress)))
     },
     'machine.fork': (params) => fork(services, params),

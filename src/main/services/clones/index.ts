@@ -28,6 +28,8 @@ export interface CloneOptions {
   readonly name?: string
   readonly snapshotId?: string
   readonly linked?: boolean
+  /** Of the snapshot that is taken where a linked clone needs one. */
+  readonly snapshotName?: string
   readonly isTemplate?: boolean
 }
 
@@ -104,8 +106,8 @@ export class Clones {
   private async linkToNewSnapshot(id: string, options: CloneOptions, progress: Progress): Promise<MachineRecord> {
     const { snapshots, library } = this.options
     if (options.name !== undefined) library.checkName(options.name)
-    const notes = `Base of the linked clone ${options.name ?? ''}`.trim()
-    const { id: snapshotId } = await snapshots.take(id, { notes, awaitsClone: true }, progress)
+    const { snapshotName: called } = options
+    const { id: snapshotId } = await snapshots.take(id, { ...(called !== undefined && { name: called }), awaitsClone: true }, progress)
     try {
       const made = await this.clone(id, { ...options, snapshotId }, progress)
       await snapshots.cloned(id)

@@ -4,14 +4,16 @@ import { ServiceError } from '../errors'
 import type { Library } from '../library'
 import type { MachineRecord } from '../types'
 
+/** @param id of the machine it may need */
+const referenceOf = (id: string, inTrash: boolean) => ({ id: own, settings, base }: MachineRecord): MachineReference =>
+  ({ id: own, name: settings.name, linked: base?.machineId === id, inTrash })
+
 /** Machines made from this one that still are there, also in the trash: from there they can come back. */
 export function madeFrom(library: Library, id: string): MachineReference[] {
-  const reference = (inTrash: boolean) => ({ id: own, settings, base }: MachineRecord): MachineReference =>
-    ({ id: own, name: settings.name, linked: base?.machineId === id, inTrash })
   const isChild = ({ origin, base }: MachineRecord): boolean => origin?.machineId === id || base?.machineId === id
   return [
-    ...library.list().filter(isChild).map(reference(false)),
-    ...library.trash.records().filter(isChild).map(reference(true)),
+    ...library.list().filter(isChild).map(referenceOf(id, false)),
+    ...library.trash.records().filter(isChild).map(referenceOf(id, true)),
   ]
 }
 
@@ -19,6 +21,18 @@ export function madeFrom(library: Library, id: string): MachineReference[] {
 export function linkedClonesOf(library: Library, id: string, snapshotId?: string): MachineRecord[] {
   return [...library.list(), ...library.trash.records()]
     .filter(({ base }) => base?.machineId === id && (snapshotId === undefined || base.snapshotId === snapshotId))
+}
+
+/** Of a machine's snapshots those that linked clones need, by id. */
+export function clonesBySnapshot(library: Library, id: string): ReadonlyMap<string, MachineReference[]> {
+  const found = new Map<string, MachineReference[]>()
+  for (const clone of linkedClonesOf(library, id)) {
+    const snapshotId = clone.base?.snapshotId
+    if (snapshotId === undefined) continue
+    const reference = referenceOf(id, library.get(clone.id) === undefined)(clone)
+    found.set(snapshotId, [...found.get(snapshotId) ?? [], reference])
+  }
+  return found
 }
 
 /**

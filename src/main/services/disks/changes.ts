@@ -43,14 +43,19 @@ export class DiskChanges {
     return { real, top: readableTop(found), usedBy }
   }
 
-  /** @throws ServiceError as `requireChangeable`; invalid-argument, unsupported, disk-full, library-read-only */
-  async grow(path: string, sizeBytes: number): Promise<Disk> {
+  /**
+   * @param shrink that it becomes smaller is meant @throws ServiceError as `requireChangeable`; unsupported, disk-full, library-read-only,
+   *   invalid-argument with `{ lostBytes }` where something would be cut off; AbortError: the disk is as it was
+   */
+  async resize(path: string, sizeBytes: number, shrink: boolean, progress: Progress): Promise<Disk> {
     const { real, top, usedBy } = await this.requireChangeable(path)
     // A saved machine has the size in its memory.
     const saved = usedBy.find(({ machineId }) => this.runtime.status(machineId).state === 'saved')
     if (saved) throw new ServiceError('wrong-state', phrase('disk.knownBySuspended', { name: saved.name }), { path: real })
-    if (sizeBytes <= top.sizeBytes) throw new ServiceError('invalid-argument', phrase('disk.hasThatSize', { path: real, size: top.sizeBytes }), { path: real })
-    await resizeDisk(real, sizeBytes, top.format).catch((error: unknown) => {
+    if (sizeBytes === top.sizeBytes) throw new ServiceError('invalid-argument', phrase('disk.hasThatSize', { path: real, size: top.sizeBytes }), { path: real })
+    const lostBytes = top.sizeBytes - sizeBytes
+    if (lostBytes > 0 && !shrink) throw new ServiceError('invalid-argument', phrase('disk.wouldLose', { path: real, size: top.sizeBytes, lost: lostBytes }), { path: real, lostBytes })
+    await resizeDisk(real, sizeBytes, top.format, optionsOf(progress)).catch((error: unknown) => {
       throw diskError(error, real)
     })
     return this.disks.info(real)

@@ -27,8 +27,9 @@ export function endSaid(end: ProcessEnd): Phrase {
   }
 }
 
-export function endedMeanwhile(error: unknown): never {
-  throw new ServiceError('machine-crashed', phrase('machine.notInspected', { cause: whyOf(error) }))
+/** @param name of the machine */
+export const endedMeanwhile = (name: string) => (error: unknown): never => {
+  throw new ServiceError('machine-crashed', phrase('machine.notInspected', { name, cause: whyOf(error) }))
 }
 
 const SAVE_CODES: Readonly<Record<string, ErrorCode>> = { ended: 'machine-crashed', busy: 'machine-busy', 'disk-full': 'disk-full' }
@@ -36,15 +37,15 @@ const SAVE_CODES: Readonly<Record<string, ErrorCode>> = { ended: 'machine-crashe
 /** Details of a `disk-io` that a file of the host's was the reason of. */
 const fileFailure = z.object({ path: z.string(), errno: z.string() })
 
-/** Why a state was not saved; the machine goes on. */
-export function saveFailure(error: unknown): ServiceError {
+/** Why a state was not saved; the machine goes on. @param name of the machine */
+export function saveFailure(error: unknown, name: string): ServiceError {
   if (error instanceof ServiceError) return error
-  if (!(error instanceof SaveError)) return new ServiceError('internal', phrase('save.failed', { why: messageOf(error) }))
+  if (!(error instanceof SaveError)) return new ServiceError('internal', phrase('save.failed', { name, why: messageOf(error) }))
   const { code, message, details } = error
   if (code === 'cancelled') return new ServiceError('cancelled', phrase('save.cancelled'))
   const file = fileFailure.safeParse(details)
   if (file.success) return writeError(Object.assign(new Error(message), { code: file.data.errno }), file.data.path)
-  return new ServiceError(SAVE_CODES[code] ?? 'internal', phrase('save.failed', { why: error.phrase ?? coreSaid(message, details) }))
+  return new ServiceError(SAVE_CODES[code] ?? 'internal', phrase('save.failed', { name, why: error.phrase ?? coreSaid(message, details) }))
 }
 
 const REFUSALS: Readonly<Record<string, ErrorCode>> = {

@@ -64,6 +64,8 @@ export interface RuntimeOptions {
   readonly workingSetsDir?: string | undefined
   /** Of a machine of the library; undefined where there is none. */
   readonly savedState: (id: string) => SavedState | undefined
+  /** What a machine is called. */
+  readonly nameOf: (id: string) => string
   readonly onStateChanged: (id: string) => void
   readonly onFigures: (id: string, figures: MachineFigures) => void
 }
@@ -109,7 +111,7 @@ export class MachineRuntime {
     const run = this.running.get(id)
     if (!run || !states.includes(run.state)) {
       const { state } = this.status(id)
-      throw new ServiceError('wrong-state', phrase('machine.cannot', { action, state: phrase(`state.${state}`) }), { state })
+      throw new ServiceError('wrong-state', phrase('machine.cannot', { name: this.options.nameOf(id), action, state: phrase(`state.${state}`) }), { state })
     }
     return run
   }
@@ -119,7 +121,7 @@ export class MachineRuntime {
    * @throws ServiceError with the reason it does not
    */
   async start(machine: RunnableMachine, fresh = false): Promise<void> {
-    if (this.running.has(machine.id)) throw new ServiceError('wrong-state', phrase('machine.already', { state: phrase(`state.${this.status(machine.id).state}`) }))
+    if (this.running.has(machine.id)) throw new ServiceError('wrong-state', phrase('machine.already', { name: machine.settings.name, state: phrase(`state.${this.status(machine.id).state}`) }))
     this.problems.delete(machine.id)
     const isResumed = !fresh && this.options.savedState(machine.id)?.exists === true
     const run: Running = {
@@ -250,7 +252,7 @@ export class MachineRuntime {
   /** Guest code that took the most time. @throws ServiceError wrong-state, machine-crashed */
   async hotBlocks(id: string, count: number): Promise<HotBlock[]> {
     const { process } = this.require(id, phrase('act.inspected'), 'running', 'paused')
-    const blocks = await process.hotBlocks(count).catch(endedMeanwhile)
+    const blocks = await process.hotBlocks(count).catch(endedMeanwhile(this.options.nameOf(id)))
     const hex = (address: bigint): string => `0x${address.toString(16)}`
     return blocks.map(({ address, cpl, lines, ...rest }) => ({
       ...rest, address: hex(address), ring: cpl, lines: lines.map((line) => ({ ...line, address: hex(line.address) })),
@@ -260,7 +262,7 @@ export class MachineRuntime {
   /** The WebAssembly a hot block is now; null where it is interpreted. @throws as `hotBlocks` */
   async wasmOf(id: string, address: string, modeKey: number): Promise<string | null> {
     const { process } = this.require(id, phrase('act.inspected'), 'running', 'paused')
-    return process.wasmOf(BigInt(address), modeKey).catch(endedMeanwhile)
+    return process.wasmOf(BigInt(address), modeKey).catch(endedMeanwhile(this.options.nameOf(id)))
   }
 
   pause(id: string): void {
@@ -304,7 +306,7 @@ export class MachineRuntime {
 
   /** Whoever saves saw it run: where it has crashed since, that is the reason, not the order of the calls. @throws ServiceError machine-crashed, wrong-state */
   private requireForSaving(id: string): Running {
-    if (this.status(id).state === 'crashed') throw saveFailure(SaveError.said('ended', phrase('save.off')))
+    if (this.status(id).state === 'crashed') throw saveFailure(SaveError.said('ended', phrase('save.off')), this.options.nameOf(id))
     return this.require(id, phrase('act.saved'), 'running', 'paused')
   }
 
@@ -331,7 +333,7 @@ export class MachineRuntime {
       if (then !== 'go-on') this.setState(run, state)
       // What was kept for it to build on. Where even that fails it goes with the next snapshot that is deleted.
       await memory?.collect().catch(() => undefined)
-      throw saveFailure(error)
+      throw saveFailure(error, this.options.nameOf(id))
     }
   }
 

@@ -2,8 +2,8 @@
 import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { phrase, type Snapshot, type SnapshotTree, type Phrase } from '../../../preload/contract'
-import { linkedClonesOf } from '../clones/lineage'
+import { phrase, type MachineReference, type Snapshot, type SnapshotTree, type Phrase } from '../../../preload/contract'
+import { clonesBySnapshot, linkedClonesOf } from '../clones/lineage'
 import { requireOpenable } from '../disks/openable'
 import { ServiceError } from '../errors'
 import type { Library } from '../library'
@@ -118,13 +118,14 @@ export class Snapshots {
   async list(id: string): Promise<SnapshotTree> {
     const store = this.storeOf(this.options.library.require(id).dir)
     const [records, damaged] = await Promise.all([store.list(), store.damaged()])
-    const snapshots = await Promise.all(records.map((record) => this.view(store, record)))
+    const clones = clonesBySnapshot(this.options.library, id)
+    const snapshots = await Promise.all(records.map((record) => this.view(store, record, clones.get(record.id))))
     return { current: await store.current(), snapshots, ...(damaged.length > 0 && { damaged }) }
   }
 
-  private async view(store: SnapshotStore, { id, name, notes, createdAt, parent, kind, hasState, settings }: SnapshotRecord): Promise<Snapshot> {
+  private async view(store: SnapshotStore, { id, name, notes, createdAt, parent, kind, hasState, settings }: SnapshotRecord, neededBy?: MachineReference[]): Promise<Snapshot> {
     const { bytes, screen } = await store.facts(id)
-    return { id, name, notes, createdAt, parent, kind, hasState, memoryMiB: settings.memoryMiB, bytes, ...(screen === '' ? {} : { screen }) }
+    return { id, name, notes, createdAt, parent, kind, hasState, memoryMiB: settings.memoryMiB, bytes, ...(screen === '' ? {} : { screen }), ...(neededBy && { neededBy }) }
   }
 
   private async checkName(store: SnapshotStore, name: string, exceptId?: string): Promise<void> {
@@ -207,7 +208,7 @@ export class Snapshots {
       const changed = { ...entry, ...(name === undefined ? {} : { name }), ...(notes === undefined ? {} : { notes }) }
       await store.write(changed)
       this.options.changed(id)
-      return this.view(store, changed)
+      return this.view(store, changed, clonesBySnapshot(this.options.library, id).get(snapshotId))
     })
   }
 }

@@ -25,6 +25,8 @@ export interface CloneOptions {
   readonly snapshotId?: string
   /** The disks hold only what differs. */
   readonly linked?: boolean
+  /** Of the snapshot that is taken where a linked clone needs one. */
+  readonly snapshotName?: string
 }
 
 export interface ExportOptions {
@@ -116,7 +118,8 @@ export interface Api {
   compactDisk(path: string): Promise<DiskCompacted>
   /** Says where the file is that the image lies over. */
   rebaseDisk(path: string, options: RebaseOptions): Promise<Disk>
-  growDisk(path: string, sizeBytes: number): Promise<Disk>
+  /** @param shrink that what is past a smaller size is lost is meant */
+  resizeDisk(path: string, sizeBytes: number, shrink: boolean): Promise<Disk>
   /** A copy in another format. */
   convertDisk(path: string, target: string, format: ImageFormat): Promise<Disk>
 

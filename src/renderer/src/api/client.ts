@@ -127,7 +127,7 @@ const storageCalls = (ask: Ask) => ({
   repairDisk: (path) => ask('disk.repair', { path }),
   compactDisk: (path) => ask('disk.compact', { path }),
   rebaseDisk: (path, options) => ask('disk.rebase', { path, ...options }),
-  growDisk: (path, sizeBytes) => ask('disk.grow', { path, sizeBytes }),
+  resizeDisk: (path, sizeBytes, shrink) => ask('disk.resize', { path, sizeBytes, shrink }),
   convertDisk: (path, target, format) => ask('disk.convert', { path, target, format }),
 } satisfies Partial<Api>)
 

@@ -146,8 +146,8 @@ export class FakeApi implements Api {
     return machine
   }
 
-  async clone(id: string, name: string, { snapshotId, linked }: CloneOptions = {}): Promise<Machine> {
-    this.begin(`clone${snapshotId ? ` ${snapshotId}` : ''}${linked ? ' linked' : ''}`)
+  async clone(id: string, name: string, { snapshotId, linked, snapshotName }: CloneOptions = {}): Promise<Machine> {
+    this.begin(`clone${snapshotId ? ` ${snapshotId}` : ''}${linked ? ' linked' : ''}${snapshotName ? ` over ${snapshotName}` : ''}`)
     this.refuseTaken(name)
     return this.copy(id, name, 'clone', {})
   }
@@ -365,8 +365,8 @@ export class FakeApi implements Api {
     return { path, layers: [{ path, format: 'qcow2' }, { path: backing ?? '/d/base.qcow2', format: 'qcow2' }], usedBy: [] }
   }
 
-  async growDisk(path: string, sizeBytes: number): Promise<Disk> {
-    this.begin(`growDisk ${path} ${sizeBytes}`)
+  async resizeDisk(path: string, sizeBytes: number, shrink: boolean): Promise<Disk> {
+    this.begin(`resizeDisk ${path} ${sizeBytes}${shrink ? ' shrink' : ''}`)
     return { path, layers: [{ path, format: 'qcow2', sizeBytes }], usedBy: [] }
   }
 

@@ -28,7 +28,7 @@ export function useDiskBases(notices: Notices, told: (path: string, work: () => 
 
   async function rebase(layer: string, backing: string | undefined, acceptChange: boolean): Promise<void> {
     const { layers } = await api.rebaseDisk(layer, { ...(backing === undefined ? {} : { backing }), acceptChange })
-    notices.success(t('disk.located', { name: fileName(layer), base: layers[1]?.path ?? '' }))
+    notices.success(() => t('disk.located', { name: fileName(layer), base: layers[1]?.path ?? '' }))
   }
 
   return {

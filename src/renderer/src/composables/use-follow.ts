@@ -43,8 +43,8 @@ function useStateNews(notices: Notices, openLog: (machine: Machine) => void): St
     room.watch(machine)
     if (before !== undefined && before !== machine.state) announcement.value = t('list.stateOf', { name: machine.name, state: t(`state.${machine.state}`) })
     if (machine.state !== 'crashed' || before === undefined || before === 'crashed') return
-    notices.warning(t('notice.crashed', { name: machine.name }), t('notice.crashedText', { detail: sentence(said(machine.problem)) }),
-      { label: t('notice.openLog'), run: () => openLog(machine) })
+    notices.warning(() => t('notice.crashed', { name: machine.name }), () => t('notice.crashedText', { detail: sentence(said(machine.problem)) }),
+      { label: () => t('notice.openLog'), run: () => openLog(machine) })
   }
 
   function begin(machines: readonly Machine[]): void {

@@ -44,7 +44,7 @@ function useEach(notices: Notices): (machines: readonly Machine[], work: (machin
       failed++
       notices.error(result.reason, machines[index].name)
     })
-    if (machines.length > 1 && failed > 0) notices.warning(t('bulk.result', { done: machines.length - failed, failed }), '')
+    if (machines.length > 1 && failed > 0) notices.warning(() => t('bulk.result', { done: machines.length - failed, failed }), '')
     return machines.length - failed
   }
 }
@@ -101,8 +101,8 @@ function useRemoval(notices: Notices): MachineCommands['remove'] {
     })
     await trash.load().catch(() => undefined)
     if (done === 0) return
-    const title = machines.length === 1 ? t('delete.done', { name: machines[0].name }) : t('delete.doneMany', { count: done })
-    notices.success(title, { label: t('common.undo'), run: () => undo(trashIds) })
+    const title = (): string => machines.length === 1 ? t('delete.done', { name: machines[0].name }) : t('delete.doneMany', { count: done })
+    notices.success(title, { label: () => t('common.undo'), run: () => undo(trashIds) })
   }
 }
 
@@ -133,7 +133,7 @@ export function useMachineCommands(notices: Notices): MachineCommands {
 
     async save(machine, settings) {
       machinesStore.put(await api.update(machine.id, settings))
-      notices.success(t('settings.saved'))
+      notices.success(() => t('settings.saved'))
     },
 
     async create(source, settings, startNow) {

@@ -2,20 +2,23 @@ import { mount, type VueWrapper } from '@vue/test-utils'
 import { ElNotification } from 'element-plus'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { defineComponent, h, nextTick } from 'vue'
+import { ApiError } from '../api/errors'
 import { createMessages } from '../locales'
 import { useNotices, type Notices } from './use-notices'
 
 let notices: Notices
 let page: VueWrapper
+let messages: ReturnType<typeof createMessages>
 
 beforeEach(() => {
   vi.useFakeTimers()
+  messages = createMessages('en')
   page = mount(defineComponent({
     setup() {
       notices = useNotices()
       return () => h('i')
     },
-  }), { global: { plugins: [createMessages('en')] } })
+  }), { global: { plugins: [messages] } })
 })
 
 afterEach(() => {
@@ -72,6 +75,28 @@ describe('a toast', () => {
     close()
     await wait(1)
     expect(isThere()).toBe(false)
+  })
+
+  it('is said in the language that is chosen while it is shown', async () => {
+    const { t } = messages.global
+    notices.warning(() => t('notice.crashed', { name: 'web' }), () => t('disk.text'), { label: () => t('common.undo'), run: vi.fn() })
+    await wait(1)
+    expect(toast().textContent).toContain('Undo')
+    messages.global.locale.value = 'fr'
+    await wait(1)
+    for (const key of ['disk.text', 'common.undo'] as const) expect(toast().textContent).toContain(t(key))
+    expect(document.querySelector('.el-notification__title')?.textContent).toBe(t('notice.crashed', { name: 'web' }))
+    expect(toast().textContent).not.toContain('Undo')
+  })
+
+  it('of an error too', async () => {
+    notices.error(new ApiError('wrong-state', 'raw', undefined, { key: 'machine.already', values: { name: 'web', state: { key: 'state.running' } } }), 'web')
+    await wait(1)
+    expect(toast().textContent).toContain("The machine 'web' is running already.")
+    messages.global.locale.value = 'fr'
+    await wait(1)
+    expect(toast().textContent).toMatch(/La machine «.web.» est déjà/)
+    expect(document.querySelector('.el-notification__title')?.textContent).not.toContain('cannot')
   })
 
   it('is gone, and its action done, with the button', async () => {

@@ -28,8 +28,8 @@ export function useRoomNotices(notices: Notices): RoomNotices {
         open.get(id)?.()
         open.delete(id)
       } else if (!open.has(id)) {
-        const action = { label: t('action.resume'), run: () => resume(machine) }
-        open.set(id, notices.warning(t('notice.hostDiskFull', { name }), t('notice.hostDiskFullText', { path: waitsFor.path }), action, true))
+        const action = { label: () => t('action.resume'), run: () => resume(machine) }
+        open.set(id, notices.warning(() => t('notice.hostDiskFull', { name }), () => t('notice.hostDiskFullText', { path: waitsFor.path }), action, true))
       }
     },
     close: () => open.forEach((close) => close()),

@@ -37,15 +37,15 @@ function useRestore(notices: Notices): SnapshotCommands['restore'] {
     await api.restoreSnapshot(machine.id, undoId, { keepCurrent: false, start: isOn(machine) })
     await api.deleteSnapshot(machine.id, undoId)
     await store.load(machine.id)
-    notices.success(t('snapshot.undone'))
+    notices.success(() => t('snapshot.undone'))
   }
 
   async function goBack(machine: Machine, snapshot: Snapshot, options: RestoreOptions): Promise<void> {
     const undoName = t('snapshot.before', { name: snapshot.name }).slice(0, LIMITS.snapshotNameLength)
     const undoId = await api.restoreSnapshot(machine.id, snapshot.id, { ...options, undoName })
     await store.load(machine.id)
-    notices.success(t('snapshot.restored', { machine: machine.name, name: snapshot.name }), undoId === null ? undefined : {
-      label: t('common.undo'),
+    notices.success(() => t('snapshot.restored', { machine: machine.name, name: snapshot.name }), undoId === null ? undefined : {
+      label: () => t('common.undo'),
       run: () => void undo(machine, undoId).catch((error: unknown) => notices.error(error, machine.name)),
     })
   }
@@ -78,7 +78,7 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
     async take(machine, name, notes) {
       const taken = await api.takeSnapshot(machine.id, { ...(name === '' ? {} : { name }), notes })
       await store.load(machine.id)
-      notices.success(t('snapshot.taken', { name: taken.name }))
+      notices.success(() => t('snapshot.taken', { name: taken.name }))
       return taken
     },
 
@@ -94,7 +94,7 @@ export function useSnapshotCommands(notices: Notices): SnapshotCommands {
       try {
         await api.deleteSnapshot(machine.id, snapshot.id)
         await store.load(machine.id)
-        notices.success(t('snapshot.deleted', { name: snapshot.name }))
+        notices.success(() => t('snapshot.deleted', { name: snapshot.name }))
       } catch (error) {
         notices.error(error, snapshot.name)
       }

@@ -1,11 +1,12 @@
 import { describe, expect, it, vi } from 'vitest'
 import { ApiError } from '../api/errors'
-import { api, body, click, eachWithFreshApp, find, open, press } from '../testing/mounted-app'
+import { api, body, click, eachWithFreshApp, fill, find, open, press } from '../testing/mounted-app'
 
 eachWithFreshApp()
 
 const TOP = '[data-disk="top.qcow2"]'
-const question = (): string => document.querySelector('.el-message-box')?.textContent ?? ''
+/** The last that was asked: one before it may be fading away. */
+const question = (): string => [...document.querySelectorAll('.el-message-box')].at(-1)?.textContent ?? ''
 const agree = (): Promise<void> => click('.el-message-box__btns .el-button--primary')
 
 async function choose(action: string): Promise<void> {
@@ -80,6 +81,38 @@ describe('looking after a disk', () => {
     await agree()
     expect(api.calls).toContain('compactDisk /d/top.qcow2')
     expect(body()).toContain('top.qcow2 takes 4 MiB less')
+  })
+
+  /** @param gib what is typed as the new size */
+  async function resizeTo(gib: string): Promise<void> {
+    await choose('disk-resize')
+    await fill('.el-message-box__input input', gib)
+    await agree()
+  }
+
+  it('makes a disk larger at once', async () => {
+    await openWith()
+    await resizeTo('2.5')
+    expect(api.calls).toContain(`resizeDisk /d/top.qcow2 ${2.5 * 2 ** 30}`)
+    expect(body()).toContain('top.qcow2 has 2.5 GiB now')
+  })
+
+  it('makes a disk smaller once it was agreed to, with what is lost, from where on, and whose it is', async () => {
+    await openWith()
+    await resizeTo('0.25')
+    for (const text of ['Cut 768 MiB off top.qcow2?', 'Everything past 256 MiB is lost', 'The disk is that of web.']) expect(question()).toContain(text)
+    await click('.question-dangerous .question-safe')
+    expect(api.calls.join()).not.toContain('resizeDisk')
+    await resizeTo('0.25')
+    await click('.question-dangerous:last-child .el-button--danger')
+    expect(api.calls).toContain(`resizeDisk /d/top.qcow2 ${2 ** 28} shrink`)
+  })
+
+  it.each(['0', '-1', '1', '100000', 'x'])('takes no size that cannot be: %s', async (gib) => {
+    await openWith()
+    await resizeTo(gib)
+    expect(question()).toContain('at most 65,536 GiB')
+    expect(api.calls.join()).not.toContain('resizeDisk')
   })
 
   it('shows work in progress in the row, with a way to cancel it', async () => {

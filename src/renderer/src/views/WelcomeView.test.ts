@@ -19,6 +19,8 @@ describe('the first start', () => {
     const work = startSlowly()
     await open()
     await click('[data-action="quick-start"]')
+    // Before and after the task its files are copied.
+    expect(find('.working').textContent).toContain('Making the machine’s files')
     api.emitTask({ id: 't1', kind: 'image.starter', subject: '', state: 'running', progress: 0.4, detail: 'Downloading linux-image', cancellable: true })
     await flushPromises()
     expect(find('.working').textContent).toContain('Downloading linux-image')

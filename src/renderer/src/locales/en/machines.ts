@@ -69,6 +69,7 @@ export const enMachines = {
     choose: 'Choose an image to download…',
     unavailable: 'The small Linux cannot be made on this computer: {reason}',
     working: 'Preparing your first machine…',
+    files: 'Making the machine’s files',
     own: 'Use your own kernel or disk…',
     point1: 'A real processor, in software',
     point1Text: 'Guest code is translated on the fly, so it runs anywhere.',

@@ -93,6 +93,7 @@ export const enWindow = {
     diskCheck: 'Checking the disk {subject}',
     diskRepair: 'Repairing the disk {subject}',
     diskCompact: 'Making the disk {subject} smaller',
+    diskResize: 'Changing the size of the disk {subject}',
     diskConvert: 'Copying the disk {subject}',
     machineSuspend: 'Suspending {subject}',
     machineDelete: 'Deleting {subject}',

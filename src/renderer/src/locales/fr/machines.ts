@@ -71,6 +71,7 @@ export const frMachines: Translated<typeof enMachines> = {
     choose: 'Choisir une image à télécharger…',
     unavailable: 'Le petit Linux ne peut pas être préparé sur cet ordinateur : {reason}',
     working: 'Préparation de votre première machine…',
+    files: 'Création des fichiers de la machine',
     own: 'Utiliser votre noyau ou votre disque…',
     point1: 'Un vrai processeur, en logiciel',
     point1Text: 'Le code invité est traduit à la volée : il tourne partout.',

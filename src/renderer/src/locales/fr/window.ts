@@ -95,6 +95,7 @@ export const frWindow: Translated<typeof enWindow> = {
     diskCheck: 'Vérification du disque {subject}',
     diskRepair: 'Réparation du disque {subject}',
     diskCompact: 'Réduction du disque {subject}',
+    diskResize: 'Changement de taille du disque {subject}',
     diskConvert: 'Copie du disque {subject}',
     machineSuspend: 'Mise en veille de {subject}',
     machineDelete: 'Suppression de {subject}',
