@@ -3,6 +3,7 @@ import type { BlockBackend } from '../vmm/ports'
 import { BeforeImages } from './disks/before-images'
 import { BlockFile, openFiles } from './disks/block-file'
 import { CACHE_BEHAVIOUR, type CacheMode } from './disks/cache-mode'
+import { Holes, type Extent } from './disks/holes'
 
 const SECTOR = 512
 const ZERO_CHUNK = 1 << 20
@@ -11,11 +12,13 @@ export class RawDisk implements BlockBackend {
   readonly blockSize = SECTOR
   readonly sizeBytes: number
   readonly writeThrough: boolean
+  private readonly holes: Holes
 
   constructor(private readonly file: BlockFile, readonly readOnly: boolean) {
     // A file whose size is no multiple of the sector reads as zeroes to the sector's end.
     this.sizeBytes = Math.ceil(file.size / SECTOR) * SECTOR
     this.writeThrough = CACHE_BEHAVIOUR[file.cache].writeThrough
+    this.holes = new Holes(file.path)
   }
 
   get path(): string {
@@ -24,6 +27,11 @@ export class RawDisk implements BlockBackend {
 
   read(offset: number, target: Uint8Array): Promise<void> {
     return this.file.read(offset, target)
+  }
+
+  /** Of a disk that is open for reading; of another one nobody knows what was written meanwhile. */
+  extent(offset: number, length: number): Promise<Extent> {
+    return this.readOnly ? this.holes.extent(offset, length) : Promise.resolve({ length, zero: false })
   }
 
   write(offset: number, source: Uint8Array): Promise<void> {

@@ -1,6 +1,7 @@
 /** A raw image as the source of a conversion. */
 import { open } from 'node:fs/promises'
 import type { DiskSource } from './formats/common/write'
+import { Holes } from './holes'
 
 const SECTOR = 512
 
@@ -8,6 +9,7 @@ const SECTOR = 512
 export async function openRawSource(path: string): Promise<DiskSource & { close(): Promise<void> }> {
   const file = await open(path, 'r')
   const { size } = await file.stat()
+  const holes = new Holes(path)
   return {
     sizeBytes: Math.ceil(size / SECTOR) * SECTOR,
     read: async (offset, target) => {
@@ -17,6 +19,7 @@ export async function openRawSource(path: string): Promise<DiskSource & { close(
         done += bytesRead
       }
     },
+    extent: (offset, length) => holes.extent(offset, length),
     close: () => file.close(),
   }
 }

@@ -10,7 +10,6 @@ import type { BlockBackend } from '../../../vmm/ports'
 import { BeforeImages } from '../before-images'
 import { CACHE_BEHAVIOUR, type CacheMode } from '../cache-mode'
 import { OperationQueue } from '../operation-queue'
-import type { Cluster } from './cluster'
 import { ClusterMap } from './cluster-map'
 import { DiskFile } from './disk-file'
 import { readHeader, type Header } from './header'
@@ -117,12 +116,19 @@ export class Qcow2Image implements BlockBackend {
 
   /** How long the range from the offset on is zero because nothing is stored anywhere in the chain, or else may be stored. */
   extent(offset: number, length: number): Promise<{ readonly length: number; readonly zero: boolean }> {
-    const isHole = ({ kind }: Cluster): boolean => kind === 'zero' || (kind === 'none' && this.parts.backing === undefined)
+    const end = Math.min(offset + length, this.sizeBytes)
+    let below = { end: 0, zero: false }
+    const isHole = async (cluster: number): Promise<boolean> => {
+      const { kind } = await this.map.at(cluster)
+      if (kind !== 'none') return kind === 'zero'
+      const [from, to] = [cluster * this.clusterSize, (cluster + 1) * this.clusterSize]
+      if (below.end < to) below = await this.reader.below(from, Math.max(end, to) - from)
+      return below.zero && below.end >= to
+    }
     return this.queue.shared(async () => {
-      const end = Math.min(offset + length, this.sizeBytes)
       let cluster = Math.floor(offset / this.clusterSize)
-      const zero = isHole(await this.map.at(cluster))
-      while (++cluster * this.clusterSize < end && isHole(await this.map.at(cluster)) === zero) { /* as long as it is the same */ }
+      const zero = await isHole(cluster)
+      while (++cluster * this.clusterSize < end && await isHole(cluster) === zero) { /* as long as it is the same */ }
       return { zero, length: Math.min(cluster * this.clusterSize, end) - offset }
     })
   }

@@ -8,6 +8,8 @@ import type { Header } from './header'
 export interface BackingSource {
   readonly sizeBytes: number
   read(offset: number, target: Uint8Array): Promise<void>
+  /** How long the range from the offset on is zero because nothing is stored, or else may be stored. */
+  extent?(offset: number, length: number): Promise<{ readonly length: number; readonly zero: boolean }>
   close(): Promise<void>
 }
 
@@ -50,6 +52,17 @@ export class Reader {
     const bytes = new Uint8Array(this.clusterSize)
     await this.read(index * this.clusterSize, bytes)
     return bytes
+  }
+
+  /** Up to the offset `end` nothing is stored below for a range, or something may be: as `extent` of what lies below, and zero past its end. */
+  async below(offset: number, length: number): Promise<{ readonly end: number; readonly zero: boolean }> {
+    const left = (this.backing?.sizeBytes ?? 0) - offset
+    if (left <= 0) return { end: offset + length, zero: true }
+    const within = Math.min(length, left)
+    if (!this.backing?.extent) return { end: offset + within, zero: false }
+    const { length: known, zero } = await this.backing.extent(offset, within)
+    // A hole at the end goes on behind it.
+    return { end: zero && known === left ? offset + length : offset + known, zero }
   }
 
   private async readBelow(offset: number, target: Uint8Array): Promise<void> {

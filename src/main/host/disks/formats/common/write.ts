@@ -26,11 +26,27 @@ export function isZero(bytes: Uint8Array): boolean {
   return true
 }
 
-/** Whether nothing is stored for the whole range. */
-async function isHole(source: DiskSource, offset: number, length: number): Promise<boolean> {
-  if (!source.extent) return false
-  const extent = await source.extent(offset, length)
-  return extent.zero && extent.length >= length
+/** So much is asked about at once: work can be cancelled in between. */
+const LOOK_AHEAD_BYTES = 1 << 30
+
+/** What is known of the holes of a source that is walked from front to back. */
+class Ahead {
+  private end = 0
+  private isZero = false
+
+  constructor(private readonly source: DiskSource) {}
+
+  /** How many bytes from the offset on are one hole, 0 where something may be stored there. */
+  async hole(offset: number): Promise<number> {
+    const { source } = this
+    if (!source.extent) return 0
+    if (offset >= this.end) {
+      const { length, zero } = await source.extent(offset, Math.min(LOOK_AHEAD_BYTES, source.sizeBytes - offset))
+      this.end = offset + length
+      this.isZero = zero
+    }
+    return this.isZero ? this.end - offset : 0
+  }
 }
 
 /**
@@ -41,15 +57,19 @@ async function isHole(source: DiskSource, offset: number, length: number): Promi
 export async function forEachBlock(source: DiskSource, blockBytes: number, options: WriteOptions, store: (index: number, bytes: Uint8Array) => Promise<void>): Promise<void> {
   const buffer = new Uint8Array(blockBytes)
   const total = source.sizeBytes
-  for (let offset = 0; offset < total; offset += blockBytes) {
+  const ahead = new Ahead(source)
+  for (let offset = 0; offset < total;) {
     options.signal?.throwIfAborted()
-    const length = Math.min(blockBytes, total - offset)
-    if (!(await isHole(source, offset, length))) {
+    const hole = await ahead.hole(offset)
+    let length = Math.min(blockBytes, total - offset)
+    if (hole >= length) length = Math.max(length, hole - hole % blockBytes)
+    else {
       await source.read(offset, buffer.subarray(0, length))
       buffer.fill(0, length)
       if (!isZero(buffer)) await store(offset / blockBytes, buffer)
     }
-    options.onProgress?.(offset + length, total)
+    offset += length
+    options.onProgress?.(offset, total)
   }
 }
 
