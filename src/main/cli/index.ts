@@ -1,5 +1,6 @@
 /** The `nestbox` command: what it is called with, and how it ends. */
 import { CommanderError } from 'commander'
+import { outliveFileLimits } from '../host/file-limit'
 import { VmmError } from '../vmm/errors'
 import { ExitCode } from './exit-codes'
 import { buildProgram } from './program'
@@ -16,6 +17,7 @@ async function endOfUse({ exitCode, code, message }: CommanderError, json: boole
 
 async function main(): Promise<void> {
   const json = process.argv.includes('--json')
+  outliveFileLimits()
   try {
     await (await buildProgram(json, process.argv[2])).parseAsync()
   } catch (error) {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { lock } from 'proper-lockfile'
 import { z } from 'zod'
 import { phrase } from '../../../preload/contract'
+import { outliveFileLimits } from '../../host/file-limit'
 import { ServiceError, systemCode, writeError, whyOf } from '../errors'
 import { makeFolder, writeAtomic } from '../files'
 
@@ -42,14 +43,6 @@ function mayLive(holder: LockHolder | undefined): boolean {
   } catch (error) {
     return systemCode(error) !== 'ESRCH'
   }
-}
-
-/** What says so is the write itself, which fails: that one file may not grow any further. */
-const fileLimitReached = (): void => undefined
-
-/** The lock's package ends the process on every deadly signal that nobody else hears. */
-function outliveFileLimits(): void {
-  if (process.platform !== 'win32' && !process.listeners('SIGXFSZ').includes(fileLimitReached)) process.on('SIGXFSZ', fileLimitReached)
 }
 
 export class LibraryLock {
