@@ -14,6 +14,7 @@ import { logFolder } from './machine-log'
 import type { RuntimeStatus } from './runtime'
 import { checkSettings } from './settings-check'
 import { SavedState } from './snapshots/saved-state'
+import type { UnderWay } from './snapshots/under-way'
 import type { MachineRecord } from './types'
 
 export function viewOf(record: MachineRecord, status: RuntimeStatus): Machine {
@@ -82,18 +83,34 @@ export async function startMachine(services: Services, id: string, fresh: boolea
   requireSound(record)
   requireNoTemplate(record, phrase('template.cannotStart'))
   services.use.requireStartable(id, record.settings.name)
-  await services.snapshots.recover(id)
-  return launch(services, services.library.require(id), fresh)
+  const filling = await services.snapshots.recoverForStart(id)
+  await launch(services, services.library.require(id), fresh, filling?.sources)
+  if (filling) followFilling(services, id, filling)
 }
 
-async function launch(services: Services, record: MachineRecord, fresh: boolean): Promise<void> {
+/** The machine gets its disks once they are there; without them it cannot go on. */
+function followFilling({ runtime, tasks, library }: Services, id: string, filling: UnderWay): void {
+  void tasks.start('snapshot.fill', library.require(id).settings.name, async (progress) => {
+    filling.onProgress = (fraction) => progress.report(fraction)
+    try {
+      await filling.done
+      runtime.disksThere(id)
+    } catch (error) {
+      await runtime.disksFailed(id, error)
+      throw error
+    }
+  }, { cancellable: false })
+}
+
+/** @param sources images that disks are copied from meanwhile, by the disks' paths */
+async function launch(services: Services, record: MachineRecord, fresh: boolean, sources: ReadonlyMap<string, string> = new Map()): Promise<void> {
   const { id } = record
-  await checkSettings(record.settings)
+  await checkSettings({ ...record.settings, disks: record.settings.disks.filter(({ path }) => !sources.has(path)) })
   if (record.base) await requireBaseUnchanged(record.settings.name, record.base)
   await checkDisksFree(services, record)
   const saved = new SavedState(record.dir)
   if (['saved', 'stopped', 'crashed'].includes(services.runtime.status(id).state)) await saved.clearLeftovers()
-  await services.runtime.start({ id, settings: record.settings, logDir: logFolder(record.dir), ...(record.generationId && { generationId: record.generationId }) }, fresh)
+  await services.runtime.start({ id, settings: record.settings, logDir: logFolder(record.dir), sources, ...(record.generationId && { generationId: record.generationId }) }, fresh)
   await saved.clearResume()
 }
 

@@ -17,6 +17,8 @@ interface Entry {
 
 export class MachineUse {
   private readonly entries = new Map<string, Set<Entry>>()
+  /** By machine: what is over soon. */
+  private readonly passing = new Map<string, Promise<unknown>>()
 
   /** What keeps the machine from being used so, for people. */
   private obstacle(id: string, use: Use): Phrase | undefined {
@@ -26,9 +28,14 @@ export class MachineUse {
 
   /** @throws ServiceError machine-busy */
   async during<T>(id: string, name: string, use: Use, what: Phrase, work: () => Promise<T>): Promise<T> {
+    const passing = this.passing.get(id)
+    if (passing) await passing
     const obstacle = this.obstacle(id, use)
     if (obstacle !== undefined) throw new ServiceError('machine-busy', phrase('use.busy', { name, what: obstacle }), { id })
-    const entry: Entry = { use, what }
+    return this.noted(id, { use, what }, work)
+  }
+
+  private async noted<T>(id: string, entry: Entry, work: () => Promise<T>): Promise<T> {
     const entries = this.entries.get(id) ?? new Set()
     this.entries.set(id, entries.add(entry))
     try {
@@ -37,6 +44,14 @@ export class MachineUse {
       entries.delete(entry)
       if (entries.size === 0) this.entries.delete(id)
     }
+  }
+
+  /** Something that is over soon: the machine may run and start, who wants to use it otherwise waits. @param end never rejects */
+  whilePassing(id: string, what: Phrase, end: Promise<unknown>): void {
+    const passing = this.noted(id, { use: 'read-snapshots', what }, () => end).finally(() => {
+      if (this.passing.get(id) === passing) this.passing.delete(id)
+    })
+    this.passing.set(id, passing)
   }
 
   /** @throws ServiceError machine-busy where it must not start now */

@@ -265,6 +265,7 @@ class LocalManager implements Manager {
     this.tasks.cancelAll()
     if (how === 'powerOff') await this.powerOffAll()
     await this.runtime.shutdown(how === 'stop' ? 'stop' : 'suspend')
+    await this.services.snapshots.settled()
     for (const session of this.sessions) session.close()
     await this.lock.release()
   }

@@ -6,11 +6,12 @@ import { Behind, giveWay, NodeWasmEngine, openDisk, type OpenDisk } from '../hos
 import { DiskFormatError } from '../host/disks/formats/common/format-error'
 import { createCpuKit, type Machine, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
-import type { LogLevel } from '../vmm/ports'
+import type { BlockBackend, LogLevel } from '../vmm/ports'
 import { buildMachine, type BuildContext, type BuiltMachine } from './build-machine'
 import { ConsolePort } from './console-port'
 import { DiskCopies } from './disk-copies'
 import { KernelFiles } from './kernel-files'
+import { LateDisk } from './late-disk'
 import { MachineLoop } from './loop'
 import { MachineAhead } from './machine-ahead'
 import { detailOf, reasonOf, type Note } from './note'
@@ -37,6 +38,9 @@ export class VmHost {
   private machine: Machine | undefined
   private loop: MachineLoop | undefined
   private disks: OpenDisk[] = []
+  /** Those whose images are being made. */
+  private late: { readonly disk: LateDisk; readonly settings: LaunchConfig['disks'][number] }[] = []
+  private opening: Promise<void> = Promise.resolve()
   private config: LaunchConfig | undefined
   private compiler: string | undefined
   private warmStart: WarmStart | undefined
@@ -94,6 +98,7 @@ export class VmHost {
     switch (message.type) {
       case 'prepare': this.ahead ??= this.buildAhead(message); break
       case 'launch': void this.launch(message.config); break
+      case 'disks-there': this.opening = this.openLate(); break
       case 'pause': this.pause(); break
       case 'resume': this.resume(); break
       case 'reset': this.machine?.reset(); break
@@ -206,6 +211,7 @@ export class VmHost {
   private async end(machine: Machine, reason: HostStop): Promise<void> {
     this.touches?.end()
     await this.loading?.stop()
+    await this.giveUpLate()
     await machine.drain()
     const report = await this.report(reason)
     await this.closeFiles()
@@ -222,10 +228,9 @@ export class VmHost {
     const ahead = await this.ahead
     this.ahead = undefined
     const kernel = ahead ? undefined : new KernelFiles(config)
-    for (const disk of config.disks) {
-      this.disks.push(await openDisk(disk.path, disk.readOnly, disk.format, disk.cache))
-    }
-    const built = await this.takeAhead(ahead, config) ?? buildMachine(config, kernel ?? new KernelFiles(config), this.disks, this.context())
+    const disks: BlockBackend[] = []
+    for (const settings of config.disks) disks.push(settings.madeFrom === undefined ? await this.open(settings) : await this.openSource(settings, settings.madeFrom))
+    const built = await this.takeAhead(ahead, config, disks) ?? buildMachine(config, kernel ?? new KernelFiles(config), disks, this.context())
     this.warmStart = built.warmStart
     this.touches = built.touches
     this.savedState = built.state
@@ -233,9 +238,38 @@ export class VmHost {
     return built.machine
   }
 
-  private async takeAhead(ahead: MachineAhead | undefined, config: LaunchConfig): Promise<BuiltMachine | undefined> {
+  private async open({ path, readOnly, format, cache }: LaunchConfig['disks'][number]): Promise<OpenDisk> {
+    const disk = await openDisk(path, readOnly, format, cache)
+    this.disks.push(disk)
+    return disk
+  }
+
+  private async openSource(settings: LaunchConfig['disks'][number], image: string): Promise<LateDisk> {
+    const disk = await LateDisk.copyOf(image, settings)
+    this.late.push({ disk, settings })
+    return disk
+  }
+
+  /** What was not there when the machine was launched is there now. */
+  private async openLate(): Promise<void> {
+    try {
+      for (const { disk, settings } of this.late.splice(0)) disk.use(await this.open(settings))
+    } catch (error) {
+      this.loop?.stop({ kind: 'error', ...described(error) })
+    }
+  }
+
+  /** Nobody waits any more for what is not there yet. */
+  private async giveUpLate(): Promise<void> {
+    await this.opening
+    for (const { disk, settings: { path } } of this.late.splice(0)) {
+      await disk.giveUp(new VmmError('disk-io', `${path} is not there yet`, { path })).catch(() => undefined)
+    }
+  }
+
+  private async takeAhead(ahead: MachineAhead | undefined, config: LaunchConfig, disks: readonly BlockBackend[]): Promise<BuiltMachine | undefined> {
     if (!ahead) return undefined
-    const built = await ahead.launchedAs(config, this.disks)
+    const built = await ahead.launchedAs(config, disks)
     if (built) {
       this.log('debug', 'the machine was built ahead', { reason: 'builtAhead' })
       return built
@@ -344,6 +378,7 @@ export class VmHost {
 
   private async closeFiles(): Promise<void> {
     this.savedState?.close()
+    await this.giveUpLate()
     for (const disk of this.disks) {
       // What the guest had flushed is safe whatever happens here.
       await disk.close().catch((error: unknown) => this.log('error', `a disk was not closed in order: ${reasonOf(error)}`, { reason: 'diskNotClosed', ...detailOf(error) }))

@@ -24,6 +24,8 @@ export const launchConfig = z.object({
   commandLine: z.string(),
   disks: z.array(z.object({
     path: z.string(), format: z.enum(['raw', 'qcow2']), readOnly: z.boolean(), cache: z.enum(CACHE_MODES).optional(), queues: z.number().int().optional(),
+    /** The image at `path` is not there yet: it is being made as a copy of this one, which never changes. `disks-there` says when it is. */
+    madeFrom: z.string().optional(),
   })),
   onReset: z.enum(['reboot', 'stop']),
   maxTier: z.union([z.literal(0), z.literal(1), z.literal(2)]),
@@ -49,6 +51,7 @@ export const toHost = z.discriminatedUnion('type', [
    */
   z.object({ type: z.literal('prepare'), config: launchConfig, images: z.array(z.string()), wholeState: z.boolean() }),
   z.object({ type: z.literal('launch'), config: launchConfig }),
+  z.object({ type: z.literal('disks-there') }),
   z.object({ type: z.literal('pause') }),
   z.object({ type: z.literal('resume') }),
   z.object({ type: z.literal('reset') }),
@@ -57,7 +60,7 @@ export const toHost = z.discriminatedUnion('type', [
   /** Writes the machine's state to `path`; then it goes on, ends as `suspended`, or stands until `thaw` or `stop`. Answered by `saved` or `save-failed`. */
   z.object({
     type: z.literal('save'), path: z.string(), then: z.enum(['go-on', 'end', 'hold']),
-    /** Images to copy at the same instant, while the guest stands. */
+    /** Images to copy as they are at the same instant. */
     copies: z.array(z.object({ from: z.string(), to: z.string() })),
     /** The state is used at once and only once. */
     quick: z.boolean().optional(),

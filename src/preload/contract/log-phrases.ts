@@ -8,6 +8,7 @@ export const LOG_PHRASES = {
   suspended: 'suspended',
   notStarted: 'not started: {why}',
   notSuspended: 'not suspended, but stopped: {why}',
+  disksNotMade: 'stopped, since its disks could not be brought back; they will be at its next start: {why}',
   paused: 'paused: {detail}',
   builtAhead: 'the machine was built ahead',
   aheadNotUsed: 'the machine that was built ahead is not the one to be launched',

@@ -377,6 +377,7 @@ export const PHRASES = {
     busy: "'{name}' {what}. Wait until that is done.",
     takingSnapshot: 'is having a snapshot taken',
     restoringSnapshot: 'is going back to a snapshot',
+    fillingDisks: 'is getting its disks from a snapshot',
     deletingSnapshot: 'is having a snapshot deleted',
     renamingSnapshot: 'is having a snapshot renamed',
     cloning: 'is being cloned',

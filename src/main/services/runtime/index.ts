@@ -22,6 +22,8 @@ export interface RunnableMachine {
   readonly logDir: string
   /** UUID; see `MachineRecord`. */
   readonly generationId?: string
+  /** Images that disks are being copied from, by the disks' paths: it starts before they are there, and is told by `disksThere`. */
+  readonly sources?: ReadonlyMap<string, string>
 }
 
 export interface RuntimeStatus {
@@ -159,10 +161,10 @@ export class MachineRuntime {
     return process
   }
 
-  private configOf({ settings, logDir, id, generationId = id }: RunnableMachine, savedState: LaunchConfig['savedState']): LaunchConfig {
+  private configOf({ settings, logDir, id, sources, generationId = id }: RunnableMachine, savedState: LaunchConfig['savedState']): LaunchConfig {
     return {
       name: settings.name, uuid: id, generationId, memoryMiB: settings.memoryMiB, cpuProfile: settings.cpuProfile, kernel: settings.kernel,
-      initrd: settings.initrd, commandLine: settings.commandLine, disks: settings.disks.map((d) => ({ ...d })),
+      initrd: settings.initrd, commandLine: settings.commandLine, disks: settings.disks.map((disk) => diskOf(disk, sources?.get(disk.path))),
       onReset: settings.onReset, maxTier: settings.maxTier, logDir, translationsDir: this.options.translationsDir, workingSetsDir: this.options.workingSetsDir,
       ...(savedState && { savedState }),
     }
@@ -189,6 +191,19 @@ export class MachineRuntime {
   unprepare(id: string): void {
     this.prepared.get(id)?.drop()
     this.prepared.delete(id)
+  }
+
+  /** Disks that a machine was started without are in their places. */
+  disksThere(id: string): void {
+    this.running.get(id)?.process.send({ type: 'disks-there' })
+  }
+
+  /** They will never be: it ends, and says why. */
+  async disksFailed(id: string, error: unknown): Promise<void> {
+    const run = this.running.get(id)
+    if (!run) return
+    this.log(run.machine, 'error', phrase('log.disksNotMade', { why: whyOf(error) }))
+    await this.endNow(run, 'stopping')
   }
 
   private connectConsoles({ machine, process }: Running): void {
@@ -392,6 +407,9 @@ export class MachineRuntime {
     else await this.forceStop(id)
   }
 }
+
+/** @param madeFrom the image it is being copied from */
+const diskOf = (disk: MachineSettings['disks'][number], madeFrom: string | undefined): LaunchConfig['disks'][number] => ({ ...disk, ...(madeFrom !== undefined && { madeFrom }) })
 
 function stallOf({ state, stalled }: Running): Pick<RuntimeStatus, 'problem' | 'waitsFor'> {
   if (state !== 'paused' || !stalled) return {}

@@ -16,7 +16,8 @@ import { SnapshotRecords, type SnapshotRecord } from './records'
 import { Restore } from './restore'
 import { RESTORED_SUFFIX, SavedState } from './saved-state'
 import { SnapshotStore, STATE_FILE } from './store'
-import { finishSwitch, hasSwitch, type Switch } from './switch'
+import { finishSwitch, hasSwitch, performSwitch, type Filling, type Switch } from './switch'
+import { UnderWay } from './under-way'
 
 export interface SnapshotsOptions {
   readonly library: Library
@@ -51,6 +52,8 @@ export interface BaseOptions extends TakeOptions { readonly awaitsClone?: boolea
 export class Snapshots {
   /** By the machine's folder. */
   private readonly known = new Map<string, SnapshotRecords>()
+  /** By the machine's id: disks of one that runs which are not there yet. */
+  private readonly filling = new Map<string, UnderWay>()
 
   constructor(private readonly options: SnapshotsOptions) {}
 
@@ -69,13 +72,41 @@ export class Snapshots {
     })
   }
 
-  /** Finishes a restore that was interrupted. To be called before the machine is touched. */
+  /** Waits for a restore that is under way, finishes one that was interrupted. To be called before the machine's files are touched. */
   async recover(id: string): Promise<void> {
     const { library } = this.options
+    await this.filling.get(id)?.ended
     const { dir } = library.require(id)
     const store = new SnapshotStore(dir)
     if (!hasSwitch(store.folder)) return
     await finishSwitch(store.folder, (change) => this.apply(id, store, change))
+  }
+
+  /** As `recover`; what takes long goes on beside. */
+  private async recoverBeside({ id, dir }: MachineRecord): Promise<void> {
+    const store = new SnapshotStore(dir)
+    const filling = await performSwitch(store.folder, (change) => this.apply(id, store, change))
+    if (filling) this.fill(id, filling)
+  }
+
+  /** As `recover`, of a machine that will be started. @returns disks that are still being made: it can start without them */
+  async recoverForStart(id: string): Promise<UnderWay | undefined> {
+    const filling = this.filling.get(id)
+    if (!filling) await this.recover(id)
+    return filling
+  }
+
+  /** Copies what a restored machine still lacks. */
+  private fill(id: string, filling: Filling): void {
+    const underWay = new UnderWay(filling)
+    this.filling.set(id, underWay)
+    void underWay.ended.then(() => this.filling.delete(id))
+    this.options.use.whilePassing(id, phrase('use.fillingDisks'), underWay.ended)
+  }
+
+  /** Resolves when nothing is written any more. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.filling.values()].map(({ ended }) => ended))
   }
 
   /** The clone that a snapshot was taken for is there. Where this cannot be written now, the next start looks for the clone itself. */
@@ -94,7 +125,7 @@ export class Snapshots {
   async recoverAll(): Promise<void> {
     for (const record of this.options.library.list()) {
       try {
-        await this.recover(record.id)
+        await this.recoverBeside(record)
         const store = new SnapshotStore(record.dir)
         await store.clean()
         await this.settleAwaited(record.id, store)
@@ -102,7 +133,7 @@ export class Snapshots {
         const saved = new SavedState(record.dir)
         await saved.clearLeftovers()
         await saved.memory.collect()
-        for (const { path } of record.settings.disks) await rm(path + RESTORED_SUFFIX, { force: true })
+        if (!this.filling.has(record.id)) for (const { path } of record.settings.disks) await rm(path + RESTORED_SUFFIX, { force: true })
       } catch (error) {
         console.error(`nestbox: ${record.settings.name}: ${String(error)}`)
       }
@@ -175,7 +206,8 @@ export class Snapshots {
   /**
    * The machine is as it was: settings the guest sees, disks, and memory where it ran (then it is `saved`, and starts at once).
    * What is there now becomes a snapshot of its own, unless `keepCurrent` is false: then the machine that will run is built first, and
-   * all of its memory checked. All of it happens or nothing: where it fails, a machine that ran runs on.
+   * all of its memory checked. All of it happens or nothing: where it fails, a machine that ran runs on. One that will be started may
+   * be restored before its disks are: see `recoverForStart`.
    * @throws ServiceError not-found, and as `Restore.perform`
    */
   restore(id: string, snapshotId: string, how: RestoreOptions, progress: Progress): Promise<{ undo: string | null }> {
@@ -184,7 +216,8 @@ export class Snapshots {
       await this.options.checkDisksFree({ ...record, settings: target.settings })
       const undoName = how.keepCurrent ? await this.freeName(store, (how.undoName ?? `Before ${target.name}`).slice(0, 120), false) : undefined
       const restore = new Restore({ ...this.options, record, store, target, undoName, withState: how.withState, apply: (change) => this.apply(id, store, change) })
-      const undo = await restore.perform(how.start, progress)
+      const { undo, filling } = await restore.perform(how.start, progress)
+      if (filling) this.fill(id, filling)
       this.options.changed(id)
       return { undo }
     })

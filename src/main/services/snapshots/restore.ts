@@ -3,10 +3,10 @@
  * snapshot are copied, the present is kept, a process makes the machine that will run. Then a journal decides (`switch.ts`).
  */
 import { randomUUID } from 'node:crypto'
-import { link, lstat, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { link, lstat, rm, stat, statfs } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { MachineSettings } from '../../../preload/contract'
-import { copyImage, syncFile } from '../../host/copy-file'
+import { copyImage, shareBlocks, syncFile } from '../../host/copy-file'
 import { requireOpenable } from '../disks/openable'
 import { ServiceError, writeError } from '../errors'
 import { makeFolder } from '../files'
@@ -18,7 +18,7 @@ import { copyAtRest, plannedSnapshot, presenceOf, type DiskCopy } from './presen
 import type { SnapshotRecord } from './records'
 import { RESTORED_SUFFIX, SavedState } from './saved-state'
 import { STATE_FILE, type SnapshotStore } from './store'
-import { beginSwitch, cancelSwitch, finishSwitch, type Switch } from './switch'
+import { beginSwitch, cancelSwitch, performSwitch, type Filling, type Switch } from './switch'
 
 export interface RestoreTask {
   readonly runtime: MachineRuntime
@@ -39,6 +39,21 @@ export interface RestoreTask {
 /** What a snapshot brings back: everything the guest or its boot sees. How the machine is called and filed stays. */
 function hardwareOf({ memoryMiB, cpuProfile, kernel, initrd, commandLine, disks, onReset, maxTier }: MachineSettings): Partial<MachineSettings> {
   return { memoryMiB, cpuProfile, kernel, initrd, commandLine, disks, onReset, maxTier }
+}
+
+/** What takes less long is copied before the machine runs. */
+const WORTH_FILLING_BYTES = 32 << 20
+/** What the guest writes, and others, until an image is copied. */
+const ROOM_BYTES = 256 << 20
+
+/** An image that takes long to copy, and for which there is room: a machine can begin to run without its copy. */
+async function canBeLate(image: string, to: string): Promise<boolean> {
+  const [{ blocks }, { bavail, bsize }] = await Promise.all([stat(image), statfs(dirname(to))])
+  if (blocks * 512 < WORTH_FILLING_BYTES || bavail * bsize < blocks * 512 + ROOM_BYTES) return false
+  // Where blocks are shared no copy takes long.
+  const isShared = await shareBlocks(image, to)
+  if (isShared) await rm(to)
+  return !isShared
 }
 
 /** An image that nothing else names can be given to a snapshot as it is, where it is about to be replaced. @returns false where that cannot be */
@@ -62,6 +77,8 @@ export class Restore {
   /** The machine that ran, once it is kept. */
   private held: Held | undefined
   private readonly hasState: boolean
+  /** It goes on at once, and reads from the snapshot's disks until it has its own. */
+  private mayFill = false
 
   constructor(private readonly task: RestoreTask) {
     this.saved = new SavedState(task.record.dir)
@@ -70,25 +87,26 @@ export class Restore {
 
   /**
    * @param start the machine will be started from here: it is prepared for that
-   * @returns id of the snapshot that keeps the present
+   * @returns `undo`: id of the snapshot that keeps the present; `filling`: disks that are not there yet, of a machine that goes on
    * @throws ServiceError wrong-state, machine-crashed, disk-full, library-read-only, machine-busy, state-damaged, state-mismatch,
    *   bad-disk, bad-kernel; AbortError. The present is as it was
    */
-  async perform(start: boolean, progress: Progress): Promise<string | null> {
+  async perform(start: boolean, progress: Progress): Promise<{ undo: string | null; filling: Filling | undefined }> {
     const { runtime, record, undoName } = this.task
     const { isOn } = presenceOf(runtime, record)
     const isLost = undoName === undefined
     if (this.hasState && (start || isLost)) this.prepare(isLost)
+    this.mayFill = start && this.hasState
     let isWanted = false
     try {
       await this.begin(isOn, progress)
-      await this.finish(isOn)
+      const filling = await this.finish(isOn)
       isWanted = start
+      return { undo: this.undo?.id ?? null, filling }
     } finally {
       runtime.restored(record.id)
       if (!isWanted) runtime.unprepare(record.id)
     }
-    return this.undo?.id ?? null
   }
 
   private async begin(isOn: boolean, progress: Progress): Promise<void> {
@@ -99,7 +117,7 @@ export class Restore {
       if (beside.status === 'rejected') throw beside.reason
       if (proven.status === 'rejected') throw proven.reason
       progress.signal.throwIfAborted()
-      await beginSwitch(this.task.store.folder, this.switch(beside.value))
+      await beginSwitch(this.task.store.folder, { ...this.switch(), ...beside.value, moves: [...this.undoMove(), ...beside.value.moves] })
     } catch (error) {
       await this.giveUp(isOn)
       progress.signal.throwIfAborted()
@@ -107,15 +125,17 @@ export class Restore {
     }
   }
 
-  private async finish(isOn: boolean): Promise<void> {
+  private async finish(isOn: boolean): Promise<Filling | undefined> {
     const ended = this.endPresent(isOn)
+    let filling: Filling | undefined
     try {
-      await finishSwitch(this.task.store.folder, this.task.apply)
+      filling = await performSwitch(this.task.store.folder, this.task.apply)
     } finally {
       await ended
     }
     await this.saved.clearResume()
     await this.saved.memory.collect()
+    return filling
   }
 
   /** @param wholeState what is there now will be lost: nothing of what takes its place may be missing */
@@ -144,13 +164,15 @@ export class Restore {
     }
   }
 
-  private switch(moves: Switch['moves']): Switch {
-    const { store, target } = this.task
-    const appears = this.undo ? [{ from: store.asideOf(this.undo.id), to: store.pathOf(this.undo.id) }] : []
-    return {
-      version: 1, moves: [...appears, ...moves], removals: this.hasState ? [] : [this.saved.path], settings: hardwareOf(target.settings), current: target.id,
-      generationId: this.generationId,
-    }
+  private switch(): Omit<Switch, 'moves' | 'fills'> {
+    const { target } = this.task
+    return { version: 1, removals: this.hasState ? [] : [this.saved.path], settings: hardwareOf(target.settings), current: target.id, generationId: this.generationId }
+  }
+
+  /** The snapshot that keeps the present appears. */
+  private undoMove(): Switch['moves'] {
+    const { store } = this.task
+    return this.undo ? [{ from: store.asideOf(this.undo.id), to: store.pathOf(this.undo.id) }] : []
   }
 
   /** A disk that no machine could open is no reason to give up the one that is there. @throws ServiceError bad-disk, file-missing */
@@ -161,16 +183,21 @@ export class Restore {
     }
   }
 
-  /** The snapshot's files, each beside the one it will replace. */
-  private async putBeside(progress: Progress): Promise<Switch['moves']> {
+  /** The snapshot's files, each beside the one it will replace; of disks that take long only where they are to be copied from. */
+  private async putBeside(progress: Progress): Promise<Required<Pick<Switch, 'moves' | 'fills'>>> {
     const { store, target } = this.task
     const moves: Switch['moves'] = []
+    const fills: NonNullable<Switch['fills']> = []
     await this.checkImages()
     for (const [i, { path, file }] of target.disks.entries()) {
+      const image = store.pathOf(target.id, file)
       const beside = await this.besideOf(path)
       const onProgress = (done: number, total: number): void => progress.report((i + done / Math.max(1, total)) / target.disks.length)
-      await copyImage(store.pathOf(target.id, file), beside, { signal: progress.signal, onProgress })
-      moves.push({ from: beside, to: path })
+      if (this.mayFill && await canBeLate(image, beside)) fills.push({ from: image, to: path })
+      else {
+        await copyImage(image, beside, { signal: progress.signal, onProgress })
+        moves.push({ from: beside, to: path })
+      }
     }
     if (this.hasState) {
       await this.saved.prepare()
@@ -179,7 +206,7 @@ export class Restore {
       moves.push({ from: beside, to: this.saved.path })
     }
     await makeFolder(store.folder)
-    return moves
+    return { moves, fills }
   }
 
   private async besideOf(path: string): Promise<string> {

@@ -37,8 +37,8 @@ export class Tasks {
   }
 
   /** @param kind identifier the interface translates @param subject what it is about, for people */
-  start<T>(kind: string, subject: string, work: (progress: Progress) => Promise<T>): StartedTask<T> {
-    const task: Task = { id: randomUUID(), kind, subject, state: 'running', cancellable: true }
+  start<T>(kind: string, subject: string, work: (progress: Progress) => Promise<T>, { cancellable = true } = {}): StartedTask<T> {
+    const task: Task = { id: randomUUID(), kind, subject, state: 'running', cancellable }
     const entry: Entry = { task, abort: new AbortController(), lastTold: 0 }
     this.entries.set(task.id, entry)
     this.tell(entry)

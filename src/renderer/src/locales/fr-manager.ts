@@ -376,6 +376,7 @@ export const frManager: Translated<typeof PHRASES> = {
     busy: '« {name} » {what}. Attendez que ce soit terminé.',
     takingSnapshot: ': un instantané est en cours',
     restoringSnapshot: 'revient à un instantané',
+    fillingDisks: 'reçoit ses disques d’un instantané',
     deletingSnapshot: ': un instantané est en cours de suppression',
     renamingSnapshot: ': un instantané est en cours de changement de nom',
     cloning: 'est en cours de clonage',

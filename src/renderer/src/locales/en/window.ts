@@ -90,6 +90,7 @@ export const enWindow = {
     machineCreate: 'Creating {subject}',
     snapshotTake: 'Taking a snapshot of {subject}',
     snapshotRestore: 'Restoring a snapshot of {subject}',
+    snapshotFill: 'Copying the disks of {subject}, which runs already',
     diskCheck: 'Checking the disk {subject}',
     diskRepair: 'Repairing the disk {subject}',
     diskCompact: 'Making the disk {subject} smaller',

@@ -92,6 +92,7 @@ export const frWindow: Translated<typeof enWindow> = {
     machineCreate: 'Création de {subject}',
     snapshotTake: 'Instantané de {subject}',
     snapshotRestore: 'Retour de {subject} à un instantané',
+    snapshotFill: 'Copie des disques de {subject}, qui tourne déjà',
     diskCheck: 'Vérification du disque {subject}',
     diskRepair: 'Réparation du disque {subject}',
     diskCompact: 'Réduction du disque {subject}',
