@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { guestsDir } from '../setup/guests.mjs'
 import { root } from '../setup/run.mjs'
-import { managerFigures } from './manager-figures.mjs'
+import { diskFigures, managerFigures } from './manager-figures.mjs'
 import { median } from './statistics.mjs'
 
 const MARKER = 'NESTBOX-SHELL-READY'
@@ -210,7 +210,8 @@ export async function benchSnapshots(repeat) {
     const nestbox = await benchNestbox(dir, repeat)
     const qemu = await benchQemu(dir, repeat)
     const app = await managerFigures(dir, files, MEMORY_MIB, repeat, () => new Text(), fillAndSettle)
-    const all = { nestbox, qemu, app }
+    const disk = await diskFigures(dir, files, MEMORY_MIB, repeat, () => new Text())
+    const all = { nestbox, qemu, app, disk }
     return { ...Object.fromEntries(Object.entries(all).map(([who, samples]) => [who, mediansOf(samples)])), samples: all }
   } finally {
     rmSync(dir, { recursive: true, force: true })
@@ -223,7 +224,7 @@ function mediansOf(samples) {
 }
 
 /** The figures as a Markdown table. */
-export function snapshotsTable({ nestbox, qemu, app }) {
+export function snapshotsTable({ nestbox, qemu, app, disk }) {
   const ms = (value) => `${value.toFixed(0)} ms`
   return `| ${GUEST}, ${MEMORY_MIB} MiB, ${nestbox.memoryMiB.toFixed(0)} MiB in use | Nestbox | QEMU TCG |
 |---|---:|---:|
@@ -247,5 +248,11 @@ export function snapshotsTable({ nestbox, qemu, app }) {
 | … and its guest running | ${ms(app.madeStartedMs)} | – |
 | next snapshot, little changed since | ${ms(app.nextMs)}, ${app.nextMiB.toFixed(1)} MiB | – |
 | suspended, little changed since the last snapshot | ${ms(app.suspendSmallMs)} | – |
+| **in the app, 1 GiB of data on the disk and the guest writing** | | |
+| guest stands while a snapshot is taken | ${ms(disk.diskPauseMs)} | – |
+| … until it is written | ${ms(disk.diskSnapshotMs)} | – |
+| back to a snapshot: guest running | ${ms(disk.diskBackMs)} | – |
+| fork: both running | ${ms(disk.diskForkMs)} | – |
+| … the parent stood for | ${ms(disk.diskForkPauseMs)} | – |
 `
 }
