@@ -164,6 +164,19 @@ describe('resize', () => {
     }
   })
 
+  // Longer than what one refcount block counts.
+  it.each([[9, '600M', 600 * MIB], [12, '5T', 5 * 2 ** 40], [16, '64T', 2 ** 46]] as const)('makes room for long L1 tables: clusters of 2^%i bytes, %s', async (clusterBits, _, sizeBytes) => {
+    rmSync(at('long.qcow2'), { force: true })
+    await createQcow2(at('long.qcow2'), { sizeBytes: MIB, clusterBits })
+    qemuIo('long.qcow2', 'write -P 5 0 100k')
+    await resizeDisk(at('long.qcow2'), sizeBytes, 'qcow2')
+    expectSound('long.qcow2')
+    qemuIo('long.qcow2', `write -P 6 ${sizeBytes - MIB} 64k`, 'read -P 5 0 100k', `read -P 6 ${sizeBytes - MIB} 64k`)
+    expectSound('long.qcow2')
+    await resizeDisk(at('long.qcow2'), MIB, 'qcow2')
+    expectSound('long.qcow2')
+  })
+
   it('is cancelled before anything has changed', async () => {
     qemuImg('convert', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=512', 'source.raw', 'stays.qcow2')
     const before = readFileSync(at('stays.qcow2'))

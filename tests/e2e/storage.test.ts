@@ -1,6 +1,6 @@
 /** Snapshots with the mouse, and the view of disks, in the real Electron: dragged, chosen from menus, held against the files on this computer. */
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Locator } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -22,6 +22,8 @@ let plain: string
 let over: string
 const at = (name: string): string => join(files, name)
 
+const virtualBytes = (path: string): number => (JSON.parse(execFileSync('qemu-img', ['info', '--output=json', path], { encoding: 'utf8' })) as { 'virtual-size': number })['virtual-size']
+
 const qemu = (tool: 'qemu-img' | 'qemu-io', ...args: string[]): void => void execFileSync(tool, args, { stdio: 'ignore' })
 
 /** A machine with a raw disk, and one laid over a base of 8 MiB: 6 MiB of its own, of which the guest has zeroed 4. */
@@ -35,6 +37,10 @@ async function prepare(home: string): Promise<void> {
   qemu('qemu-io', '-f', 'qcow2', '-c', 'write -P 5 16M 6M', '-c', 'write -P 0 16M 4M', over)
   const disks = [{ path: plain, format: 'raw', readOnly: false }, { path: over, format: 'qcow2', readOnly: false }]
   await fillLibrary(home, async (call) => {
+    // Data of a gibibyte: a copy takes its time.
+    const block = Buffer.alloc(64 * MIB, 'data')
+    for (let i = 0; i < 16; i++) appendFileSync(at('large.img'), block)
+    await call('machine.create', { settings: { name: 'Large', kernel: at('echo.bin'), memoryMiB: 32, disks: [{ path: at('large.img'), format: 'raw', readOnly: false }] } })
     const { id } = await call('machine.create', { settings: { name: NAME, kernel: at('echo.bin'), memoryMiB: 32, disks } })
     await call('snapshot.take', { id, name: 'First' })
     writeFileSync(plain, NOW)
@@ -89,6 +95,60 @@ describe('the view of disks', () => {
     await disk().locator('[data-action="disk-menu"]').click()
     await item('disk-check').click()
     await notice('over.qcow2 has no errors')
+  })
+})
+
+describe('sizes and copies of disks', () => {
+  const disk = (name: string): Locator => desktop.page.locator(`[data-disk="${name}"]`)
+
+  async function choose(name: string, action: string): Promise<void> {
+    await disk(name).locator('[data-action="disk-menu"]').click()
+    await item(action).click()
+  }
+
+  async function resizeTo(gib: string): Promise<void> {
+    await choose('over.qcow2', 'disk-resize')
+    await desktop.page.locator('.el-message-box__input input').fill(gib)
+    await agree()
+  }
+
+  it('become larger at once, and smaller once it was agreed to what is lost', async () => {
+    const { page, flow } = desktop
+    await resizeTo('2')
+    await notice('over.qcow2 has 2 GiB now')
+    expect(virtualBytes(over)).toBe(2048 * MIB)
+    await resizeTo('0.0625')
+    const question = page.locator('.question-dangerous')
+    await question.waitFor()
+    for (const text of ['Cut 1.94 GiB off over.qcow2?', 'Everything past 64 MiB is lost for good', `The disk is that of ${NAME}.`]) {
+      await expect.poll(() => question.innerText()).toContain(text)
+    }
+    await flow.screenshot('1-shrink')
+    await page.keyboard.press('Enter')
+    await question.waitFor({ state: 'detached' })
+    expect(virtualBytes(over), 'Enter is the safe answer').toBe(2048 * MIB)
+    await resizeTo('0.0625')
+    await question.locator('.el-button--danger').click()
+    await notice('over.qcow2 has 64 MiB now')
+    expect(virtualBytes(over)).toBe(64 * MIB)
+    checkSound(over)
+  })
+
+  it('are copied in another format, which can be cancelled and leaves nothing then', async () => {
+    const { page, flow } = desktop
+    await choose('large.img', 'disk-convert')
+    await flow.action('disk-make').click()
+    await flow.action('work-close').click()
+    await disk('large.img').locator('.el-progress').waitFor()
+    await flow.screenshot('1-copying')
+    await disk('large.img').locator('[data-action="disk-cancel"]').click()
+    await disk('large.img').locator('[data-action="disk-menu"]').waitFor({ timeout: SLOW_MS })
+    expect(readdirSync(files).filter((name) => name.startsWith('large'))).toEqual(['large.img'])
+    expect(await page.getByText('is ready').count()).toBe(0)
+    await choose('plain.img', 'disk-convert')
+    await flow.action('disk-make').click()
+    await notice(`${at('plain-copy.qcow2')} is ready`)
+    qemu('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', plain, at('plain-copy.qcow2'))
   })
 })
 

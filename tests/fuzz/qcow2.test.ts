@@ -1,12 +1,15 @@
 /** Random damage to real qcow2 files: an error that says what is wrong and where, or a disk that reads. */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { DiskFormatError } from '../../src/main/host/disks/formats/common/format-error'
-import { openDisk } from '../../src/main/host/disks/open'
+import { compactDisk } from '../../src/main/host/disks/compact'
+import { openDisk, resizeDisk } from '../../src/main/host/disks/open'
 import { checkQcow2 } from '../../src/main/host/disks/qcow2/check'
+import { Extension } from '../../src/main/host/disks/qcow2/layout'
+import { repairQcow2 } from '../../src/main/host/disks/qcow2/repair'
 import { VmmError } from '../../src/main/vmm/errors'
 
 const SEED = Number(process.env.FUZZ_SEED ?? 1)
@@ -24,11 +27,20 @@ function random(seed: number): Next {
   }
 }
 
-interface Sample { readonly options: string; readonly compressed?: boolean; readonly backing?: boolean }
+interface Sample { readonly options: string; readonly compressed?: boolean; readonly backing?: boolean; readonly snapshots?: boolean; readonly bitmap?: boolean }
 const SAMPLES: readonly Sample[] = [
   { options: 'compat=1.1' }, { options: 'compat=0.10,cluster_size=4k' }, { options: 'cluster_size=512' }, { options: 'cluster_size=4k,refcount_bits=1' },
   { options: 'compat=1.1', compressed: true }, { options: 'compression_type=zstd', compressed: true }, { options: 'compat=1.1', backing: true },
+  { options: 'cluster_size=4k', snapshots: true }, { options: 'cluster_size=512', bitmap: true },
 ]
+
+/** Offset of what the header's extension for bitmaps leads to; 0 without one. */
+function bitmapDirectory(bytes: Buffer): number {
+  for (let at = bytes.readUInt32BE(100); bytes.readUInt32BE(at) !== 0; at += 8 + Math.ceil(bytes.readUInt32BE(at + 4) / 8) * 8) {
+    if (bytes.readUInt32BE(at) === Extension.BITMAPS) return Number(bytes.readBigUInt64BE(at + 24))
+  }
+  return 0
+}
 
 /** Where the tables are: damage elsewhere is only other data. */
 function structuresOf(bytes: Buffer): [number, number][] {
@@ -38,6 +50,10 @@ function structuresOf(bytes: Buffer): [number, number][] {
   const found: [number, number][] = [[0, 160], [0, 112], [Number(bytes.readBigUInt64BE(48)), 16], [l1, bytes.readUInt32BE(36) * 8], [l2, Math.min(cluster, 400)]]
   const first = Number(bytes.readBigUInt64BE(l2) & 0x00ffffffffffffffn) % bytes.length
   found.push([first, 64])
+  const snapshots = Number(bytes.readBigUInt64BE(64))
+  if (bytes.readUInt32BE(60) > 0) found.push([snapshots, 120], [Number(bytes.readBigUInt64BE(snapshots)), 32])
+  const bitmaps = bytes.readUInt32BE(4) === 3 ? bitmapDirectory(bytes) : 0
+  if (bitmaps > 0) found.push([bitmaps, 32], [Number(bytes.readBigUInt64BE(bitmaps)), 16], [100, 160])
   return found.filter(([start, length]) => length > 0 && start + length <= bytes.length)
 }
 
@@ -66,14 +82,43 @@ async function readSome(path: string, next: Next): Promise<void> {
   }
 }
 
-function make({ options, compressed, backing }: Sample): Buffer {
+function make({ options, compressed, backing, snapshots, bitmap }: Sample): Buffer {
   const [raw, path] = [join(dir, 'source.raw'), join(dir, 'original.qcow2')]
   writeFileSync(raw, Buffer.alloc(1 << 20, 'guest data '))
   if (backing) {
     execFileSync('qemu-img', ['create', '-f', 'qcow2', '-o', options, '-b', raw, '-F', 'raw', path])
     execFileSync('qemu-io', ['-c', 'write -P 5 0 1k', path])
   } else execFileSync('qemu-img', ['convert', ...(compressed ? ['-c'] : []), '-O', 'qcow2', '-o', options, raw, path])
+  if (snapshots) {
+    execFileSync('qemu-img', ['snapshot', '-c', 'first', path])
+    execFileSync('qemu-io', ['-c', 'write -P 6 0 9k', path], { stdio: 'ignore' })
+    execFileSync('qemu-img', ['snapshot', '-c', 'second', path])
+  }
+  if (bitmap) execFileSync('qemu-img', ['bitmap', '--add', path, 'changes'])
   return readFileSync(path)
+}
+
+/** What changes an image, each of a copy of its own. An error says what is wrong; what was done has left an image that we understand. */
+const CHANGES: Readonly<Record<string, (path: string) => Promise<unknown>>> = {
+  repair: (path) => repairQcow2(path),
+  'make larger': (path) => resizeDisk(path, 600 << 20, 'qcow2'),
+  'make smaller': (path) => resizeDisk(path, 200 << 10, 'qcow2'),
+  compact: (path) => compactDisk(path, 'qcow2'),
+}
+
+async function change(damaged: string, name: string): Promise<boolean> {
+  const path = join(dir, 'changed.qcow2')
+  copyFileSync(damaged, path)
+  try {
+    await CHANGES[name](path)
+  } catch (error) {
+    expectClear(error)
+    return false
+  }
+  const [before, corruptions] = await Promise.all([damaged, path].map((each) => checkQcow2(each).then((report) => report.corruptions, () => Infinity)))
+  // What was sound stays so; a repair may leave errors, which are told, but makes none.
+  if (name === 'repair' || before === 0) expect(corruptions, name).toBeLessThanOrEqual(before)
+  return true
 }
 
 function expectClear(error: unknown): void {
@@ -89,11 +134,14 @@ describe.each(SAMPLES)('qcow2 $options compressed=$compressed backing=$backing',
     const next = random(SEED + sample.options.length)
     const path = join(dir, 'damaged.qcow2')
     const outcomes = { read: 0, refused: 0 }
+    const changed = new Set<string>()
     const before = process.memoryUsage().rss
     for (let round = 0; round < ROUNDS; round++) {
       writeFileSync(path, damage(original, structures, next))
       // Either a report or an error that says what is wrong.
       await checkQcow2(path).then(({ problems, corruptions }) => expect(problems.length).toBe(Math.min(50, corruptions)), expectClear)
+      const name = Object.keys(CHANGES)[round % 4]
+      if (await change(path, name)) changed.add(name)
       try {
         await readSome(path, next)
         outcomes.read++
@@ -103,6 +151,8 @@ describe.each(SAMPLES)('qcow2 $options compressed=$compressed backing=$backing',
       }
     }
     expect(outcomes.read).toBeGreaterThan(ROUNDS / 50)
+    // Some of the damage is not in its way.
+    expect(changed.size).toBeGreaterThan(1)
     expect(outcomes.refused).toBeGreaterThan(ROUNDS / 20)
     expect(process.memoryUsage().rss - before).toBeLessThan(512 << 20)
   })

@@ -127,10 +127,7 @@ class LocalManager implements Manager {
       library, runtime: this.runtime, use,
       checkDisksFree: disksFree,
       screen: (id) => screenText(consoles.history(id, 'ttyS0')),
-      changed: (id) => {
-        this.emit('snapshot.changed', { id })
-        this.machineChanged(id)
-      },
+      changed: (id) => this.snapshotsChanged(id),
     })
     const disks = new Disks(library, this.runtime)
     this.services = {
@@ -140,7 +137,7 @@ class LocalManager implements Manager {
       disks, diskChanges: new DiskChanges(disks, library, this.runtime), settings, library, consoles, runtime: this.runtime, images: new Images(options.home, this.tasks), tasks: this.tasks, sessions: this.sessions,
       reached: (id, state) => this.reached(id, state),
       trashChanged: () => this.emit('trash.changed', {}),
-      snapshotsChanged: (id) => this.emit('snapshot.changed', { id }),
+      snapshotsChanged: (id) => this.snapshotsChanged(id),
       stateChanged: (id) => this.machineChanged(id),
     }
     this.handlers = createHandlers(this.services)
@@ -167,6 +164,11 @@ class LocalManager implements Manager {
     this.machineChanged(id)
     const base = (this.library.get(id) ?? this.library.trash.records().find((record) => record.id === id))?.base
     if (base?.snapshotId !== undefined) this.emit('snapshot.changed', { id: base.machineId })
+  }
+
+  private snapshotsChanged(id: string): void {
+    this.emit('snapshot.changed', { id })
+    this.machineChanged(id)
   }
 
   private machineChanged(id: string): void {

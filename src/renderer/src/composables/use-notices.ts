@@ -1,6 +1,6 @@
 /** Toasts: what happened and, for errors, what to do about it. */
 import { ElButton, ElNotification } from 'element-plus'
-import { h, watch, type VNode } from 'vue'
+import { h, watch, type Ref, type VNode } from 'vue'
 import { useI18n } from 'vue-i18n'
 import { closeInTime } from './notice-time'
 import { useErrorText } from './use-error-text'
@@ -22,6 +22,14 @@ export interface Notices {
 }
 
 const said = (text: NoticeText): string => (typeof text === 'string' ? text : text())
+
+/** The library takes the title as it was when the toast came. @returns ends that */
+function followTitle(toast: HTMLElement, title: NoticeText, locale: Ref<string>): () => void {
+  const heading = toast.querySelector('.el-notification__title')
+  return watch(locale, () => {
+    if (heading) heading.textContent = said(title)
+  })
+}
 
 const SHORT_MS = 4_000
 const WITH_ACTION_MS = 9_000
@@ -45,12 +53,8 @@ export function useNotices(): Notices {
     const onVnodeMounted = ({ el }: VNode): void => {
       const toast = (el as HTMLElement).closest<HTMLElement>('.el-notification')
       if (!toast) return
-      const stopTime = closeInTime(toast, duration, () => notice.close())
-      const stopTitle = followTitle(toast, title)
-      stop = () => {
-        stopTime()
-        stopTitle()
-      }
+      const ends = [closeInTime(toast, duration, () => notice.close()), followTitle(toast, title, locale)]
+      stop = () => ends.forEach((end) => end())
     }
     const text = (): VNode[] => lines().map(said).filter(Boolean).map((line, index) => h('p', { class: index === 0 ? 'what' : 'advice' }, line))
     const notice = ElNotification({
@@ -63,14 +67,6 @@ export function useNotices(): Notices {
       customClass: `notice notice-${type}`,
     })
     return () => notice.close()
-  }
-
-  /** The library takes the title as it was when the toast came. */
-  function followTitle(toast: HTMLElement, title: NoticeText): () => void {
-    const heading = toast.querySelector('.el-notification__title')
-    return watch(locale, () => {
-      if (heading) heading.textContent = said(title)
-    })
   }
 
   return {

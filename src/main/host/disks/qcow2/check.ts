@@ -144,7 +144,8 @@ class Checker {
       at += Math.ceil((40 + entry.getUint32(36) + entry.getUint16(12) + entry.getUint16(14)) / 8) * 8
       await this.checkL1(l1Offset, entry.getUint32(8), false, `snapshot ${i}`)
     }
-    if (at > offset) this.count(offset, at - offset, 'the snapshot table')
+    if (at > this.counted.length * this.clusterBytes) this.problem(`the snapshot table at ${offset} reaches past the end of the file`)
+    else if (at > offset) this.count(offset, at - offset, 'the snapshot table')
   }
 
   /** Bitmaps of changes that QEMU keeps; they count only while the image says that they are kept up. */

@@ -125,24 +125,44 @@ export class Refcounts {
     }
   }
 
-  /** As `allocate`, several in a row. */
+  /**
+   * As `allocate`, several in a row, behind everything in the file. Blocks that are missing for them lie before them: a block within would
+   * end a run, and none longer than what a block counts could be had.
+   */
   async allocateRun(count: number): Promise<number> {
     let first = Math.ceil(this.file.size / this.clusterSize)
-    for (let found = 0; found < count;) {
-      const cluster = first + found
-      const block = await this.blockFor(cluster)
-      if (getCount(block.view, this.order, cluster % this.perBlock) === 0) found++
-      else {
-        first = cluster + 1
-        found = 0
-      }
+    let missing = await this.missingFor(first, count)
+    for (let used = await this.lastUsed(first, missing.length + count); used !== undefined; used = await this.lastUsed(first, missing.length + count)) {
+      first = used + 1
+      missing = await this.missingFor(first, count)
     }
-    for (let i = 0; i < count; i++) {
-      const block = await this.blockFor(first + i)
-      setCount(block.view, this.order, (first + i) % this.perBlock, 1)
+    missing.forEach((index, i) => {
+      this.blocks.set(index, { offset: (first + i) * this.clusterSize, view: new DataView(new ArrayBuffer(this.clusterSize)), dirty: true })
+      this.table.setBigUint64(index * 8, BigInt((first + i) * this.clusterSize))
+      this.tableDirty = true
+    })
+    for (let cluster = first; cluster < first + missing.length + count; cluster++) {
+      const block = await this.blockFor(cluster)
+      setCount(block.view, this.order, cluster % this.perBlock, 1)
       block.dirty = true
     }
-    return first * this.clusterSize
+    return (first + missing.length) * this.clusterSize
+  }
+
+  /** Blocks that are not there yet, of those that count so many clusters and these blocks themselves. @returns their places in the table */
+  private async missingFor(first: number, count: number): Promise<number[]> {
+    const missing: number[] = []
+    for (let index = Math.floor(first / this.perBlock); index * this.perBlock < first + missing.length + count; index++) {
+      if (index >= this.tableEntries) this.growTable(index)
+      if (!(await this.block(index))) missing.push(index)
+    }
+    return missing
+  }
+
+  /** The last cluster of a range that is counted. */
+  private async lastUsed(first: number, count: number): Promise<number | undefined> {
+    for (let cluster = first + count - 1; cluster >= first; cluster--) if (await this.get(cluster * this.clusterSize) !== 0) return cluster
+    return undefined
   }
 
   /** One use less of every cluster in the range. @throws DiskFormatError where one was not in use: the image is damaged */
