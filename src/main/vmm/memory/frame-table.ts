@@ -33,6 +33,8 @@ export const READ_SLOW_MASK = Frame.ABSENT
 
 /** With any of these a page gets no write tag in a TLB. */
 export const WRITE_SLOW_MASK = Frame.ABSENT | Frame.SHARED | Frame.ROM | Frame.CODE
+/** Nothing the machine wrote stands in the page, or it is on disk still. */
+const UNTOUCHED_MASK = Frame.ZERO | Frame.ABSENT
 const OFFSET_MASK = 0xffff_f000
 const TWO32 = 2 ** 32
 
@@ -51,6 +53,8 @@ export class FrameTable {
   private covered = -1
   /** Pages that became dirty, where somebody wants to know. */
   private written: number[] | undefined
+  /** Pages without UNTOUCHED_MASK: heartbeats ask, and a look at each of a large machine would drive out what the caches hold. */
+  private touched = 0
 
   constructor(buffer: ArrayBufferLike, readonly layout: FrameTableLayout) {
     this.pageCount = layout.ramBytes / PAGE_SIZE
@@ -79,17 +83,24 @@ export class FrameTable {
     return (this.entries[page] & OFFSET_MASK) >>> 0
   }
 
+  /** All that changes UNTOUCHED_MASK goes through here: generated code changes no entry. */
+  private put(page: number, entry: number): void {
+    const isTouched = (entry & UNTOUCHED_MASK) === 0
+    if (isTouched !== ((this.entries[page] & UNTOUCHED_MASK) === 0)) this.touched += isTouched ? 1 : -1
+    this.entries[page] = entry
+  }
+
   setFlags(page: number, flags: number): void {
-    this.entries[page] |= flags
+    this.put(page, this.entries[page] | flags)
   }
 
   clearFlags(page: number, flags: number): void {
-    this.entries[page] &= ~flags
+    this.put(page, this.entries[page] & ~flags)
   }
 
   /** Replaces all flags of a page. */
   resetFlags(page: number, flags: number): void {
-    this.entries[page] = (this.entries[page] & OFFSET_MASK) | flags
+    this.put(page, (this.entries[page] & OFFSET_MASK) | flags)
   }
 
   /**
@@ -105,15 +116,14 @@ export class FrameTable {
 
   /** Clears flags on every page. */
   clearAll(flags: number): void {
-    const { entries } = this
-    for (let page = 0; page < entries.length; page++) entries[page] &= ~flags
+    for (let page = 0; page < this.pageCount; page++) this.put(page, this.entries[page] & ~flags)
   }
 
   /** Notes a write: the page is dirty and no longer known to be zero. */
   markWritten(page: number): void {
     const entry = this.entries[page]
     if ((entry & Frame.DIRTY) === 0) this.written?.push(page)
-    this.entries[page] = (entry | Frame.DIRTY) & ~Frame.ZERO
+    this.put(page, (entry | Frame.DIRTY) & ~Frame.ZERO)
   }
 
   /**
@@ -130,8 +140,6 @@ export class FrameTable {
 
   /** Pages that were ever written and are not on disk still, in bytes: what the machine really needs of the host. */
   touchedBytes(): number {
-    let touched = 0
-    for (let page = 0; page < this.pageCount; page++) if ((this.entries[page] & (Frame.ZERO | Frame.ABSENT)) === 0) touched++
-    return touched * PAGE_SIZE
+    return this.touched * PAGE_SIZE
   }
 }
