@@ -1,5 +1,6 @@
-; What a translation takes for granted about where jumps go: loops that are entered past their heads, with flags that cross the jump, and
-; calls to an address whose code another address space, INVLPG or a change of paging exchanges. SDM vol. 3, 4.10.4.
+; What a translation takes for granted about where jumps go: loops that are entered past their heads, with flags that cross the jump,
+; blocks that go on behind loads of segments and flags, and calls to an address whose code another address space, INVLPG or a change of
+; paging exchanges. SDM vol. 3, 4.10.4.
 %include "protected.inc"
 PD_A equ 0x40000
 PD_B equ 0x41000
@@ -103,6 +104,58 @@ entered_inside:
   jnz .turn
   ret
 
+; Every second turn DS has a base, which the instructions behind its load see at once; so do pushed and popped segments.
+other_segment:
+  SET_DESC SLOT_A, 4, 0xfffff, 0x93, 0xc
+  mov dword [FRAME], 0x1234567
+  mov dword [FRAME + 4], 0x89abcdef
+  mov ebp, TURNS
+  xor eax, eax
+.turn:
+  mov ecx, DATA0
+  test ebp, 1
+  jz .flat
+  mov ecx, SLOT_A
+.flat:
+  mov ds, ecx
+  add eax, [FRAME]
+  rol eax, 5
+  push ds
+  pop es
+  xor eax, [es:FRAME]
+  push dword DATA0
+  pop ds
+  add edx, [FRAME]
+  dec ebp
+  jnz .turn
+  mov ecx, DATA0
+  mov es, ecx
+  ret
+
+; Flags that were popped are there for the next instruction, in its block; between STI and CLI interrupts might come, but all are masked.
+popped_flags:
+  mov al, 0xff
+  out 0x21, al
+  out 0xa1, al
+  mov ebp, TURNS
+  xor eax, eax
+.turn:
+  mov ecx, ebp
+  and ecx, 0x8d5 ; all arithmetic flags, DF is clear
+  or ecx, 2
+  push ecx
+  popfd
+  adc eax, ebp
+  pushfd
+  sti
+  pop ecx
+  cli
+  xor edx, ecx
+  rol edx, 3
+  dec ebp
+  jnz .turn
+  ret
+
 %macro FLOW 2
   TEST %1
   xor edx, edx
@@ -114,6 +167,8 @@ loop_tests:
   FLOW "entered past its head", entered_late
   FLOW "entered at its test", entered_at_test
   FLOW "inner loop entered from outside both", entered_inside
+  FLOW "segments change within a block", other_segment
+  FLOW "flags are popped within a block", popped_flags
   ret
 
 ; edi: flags of the low pages, esi: of the victim's

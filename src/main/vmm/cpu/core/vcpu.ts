@@ -247,7 +247,7 @@ export class Vcpu implements CpuContext {
     // RF ends with the next instruction. Where no breakpoint is armed nobody would see to that, and it has nothing to hold off.
     if (!single && (rflags & FLAG_RF) !== 0) view.setInt32(AT_RFLAGS, rflags & ~FLAG_RF, true)
     const waits = (rflags & FLAG_IF) !== 0 && this.events.waits()
-    if (waits || single) this.requestExit()
+    if (waits || single || this.checks.armed) this.requestExit()
   }
 
   /** An interrupt that waits is taken after the instruction that follows STI; where none does, STI casts no shadow. */

@@ -124,8 +124,20 @@ export class BlockEmitter extends InsnEmitter {
       this.leaveMode(this.raw(this.nextRip()))
       return false
     }
+    if (ends === 'changed') this.leaveIfChanged()
     if (this.helperCalled) this.leaveIfStale()
     return true
+  }
+
+  /** The code behind is of the mode there was, and holds off who asked generated code to come back. */
+  private leaveIfChanged(): void {
+    const { f } = this
+    const leave = this.inArm(() => {
+      this.spillFlags()
+      f.tailCall(this.links.goto, [this.cpu, this.raw(this.nextRip()), this.rec])
+    })
+    f.unlikely(this.isOtherMode(), leave)
+    f.unlikely(f.pure('i32.lt_s', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.i32(0)]), leave)
   }
 
   /** Goes on in tier 0 at a record: instructions that are not translated, and the pseudo-instruction at a block's end. */

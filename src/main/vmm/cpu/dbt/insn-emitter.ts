@@ -80,6 +80,11 @@ export abstract class InsnEmitter extends OperandEmitter implements Emitter {
     if (!this.terminated) row.meaning(this, at.insn.form)
   }
 
+  /** The mode in force is not that of the code. */
+  protected isOtherMode(): Node {
+    return this.f.pure('i32.ne', 'i32', [this.stateLoad('i32.load', 'i32', 'modeKey'), this.f.i32(this.place.modeKey)])
+  }
+
   private requireRing0(): void {
     if ((this.place.modeKey & Mode.USER) !== 0) return this.raise(Vector.GP, 0)
     this.f.unlikely(this.stateLoad('i32.load', 'i32', 'cpl'), this.inArm(() => this.raise(Vector.GP, 0)))

@@ -109,7 +109,7 @@ function lastOf({ bytes, modeKey }: LoopPage, start: number, decode: Decode): { 
   for (let offset = start; offset < PAGE_SIZE;) {
     const result = decode(bytes, offset, PAGE_SIZE - offset, modeKey)
     if (!result.ok) return undefined
-    if (result.insn.row.ends) return { insn: result.insn, offset }
+    if (result.insn.row.ends && result.insn.row.ends !== 'changed') return { insn: result.insn, offset }
     offset += result.insn.length
   }
   return undefined

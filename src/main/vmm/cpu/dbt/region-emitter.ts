@@ -206,7 +206,10 @@ export class RegionEmitter extends RegionState {
     if (ends === 'after' || ends === 'leave') {
       this.leaveMode(this.raw(this.nextRip()))
       this.terminated = true
-    } else if (this.helperCalled) this.leaveIfStale()
+      return
+    }
+    if (ends === 'changed') this.leaveIfChanged()
+    if (this.helperCalled) this.leaveIfStale()
   }
 
   private fallThrough(block: RegionBlock, index: number): void {

@@ -40,7 +40,7 @@ export interface Flow {
 const isConditional = ({ row }: DecodedInsn): boolean => row.ends === 'branch' && /^(J(?!MP)|LOOP)/.test(row.mnemonic)
 
 function endOf(insn: DecodedInsn): BlockEnd {
-  if (!insn.row.ends) return 'falls'
+  if (!insn.row.ends || insn.row.ends === 'changed') return 'falls'
   if (insn.row.ends !== 'branch') return 'other'
   if (isConditional(insn)) return 'branch'
   if (insn.row.mnemonic === 'CALL') return 'call'
@@ -176,7 +176,7 @@ function splitBlocks({ insns, leaders, likely }: Walk): RegionBlock[] | undefine
     if (leaders.has(one.offset) || one.offset !== end || (block.length > 0 && pagesOf(block[0]) !== pagesOf(one))) close()
     block.push(one)
     end = one.offset + one.insn.length
-    if (one.insn.row.ends) close()
+    if (endOf(one.insn) !== 'falls') close()
   }
   close()
   return blocks

@@ -161,6 +161,14 @@ export abstract class RegionState extends InsnEmitter {
     this.exit(Kind.MODE, target, this.uncharged - 1)
   }
 
+  /** The code behind is of the mode there was, and holds off who asked generated code to come back. */
+  protected leaveIfChanged(): void {
+    const { f } = this
+    const leave = this.inArm(() => { this.leaveMode(this.raw(this.nextRip())) })
+    f.unlikely(this.isOtherMode(), leave)
+    f.unlikely(f.pure('i32.lt_s', 'i32', [f.getLocal(this.left), f.i32(0)]), leave)
+  }
+
   checkpoint(): void {
     const { f } = this
     const left = f.pure('i32.sub', 'i32', [f.getLocal(this.left), f.i32(1)])

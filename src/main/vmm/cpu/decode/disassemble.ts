@@ -128,7 +128,7 @@ export function listBlock(decode: Decode, code: Uint8Array, at: bigint, modeKey:
     }
     const { insn } = result
     lines.push({ address, bytes: code.slice(offset, offset + insn.length), text: disassemble(insn, address, wide) })
-    if (insn.row.ends) break
+    if (insn.row.ends && insn.row.ends !== 'changed') break
     offset += insn.length
   }
   return lines

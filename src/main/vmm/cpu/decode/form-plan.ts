@@ -132,7 +132,7 @@ function badSegmentsOf(operands: readonly ParsedOperandWithAccess[]): number {
 }
 
 function endsOf({ ends, mnemonic }: InsnRow): Ends {
-  if (ends === undefined) return Ends.NO
+  if (ends === undefined || ends === 'changed') return Ends.NO
   return ends === 'branch' && CONDITIONAL.test(mnemonic) ? Ends.MAYBE : Ends.YES
 }
 const CONDITIONAL = /^(J(?!MP)|LOOP)/

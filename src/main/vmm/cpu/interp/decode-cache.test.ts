@@ -120,6 +120,21 @@ describe('records', () => {
   })
 })
 
+describe('a block', () => {
+  it('goes on behind what mostly changes neither mode nor mappings, and ends behind what may', () => {
+    const lengthOf = (code: string): number | undefined => {
+      const first = decode(0x200, code)
+      const count = cache.blockAt(first - RECORD_SIZE)?.records.length
+      cache.invalidate(PAGE, 0x200, 16)
+      return count
+    }
+    expect(lengthOf('8e d8 9d fb 8e c0 c3')).toBe(5)
+    expect(lengthOf('0f a1 0f a9 c3')).toBe(3)
+    expect(lengthOf('90 0f 22 d8 90 c3')).toBe(2)
+    expect(lengthOf('f4 c3')).toBe(1)
+  })
+})
+
 describe('the map of a page', () => {
   it('finds the blocks that begin in it, in every line', () => {
     const code = cache.page(PAGE, LONG)

@@ -29,6 +29,8 @@ export interface HandlerLinks {
 
 export class HandlerEmitter extends RecordOperands implements Emitter {
   private terminated = false
+  /** The mode key before an instruction that may change it. */
+  private modeBefore: Node | undefined
   /** Nesting of arms and loops: only a jump outside them ends the handler for good. */
   private depth = 0
 
@@ -181,12 +183,21 @@ export class HandlerEmitter extends RecordOperands implements Emitter {
   finish(): void {
     if (this.terminated) return
     const { f } = this
+    if (this.modeBefore) this.leaveIfChanged(this.modeBefore)
     // INTO leaves only sometimes; nothing is decoded behind it in this block.
     if (this.form.row.ends === 'after' || this.form.row.ends === 'leave') {
       f.tailCall(this.links.goto, [this.cpu, this.raw(this.nextRip()), this.rec])
       return
     }
     this.goToNext()
+  }
+
+  /** The records behind this one are of the mode there was, and hold off who asked generated code to come back. */
+  private leaveIfChanged(modeBefore: Node): void {
+    const { f } = this
+    const changed = f.pure('i32.ne', 'i32', [this.stateLoad('i32.load', 'i32', 'modeKey'), modeBefore])
+    const asked = f.pure('i32.lt_s', 'i32', [this.stateLoad('i32.load', 'i32', 'sliceLeft'), f.i32(0)])
+    f.if(f.pure('i32.or', 'i32', [changed, asked]), () => f.tailCall(this.links.goto, [this.cpu, this.raw(this.nextRip()), this.rec]))
   }
 
   /** Goes on with the record behind this one. */
@@ -198,6 +209,11 @@ export class HandlerEmitter extends RecordOperands implements Emitter {
 
   /** Checks that come before the meaning. */
   begin(): void {
+    if (this.form.row.ends === 'changed') {
+      const before = this.f.newLocal('i32')
+      this.f.setLocal(before, this.stateLoad('i32.load', 'i32', 'modeKey'))
+      this.modeBefore = this.f.finalLocal(before)
+    }
     if (!this.form.row.privileged) return
     this.f.if(this.stateLoad('i32.load', 'i32', 'cpl'), () => this.raise(Vector.GP, 0))
   }

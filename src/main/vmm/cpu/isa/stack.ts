@@ -132,7 +132,7 @@ export const stackRows: readonly InsnRow[] = [
   row('PUSHA', '60', '', '', pusha, { modes: 'not64' }),
   row('POPA', '61', '', '', popa, { modes: 'not64' }),
   row('PUSHF', '9C', '', '', pushf, { size64: 'd64', flags: { reads: 'oszapc' } }),
-  row('POPF', '9D', '', '', popf, { size64: 'd64', flags: { writes: 'oszapc' }, ends: 'after' }),
+  row('POPF', '9D', '', '', popf, { size64: 'd64', flags: { writes: 'oszapc' }, ends: 'changed' }),
   row('ENTER', 'C8', 'Iw,Ib', 'r,r', enter, { size64: 'd64' }),
   row('LEAVE', 'C9', '', '', leave, { size64: 'd64' }),
   row('BOUND', '62 /r', 'Gv,Ma', 'r,r', bound, { modes: 'not64' }),

@@ -140,7 +140,7 @@ export const systemEventRows: readonly InsnRow[] = [
   row('INT1', 'F1', '', '', int1, { ...leaves, size: 32 }),
   row('HLT', 'F4', '', '', halt, { ...after, privileged: true, size: 32 }),
   row('CLI', 'FA', '', '', cli, { ...system, size: 32 }),
-  row('STI', 'FB', '', '', sti, { ...after, size: 32 }),
+  row('STI', 'FB', '', '', sti, { ...system, ends: 'changed', size: 32 }),
   row('IN', 'E4', 'AL,Ib', 'w,r', portIn, system),
   row('IN', 'E5', 'eAX,Ib', 'w,r', portIn, system),
   row('IN', 'EC', 'AL,DX', 'w,r', portIn, system),

@@ -140,13 +140,14 @@ const arpl: Meaning = (e) => {
 // None of these can be compared on the real CPU in user mode: they depend on descriptor tables of the system.
 const system = { noNative: true } as const
 const after = { ...system, ends: 'after' } as const
+const changed = { ...system, ends: 'changed' } as const
 const leaves = { ...system, ends: 'leave' } as const
 const zeroFlag = { ...system, modes: 'protected', flags: { writes: 'z' } } as const
 const ring0 = { privileged: true } as const
 
 const stackRows = (name: keyof typeof Seg, pushAt: string, popAt: string | undefined, modes?: 'not64'): InsnRow[] => [
   row('PUSH', pushAt, '', '', pushSegment(Seg[name]), { ...system, size64: 'd64', modes }),
-  ...(popAt === undefined ? [] : [row('POP', popAt, '', '', popSegment(Seg[name]), { ...after, size64: 'd64', modes })]),
+  ...(popAt === undefined ? [] : [row('POP', popAt, '', '', popSegment(Seg[name]), { ...changed, size64: 'd64', modes })]),
 ]
 
 const protectedRows: readonly InsnRow[] = [
@@ -163,7 +164,7 @@ const protectedRows: readonly InsnRow[] = [
 
 export const systemSegmentRows: readonly InsnRow[] = [
   row('MOV', '8C /r', 'Ev,Sw', 'w,r', movFromSegment, system),
-  row('MOV', '8E /r', 'Sw,Ew', 'w,r', movToSegment, after),
+  row('MOV', '8E /r', 'Sw,Ew', 'w,r', movToSegment, changed),
   ...stackRows('ES', '06', '07', 'not64'), ...stackRows('CS', '0E', undefined, 'not64'),
   ...stackRows('SS', '16', '17', 'not64'), ...stackRows('DS', '1E', '1F', 'not64'),
   ...stackRows('FS', '0F A0', '0F A1'), ...stackRows('GS', '0F A8', '0F A9'),

@@ -68,9 +68,10 @@ export interface InsnRow {
   /**
    * How the instruction ends a block: `branch` (uses branchRelative/jumpRelative/jumpTo on every path, or falls through),
    * `leave` (helper sets `rip`, meaning calls e.leave()), `after` (continues at the next instruction, but decoding must
-   * stop: mode, mapping or interrupt state may have changed).
+   * stop: mode, mapping or interrupt state may have changed), `changed` (only where the mode key has changed, or somebody asked
+   * generated code to come back: mostly neither, and the block goes on).
    */
-  readonly ends?: 'branch' | 'leave' | 'after'
+  readonly ends?: 'branch' | 'leave' | 'after' | 'changed'
   /** Feature the CPU model must have, else #UD: `sse`, `sse2`, `sse3`, `ssse3`, `sse4.1`, `sse4.2`, `popcnt`, `mmx`, `cx16`, `x87`, `movbe`, … */
   readonly cpuid?: string
   /**

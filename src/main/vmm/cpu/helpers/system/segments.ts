@@ -22,6 +22,8 @@ export const loadStackSegmentHelper: Helper = {
     loadSegment(cpu, seg, selector & 0xffff)
     if (seg === Seg.SS) cpu.state.set('intShadow', SHADOW_SS)
     cpu.modeChanged()
+    // The next instruction is run alone, so that the shadow ends with it.
+    if (seg === Seg.SS) cpu.requestExit?.()
   },
 }
 
