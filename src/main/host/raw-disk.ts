@@ -52,6 +52,8 @@ export class RawDisk implements BlockBackend {
     }
   }
 
+  async settle(): Promise<void> { /* nothing waits in memory */ }
+
   keepBefore(side: string): Promise<BeforeImages> {
     return BeforeImages.begin(this.file, side)
   }

@@ -28,7 +28,6 @@ describe('disks copied with a state', () => {
   it('are those of the instant, whatever is written after it; half of the whole, and the memory the other half', async () => {
     const seen: number[] = []
     const copies = new DiskCopies([copy('small'), copy('large')], [disk], (fraction) => seen.push(fraction))
-    await copies.prepare()
     await copies.begin(signal())
     const written = Promise.all(Array.from({ length: 200 }, (_, i) => disk.write(i << 16, Buffer.alloc(1 << 15, i))))
     copies.memoryDone(0)

@@ -38,21 +38,13 @@ export class DiskCopies {
     this.share = copies.length > 0 ? DISKS_SHARE : 0
   }
 
-  /** Before the guest stands: what the medium takes long for has happened by then. @throws VmmError `disk-io`, `disk-full` */
-  async prepare(): Promise<void> {
-    if (this.copies.length > 0) await this.flush()
-  }
-
-  private async flush(): Promise<void> {
-    for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
-  }
-
   /**
    * This is the instant: no request is under way, and the guest stands. Where the file system shares blocks the copies are made.
    * @throws VmmError `disk-io` that names the copy, `disk-full`. What there is of copies is the caller's to remove, here and below
    */
   async begin(signal: AbortSignal): Promise<void> {
-    await this.flush()
+    // The medium is not waited for: copies read what was written, wherever it is.
+    for (const disk of this.disks) await disk.settle?.()
     for (const copy of this.copies) {
       signal.throwIfAborted()
       await this.beginOne(copy).catch((error: unknown) => {

@@ -323,10 +323,15 @@ export class VmHost {
     // Before the guest stands, and of one that ends at its end. It never fails. A fork is waited for: it has those of the last snapshot.
     const warm = goesOn && !quick ? this.warmStart?.saveAside(machine) : undefined
     try {
-      await disks.prepare()
+      // Before the guest stands: what the medium takes long for has happened by then.
+      if (copies.length > 0) await this.flushDisks()
       const figures = await saveMachine({
         machine, loop, path, signal, id, goesOn, quick, base, onProgress: disks.memoryDone,
-        beside: { atInstant: () => disks.begin(signal), finish: (until) => disks.finish(until) },
+        beside: {
+          atInstant: () => disks.begin(signal),
+          // A state that the disks themselves belong to must not be on stable storage before they are.
+          finish: async (until) => void await Promise.all([disks.finish(until), goesOn ? undefined : this.flushDisks()]),
+        },
       })
       if (goesOn && !quick) this.storedIn = id
       await warm
@@ -341,6 +346,10 @@ export class VmHost {
       await disks.end()
       await warm
     }
+  }
+
+  private async flushDisks(): Promise<void> {
+    for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
   }
 
   private figures(machine: Machine): HostFigures {

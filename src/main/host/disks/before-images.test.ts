@@ -61,7 +61,7 @@ describe('a copy of an instant, while the file is written to', () => {
     const disk = await openDisk(from, false, format, cache)
     for (let offset = 0; format === 'qcow2' && offset < 12 * MIB; offset += MIB) await disk.write(offset, randomBytes(MIB))
     for (const round of [1, 2]) {
-      await disk.flush()
+      await disk.settle?.()
       const then = readFileSync(from)
       const { writes } = await copyDisturbed(disk, from, at(`copy${round}`))
       expect(writes).toBeGreaterThan(8)

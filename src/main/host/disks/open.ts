@@ -25,9 +25,11 @@ export interface OpenDisk extends BlockBackend {
   readonly path: string
   /** How long the range from the offset on is zero because nothing is stored, or else may be stored. */
   extent?(offset: number, length: number): Promise<{ readonly length: number; readonly zero: boolean }>
+  /** Has everything in the file, whoever reads it; on stable storage only as far as the image's soundness asks for. Those that are read only have none. */
+  settle?(): Promise<void>
   /**
    * From now on keeps what its file holds now, for a copy of this instant that takes its time. Nothing may be under way, and what waits
-   * in memory must be flushed. Those that are read only have none.
+   * in memory must be settled. Those that are read only have none.
    * @param side see `BeforeImages.begin`
    */
   keepBefore?(side: string): Promise<BeforeImages>

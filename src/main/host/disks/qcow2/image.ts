@@ -191,6 +191,11 @@ export class Qcow2Image implements BlockBackend {
     return writer.takeFreed()
   }
 
+  settle(): Promise<void> {
+    // What is freed by it is free once somebody flushes.
+    return this.queue.exclusive(async () => this.writer?.giveBack(await this.writeTables()))
+  }
+
   keepBefore(side: string): Promise<BeforeImages> {
     return BeforeImages.begin(this.parts.file, side)
   }
