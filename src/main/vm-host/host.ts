@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Behind, giveWay, NodeWasmEngine, openDisk, type OpenDisk } from '../host'
+import { Behind, giveWay, NodeWasmEngine } from '../host'
 import { DiskFormatError } from '../host/disks/formats/common/format-error'
 import { createCpuKit, type Machine, type MachinePorts } from '../vmm/machine'
 import { VmmError } from '../vmm/errors'
@@ -11,9 +11,9 @@ import { buildMachine, type BuildContext, type BuiltMachine } from './build-mach
 import { ConsolePort } from './console-port'
 import { DiskCopies } from './disk-copies'
 import { KernelFiles } from './kernel-files'
-import { LateDisk } from './late-disk'
 import { MachineLoop } from './loop'
 import { MachineAhead } from './machine-ahead'
+import { MachineDisks } from './machine-disks'
 import { detailOf, reasonOf, type Note } from './note'
 import { HEARTBEAT_MS, toHost, type FromHost, type HostFigures, type HostHotBlock, type HostStop, type LaunchConfig, type Stalled, type ToHost } from './protocol'
 import { heapTrimmer, prebuiltPorts, readPrebuilt } from './prebuilt'
@@ -37,10 +37,7 @@ export class VmHost {
   private ahead: Promise<MachineAhead | undefined> | undefined
   private machine: Machine | undefined
   private loop: MachineLoop | undefined
-  private disks: OpenDisk[] = []
-  /** Those whose images are being made. */
-  private late: { readonly disk: LateDisk; readonly settings: LaunchConfig['disks'][number] }[] = []
-  private opening: Promise<void> = Promise.resolve()
+  private readonly disks = new MachineDisks()
   private config: LaunchConfig | undefined
   private compiler: string | undefined
   private warmStart: WarmStart | undefined
@@ -98,7 +95,7 @@ export class VmHost {
     switch (message.type) {
       case 'prepare': this.ahead ??= this.buildAhead(message); break
       case 'launch': void this.launch(message.config); break
-      case 'disks-there': this.opening = this.openLate(); break
+      case 'disks-there': void this.openLate(); break
       case 'pause': this.pause(); break
       case 'resume': this.resume(); break
       case 'reset': this.machine?.reset(); break
@@ -211,7 +208,7 @@ export class VmHost {
   private async end(machine: Machine, reason: HostStop): Promise<void> {
     this.touches?.end()
     await this.loading?.stop()
-    await this.giveUpLate()
+    await this.disks.giveUpLate()
     await machine.drain()
     const report = await this.report(reason)
     await this.closeFiles()
@@ -229,7 +226,7 @@ export class VmHost {
     this.ahead = undefined
     const kernel = ahead ? undefined : new KernelFiles(config)
     const disks: BlockBackend[] = []
-    for (const settings of config.disks) disks.push(settings.madeFrom === undefined ? await this.open(settings) : await this.openSource(settings, settings.madeFrom))
+    for (const settings of config.disks) disks.push(await this.disks.add(settings))
     const built = await this.takeAhead(ahead, config, disks) ?? buildMachine(config, kernel ?? new KernelFiles(config), disks, this.context())
     this.warmStart = built.warmStart
     this.touches = built.touches
@@ -238,33 +235,8 @@ export class VmHost {
     return built.machine
   }
 
-  private async open({ path, readOnly, format, cache }: LaunchConfig['disks'][number]): Promise<OpenDisk> {
-    const disk = await openDisk(path, readOnly, format, cache)
-    this.disks.push(disk)
-    return disk
-  }
-
-  private async openSource(settings: LaunchConfig['disks'][number], image: string): Promise<LateDisk> {
-    const disk = await LateDisk.copyOf(image, settings)
-    this.late.push({ disk, settings })
-    return disk
-  }
-
-  /** What was not there when the machine was launched is there now. */
   private async openLate(): Promise<void> {
-    try {
-      for (const { disk, settings } of this.late.splice(0)) disk.use(await this.open(settings))
-    } catch (error) {
-      this.loop?.stop({ kind: 'error', ...described(error) })
-    }
-  }
-
-  /** Nobody waits any more for what is not there yet. */
-  private async giveUpLate(): Promise<void> {
-    await this.opening
-    for (const { disk, settings: { path } } of this.late.splice(0)) {
-      await disk.giveUp(new VmmError('disk-io', `${path} is not there yet`, { path })).catch(() => undefined)
-    }
+    await this.disks.openLate().catch((error: unknown) => this.loop?.stop({ kind: 'error', ...described(error) }))
   }
 
   private async takeAhead(ahead: MachineAhead | undefined, config: LaunchConfig, disks: readonly BlockBackend[]): Promise<BuiltMachine | undefined> {
@@ -318,19 +290,19 @@ export class VmHost {
   private async performSave(machine: Machine, loop: MachineLoop, { path, then, copies, quick = false, base: place }: SaveMessage, signal: AbortSignal): Promise<void> {
     const id = randomUUID()
     const goesOn = then === 'go-on'
-    const disks = new DiskCopies(copies, this.disks, (fraction) => this.send({ type: 'save-progress', fraction }))
+    const disks = new DiskCopies(copies, this.disks.open, (fraction) => this.send({ type: 'save-progress', fraction }))
     const base = openBase(place, this.storedIn, this.warn)
     // Before the guest stands, and of one that ends at its end. It never fails. A fork is waited for: it has those of the last snapshot.
     const warm = goesOn && !quick ? this.warmStart?.saveAside(machine) : undefined
     try {
       // Before the guest stands: what the medium takes long for has happened by then.
-      if (copies.length > 0) await this.flushDisks()
+      if (copies.length > 0) await this.disks.flush()
       const figures = await saveMachine({
         machine, loop, path, signal, id, goesOn, quick, base, onProgress: disks.memoryDone,
         beside: {
           atInstant: () => disks.begin(signal),
           // A state that the disks themselves belong to must not be on stable storage before they are.
-          finish: async (until) => void await Promise.all([disks.finish(until), goesOn ? undefined : this.flushDisks()]),
+          finish: async (until) => void await Promise.all([disks.finish(until), goesOn ? undefined : this.disks.flush()]),
         },
       })
       if (goesOn && !quick) this.storedIn = id
@@ -346,10 +318,6 @@ export class VmHost {
       await disks.end()
       await warm
     }
-  }
-
-  private async flushDisks(): Promise<void> {
-    for (const disk of this.disks) if (!disk.readOnly) await disk.flush()
   }
 
   private figures(machine: Machine): HostFigures {
@@ -387,10 +355,6 @@ export class VmHost {
 
   private async closeFiles(): Promise<void> {
     this.savedState?.close()
-    await this.giveUpLate()
-    for (const disk of this.disks) {
-      // What the guest had flushed is safe whatever happens here.
-      await disk.close().catch((error: unknown) => this.log('error', `a disk was not closed in order: ${reasonOf(error)}`, { reason: 'diskNotClosed', ...detailOf(error) }))
-    }
+    await this.disks.close((error) => this.log('error', `a disk was not closed in order: ${reasonOf(error)}`, { reason: 'diskNotClosed', ...detailOf(error) }))
   }
 }
