@@ -275,6 +275,8 @@ describe('disks, the trash, templates and archives under faults', () => {
       const { seen } = await after(name, Math.min(steps - 1, Math.floor((steps * i) / (kills - 1))))
       expect(isExport ? [before, listed(done)] : [before, done]).toContainEqual(isExport ? listed(seen) : seen)
       if (!name.startsWith('rebase') && name !== 'repair') expect(readdirSync(files)).toEqual(expect.arrayContaining(['made.part', 'made.writing']))
+      // Nothing half written is left at the next start, and nothing else is taken for it.
+      expect(readdirSync(files).filter((file) => /\.(?:writing|compacting)$/.test(file))).toEqual(['made.writing'])
       expectSound()
     }
     // Whatever was left, it can be done now.

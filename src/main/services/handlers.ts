@@ -135,18 +135,18 @@ function consoleHandlers({ library, consoles }: Services): Pick<Handlers, Extrac
   }
 }
 
-function diskHandlers({ disks, diskChanges, tasks }: Services): Pick<Handlers, Extract<CallName, `disk.${string}`>> {
+function diskHandlers({ disks, diskChanges, tasks, exports }: Services): Pick<Handlers, Extract<CallName, `disk.${string}`>> {
   const asTask = <T>(kind: string, path: string, work: (progress: Progress) => Promise<T>): Promise<T> => tasks.start(kind, basename(path), work).result
   return {
     'disk.list': () => disks.list(),
     'disk.info': ({ path }) => disks.info(path),
-    'disk.create': (wanted) => disks.create(wanted),
+    'disk.create': (wanted) => exports.duringDisk(wanted.path, () => disks.create(wanted)),
     'disk.check': ({ path }) => asTask('disk.check', path, (progress) => disks.check(path, progress)),
     'disk.repair': ({ path }) => asTask('disk.repair', path, (progress) => diskChanges.repair(path, progress)),
-    'disk.compact': ({ path }) => asTask('disk.compact', path, (progress) => diskChanges.compact(path, progress)),
-    'disk.rebase': ({ path, backing, acceptChange }) => diskChanges.rebase(path, backing, acceptChange ?? false),
+    'disk.compact': ({ path }) => asTask('disk.compact', path, (progress) => exports.duringDisk(path, () => diskChanges.compact(path, progress))),
+    'disk.rebase': ({ path, backing, acceptChange }) => exports.duringDisk(path, () => diskChanges.rebase(path, backing, acceptChange ?? false)),
     'disk.resize': ({ path, sizeBytes, shrink }) => asTask('disk.resize', path, (progress) => diskChanges.resize(path, sizeBytes, shrink ?? false, progress)),
-    'disk.convert': ({ path, target, format }) => asTask('disk.convert', path, (progress) => disks.convert(path, target, format, progress)),
+    'disk.convert': ({ path, target, format }) => asTask('disk.convert', path, (progress) => exports.duringDisk(target, () => disks.convert(path, target, format, progress))),
   }
 }
 

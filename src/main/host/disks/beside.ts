@@ -21,6 +21,11 @@ function isAlive(pid: number): boolean {
   }
 }
 
+/** Of whatever was written for the path by processes that are gone. @throws system errors where its folder is not there */
+export async function removeAllLeftovers(path: string): Promise<void> {
+  for (const purpose of ['compacting', 'writing'] as const) await removeLeftovers(path, purpose)
+}
+
 async function removeLeftovers(path: string, purpose: Beside['purpose']): Promise<void> {
   const start = `${basename(path)}.`
   for (const name of await readdir(dirname(path))) {

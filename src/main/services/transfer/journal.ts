@@ -1,8 +1,9 @@
-/** Exports under way, written down: what a killed one leaves beside its target, outside the library, is removed at the next start. */
+/** Exports and new disks under way, written down: what a killed one leaves beside its target, outside the library, is removed at the next start. */
 import { randomUUID } from 'node:crypto'
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readdir, readFile, realpath, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
+import { removeAllLeftovers } from '../../host/disks/beside'
 import { makeFolder, writeAtomic } from '../files'
 
 const entry = z.object({ target: z.string().min(1) })
@@ -28,13 +29,25 @@ export class ExportJournal {
     }
   }
 
-  /** To be called while nothing is exported. */
+  /** As `during`, of a disk image. It is made also where nothing can be noted: room may be what it is to give. */
+  async duringDisk<T>(target: string, work: () => Promise<T>): Promise<T> {
+    let done: Promise<T> | undefined
+    const begin = (): Promise<T> => (done ??= work())
+    return this.during(target, begin).catch((error: unknown) => {
+      if (done) throw error
+      return begin()
+    })
+  }
+
+  /** To be called while nothing is exported and no disk is made. */
   async recover(): Promise<void> {
     for (const name of await readdir(this.folder).catch(() => [])) {
       const path = join(this.folder, name)
       try {
         const { target } = entry.parse(JSON.parse(await readFile(path, 'utf8')))
         await removeTemporaries(target)
+        // Where it is a link, the file it leads to is replaced.
+        await removeAllLeftovers(await realpath(target).catch(() => target))
       } catch {
         // The target's folder is gone, or the note is no use.
       }
