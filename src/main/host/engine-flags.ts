@@ -30,7 +30,9 @@ export function settleEngineFlags(): void {
   // It is to read branch hints (decision 6).
   if (isBefore(READS_BRANCH_HINTS)) setFlagsFromString('--experimental-wasm-branch-hinting')
   if (isBefore(COUNTS_INVOCATIONS)) setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET}`)
-  // `compileWhole` sets this one and back, which V8 does not count as the same as never touched.
+  // `compileWhole` sets this one and back, which V8 does not count as the same as never touched: with it `--wasm-dynamic-tiering` goes, and
+  // does not come back. So V8 optimises each function as soon as its baseline code is made, which is what code known to be hot wants
+  // (decision 6, "From hot to translated").
   setFlagsFromString('--no-liftoff')
   setFlagsFromString('--liftoff')
 }
