@@ -10,7 +10,7 @@ export const frLog: Translated<(typeof PHRASES)['log']> = {
   stopped: 'arrêtée',
   suspended: 'mise en veille',
   notStarted: 'pas démarrée : {why}',
-  disksNotMade: 'arrêtée, car ses disques n’ont pas pu être rétablis ; ils le seront à son prochain démarrage : {why}',
+  disksNotMade: 'arrêtée, car ses disques n’ont pas pu être rétablis ; ils le seront à son prochain démarrage : {why}',
   notSuspended: 'arrêtée au lieu d’être mise en veille : {why}',
   paused: 'mise en pause : {detail}',
   builtAhead: 'la machine a été construite d’avance',
