@@ -42,10 +42,11 @@ const translatorProgram = await buildProgram('src/main/vm-host/translator.ts', '
 await buildLauncher('translator-program.cjs', 'out/main/translator.cjs')
 const compiler = await buildProgram('src/main/vm-host/pack-compiler.ts', 'out/main/pack-compiler.cjs')
 const command = await buildProgram('src/main/cli/index.ts', 'out/cli/nestbox-program.cjs')
-// One thread compiles beside the guest's: more of them would take the guest's place on a computer with two cores. What the allocator
-// maps alone goes back to the computer when it is freed (both: decision 6).
+// One thread compiles beside the guest's: more of them would take the guest's place on a computer with two cores (decision 6).
+// What the allocator is told is what `spare-processes.ts` tells it of a machine's process.
+const allocator = 'MALLOC_MMAP_THRESHOLD_=40960 MALLOC_TRIM_THRESHOLD_=67108864 MALLOC_ARENA_MAX=1'
 const cli = await buildLauncher('nestbox-program.cjs', 'out/cli/nestbox.cjs', {
-  use: "process.argv[2] === 'run' ? 'run' : 'manage'", banner: '#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=40960 node --v8-pool-size=1',
+  use: "process.argv[2] === 'run' ? 'run' : 'manage'", banner: `#!/usr/bin/env -S ${allocator} node --v8-pool-size=1`,
 })
 chmodSync(cli, 0o755)
 await prebuildInterpreter([machineProgram, translatorProgram, compiler, command], join(root, 'out/main'))

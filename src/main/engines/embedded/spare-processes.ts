@@ -12,10 +12,12 @@ const COMPLAINT_CHARS = 4000
 const ENGINE_FLAGS = ['--v8-pool-size=1'] as const
 
 /**
- * Of glibc: what has this many bytes is mapped alone, and goes back to the computer when it is freed. By itself glibc raises the limit
- * to 32 MiB, and what a busy guest's translator leaves is holes. Less than V8's segments of 32 KiB would be one mapping each of those.
+ * Of glibc (decision 6). What has as many bytes as the first says is mapped alone, and goes back to the computer when it is freed. By
+ * itself glibc raises the limit to 32 MiB, and what a busy guest's translator leaves is holes. Less than V8's segments of 32 KiB would be
+ * one mapping each of those. With the second, what is free at a heap's end stays for the next one: giving it back and asking for it again
+ * is a fourteenth of a cold boot. `malloc_trim` gives it back while the guest is quiet, but of the main heap alone: hence the third.
  */
-const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '40960' } as const
+const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '40960', MALLOC_TRIM_THRESHOLD_: '67108864', MALLOC_ARENA_MAX: '1' } as const
 
 /** A machine's process that has not been told its machine yet. */
 export interface StartedProcess {
