@@ -104,21 +104,11 @@ class LocalManager implements Manager {
 
   constructor(private readonly options: ManagerOptions, private readonly lock: LibraryLock, private readonly library: Library, private readonly lost: Set<(reason: string) => void>) {
     this.home = options.home
-    // A machine that is just being deleted is no longer listed; its logs are where its folder was.
-    const logDir = (id: string): string => logFolder(library.get(id)?.dir ?? join(options.home, 'trash', id))
-    const consoles = new ConsoleHub(logDir, (id, reason) => console.error(`nestbox: the console log of ${id} cannot be written: ${reason}`))
-    this.runtime = new MachineRuntime({
-      entry: options.vmHostEntry, spareProcesses: options.spareProcesses, consoles, translationsDir: translationsFolder(options.home),
-      workingSetsDir: join(options.home, 'cache', 'working-sets'),
-      savedState: (id) => this.savedState(id),
-      nameOf: (id) => library.get(id)?.settings.name ?? id,
-      onStateChanged: (id) => this.machineChanged(id),
-      onFigures: (id, figures) => this.figuresCame(id, figures),
-    })
+    const consoles = this.consoles = new ConsoleHub((id) => this.logsOf(id), (id, reason) => console.error(`nestbox: the console log of ${id} cannot be written: ${reason}`))
+    this.runtime = this.createRuntime(consoles)
     library.onDidChange((id) => this.recordChanged(id))
     library.onDidClaim((names) => this.emit('machine.namesClaimed', { names }))
     this.tasks.onDidChange((task) => this.emit('task.changed', task))
-    this.consoles = consoles
     const settings = new Settings(options.home)
     settings.onDidChange((value) => this.emit('preferences.changed', value))
     const use = new MachineUse()
@@ -141,6 +131,22 @@ class LocalManager implements Manager {
       stateChanged: (id) => this.machineChanged(id),
     }
     this.handlers = createHandlers(this.services)
+  }
+
+  /** A machine that is just being deleted is no longer listed; its logs are where its folder was. */
+  private logsOf(id: string): string {
+    return logFolder(this.library.get(id)?.dir ?? join(this.options.home, 'trash', id))
+  }
+
+  private createRuntime(consoles: ConsoleHub): MachineRuntime {
+    const { vmHostEntry, spareProcesses, home } = this.options
+    return new MachineRuntime({
+      entry: vmHostEntry, spareProcesses, consoles, translationsDir: translationsFolder(home), workingSetsDir: join(home, 'cache', 'working-sets'),
+      savedState: (id) => this.savedState(id),
+      nameOf: (id) => this.library.get(id)?.settings.name ?? id,
+      onStateChanged: (id) => this.machineChanged(id),
+      onFigures: (id, figures) => this.figuresCame(id, figures),
+    })
   }
 
   private readonly emit: Emit = (name, payload) => {
