@@ -1,18 +1,30 @@
 /**
- * A machine that goes back to a snapshot runs before its disks are copied, where that takes long. The program that copies is made to
- * take longer still, so that everything can happen meanwhile.
+ * A machine runs while its disks are copied, for a snapshot of it or from the one it goes back to, where that takes long. The program
+ * that copies is made to take longer still, so that everything can happen meanwhile.
  */
 import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { MachineSettings } from '../../src/preload/contract'
 import { buildVmHostWithInterpreter } from '../fixtures/build-vm-host'
+import { buildTinyKernel } from '../fixtures/tiny-kernel'
 import { ManagerRig } from './manager-rig'
 
 const DISK_BYTES = 40 << 20
 const SECONDS = 3
 const PATH = process.env.PATH ?? ''
+
+/** Resets itself when anything is typed. */
+const RESETS = `
+  mov dx, 0x3f8
+  mov al, '!'
+  out dx, al
+  hear
+  mov al, 0xfe
+  out 0x64, al
+  jmp $`
 
 describe('disks that are copied while their machine runs', () => {
   let vmHostEntry: string
@@ -39,21 +51,27 @@ describe('disks that are copied while their machine runs', () => {
     await rig.close()
   })
 
-  /** A machine that runs, has a snapshot with another disk than it has now, and copies slowly from here on. */
-  async function prepare(): Promise<void> {
+  const copySlowly = (): void => void (process.env.PATH = `${tools}${delimiter}${PATH}`)
+
+  /**
+   * A machine that runs, and has a snapshot with another disk than it has now; from here on the manager copies slowly.
+   * @param isMachineSlow the machine's own process does so too, which copies for snapshots of it
+   */
+  async function prepare(settings: Partial<MachineSettings> = {}, isMachineSlow = false): Promise<void> {
+    if (isMachineSlow) copySlowly()
     await rig.open()
-    ;({ id } = await rig.create())
+    ;({ id } = await rig.create(settings))
     disk = rig.machineFolder(id, 'disk.img')
     fill(1)
     await call('machine.update', { id, settings: { disks: [{ path: disk, format: 'raw', readOnly: false }] } })
     await call('console.open', { id, port: 'ttyS0' })
     await call('machine.start', { id })
     await rig.until('the guest', () => rig.said.includes('!'))
-    await rig.type(id, 'Aa')
+    if (settings.kernel === undefined) await rig.type(id, 'Aa')
     ;({ id: snapshotId } = await call('snapshot.take', { id, name: 'first' }))
-    await rig.type(id, 'Bb')
+    if (settings.kernel === undefined) await rig.type(id, 'Bb')
     fill(2)
-    process.env.PATH = `${tools}${delimiter}${PATH}`
+    copySlowly()
   }
 
   async function restore(keepCurrent = false): Promise<void> {
@@ -80,6 +98,51 @@ describe('disks that are copied while their machine runs', () => {
     expect((await call('snapshot.list', { id })).snapshots.map(({ kind }) => kind)).toEqual(keepCurrent ? ['user', 'undo', 'user'] : ['user', 'user'])
     expectTidy()
     await rig.type(id, 'Cc')
+  })
+
+  /** Begins to take another snapshot. @returns `outcome`: what becomes of it */
+  async function taking(): Promise<{ outcome: Promise<string> }> {
+    const outcome = call('snapshot.take', { id, name: 'second' }).then(() => 'done', ({ code }: { code: string }) => code)
+    const folders = (): string[] => readdirSync(rig.machineFolder(id, 'snapshots')).filter((name) => name.startsWith('.new'))
+    await rig.until('the copy', () => folders().some((name) => existsSync(rig.machineFolder(id, 'snapshots', name, 'disk0.img'))))
+    expect(await Promise.race([outcome, new Promise((resolve) => setTimeout(() => resolve('copying'), 200))])).toBe('copying')
+    return { outcome }
+  }
+
+  it('a guest that ends by itself meanwhile leaves a whole snapshot', async () => {
+    const kernel = join(rig.home, 'resets.bin')
+    writeFileSync(kernel, buildTinyKernel(RESETS))
+    await prepare({ kernel }, true)
+    const { outcome } = await taking()
+    await call('console.write', { id, port: 'ttyS0', text: 'x' })
+    expect(await outcome).toBe('done')
+    await rig.until('the end', () => rig.states.at(-1) === 'stopped')
+    const second = (await call('snapshot.list', { id })).snapshots.find(({ name }) => name === 'second')!
+    expect(second.hasState).toBe(true)
+    expect(readFileSync(rig.machineFolder(id, 'snapshots', second.id, 'disk0.img'))[0]).toBe(2)
+    expectTidy()
+  })
+
+  it('a machine that is stopped meanwhile has no snapshot of that, one that is suspended by quitting is', async () => {
+    await prepare({}, true)
+    const stopped = await taking()
+    await call('machine.forceStop', { id })
+    expect(await stopped.outcome).not.toBe('done')
+    expectTidy()
+    rig.said = ''
+    await call('machine.start', { id })
+    await rig.until('the guest', () => rig.said.includes('!'))
+    await rig.type(id, 'Aa')
+    const quitting = await taking()
+    await rig.manager.shutdown('suspend')
+    expect(await quitting.outcome).toBe('cancelled')
+    process.env.PATH = PATH
+    await rig.open()
+    await rig.manager.resumeSuspended()
+    await call('console.open', { id, port: 'ttyS0' })
+    await rig.type(id, 'Bb')
+    expect((await call('snapshot.list', { id })).snapshots.map(({ name }) => name)).toEqual(['first'])
+    expectTidy()
   })
 
   it('the machine can be stopped meanwhile, started again, suspended, and the manager ended', async () => {
