@@ -13,8 +13,7 @@ type Copy = Extract<ToHost, { type: 'save' }>['copies'][number]
 
 /** A copy that is not made yet. */
 interface Begun extends Copy {
-  /** Nothing where nobody writes the image. */
-  readonly before: BeforeImages | undefined
+  readonly before: BeforeImages
   /** On the host's disk. */
   readonly bytes: number
 }
@@ -47,15 +46,18 @@ export class DiskCopies {
     for (const disk of this.disks) await disk.settle?.()
     for (const copy of this.copies) {
       signal.throwIfAborted()
-      await this.beginOne(copy).catch((error: unknown) => {
+      await this.beginOne(copy, signal).catch((error: unknown) => {
+        signal.throwIfAborted()
         throw fileError(copy.to, error)
       })
     }
   }
 
-  private async beginOne({ from, to }: Copy): Promise<void> {
+  private async beginOne({ from, to }: Copy, signal: AbortSignal): Promise<void> {
     if (await shareBlocks(from, to)) return
     const before = await this.disks.find(({ path, readOnly }) => path === from && !readOnly)?.keepBefore?.(to + SIDE_SUFFIX)
+    // Of an image that is not written through here nobody would know what changes: it is copied while the guest stands.
+    if (!before) return copyImage(from, to, { durable: false, signal })
     this.begun.push({ from, to, before, bytes: await stat(from).then(({ blocks }) => blocks * 512, () => 0) })
   }
 
@@ -74,17 +76,17 @@ export class DiskCopies {
     const abort = new AbortController()
     const callOff = (): void => abort.abort()
     signal.addEventListener('abort', callOff)
-    if (before) before.onFailure = callOff
+    before.onFailure = callOff
     try {
       signal.throwIfAborted()
-      before?.check()
+      before.check()
       await copyImage(from, to, {
-        durable: false, signal: abort.signal, onProgress: (done, of) => onProgress(done / Math.max(1, of)), ...(before && { sizeBytes: before.sizeBytes }),
+        durable: false, signal: abort.signal, onProgress: (done, of) => onProgress(done / Math.max(1, of)), sizeBytes: before.sizeBytes,
       })
-      await before?.applyTo(to)
+      await before.applyTo(to)
     } catch (error) {
       signal.throwIfAborted()
-      throw fileError(to, before?.failure ?? error)
+      throw fileError(to, before.failure ?? error)
     } finally {
       signal.removeEventListener('abort', callOff)
     }
@@ -101,7 +103,7 @@ export class DiskCopies {
 
   /** In any case, at the end: nothing is kept any more. */
   async end(): Promise<void> {
-    for (const { before } of this.begun.splice(0)) await before?.end().catch(() => undefined)
+    for (const { before } of this.begun.splice(0)) await before.end().catch(() => undefined)
   }
 
   /** Of the memory, which is written at the same time. */

@@ -1,15 +1,12 @@
 /** Reads ranges of an image: neighbouring clusters at once, what is missing from below. */
+import type { DiskSource } from '../formats/common/write'
 import { unpack, type Cluster } from './cluster'
 import { addToRuns, partsOf, type ClusterMap, type Run } from './cluster-map'
 import type { DiskFile } from './disk-file'
 import type { Header } from './header'
 
 /** What an image is laid over: only ever read. */
-export interface BackingSource {
-  readonly sizeBytes: number
-  read(offset: number, target: Uint8Array): Promise<void>
-  /** How long the range from the offset on is zero because nothing is stored, or else may be stored. */
-  extent?(offset: number, length: number): Promise<{ readonly length: number; readonly zero: boolean }>
+export interface BackingSource extends DiskSource {
   close(): Promise<void>
 }
 
